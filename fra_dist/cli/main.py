@@ -1,0 +1,46 @@
+"""The `fra-dist` command: one module a sub-command, imported only when it is used."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from fra_dist import __version__
+from fra_dist.errors import FraError
+
+COMMANDS = {
+    "pretrain": "pre-train a backbone, or go on with a run",
+    "shards": "make and inspect WebDataset shards",
+    "heatmaps": "draw the regions that a checkpoint finds in photos",
+    "eval": "measure what a checkpoint learned",
+    "export": "write a backbone that other code can load",
+    "convert": "translate weights between the published names and ours",
+    "demo": "synthetic faces to report page, on this machine",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a sub-command. Exit status: 0 done, 2 the input is at fault (one line says how), else what the command says."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog="fra-dist", description="Pre-train face representations with FRA.")
+    parser.add_argument("--version", action="version", version=f"fra-dist {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    chosen = next((w for w in words if not w.startswith("-")), None)
+    for name, summary in COMMANDS.items():
+        sub = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if name == chosen:
+            module = importlib.import_module(f"fra_dist.cli.{name}")
+            module.configure(sub)
+            sub.set_defaults(run=module.run)
+    args = parser.parse_args(words)
+    try:
+        return int(args.run(args) or 0)
+    except FraError as error:
+        print(f"fra-dist {chosen}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        return 141
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""Configuration: `schema` says what there is, `load` reads it."""
+
+from fra_dist.config.load import dump_config, load_config, parse_config
+from fra_dist.config.schema import (
+    Config,
+    DataConfig,
+    DecoderConfig,
+    LossConfig,
+    ModelConfig,
+    OptimConfig,
+    TrainConfig,
+    ViewConfig,
+)
+
+__all__ = [
+    "Config",
+    "DataConfig",
+    "DecoderConfig",
+    "LossConfig",
+    "ModelConfig",
+    "OptimConfig",
+    "TrainConfig",
+    "ViewConfig",
+    "dump_config",
+    "load_config",
+    "parse_config",
+]

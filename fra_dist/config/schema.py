@@ -1,0 +1,176 @@
+"""Every setting of a run, with the published FRA values as defaults.
+
+Sections are frozen and strict: an unknown key, a wrong type or a value out of range is refused by `load.py`
+before anything starts. Sizes are in pixels, times in the unit that the name says.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Triple = tuple[float, float, float]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ViewConfig(Section):
+    """How one of the two views is drawn. The defaults are those of view 1."""
+
+    crop_scale: tuple[Share, Share] = (0.2, 1.0)
+    crop_ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
+    flip: Share = 0.5
+    jitter: Share = 0.8
+    brightness: Share = 0.4
+    contrast: Share = 0.4
+    saturation: Share = 0.2
+    hue: Annotated[float, Field(ge=0.0, le=0.5)] = 0.1
+    grey: Share = 0.2
+    blur: Share = 1.0
+    blur_sigma: tuple[Positive, Positive] = (0.1, 2.0)
+    solarise: Share = 0.0
+    solarise_threshold: Annotated[int, Field(ge=0, le=256)] = 128
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for name in ("crop_scale", "crop_ratio", "blur_sigma"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} is [low, high], but {low} > {high}")
+        if self.crop_scale[0] <= 0:
+            raise ValueError("crop_scale must begin above 0")
+        return self
+
+
+class DataConfig(Section):
+    shards: str = ""
+    """Folder that holds `manifest.json` and the tars."""
+    image_size: Annotated[int, Field(ge=16, le=2048)] = 224
+    mean: Triple = (0.5231, 0.4044, 0.3489)
+    std: tuple[Positive, Positive, Positive] = (0.2536, 0.2194, 0.2070)
+    pipeline: Literal["auto", "dali", "torch"] = "auto"
+    threads: Count = 2
+    prefetch: Count = 2
+    shuffle_streams: Count = 32
+    """How many places of the data set a global batch is read from; see `data/plan.py`."""
+    shuffle_window: Count = 4096
+    """Samples that are shuffled together inside a stream."""
+    max_bad_share: Share = 0.01
+    """The run stops when more than this share of the samples read could not be decoded."""
+    view1: ViewConfig = ViewConfig()
+    view2: ViewConfig = ViewConfig(blur=0.1, solarise=0.2)
+
+
+class DecoderConfig(Section):
+    layers: Count = 2
+    heads: Count = 8
+    feedforward: Count = 256
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    centre_queries: bool = False
+    """Subtract the mean over queries from the mask embeddings: breaks the symmetric start."""
+    query_offset: bool = False
+    """Add a learnable offset to each mask embedding, orthogonal at the start."""
+
+
+class ModelConfig(Section):
+    backbone: str = "resnet50"
+    """`tiny`, or a torchvision ResNet: resnet18, resnet34, resnet50, resnet101, wide_resnet50_2."""
+    regions: Annotated[int, Field(ge=2, le=64)] = 8
+    width: Count = 256
+    """D: of the projections, the predictions and the decoder."""
+    hidden: Count = 4096
+    """K: hidden width of every projector and predictor."""
+    decoder: DecoderConfig | None = DecoderConfig()
+    """None: no local half; then loss.local and loss.relation must be 0 (plain BYOL)."""
+    heatmap_temperature: Positive = 1.0
+    prototype_momentum: Share = 0.9
+
+
+class LossConfig(Section):
+    global_: NonNegative = Field(default=0.5, alias="global")
+    local: NonNegative = 0.5
+    decorrelation: NonNegative = 0.02
+    """Weight inside the local term."""
+    relation: NonNegative = 0.1
+    student_temperature: Positive = 0.1
+    teacher_temperature: Positive = 0.04
+    sinkhorn_rounds: Whole = 3
+
+
+class OptimConfig(Section):
+    name: Literal["lars", "adamw"] = "lars"
+    lr: Positive = 0.9
+    """At a global batch of `lr_batch`; scaled linearly to the batch in use."""
+    lr_batch: Count = 512
+    momentum: Share = 0.9
+    trust: Positive = 0.001
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    weight_decay: NonNegative = 1e-6
+    exclude: Literal["kind", "published"] = "kind"
+    """What gets neither weight decay nor adaptation: norms, biases and 1-D parameters, or the published name rule."""
+    clip: Positive | None = None
+    """Largest norm of the whole gradient; none when null."""
+    warmup_epochs: NonNegative = 10
+    warmup_steps: Whole | None = None
+    """Instead of warmup_epochs."""
+    ema_momentum: Share = 0.996
+
+
+class TrainConfig(Section):
+    global_batch: Annotated[int, Field(ge=2)] = 512
+    """Images over all ranks and accumulation steps; each gives two views."""
+    micro_batch: Count | None = None
+    """Images of one forward pass on one rank; null: the rank's whole share."""
+    epochs: Positive = 50
+    steps: Count | None = None
+    """Instead of epochs."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    backend: Literal["auto", "deepspeed", "torch"] = "auto"
+    zero_stage: Literal[0, 1, 2] = 0
+    channels_last: bool = True
+    deterministic: bool = False
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class CheckpointConfig(Section):
+    every_steps: Count = 1000
+    every_minutes: Positive = 30
+    keep_last: Count = 3
+
+
+class LogConfig(Section):
+    every_steps: Count = 10
+    heatmaps_every: Whole = 500
+    """Steps between heatmap pictures; 0: only at the end."""
+    heatmap_images: Count = 8
+    tensorboard: bool = True
+
+
+class Config(Section):
+    name: str = "fra"
+    output: str = "runs/fra"
+    """The run folder."""
+    seed: Whole = 0
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    log: LogConfig = LogConfig()
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.model.decoder is None and (self.loss.local > 0 or self.loss.relation > 0):
+            raise ValueError("model.decoder is null (plain BYOL): set loss.local=0 and loss.relation=0 as well")
+        if self.model.decoder is not None and self.model.width % self.model.decoder.heads:
+            raise ValueError(
+                f"model.width {self.model.width} must be a multiple of model.decoder.heads {self.model.decoder.heads}"
+            )
+        return self

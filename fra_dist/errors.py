@@ -1,0 +1,25 @@
+"""The exceptions that users meet.
+
+Each carries one line: what is wrong, where, and what to do. The command line prints that line and exits with
+status 2; a traceback is shown only for errors that are not one of these.
+"""
+
+
+class FraError(Exception):
+    """Base of every error that is the input's fault rather than a defect of this package."""
+
+
+class ConfigError(FraError):
+    """A configuration file or an override cannot be used."""
+
+
+class DataError(FraError):
+    """Photos, shards, a manifest or labels cannot be used."""
+
+
+class CheckpointError(FraError):
+    """A checkpoint is missing, damaged, of another format or of another model."""
+
+
+class LaunchError(FraError):
+    """A process group, a cluster or a run folder cannot be used."""
