@@ -20,7 +20,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a sub-command. Exit status: 0 done, 2 the input is at fault (one line says how), else what the command says."""
+    """Run a sub-command. Exit status: 0 done, 2 bad input (one line says what), else what the command says."""
     words = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(prog="fra-dist", description="Pre-train face representations with FRA.")
     parser.add_argument("--version", action="version", version=f"fra-dist {__version__}")
