@@ -130,15 +130,17 @@ class TrainConfig(Section):
     epochs: Positive = 50
     steps: Count | None = None
     """Instead of epochs."""
-    precision: Literal["bf16", "fp32"] = "bf16"
-    backend: Literal["auto", "deepspeed", "torch"] = "auto"
-    zero_stage: Literal[0, 1, 2] = 0
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Of the forward and backward arithmetic (weights stay fp32); auto: bf16 on a GPU, fp32 on a CPU."""
+    backend: Literal["deepspeed", "torch"] = "deepspeed"
     channels_last: bool = True
     deterministic: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
 class CheckpointConfig(Section):
+    """One is also written at a signal and at the end."""
+
     every_steps: Count = 1000
     every_minutes: Positive = 30
     keep_last: Count = 3

@@ -1,16 +1,18 @@
 """Where this process stands among its peers: the only file that reads rank environment variables."""
 
 import os
-import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 
 from fra_dist.dist.collectives import SINGLE, CrossRank, ProcessGroupRanks
-from fra_dist.errors import LaunchError
+from fra_dist.errors import FraError, LaunchError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -62,26 +64,14 @@ def read_ranks(env: Mapping[str, str]) -> tuple[int, int, int, int]:
 def start(device: str = "auto", timeout_minutes: float = 10.0) -> RankContext:
     """Join the process group that the environment describes (gloo on the CPU, NCCL on GPUs) and say who we are.
 
-    A single process joins a group of one on a free loopback port, so that one code path serves every size.
+    A single process joins a group of one without opening a port, so that one code path serves every size.
     Raises LaunchError when the GPU asked for is not there or the rendezvous fails.
     """
     rank, world, local, node = read_ranks(os.environ)
     place = _device(device, local)
     if not dist.is_initialized():
-        if world == 1:
-            os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port()))
-        os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK=str(local))
-        if "MASTER_ADDR" not in os.environ or "MASTER_PORT" not in os.environ:
-            raise LaunchError(f"{world} ranks need MASTER_ADDR and MASTER_PORT in the environment to meet")
-        try:
-            dist.init_process_group(
-                "nccl" if place.type == "cuda" else "gloo", timeout=timedelta(minutes=timeout_minutes)
-            )
-        except (RuntimeError, ValueError) as error:
-            raise LaunchError(
-                f"rank {rank} of {world} could not meet the others at "
-                f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}: {error}"
-            ) from error
+        os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK=str(local))  # DeepSpeed reads them
+        _join("nccl" if place.type == "cuda" else "gloo", rank, world, timedelta(minutes=timeout_minutes))
     cross = ProcessGroupRanks() if world > 1 else SINGLE
     return RankContext(rank, world, local, node, place, cross)
 
@@ -107,6 +97,25 @@ def agree_any(flag: bool, device: torch.device) -> bool:
     return bool(value.item())
 
 
+def from_main(produce: Callable[[], T]) -> T:
+    """What `produce` returns on rank 0, on every rank; an error that it raises there is raised on every rank.
+
+    The value must be picklable. Used at start-up, so that a refusal ends all ranks and leaves none waiting.
+    """
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return produce()
+    box: list[object] = [None, None]
+    if dist.get_rank() == 0:
+        try:
+            box[0] = produce()
+        except FraError as error:
+            box[1] = error
+    dist.broadcast_object_list(box, src=0)
+    if isinstance(box[1], FraError):
+        raise box[1]
+    return box[0]  # type: ignore[return-value]
+
+
 def _device(wanted: str, local: int) -> torch.device:
     if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
@@ -119,7 +128,15 @@ def _device(wanted: str, local: int) -> torch.device:
     return torch.device("cuda", local)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _join(backend: str, rank: int, world: int, timeout: timedelta) -> None:
+    if world == 1:
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=timeout)
+        return
+    address, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
+    if not address or not port:
+        raise LaunchError(f"{world} ranks need MASTER_ADDR and MASTER_PORT in the environment to meet")
+    try:
+        dist.init_process_group(backend, rank=rank, world_size=world, timeout=timeout)
+    except (RuntimeError, ValueError) as error:
+        text = " ".join(str(error).split())[:300]
+        raise LaunchError(f"rank {rank} of {world} could not meet the others at {address}:{port}: {text}") from None

@@ -1,0 +1,39 @@
+# make demo    set up, then run the whole path on synthetic faces
+# make test    set up, then run the tests
+# make check   formatter, linter, types, import directions
+# make lock    resolve pyproject.toml anew into requirements.lock
+PYTHON ?= python3
+VENV   ?= .venv
+UV      = $(VENV)/bin/uv
+READY   = $(VENV)/.ready
+UV_VERSION = 0.13.9
+JOBS   ?= 2
+
+.PHONY: setup demo test check lock
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml scripts/make_venv.sh
+	@sh scripts/make_venv.sh "$(PYTHON)" "$(VENV)" "$(UV_VERSION)"
+	@echo "Installing the locked packages (about 3 GB to download the first time) ..."
+	@VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet --require-hashes -r requirements.lock
+	@VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet --no-deps -e .
+	@touch $(READY)
+
+demo: setup
+	@$(VENV)/bin/fra-dist demo
+
+test: setup
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(JOBS)
+
+check: setup
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy
+	@PYTHONPATH=. $(VENV)/bin/lint-imports --no-cache
+
+lock: $(VENV)/bin/uv
+	$(UV) pip compile -q pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate -o requirements.lock
+
+$(VENV)/bin/uv: scripts/make_venv.sh
+	@sh scripts/make_venv.sh "$(PYTHON)" "$(VENV)" "$(UV_VERSION)"

@@ -1,0 +1,60 @@
+"""`fra-dist pretrain CONFIG key=value ...`: start a run, or go on with it."""
+
+import argparse
+from pathlib import Path
+
+from fra_dist.config import Config, load_config
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="YAML file, for example configs/demo.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example train.global_batch=256")
+    parser.add_argument("--dry-run", action="store_true", help="print settings, sizes and estimates; train nothing")
+    parser.add_argument("--force", action="store_true", help="go on with a run although settings that matter changed")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: complete; 75: asked to stop, saved, the same command goes on; 130: the same after Ctrl-C."""
+    config = load_config(args.config, args.overrides)
+    if args.dry_run:
+        from fra_dist.train.estimate import describe
+
+        print(describe(config))
+        return 0
+    return pretrain(config, force=args.force)
+
+
+def pretrain(config: Config, force: bool = False) -> int:
+    """Train and draw; see `run` for the exit status."""
+    from fra_dist.report.run_pictures import RunPictures
+    from fra_dist.train.hooks import Checkpoints, Metrics, Progress
+    from fra_dist.train.signals import STOPPED
+    from fra_dist.train.trainer import close, prepare, train
+
+    run = prepare(config, force)
+    try:
+        if run.ctx.is_main:
+            print(_opening(config, run.completed, run.sizes.total_steps, run.ctx.world, str(run.ctx.device)), flush=True)
+        metrics = Metrics()
+        done = train(run, [metrics, RunPictures(), Checkpoints(), Progress(metrics)])
+        run.folder.note("complete" if done else "stopped", step=run.completed, signal=run.stopped_by)
+        if run.ctx.is_main:
+            print(_closing(config, done, run.completed), flush=True)
+        if done:
+            return 0
+        return 130 if run.stopped_by == "SIGINT" else STOPPED
+    finally:
+        close(run)
+
+
+def _opening(config: Config, completed: int, total: int, world: int, device: str) -> str:
+    where = f"{world} rank{'s' if world > 1 else ''} on {device}"
+    if completed >= total:
+        return f"{config.output}: all {total} steps are done already"
+    return f"{config.output}: {f'going on after step {completed}' if completed else 'starting'}, {total} steps, {where}"
+
+
+def _closing(config: Config, done: bool, completed: int) -> str:
+    if done:
+        return f"complete: {Path(config.output) / 'checkpoints'} holds the weights"
+    return f"stopped and saved at step {completed}: the same command goes on from there"

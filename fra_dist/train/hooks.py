@@ -1,0 +1,151 @@
+"""What happens around the steps: metrics, progress, checkpoints."""
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fra_dist.data.batch import Batch
+from fra_dist.data.quarantine import append_quarantine
+from fra_dist.errors import CheckpointError, FraError
+from fra_dist.train.checkpoint import optimizer_tensors, save_checkpoint
+from fra_dist.train.run_folder import versions
+from fra_dist.train.trainer import Hook, Run
+
+
+class Metrics(Hook):
+    """Every `log.every_steps`: fetch the terms once, write a row, hand it to the progress display and TensorBoard."""
+
+    def begin(self, run: Run) -> None:
+        self.quarantined = 0
+        self.writer: Any = None
+        self.last_row: dict[str, Any] = {}
+        if run.config.log.tensorboard and run.ctx.is_main:
+            from torch.utils.tensorboard import SummaryWriter  # slow to import, and only rank 0 needs it
+
+            self.writer = SummaryWriter(str(run.folder.path / "tensorboard"), purge_step=run.completed)
+        self._restart_clock(run)
+
+    def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
+        if batch.quarantined:
+            self.quarantined += len(batch.quarantined)
+            append_quarantine(run.folder.path, batch.quarantined)
+        if run.completed % run.config.log.every_steps and run.completed < run.sizes.total_steps:
+            return
+        values = run.ctx.cross.mean(torch.stack([v.float() for v in terms.values()])).tolist()
+        row = {"step": run.completed, **dict(zip(terms, values, strict=True)), **self._pace(run)}
+        row |= {"lr": run.step.learning_rate(batch.step), "ema_momentum": run.step.ema_momentum(batch.step)}
+        row["quarantined"] = self.quarantined
+        run.folder.log(row)
+        if self.writer is not None:
+            for name, value in row.items():
+                self.writer.add_scalar(name, value, run.completed)
+        self.last_row = row
+        if not all(abs(v) < float("inf") for v in values):
+            raise FraError(
+                f"the loss is not finite at step {run.completed} ({_brief(row)}): lower optim.lr or lengthen the warm-up; "
+                f"the last checkpoint in {run.folder.checkpoints} is from before"
+            )
+        self._restart_clock(run)
+
+    def end(self, run: Run) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+    def _restart_clock(self, run: Run) -> None:
+        self.since, self.since_step, self.since_wait = time.perf_counter(), run.completed, run.loader.wait_seconds
+
+    def _pace(self, run: Run) -> dict[str, float]:
+        seconds = max(time.perf_counter() - self.since, 1e-9)
+        steps = run.completed - self.since_step
+        left = (run.sizes.total_steps - run.completed) * seconds / max(steps, 1)
+        wait = (run.loader.wait_seconds - self.since_wait) / seconds
+        pace = {"images_per_second": steps * run.sizes.global_batch / seconds, "data_wait": wait, "seconds_left": left}
+        return {name: float(f"{value:.5g}") for name, value in pace.items()}
+
+
+class Progress(Hook):
+    """A bar on a terminal; elsewhere a line every log step."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.metrics = metrics
+
+    def begin(self, run: Run) -> None:
+        self.bar: Any = None
+        self.shown = run.completed
+        if run.ctx.is_main and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=run.sizes.total_steps, initial=run.completed, desc=run.config.name, unit="step")
+
+    def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
+        if self.bar is not None:
+            self.bar.update(run.completed - self.bar.n)
+        row = self.metrics.last_row
+        if not run.ctx.is_main or row.get("step") != run.completed:
+            return
+        if self.bar is not None:
+            self.bar.set_postfix_str(_brief(row), refresh=False)
+        else:
+            print(f"step {run.completed}/{run.sizes.total_steps}  {_brief(row)}  left {_clock(row['seconds_left'])}", flush=True)
+
+    def end(self, run: Run) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+class Checkpoints(Hook):
+    """Saves every N steps, every M minutes, when the run is asked to stop, and at the end."""
+
+    def begin(self, run: Run) -> None:
+        self.saved_at = time.monotonic()
+        self.saved_step = run.completed
+        self.versions = versions(run.ctx.device)
+
+    def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
+        settings = run.config.checkpoint
+        due = run.completed % settings.every_steps == 0
+        due = due or time.monotonic() - self.saved_at > settings.every_minutes * 60
+        if run.ctx.is_main and due:
+            self._save(run)
+
+    def end(self, run: Run) -> None:
+        if run.ctx.is_main and self.saved_step != run.completed:
+            self._save(run, last=True)
+
+    def _save(self, run: Run, last: bool = False) -> None:
+        optimizer = optimizer_tensors(run.optimizer, run.parameter_names())
+        try:
+            path = save_checkpoint(
+                run.folder.checkpoints,
+                run.completed,
+                run.config,
+                run.model.state_dict(),
+                optimizer,
+                self.versions,
+                run.config.checkpoint.keep_last,
+            )
+            run.folder.note("checkpoint", step=run.completed, name=path.name)
+            self.saved_step = run.completed
+        except CheckpointError as error:
+            if last:
+                raise
+            print(f"warning: {error}; training goes on", file=sys.stderr)
+        self.saved_at = time.monotonic()
+
+
+def _brief(row: Mapping[str, Any]) -> str:
+    parts = [f"{name.removeprefix('loss/')} {row[name]:.3f}" for name in _SHOWN if name in row]
+    return "  ".join([*parts, f"{row['images_per_second']:.0f} images/s", f"data wait {row['data_wait']:.0%}"])
+
+
+_SHOWN = ("loss/total", "loss/global", "loss/local", "loss/relation")
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

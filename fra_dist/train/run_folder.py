@@ -1,0 +1,158 @@
+"""The folder that explains a run by itself.
+
+    RUN/config.yaml       every setting, resolved
+        versions.json     of Python, packages, code and device, of the last start
+        history.jsonl     starts, resumes, checkpoints, damage found, how it ended
+        metrics.jsonl     one row a log step
+        quarantine.jsonl  samples that could not be decoded
+        checkpoints/  heatmaps/  tensorboard/  curves.png
+"""
+
+import fcntl
+import json
+import os
+import platform
+import subprocess
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fra_dist.config import Config, dump_config, load_config
+from fra_dist.errors import ConfigError, LaunchError
+
+_PACKAGES = ("fra-dist", "torch", "torchvision", "deepspeed", "nvidia-dali-cuda130", "webdataset", "numpy", "triton")
+_HARMLESS = ("name", "output", "checkpoint", "log", "data.threads", "data.prefetch", "data.shards", "data.pipeline")
+_HARMLESS += ("data.max_bad_share", "train.micro_batch", "train.device", "train.backend")
+
+
+class RunFolder:
+    """Writes happen on rank 0 alone; other ranks hold the path."""
+
+    def __init__(self, path: str | Path, is_main: bool = True) -> None:
+        self.path = Path(path)
+        self.is_main = is_main
+        self.checkpoints = self.path / "checkpoints"
+        self.heatmaps = self.path / "heatmaps"
+        self._lock: int | None = None
+
+    def open(self, config: Config, device: torch.device, force: bool = False) -> list[str]:
+        """Lock the folder, compare with the configuration that it holds, write ours; returns harmless differences.
+
+        Raises LaunchError when another process holds it or it cannot be written, ConfigError when a setting that
+        changes the result differs (unless `force`).
+        """
+        if not self.is_main:
+            return []
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._take_lock()
+            notes = self._compare(config, force)
+            (self.path / "config.yaml").write_text(dump_config(config))
+            (self.path / "versions.json").write_text(json.dumps(versions(device), indent=1))
+        except OSError as error:
+            raise LaunchError(f"cannot write the run folder {self.path}: {error.strerror}") from None
+        return notes
+
+    def close(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def note(self, event: str, **facts: Any) -> None:
+        """Add a line to history.jsonl."""
+        self._append("history.jsonl", {"time": round(time.time(), 1), "event": event, **facts})
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Add a row to metrics.jsonl."""
+        self._append("metrics.jsonl", row)
+
+    def forget_after(self, step: int) -> None:
+        """Drop metric rows beyond the checkpoint that the run goes on from: they will be written again."""
+        path = self.path / "metrics.jsonl"
+        if self.is_main and path.exists():
+            kept = [row for row in read_rows(path) if row["step"] <= step]
+            partial = path.with_suffix(".partial")
+            partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
+            partial.rename(path)
+
+    def _append(self, name: str, row: dict[str, Any]) -> None:
+        if self.is_main:
+            with (self.path / name).open("a") as stream:
+                stream.write(json.dumps(row) + "\n")
+
+    def _take_lock(self) -> None:
+        self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(self._lock, 200).decode(errors="replace").strip()
+            self.close()
+            raise LaunchError(f"another process is writing to {self.path} ({holder}): stop it, or set another output=") from None
+        os.truncate(self._lock, 0)
+        os.write(self._lock, f"process {os.getpid()} on {platform.node()}".encode())
+
+    def _compare(self, config: Config, force: bool) -> list[str]:
+        path = self.path / "config.yaml"
+        if not path.exists() or not any(self.checkpoints.glob("step-*")):
+            return []
+        differences = compare_configs(load_config(path), config)
+        harmful = [text for key, text in differences if not _is_harmless(key)]
+        if harmful and not force:
+            raise ConfigError(
+                f"{self.path} was begun with another configuration: {'; '.join(harmful)}. Give a new output=, the old values, "
+                "or --force to go on all the same"
+            )
+        return [text for _, text in differences]
+
+
+def compare_configs(old: Config, new: Config) -> list[tuple[str, str]]:
+    """(dotted key, "key: old -> new") of every setting that differs."""
+    before, after = _flat(old.model_dump(mode="json", by_alias=True)), _flat(new.model_dump(mode="json", by_alias=True))
+    keys = [k for k in {**before, **after} if before.get(k) != after.get(k)]
+    return [(k, f"{k}: {before.get(k)} -> {after.get(k)}") for k in keys]
+
+
+def versions(device: torch.device) -> dict[str, Any]:
+    """What ran: Python, packages, the commit of the source if it is a checkout, and the device."""
+    found: dict[str, Any] = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    found["commit"] = _commit()
+    found["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    return found
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """JSON lines; a last line cut short by a kill is left out."""
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+def _is_harmless(key: str) -> bool:
+    return any(key == name or key.startswith(name + ".") for name in _HARMLESS)
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    return {k: v for name, child in tree.items() for k, v in _flat(child, f"{prefix}.{name}" if prefix else name).items()}
+
+
+def _commit() -> str | None:
+    try:
+        root = Path(__file__).parent
+        said = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return said.stdout.strip() or None

@@ -1,0 +1,67 @@
+"""One optimiser step: micro batches, losses, update, target. Nothing here waits for the device."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from fra_dist.config import Config
+from fra_dist.dist import RankContext
+from fra_dist.losses.total import fra_loss
+from fra_dist.models.fra import FRA
+from fra_dist.train.ema import update_target
+from fra_dist.train.engine import Engine
+from fra_dist.train.schedule import ema_momentum, learning_rate
+from fra_dist.train.sizes import Sizes
+
+Views = tuple[Tensor, Tensor]
+
+
+class Step:
+    """Everything that a step needs, and `run`, which does one."""
+
+    def __init__(
+        self,
+        config: Config,
+        model: FRA,
+        engine: Engine,
+        optimizer: torch.optim.Optimizer,
+        ctx: RankContext,
+        sizes: Sizes,
+    ) -> None:
+        self.config, self.model, self.engine, self.optimizer = config, model, engine, optimizer
+        self.ctx, self.sizes = ctx, sizes
+
+    def run(self, step: int, views: Views) -> dict[str, Tensor]:
+        """Do step number `step` (from 0) on this rank's share of the batch, each view (B, 3, S, S).
+
+        Returns the named loss terms and diagnostics, means over micro batches, 0-dim tensors on the device.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(step)
+        self._seed(step)
+        sums: dict[str, Tensor] = {}
+        for view1, view2, last in self._micro_batches(views):
+            terms = fra_loss(self.engine(view1, view2, last), self.config.loss, self.ctx.cross)
+            self.engine.backward(terms["total"], last)
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0) + value.detach()  # type: ignore[assignment]
+        update_target(self.model, self.ema_momentum(step))
+        return {name: value / self.sizes.accumulation for name, value in sums.items()}
+
+    def learning_rate(self, step: int) -> float:
+        return learning_rate(step, self.sizes.total_steps, self.sizes.warmup_steps, self.sizes.lr)
+
+    def ema_momentum(self, step: int) -> float:
+        return ema_momentum(step, self.sizes.total_steps, self.config.optim.ema_momentum)
+
+    def _seed(self, step: int) -> None:
+        """Dropout's numbers depend on the step and the rank alone, so a resumed run draws the same."""
+        torch.manual_seed((self.config.seed * 1_000_003 + step) * 65_537 + self.ctx.rank)
+
+    def _micro_batches(self, views: Views) -> Iterator[tuple[Tensor, Tensor, bool]]:
+        layout = torch.channels_last if self.config.train.channels_last else torch.contiguous_format
+        size, count = self.sizes.micro_batch, self.sizes.accumulation
+        for i in range(count):
+            one, two = (v[i * size : (i + 1) * size].contiguous(memory_format=layout) for v in views)
+            yield one, two, i == count - 1

@@ -1,0 +1,130 @@
+"""A run: put together by `prepare`, carried out by `train`."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fra_dist import dist
+from fra_dist.config import Config
+from fra_dist.data.batch import Batch
+from fra_dist.data.loader import Loader, make_loader
+from fra_dist.data.manifest import Manifest, load_manifest
+from fra_dist.dist import RankContext
+from fra_dist.errors import ConfigError
+from fra_dist.models.fra import FRA
+from fra_dist.train.checkpoint import Checkpoint, newest_good, restore_model, restore_optimizer
+from fra_dist.train.engine import Engine, build_engine
+from fra_dist.train.groups import build_optimizer
+from fra_dist.train.run_folder import RunFolder
+from fra_dist.train.signals import StopFlag
+from fra_dist.train.sizes import Sizes, derive_sizes
+from fra_dist.train.step import Step
+
+
+@dataclass
+class Run:
+    """The parts of a run. `completed` counts optimiser steps that are done, in earlier attempts too."""
+
+    config: Config
+    ctx: RankContext
+    folder: RunFolder
+    manifest: Manifest
+    sizes: Sizes
+    model: FRA
+    optimizer: torch.optim.Optimizer
+    engine: Engine
+    step: Step
+    loader: Loader
+    completed: int
+    stopped_by: str | None = None
+
+    def parameter_names(self) -> dict[Tensor, str]:
+        return {parameter: name for name, parameter in self.model.named_parameters()}
+
+
+class Hook:
+    """Side effects around the loop. Hooks are called in the order of the list, on every rank."""
+
+    def begin(self, run: Run) -> None:
+        """Before the first step of this attempt."""
+
+    def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
+        """After each optimiser step; `terms` are on the device, so reading them waits for it."""
+
+    def end(self, run: Run) -> None:
+        """After the last step of this attempt, also when the run was asked to stop."""
+
+
+def train(run: Run, hooks: Sequence[Hook]) -> bool:
+    """Train to the last step or to a signal. True when the run is complete."""
+    with StopFlag() as stop:
+        for hook in hooks:
+            hook.begin(run)
+        for batch in run.loader:
+            terms = run.step.run(batch.step, batch.views)
+            run.completed = batch.step + 1
+            if dist.agree_any(stop.requested is not None):
+                run.stopped_by = stop.requested.name if stop.requested else "another rank"
+            for hook in hooks:
+                hook.after_step(run, batch, terms)
+            if run.stopped_by:
+                break
+        for hook in hooks:
+            hook.end(run)
+    return run.completed >= run.sizes.total_steps
+
+
+def prepare(config: Config, force: bool = False) -> Run:
+    """Build every part and go on from the newest good checkpoint, if the run folder has one.
+
+    Raises ConfigError, DataError, CheckpointError or LaunchError, each before the first step.
+    """
+    if config.train.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    if not config.data.shards:
+        raise ConfigError("data.shards is empty: give the folder that `fra-dist shards make` wrote")
+    ctx = dist.start(config.train.device)
+    manifest = load_manifest(config.data.shards)
+    sizes = derive_sizes(config, manifest.total, ctx.world)
+    torch.manual_seed(config.seed)
+    model = FRA(config.model, cross=ctx.cross).to(ctx.device)
+    model.check_image_size(config.data.image_size)
+    model.train()
+    optimizer = build_optimizer(model, config.optim)
+
+    folder = RunFolder(config.output, ctx.is_main)
+    notes = dist.from_main(lambda: folder.open(config, ctx.device, force))
+    checkpoint, damage = dist.from_main(lambda: newest_good(folder.checkpoints))
+    completed = _resume(folder, checkpoint, damage + notes, model)
+    engine = build_engine(config, model, optimizer, ctx, sizes)
+    step = Step(config, model, engine, optimizer, ctx, sizes)
+    loader = make_loader(config, manifest, ctx, start_step=completed, stop_step=sizes.total_steps)
+    run = Run(config, ctx, folder, manifest, sizes, model, optimizer, engine, step, loader, completed)
+    if checkpoint is not None:
+        restore_optimizer(optimizer, run.parameter_names(), checkpoint.optimizer())
+    return run
+
+
+def close(run: Run) -> None:
+    """Stop the input, leave the process group, let go of the run folder."""
+    run.loader.close()
+    run.engine.close()
+    run.folder.close()
+    dist.stop()
+
+
+def _resume(folder: RunFolder, checkpoint: Checkpoint | None, notes: list[str], model: FRA) -> int:
+    for text in notes:
+        folder.note("notice", text=text)
+    if checkpoint is None:
+        folder.note("start")
+        folder.forget_after(0)
+        return 0
+    restore_model(model, checkpoint)
+    folder.note("resume", step=checkpoint.step, checkpoint=checkpoint.path.name)
+    folder.forget_after(checkpoint.step)
+    return checkpoint.step
