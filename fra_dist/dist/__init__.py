@@ -3,4 +3,15 @@
 from fra_dist.dist.collectives import SINGLE, CrossRank, ProcessGroupRanks
 from fra_dist.dist.context import RankContext, agree_any, barrier, from_main, read_ranks, start, stop
 
-__all__ = ["SINGLE", "CrossRank", "ProcessGroupRanks", "RankContext", "agree_any", "barrier", "from_main", "read_ranks", "start", "stop"]
+__all__ = [
+    "SINGLE",
+    "CrossRank",
+    "ProcessGroupRanks",
+    "RankContext",
+    "agree_any",
+    "barrier",
+    "from_main",
+    "read_ranks",
+    "start",
+    "stop",
+]

@@ -55,7 +55,9 @@ def read_ranks(env: Mapping[str, str]) -> tuple[int, int, int, int]:
         rank, world = int(env[names[0]]), int(env[names[1]])
         local, node = int(env.get(names[2], "0")), int(env.get(names[3], "0"))
     except (KeyError, ValueError) as error:
-        raise LaunchError(f"the {scheme} environment is incomplete: {error} (it needs {', '.join(names[:3])})") from None
+        raise LaunchError(
+            f"the {scheme} environment is incomplete: {error} (it needs {', '.join(names[:3])})"
+        ) from None
     if not 0 <= rank < world:
         raise LaunchError(f"{names[0]}={rank} is not below {names[1]}={world}")
     return rank, world, local, node

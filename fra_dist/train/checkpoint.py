@@ -79,7 +79,9 @@ def save_checkpoint(
         _flush(folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise CheckpointError(f"cannot write checkpoint {final}: {getattr(error, "strerror", None) or error}; earlier ones are untouched") from None
+        raise CheckpointError(
+            f"cannot write checkpoint {final}: {getattr(error, 'strerror', None) or error}; earlier ones are untouched"
+        ) from None
     for old in list_checkpoints(folder)[:-keep_last]:
         shutil.rmtree(old, ignore_errors=True)
     return final
@@ -105,7 +107,9 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """Verify sizes and checksums, then read the state. Raises CheckpointError."""
     manifest = _json(path / "manifest.json", path)
     if manifest.get("format") != FORMAT:
-        raise CheckpointError(f"checkpoint {path} has format {manifest.get('format')}; this version reads format {FORMAT}")
+        raise CheckpointError(
+            f"checkpoint {path} has format {manifest.get('format')}; this version reads format {FORMAT}"
+        )
     for name in _PARTS:
         expected = manifest.get("files", {}).get(name, {})
         part = path / name
@@ -113,7 +117,9 @@ def open_checkpoint(path: Path) -> Checkpoint:
             raise CheckpointError(f"checkpoint {path} is damaged: {name} is missing")
         size = part.stat().st_size
         if size != expected.get("bytes"):
-            raise CheckpointError(f"checkpoint {path} is damaged: {name} has {size} bytes instead of {expected.get('bytes')}")
+            raise CheckpointError(
+                f"checkpoint {path} is damaged: {name} has {size} bytes instead of {expected.get('bytes')}"
+            )
         if _digest(part) != expected.get("sha256"):
             raise CheckpointError(f"checkpoint {path} is damaged: the checksum of {name} does not match")
     state = _json(path / "state.json", path)
@@ -142,7 +148,9 @@ def find_checkpoint(path: str | Path) -> Checkpoint:
     found, damage = newest_good(folder)
     if found is None:
         reason = f"; {damage[0]}" if damage else ""
-        raise CheckpointError(f"no usable checkpoint in {path}: give a run folder or a step-N folder inside its checkpoints{reason}")
+        raise CheckpointError(
+            f"no usable checkpoint in {path}: give a run folder or a step-N folder inside its checkpoints{reason}"
+        )
     return found
 
 
@@ -163,7 +171,9 @@ def restore_model(model: FRA, checkpoint: Checkpoint) -> None:
         first = f"{shapes[0]} is {tuple(saved[shapes[0]].shape)}, not {tuple(own[shapes[0]].shape)}" if shapes else ""
         first = first or (f"{missing[0]} is missing" if missing else f"{extra[0]} is unknown")
         count = len(missing) + len(extra) + len(shapes)
-        raise CheckpointError(f"checkpoint {checkpoint.path} is of another architecture: {first} ({count} such differences)")
+        raise CheckpointError(
+            f"checkpoint {checkpoint.path} is of another architecture: {first} ({count} such differences)"
+        )
     model.load_state_dict(saved)
 
 
@@ -171,12 +181,16 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[Tensor, s
     """The optimiser's state by parameter name."""
     tensors = {}
     for parameter, values in optimizer.state.items():
-        tensors.update({f"{names[parameter]}/{key}": value for key, value in values.items() if isinstance(value, Tensor)})
+        tensors.update(
+            {f"{names[parameter]}/{key}": value for key, value in values.items() if isinstance(value, Tensor)}
+        )
     return tensors
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str], saved: Mapping[str, Tensor]) -> None:
-    """Put state saved by `optimizer_tensors` back. Raises CheckpointError on a name that the optimiser does not hold."""
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str], saved: Mapping[str, Tensor]
+) -> None:
+    """Put state saved by `optimizer_tensors` back. Raises CheckpointError on an unknown name."""
     by_name = {names[p]: p for group in optimizer.param_groups for p in group["params"]}
     for key, value in saved.items():
         name, _, kind = key.rpartition("/")

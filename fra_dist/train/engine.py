@@ -1,4 +1,4 @@
-"""What carries a training step: DeepSpeed, or plain PyTorch with the same results. The only file that imports DeepSpeed.
+"""What carries a training step: DeepSpeed, or plain PyTorch with the same results. DeepSpeed is imported only here.
 
 Weights stay fp32 and the arithmetic of forward and backward is autocast: DeepSpeed's own bf16 mode would keep the
 target network in bf16, where an EMA with momentum 0.996 does not move most weights.
@@ -30,7 +30,9 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
-def build_engine(config: Config, model: nn.Module, optimizer: torch.optim.Optimizer, ctx: RankContext, sizes: Sizes) -> Engine:
+def build_engine(
+    config: Config, model: nn.Module, optimizer: torch.optim.Optimizer, ctx: RankContext, sizes: Sizes
+) -> Engine:
     """Wrap a model that is already on `ctx.device`."""
     if config.train.backend == "deepspeed":
         return DeepSpeedEngine(config, model, optimizer, ctx, sizes)

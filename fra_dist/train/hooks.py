@@ -46,8 +46,8 @@ class Metrics(Hook):
         self.last_row = row
         if not all(abs(v) < float("inf") for v in values):
             raise FraError(
-                f"the loss is not finite at step {run.completed} ({_brief(row)}): lower optim.lr or lengthen the warm-up; "
-                f"the last checkpoint in {run.folder.checkpoints} is from before"
+                f"the loss is not finite at step {run.completed} ({_brief(row)}): "
+                f"lower optim.lr or lengthen the warm-up; the last checkpoint in {run.folder.checkpoints} is from before"
             )
         self._restart_clock(run)
 
@@ -90,7 +90,10 @@ class Progress(Hook):
         if self.bar is not None:
             self.bar.set_postfix_str(_brief(row), refresh=False)
         else:
-            print(f"step {run.completed}/{run.sizes.total_steps}  {_brief(row)}  left {_clock(row['seconds_left'])}", flush=True)
+            print(
+                f"step {run.completed}/{run.sizes.total_steps}  {_brief(row)}  left {_clock(row['seconds_left'])}",
+                flush=True,
+            )
 
     def end(self, run: Run) -> None:
         if self.bar is not None:

@@ -1,11 +1,11 @@
 """The folder that explains a run by itself.
 
-    RUN/config.yaml       every setting, resolved
-        versions.json     of Python, packages, code and device, of the last start
-        history.jsonl     starts, resumes, checkpoints, damage found, how it ended
-        metrics.jsonl     one row a log step
-        quarantine.jsonl  samples that could not be decoded
-        checkpoints/  heatmaps/  tensorboard/  curves.png
+RUN/config.yaml       every setting, resolved
+    versions.json     of Python, packages, code and device, of the last start
+    history.jsonl     starts, resumes, checkpoints, damage found, how it ended
+    metrics.jsonl     one row a log step
+    quarantine.jsonl  samples that could not be decoded
+    checkpoints/  heatmaps/  tensorboard/  curves.png
 """
 
 import fcntl
@@ -90,7 +90,9 @@ class RunFolder:
         except BlockingIOError:
             holder = os.read(self._lock, 200).decode(errors="replace").strip()
             self.close()
-            raise LaunchError(f"another process is writing to {self.path} ({holder}): stop it, or set another output=") from None
+            raise LaunchError(
+                f"another process is writing to {self.path} ({holder}): stop it, or set another output="
+            ) from None
         os.truncate(self._lock, 0)
         os.write(self._lock, f"process {os.getpid()} on {platform.node()}".encode())
 
@@ -124,7 +126,9 @@ def versions(device: torch.device) -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             found[package] = None
     found["commit"] = _commit()
-    found["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    found["device"] = (
+        torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    )
     return found
 
 
@@ -146,13 +150,17 @@ def _is_harmless(key: str) -> bool:
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(tree, dict):
         return {prefix: tree}
-    return {k: v for name, child in tree.items() for k, v in _flat(child, f"{prefix}.{name}" if prefix else name).items()}
+    return {
+        k: v for name, child in tree.items() for k, v in _flat(child, f"{prefix}.{name}" if prefix else name).items()
+    }
 
 
 def _commit() -> str | None:
     try:
         root = Path(__file__).parent
-        said = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True, timeout=10)
+        said = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True, timeout=10
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return said.stdout.strip() or None

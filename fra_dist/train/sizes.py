@@ -8,7 +8,7 @@ from fra_dist.errors import ConfigError
 
 @dataclass(frozen=True)
 class Sizes:
-    """`global_batch` = world × `per_rank`; `per_rank` = `accumulation` × `micro_batch`. `lr` is after linear scaling."""
+    """`global_batch` = world × `per_rank`; `per_rank` = `accumulation` × `micro_batch`; `lr` is the scaled one."""
 
     samples: int
     global_batch: int
@@ -25,12 +25,13 @@ def derive_sizes(config: Config, samples: int, world: int) -> Sizes:
     batch = config.train.global_batch
     if samples < batch:
         raise ConfigError(
-            f"{config.data.shards} holds {samples} samples, fewer than one global batch: set train.global_batch to {samples} or less"
+            f"{config.data.shards} holds {samples} samples, fewer than one global batch: "
+            f"set train.global_batch to {samples} or less"
         )
     if batch % world:
         raise ConfigError(
-            f"train.global_batch={batch} cannot be divided over {world} ranks: use {_near_divisors(batch, world)} ranks, "
-            f"or a batch that is a multiple of {world}"
+            f"train.global_batch={batch} cannot be divided over {world} ranks: "
+            f"use {_near_divisors(batch, world)} ranks, or a batch that is a multiple of {world}"
         )
     per_rank = batch // world
     micro = min(config.train.micro_batch or per_rank, per_rank)
@@ -40,12 +41,13 @@ def derive_sizes(config: Config, samples: int, world: int) -> Sizes:
             f"use {_near_divisors(per_rank, micro)}"
         )
     if micro < 2:
-        raise ConfigError(f"{micro} image a forward pass is too few for batch norm: raise train.global_batch or train.micro_batch")
-    epoch = samples / batch
-    total = config.train.steps or max(1, round(config.train.epochs * epoch))
+        raise ConfigError(
+            f"{micro} image a forward pass is too few for batch norm: raise train.global_batch or train.micro_batch"
+        )
+    total = config.train.steps or max(1, round(config.train.epochs * samples / batch))
     warmup = config.optim.warmup_steps
     if warmup is None:
-        warmup = round(config.optim.warmup_epochs * epoch)
+        warmup = round(config.optim.warmup_epochs * samples / batch)
     if warmup >= total:
         raise ConfigError(f"warm-up takes {warmup} of {total} steps: lower optim.warmup_steps or optim.warmup_epochs")
     lr = config.optim.lr * batch / config.optim.lr_batch
