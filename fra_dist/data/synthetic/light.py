@@ -1,0 +1,68 @@
+"""Light on the head: normals from depth, cast shadows and shading."""
+
+import numpy as np
+
+from fra_dist.data.synthetic.pixels import Plane, shifted, soften
+from fra_dist.data.synthetic.shot import Shot
+
+
+def normals(depth: Plane, pixel: float) -> tuple[Plane, Plane, Plane]:
+    """Unit normals in the image frame of a depth plane; `pixel` is a pixel's width in the depth's unit."""
+    right, down = np.empty_like(depth), np.empty_like(depth)
+    right[:, 1:-1] = depth[:, 2:] - depth[:, :-2]
+    down[1:-1] = depth[2:] - depth[:-2]
+    right[:, 0], right[:, -1] = right[:, 1], right[:, -2]
+    down[0], down[-1] = down[1], down[-2]
+    scale = 1.0 / (2.0 * pixel)
+    right *= -scale
+    down *= -scale
+    length = 1.0 / np.sqrt(right * right + down * down + 1.0)
+    return right * length, down * length, length
+
+
+def cast_shadow(depth: Plane, shot: Shot, pixel: float) -> Plane:
+    """0 to 1: how much of the key light the surface itself keeps from each pixel, by steps towards the light."""
+    lx, ly, lz = shot.light
+    shade = np.zeros_like(depth)
+    for reach in (0.05, 0.10, 0.17, 0.27):
+        right, down = round(reach * lx / pixel), round(reach * ly / pixel)
+        if right == 0 and down == 0:
+            continue
+        over = shifted(depth, right, down)
+        over -= depth
+        over -= reach * lz
+        over *= 9.0
+        np.maximum(shade, over, out=shade)
+    np.minimum(shade, 1.0, out=shade)
+    return soften(shade, (0.02 / pixel) ** 2)
+
+
+def shade(
+    shot: Shot, normal: tuple[Plane, Plane, Plane], shadow: Plane | float, wraps: tuple[float, float, float]
+) -> np.ndarray:
+    """(3, h, w) light that arrives: a key light that wraps around the edge by `wraps` (red most, as skin scatters it)
+    and a sky-to-floor fill."""
+    nx, ny, nz = normal
+    lx, ly, lz = shot.light
+    facing = nx * lx + ny * ly + nz * lz
+    lit = 1.0 - shadow
+    sky = shot.ambient * (0.72 - 0.22 * ny + 0.12 * nz)
+    out = np.empty((3, *nx.shape), np.float32)
+    for channel, wrap in enumerate(wraps):
+        key = np.maximum(facing + wrap, 0.0)
+        key *= shot.key * shot.key_colour[channel] / (1.0 + wrap)
+        key *= lit
+        key += sky * shot.fill_colour[channel]
+        out[channel] = key
+    return out
+
+
+def gloss(shot: Shot, normal: tuple[Plane, Plane, Plane], shadow: Plane | float) -> Plane:
+    """Mirror-like share of the key light, (h·n)¹⁶ with h halfway between light and viewer."""
+    lx, ly, lz = shot.light
+    length = (lx * lx + ly * ly + (lz + 1.0) ** 2) ** 0.5
+    nx, ny, nz = normal
+    h = np.maximum(nx * (lx / length) + ny * (ly / length) + nz * ((lz + 1.0) / length), 0.0)
+    for _ in range(4):
+        h *= h
+    return h * (1.0 - shadow) * shot.key

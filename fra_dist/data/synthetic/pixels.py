@@ -1,0 +1,106 @@
+"""Small float32 operations on planes of pixels: soft steps, noise tiles, blending, shifting."""
+
+from functools import lru_cache
+
+import numpy as np
+
+Plane = np.ndarray  # (h, w) float32
+Box = tuple[slice, slice]
+
+TILE = 256
+
+
+def ramp(x: Plane, low: float, high: float) -> Plane:
+    """0 below `low`, 1 above `high`, straight between; `high` may be the smaller one."""
+    scaled = (x - low) * (1.0 / (high - low))
+    return np.minimum(np.maximum(scaled, 0.0, out=scaled), 1.0, out=scaled)
+
+
+def smooth(x: Plane, low: float, high: float) -> Plane:
+    """As `ramp`, with level ends (3t² − 2t³)."""
+    t = ramp(x, low, high)
+    return t * t * (3.0 - 2.0 * t)
+
+
+def spot(x: Plane, y: Plane, x0: float, y0: float, rx: float, ry: float) -> Plane:
+    """A soft bump of height 1: (1 + d²)⁻² with d in radii; a Gaussian's shape at a tenth of its cost."""
+    dx = (x - x0) * (1.0 / rx)
+    dy = (y - y0) * (1.0 / ry)
+    dx *= dx
+    dy *= dy
+    dx += dy
+    dx += 1.0
+    dx *= dx
+    return np.divide(1.0, dx, out=dx)
+
+
+def blend(canvas: np.ndarray, box: Box, alpha: Plane, colour: np.ndarray | tuple[float, float, float]) -> None:
+    """Lays `colour`, (3,) or (3, h, w), over canvas (3, S, S) inside the box with opacity alpha (h, w)."""
+    for channel in range(3):
+        target = canvas[channel][box]
+        target += alpha * (colour[channel] - target)
+
+
+def window(size: int, x0: float, y0: float, x1: float, y1: float) -> Box:
+    """The pixel box around image fractions, cut at the image's edge."""
+    left, right = max(0, int(x0 * size) - 1), min(size, int(x1 * size) + 2)
+    top, bottom = max(0, int(y0 * size) - 1), min(size, int(y1 * size) + 2)
+    return slice(top, max(bottom, top)), slice(left, max(right, left))
+
+
+def shifted(plane: Plane, right: int, down: int) -> Plane:
+    """The plane read `right` and `down` pixels further on, its border repeated."""
+    height, width = plane.shape
+    rows = np.clip(np.arange(height) + down, 0, height - 1)
+    columns = np.clip(np.arange(width) + right, 0, width - 1)
+    return plane.take(rows, axis=0).take(columns, axis=1)
+
+
+def soften(plane: Plane, variance: float) -> Plane:
+    """Blurs (..., h, w) by this variance in pixels², with three-tap passes; the border is repeated."""
+    while variance > 1e-4:
+        side = min(variance, 0.5) / 2.0
+        variance -= 0.5
+        for axis in (-1, -2):
+            out = (1.0 - 2.0 * side) * plane
+            edge = side * plane
+            head, tail = [slice(None)] * plane.ndim, [slice(None)] * plane.ndim
+            head[axis], tail[axis] = slice(1, None), slice(None, -1)
+            out[tuple(tail)] += edge[tuple(head)]
+            out[tuple(head)] += edge[tuple(tail)]
+            first, last = [slice(None)] * plane.ndim, [slice(None)] * plane.ndim
+            first[axis], last[axis] = slice(0, 1), slice(-1, None)
+            out[tuple(first)] += edge[tuple(first)]
+            out[tuple(last)] += edge[tuple(last)]
+            plane = out
+    return plane
+
+
+def _periodic_blur(tile: np.ndarray, passes: int, axes: tuple[int, ...]) -> np.ndarray:
+    for _ in range(passes):
+        for axis in axes:
+            tile = 0.5 * tile + 0.25 * (np.roll(tile, 1, axis) + np.roll(tile, -1, axis))
+    return tile
+
+
+@lru_cache(maxsize=8)
+def tile(kind: str) -> np.ndarray:
+    """A periodic TILE × TILE noise field, flat, mean 0 and deviation 1: 'grain', 'cloud' or 'strand' (long in rows)."""
+    rng = np.random.Generator(np.random.PCG64({"grain": 1, "cloud": 2, "strand": 3}[kind]))
+    field = rng.random((TILE, TILE)) - 0.5
+    if kind == "grain":
+        field = _periodic_blur(field, 1, (0, 1))
+    elif kind == "cloud":
+        field = sum(_periodic_blur(np.roll(field, 37 * k, 0), 4**k, (0, 1)) * 4.0**k for k in range(1, 5))
+    else:
+        coarse = _periodic_blur(np.roll(field, 91, 0), 6, (1,)) * 2.0
+        field = _periodic_blur(_periodic_blur(field, 1, (1,)) + coarse, 400, (0,))
+    field = (field - field.mean()) / field.std()
+    return np.ascontiguousarray(field.astype(np.float32).ravel())
+
+
+def sample(kind: str, column: Plane, row: Plane) -> Plane:
+    """The noise tile read at (row, column), in texels, nearest, repeated without end."""
+    index = column.astype(np.int64) & (TILE - 1)
+    index = index + (row.astype(np.int64) & (TILE - 1)) * TILE
+    return tile(kind).take(index)

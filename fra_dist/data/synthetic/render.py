@@ -1,0 +1,115 @@
+"""One picture from one person and one shot."""
+
+import numpy as np
+
+from fra_dist.data.synthetic import face, hair, head, light, occluder, props
+from fra_dist.data.synthetic.eyes import paint_eye
+from fra_dist.data.synthetic.layout import Layout, lay_out
+from fra_dist.data.synthetic.person import Person
+from fra_dist.data.synthetic.pixels import blend, ramp, sample, soften
+from fra_dist.data.synthetic.scene import Picture, backdrop, paint_body
+from fra_dist.data.synthetic.shot import Shot
+
+_ALL = (slice(None), slice(None))
+
+
+def render_one(p: Person, shot: Shot, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(image (S, S, 3) uint8, regions (S, S) uint8, landmarks (68, 2) float32 in pixels, x then y)."""
+    lay = lay_out(p, shot.action)
+    turn = head.rotation(shot)
+    pic = _easel(shot, turn, size)
+    bare, full = head.bare_head(p, shot, lay)
+    points = head.landmarks(bare, turn, lay, p)
+    paint_body(pic, p, shot)
+    _paint_head(pic, p, shot, lay, full, points)
+    props.paint_glasses(pic, shot, p, lay)
+    if shot.hat == "cap":
+        props.paint_brim(pic, shot)
+    occluder.paint_occluder(pic, p, shot)
+    places = points * np.float32(shot.scale * size) + np.array(shot.centre, np.float32) * np.float32(size)
+    return _develop(pic, shot), pic.region, places.astype(np.float32)
+
+
+def _easel(shot: Shot, turn: np.ndarray, size: int) -> Picture:
+    unit = 1.0 / (shot.scale * size)
+    place = np.arange(size, dtype=np.float32) + np.float32(0.5)
+    qx = (place - np.float32(shot.centre[0] * size)) * np.float32(unit)
+    qy = (place - np.float32(shot.centre[1] * size)) * np.float32(unit)
+    grid_x, grid_y = np.meshgrid(qx, qy)
+    region = np.zeros((size, size), np.uint8)
+    return Picture(backdrop(shot, size), region, grid_x, grid_y, unit, size, turn)
+
+
+def _paint_head(pic: Picture, p: Person, shot: Shot, lay: Layout, full: np.ndarray, points: np.ndarray) -> None:
+    field, grown = hair.grow(p, full)
+    if hair.wears_hat(shot):
+        hat_field, grown = props.raise_hat(shot, np.minimum(grown, full + 0.09), hair.whole_directions())
+    reach = float(grown.max())
+    box = pic.box(-min(reach, 1.12), -reach, min(reach, 1.12), 1.30)
+    hits = head.cast(grown, pic.turn, pic.qx[box], pic.qy[box], pic.pixel)
+    shape = hits.x.shape
+    sheet = face.Sheet(
+        hits, pic.pixel, np.empty((3, *shape), np.float32), np.full(shape, 0.16, np.float32), np.full(shape, face.SKIN, np.uint8),
+        (points - np.array([pic.qx[box][0, 0], pic.qy[box][0, 0]])) / pic.pixel + 0.5,
+    )  # fmt: skip
+    face.paint_skin(sheet, p, shot, lay)
+    face.paint_beard(sheet, p, lay)
+    face.paint_nose(sheet, p, lay)
+    face.paint_mouth(sheet, p, shot, lay)
+    glints = [paint_eye(sheet, p, shot, eye) for eye in lay.eyes]
+    for brow in lay.brows:
+        face.paint_brow(sheet, p, brow)
+    if shot.occlusion == "face_mask":
+        occluder.paint_face_mask(sheet, shot, lay)
+    lines = hair.strands(p, hits)
+    cover = hair.coverage(p, field, hits, lines, pic.pixel)
+    _lay_hair(sheet, p, cover, lines)
+    if hair.wears_hat(shot):
+        cover = np.maximum(cover, props.paint_hat(sheet, shot, hat_field))
+    colour = _light_head(sheet, shot, cover)
+    for glint in glints:
+        if glint is not None:
+            where, bright = glint
+            open_ = bright * (1.0 - cover[where])
+            blend(colour, where, np.minimum(open_ * (0.5 + 0.4 * shot.key), 1.0), (1.0, 1.0, 1.0))
+    blend(pic.colour, box, hits.alpha, colour)
+    region = pic.region[box]
+    np.copyto(region, sheet.region, where=hits.alpha > 0.5)
+
+
+def _lay_hair(sheet: face.Sheet, p: Person, cover: np.ndarray, lines: np.ndarray) -> None:
+    tone = np.maximum(1.0 + 0.55 * lines, 0.1)
+    blend(sheet.albedo, _ALL, cover, face.linear(p.hair)[:, None, None] * tone + 0.004)
+    sheet.region[cover > 0.5] = face.HAIR
+    shine = 0.12 if p.style in ("curly", "buzz", "bald") else 0.28
+    sheet.glossy += cover * (shine * np.maximum(0.5 + 0.6 * lines, 0.0) - sheet.glossy)
+
+
+def _light_head(sheet: face.Sheet, shot: Shot, cover: np.ndarray) -> np.ndarray:
+    normal = light.normals(sheet.hits.depth, sheet.pixel)
+    shadow = light.cast_shadow(sheet.hits.depth, shot, sheet.pixel) * 0.75
+    arriving = light.shade(shot, normal, shadow, (0.38, 0.24, 0.20))
+    arriving *= 1.0 - 0.30 * ramp(normal[2], 0.35, 0.0)
+    colour = sheet.albedo * arriving
+    colour += sheet.glossy * light.gloss(shot, normal, shadow)
+    return colour
+
+
+def _develop(pic: Picture, shot: Shot) -> np.ndarray:
+    """Exposure, tone curve, blur and grain; (S, S, 3) uint8."""
+    colour = pic.colour
+    colour *= shot.exposure * 1.05
+    np.maximum(colour, 0.0, out=colour)
+    np.sqrt(colour, out=colour)
+    colour -= (0.12 + 0.25 * shot.contrast) * colour * (1.0 - colour) * (1.0 - 2.0 * colour)
+    colour = soften(colour, (shot.blur * pic.size) ** 2 + 0.12)
+    if shot.grey:
+        colour[:] = 0.30 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2]
+    step = 160.0 / pic.size
+    index = (np.arange(pic.size, dtype=np.float32) + 0.5) * np.float32(step)
+    speck = sample("grain", index[None, :] + shot.noise, index[:, None] + np.float32(2 * shot.noise))
+    colour += shot.grain * speck
+    colour *= 255.0
+    colour += 0.5
+    np.clip(colour, 0.0, 255.0, out=colour)
+    return np.ascontiguousarray(colour.astype(np.uint8).transpose(1, 2, 0))
