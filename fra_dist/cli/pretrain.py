@@ -21,7 +21,12 @@ def run(args: argparse.Namespace) -> int:
 
         print(describe(config))
         return 0
-    return pretrain(config, force=args.force)
+    from fra_dist import dist
+
+    try:
+        return pretrain(config, force=args.force)
+    finally:
+        dist.stop()
 
 
 def pretrain(config: Config, force: bool = False) -> int:
@@ -34,7 +39,9 @@ def pretrain(config: Config, force: bool = False) -> int:
     run = prepare(config, force)
     try:
         if run.ctx.is_main:
-            print(_opening(config, run.completed, run.sizes.total_steps, run.ctx.world, str(run.ctx.device)), flush=True)
+            print(
+                _opening(config, run.completed, run.sizes.total_steps, run.ctx.world, str(run.ctx.device)), flush=True
+            )
         metrics = Metrics()
         done = train(run, [metrics, RunPictures(), Checkpoints(), Progress(metrics)])
         run.folder.note("complete" if done else "stopped", step=run.completed, signal=run.stopped_by)

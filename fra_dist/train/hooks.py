@@ -47,7 +47,7 @@ class Metrics(Hook):
         if not all(abs(v) < float("inf") for v in values):
             raise FraError(
                 f"the loss is not finite at step {run.completed} ({_brief(row)}): "
-                f"lower optim.lr or lengthen the warm-up; the last checkpoint in {run.folder.checkpoints} is from before"
+                f"lower optim.lr or lengthen the warm-up; the last checkpoint is from before that"
             )
         self._restart_clock(run)
 

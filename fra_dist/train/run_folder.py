@@ -104,8 +104,8 @@ class RunFolder:
         harmful = [text for key, text in differences if not _is_harmless(key)]
         if harmful and not force:
             raise ConfigError(
-                f"{self.path} was begun with another configuration: {'; '.join(harmful)}. Give a new output=, the old values, "
-                "or --force to go on all the same"
+                f"{self.path} was begun with another configuration: {'; '.join(harmful)}. "
+                "Give a new output=, the old values, or --force to go on all the same"
             )
         return [text for _, text in differences]
 

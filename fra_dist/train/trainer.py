@@ -110,11 +110,10 @@ def prepare(config: Config, force: bool = False) -> Run:
 
 
 def close(run: Run) -> None:
-    """Stop the input, leave the process group, let go of the run folder."""
+    """Stop the input and let go of the run folder. The process group stays: DeepSpeed cannot join a second one."""
     run.loader.close()
     run.engine.close()
     run.folder.close()
-    dist.stop()
 
 
 def _resume(folder: RunFolder, checkpoint: Checkpoint | None, notes: list[str], model: FRA) -> int:
