@@ -100,6 +100,11 @@ def draw_views(
     )
 
 
+def blur_radius(sigma: ArrayLike, size: int) -> NDArray[np.int32]:
+    """Half width of the blur's kernel for views of `size` pixels: three sigmas, as far as the view is wide enough."""
+    return np.minimum(np.ceil(3 * np.asarray(sigma)), size - 1).astype(np.int32)
+
+
 def _crop_boxes(
     config: ViewConfig, area: Floats, ratio: Floats, top: Floats, left: Floats, heights: ArrayLike, widths: ArrayLike
 ) -> NDArray[np.int32]:

@@ -1,0 +1,64 @@
+"""What the loader asks of a decoder: encoded photos and view numbers in, two batches of pixels out.
+
+`dali.py` and `cpu.py` are the two kinds. Batches are handed in ahead of time and come out in the same order.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from fra_dist.config import DataConfig
+from fra_dist.data.images import Head
+from fra_dist.data.views import ViewParams
+
+
+class Request(NamedTuple):
+    """B encoded photos, what their headers say, and what to do to them in each view."""
+
+    images: Sequence[bytes]
+    heads: Sequence[Head]
+    params: tuple[ViewParams, ViewParams]
+
+
+class UndecodableError(Exception):
+    """Some photos of a request cannot be decoded: their positions in it, and why."""
+
+    def __init__(self, reasons: Mapping[int, str]) -> None:
+        super().__init__(f"{len(reasons)} photos cannot be decoded")
+        self.reasons = reasons
+
+
+class Pipeline(Protocol):
+    """Belongs to one thread."""
+
+    def submit(self, request: Request) -> None:
+        """Begin to work on a request; returns at once."""
+        ...
+
+    def collect(self) -> tuple[Tensor, Tensor]:
+        """The views of the oldest request not collected yet, (B, 3, S, S) float32, normalised, on the device.
+
+        Raises UndecodableError, after which the next collect belongs to the next request.
+        """
+        ...
+
+    def redo(self, request: Request) -> tuple[Tensor, Tensor]:
+        """Do a request at once, without disturbing those that wait. Raises UndecodableError."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def open_pipeline(config: DataConfig, device: torch.device, batch_size: int, depth: int) -> Pipeline:
+    """The pipeline that `data.pipeline` names; auto takes DALI where it is installed.
+
+    batch_size: the largest request; depth: how many requests can be waiting.
+    Raises DataError when DALI is asked for and cannot be loaded.
+    """
+    if config.pipeline == "torch":
+        from fra_dist.data.cpu import TorchPipeline
+
+        return TorchPipeline(config, device)
+    raise NotImplementedError

@@ -1,0 +1,83 @@
+"""Samples that cannot be used: their names on disk, their share, and who takes their place.
+
+**The substitute.** In place of bad sample s of epoch e come candidates number 0, 1, 2, ...: the first four drawn from
+the shard of s (most likely open already), the others from the whole data set, each by a hash of (seed, e, s, number).
+The first good candidate is used, with its own views of epoch e. Nothing else decides, so every world size, restart
+and thread count puts the same sample in the same place.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from fra_dist.data.batch import BadSample
+from fra_dist.data.counter import key, permute
+from fra_dist.errors import DataError
+
+FILE = "quarantine.jsonl"
+ATTEMPTS = 64
+_NEAR = 4
+_SHARD, _SET = 5, 6  # domains of the hash, beside those of plan.py and views.py
+MIN_COUNT = 16
+"""Bad samples below which the share is not judged: a few in a small set are no sign of a broken one."""
+
+
+def candidates(seed: int, epoch: int, sample: int, shard_start: int, shard_samples: int, total: int) -> Iterator[int]:
+    """Ids to try, in order, in place of a bad sample."""
+    for number in range(min(_NEAR, shard_samples - 1)):
+        # A walk over the shard that starts after the sample itself visits nobody twice.
+        here = int(permute(number, shard_samples - 1, key(_SHARD, seed, epoch, sample))[0])
+        yield shard_start + (sample - shard_start + 1 + here) % shard_samples
+    for number in range(ATTEMPTS - _NEAR):
+        yield int(key(_SET, seed, epoch, sample, number)[0] % total)
+
+
+class Quarantine:
+    """The bad samples that this rank knows, and the judgement whether there are too many."""
+
+    def __init__(self, max_share: float, total: int, known: Iterable[int] = ()) -> None:
+        self.max_share, self.total = max_share, total
+        self.known = set(known)
+        self.met: set[int] = set()
+        self.read = 0
+
+    def add(self, sample: int, planned: bool = True) -> bool:
+        """Note a bad sample; True when this rank did not know. Only planned ones count for the share."""
+        if planned:
+            self.met.add(sample)
+        new = sample not in self.known
+        self.known.add(sample)
+        return new
+
+    def check(self, example: BadSample | None) -> None:
+        """Raises DataError when the bad samples met are more than the allowed share of those read."""
+        share = len(self.met) / max(1, min(self.read, self.total))
+        enough = len(self.met) >= MIN_COUNT or (self.max_share == 0 and self.met)
+        if enough and share > self.max_share:
+            last = f", the last being {example.key} in {example.shard} ({example.reason})" if example else ""
+            raise DataError(
+                f"{len(self.met)} of {min(self.read, self.total)} samples read cannot be used ({share:.1%}, more than "
+                f"data.max_bad_share={self.max_share:g}){last}: check the shards, or raise data.max_bad_share"
+            )
+
+
+def append_quarantine(folder: str | Path, samples: Iterable[BadSample]) -> None:
+    """Add bad samples to `folder/quarantine.jsonl`, one JSON object a line: id, shard, key, reason."""
+    lines = "".join(json.dumps(asdict(sample), ensure_ascii=False) + "\n" for sample in samples)
+    if lines:
+        with open(Path(folder) / FILE, "a", encoding="utf-8") as file:  # one write: lines of ranks do not interleave
+            file.write(lines)
+
+
+def read_quarantine(folder: str | Path) -> list[BadSample]:
+    """The bad samples that a run has noted; half a line, left by a kill, is passed over."""
+    found = []
+    path = Path(folder) / FILE
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            row = json.loads(line)
+            found.append(BadSample(int(row["id"]), str(row["shard"]), str(row["key"]), str(row["reason"])))
+        except (ValueError, TypeError, KeyError):
+            continue
+    return found

@@ -1,0 +1,135 @@
+"""Encoded photos by sample id.
+
+`ShardReader` knows which shard holds a sample and where; a `Source` fetches byte ranges of shards. Local folders are
+one kind of source; another store needs only the same two methods.
+"""
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fra_dist.data.manifest import Manifest
+from fra_dist.errors import DataError
+
+MAX_OPEN = 64
+"""Shards, and their index arrays, that one reader holds open at a time."""
+
+
+class Source(Protocol):
+    """Where shards lie."""
+
+    def ranges(self, shard: str, offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
+        """Bytes of a shard; a range that runs over its end comes back short. Raises DataError when it is not there."""
+        ...
+
+    def check(self, shard: str) -> None:
+        """Raises DataError when a shard is not there."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class LocalSource:
+    """Shards in a folder, read with `pread` from a bounded number of open files."""
+
+    def __init__(self, folder: str | Path, max_open: int = MAX_OPEN) -> None:
+        self.folder = Path(folder)
+        self._files = _Recent(self._open, max_open, os.close)
+
+    def ranges(self, shard: str, offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
+        file = self._files.get(shard)
+        try:
+            return [os.pread(file, length, offset) for offset, length in zip(offsets, lengths, strict=True)]
+        except OSError as error:
+            raise DataError(f"cannot read shard {self.folder / shard}: {error.strerror}") from None
+
+    def check(self, shard: str) -> None:
+        if not os.access(self.folder / shard, os.R_OK):
+            raise DataError(
+                f"shard {self.folder / shard} is missing or unreadable: restore it, or make the shards again"
+            )
+
+    def close(self) -> None:
+        self._files.clear()
+
+    def _open(self, shard: str) -> int:
+        try:
+            return os.open(self.folder / shard, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise DataError(
+                f"cannot open shard {self.folder / shard}: {error.strerror}; restore it, or index the folder again"
+            ) from None
+
+
+class ShardReader:
+    """Bytes and names of samples. Belongs to one thread; memory and open files do not grow with the data set."""
+
+    def __init__(self, manifest: Manifest, source: Source | None = None, max_open: int = MAX_OPEN) -> None:
+        self.manifest = manifest
+        self.source = source or LocalSource(manifest.folder, max_open)
+        self._starts = np.array([shard.start for shard in manifest.shards], np.int64)
+        self._index = _Recent(manifest.index, max_open)
+
+    def read(self, ids: NDArray[np.int64]) -> list[bytes]:
+        """The encoded photo of each id, in the order asked; shards are visited once, in the order of their bytes.
+
+        A photo that its shard no longer holds completely comes back short. Raises DataError when a shard or its index
+        is missing.
+        """
+        out = [b""] * len(ids)
+        shards = self.shard_of(ids)
+        for number in np.unique(shards):
+            here = np.flatnonzero(shards == number)
+            rows = self._rows(int(number))[ids[here] - self._starts[number]]
+            order = np.argsort(rows["offset"], kind="stable")
+            offsets, lengths = rows["offset"][order].tolist(), rows["length"][order].tolist()
+            found = self.source.ranges(self.manifest.shards[int(number)].name, offsets, lengths)
+            for position, data in zip(here[order].tolist(), found, strict=True):
+                out[position] = data
+        return out
+
+    def shard_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Number of the shard that holds each id."""
+        return np.searchsorted(self._starts, ids, side="right") - 1
+
+    def check(self) -> None:
+        """Raises DataError unless every shard that has samples is there."""
+        for shard in self.manifest.shards:
+            if shard.samples:
+                self.source.check(shard.name)
+
+    def name(self, sample: int) -> tuple[str, str]:
+        """(shard file, key) of a sample."""
+        return self.manifest.locate(sample)
+
+    def close(self) -> None:
+        self.source.close()
+        self._index.clear()
+
+    def _rows(self, number: int) -> NDArray[Any]:
+        return self._index.get(number)
+
+
+class _Recent:
+    """The most recently used results of a function of one argument."""
+
+    def __init__(self, make: Callable[[Any], Any], limit: int, drop: Callable[[Any], object] = lambda _: None) -> None:
+        self.make, self.limit, self.drop = make, limit, drop
+        self.held: OrderedDict[Any, Any] = OrderedDict()
+
+    def get(self, name: Any) -> Any:
+        if name not in self.held:
+            self.held[name] = self.make(name)
+            if len(self.held) > self.limit:
+                self.drop(self.held.popitem(last=False)[1])
+        self.held.move_to_end(name)
+        return self.held[name]
+
+    def clear(self) -> None:
+        while self.held:
+            self.drop(self.held.popitem()[1])
