@@ -1,0 +1,60 @@
+"""Pictures of a run: what its regions look like now."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fra_dist.report.overlay import draw_strip, region_shares, to_photos
+from fra_dist.report.sheet import Drawn, draw_sheet
+
+
+class Regions(Protocol):
+    """The part of `models.fra.Inference` that is drawn; None for a network without a decoder."""
+
+    similarity: Tensor | None
+    heatmap: Tensor | None
+
+
+def infer_quietly(network: Any, images: Tensor) -> Regions:
+    """`network.infer` in eval mode without gradients; the mode of every module is put back afterwards."""
+    modes = [(module, module.training) for module in network.modules()] if isinstance(network, nn.Module) else []
+    try:
+        for module, _ in modes:
+            module.training = False
+        with torch.inference_mode():
+            return network.infer(images)
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def draw_run_heatmaps(
+    network: Any,
+    images: Tensor,
+    path: Path,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    title: str = "",
+    truth: NDArray[np.uint8] | None = None,
+) -> dict[str, Any]:
+    """Draw the regions of normalised images (N, 3, S, S) as `path` (PNG) and, beside it, `STEM.strip.png`.
+
+    Returns {"shares": (Q,) part of the pixels of each region, "in_use": regions with at least 1 %}, or {} for a
+    network without a decoder, which draws nothing. The network's state is left as it was.
+    """
+    found = infer_quietly(network, images)
+    if found.similarity is None or found.heatmap is None:
+        return {}
+    photos = to_photos(images, mean, std)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawn = Drawn(photos, found.similarity, found.heatmap, truth=truth)
+    draw_sheet(drawn, title).save(path)
+    draw_strip(photos, found.similarity).save(path.with_suffix(".strip.png"))
+    shares = region_shares(found.similarity, images.shape[-1]).mean(0)
+    return {"shares": [round(float(s), 4) for s in shares], "in_use": int((shares >= 0.01).sum())}
