@@ -1,0 +1,9 @@
+"""Fused kernels with a plain PyTorch reference each; see `docs/kernels.md`.
+
+`describe()` says which path each kernel takes and why; `force("reference")` or `force("triton")` insists on one.
+"""
+
+from fra_dist.kernels import region_attention as _region_attention  # noqa: F401  (registers itself)
+from fra_dist.kernels.dispatch import Choice, describe, force
+
+__all__ = ["Choice", "describe", "force"]

@@ -1,0 +1,142 @@
+"""Which implementation of a kernel runs, and why.
+
+Every kernel has two paths: `triton` (fused, NVIDIA GPUs) and `reference` (plain PyTorch, runs anywhere and defines the
+result). The path is chosen at each call from the tensors. `force`, or the environment variable FRA_DIST_KERNELS,
+insists on one of them; insisting on a kernel that cannot run is an error rather than a silent fallback.
+"""
+
+import functools
+import importlib.util
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from fra_dist.errors import ConfigError
+
+ENVIRONMENT = "FRA_DIST_KERNELS"
+WISHES = ("auto", "reference", "triton")
+LEAST_CAPABILITY = (8, 0)
+"""Ampere: the first with bf16 and TF32 tensor cores, which the kernels are written for."""
+
+log = logging.getLogger("fra_dist.kernels")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The path of a kernel's last call, or the one that this machine would give it if it was not called yet."""
+
+    path: str
+    reason: str
+    called: bool
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.reason}{'' if self.called else '; not called yet'})"
+
+
+launches: Counter[str] = Counter()
+"""Triton runs so far by operator, counted where the GPU launch happens, so a test can tell that a kernel ran."""
+
+# Plain globals: torch.compile guards on them, so a compiled function follows `force` and takes part in `describe`.
+_wish = os.environ.get(ENVIRONMENT, "auto")
+_choices: dict[str, tuple[str, str]] = {}
+_known: list[str] = []
+_logged: set[tuple[str, str]] = set()
+
+
+def register(kernel: str) -> str:
+    """Make `describe` list this kernel from the start. Returns the name."""
+    _known.append(kernel)
+    return kernel
+
+
+@contextmanager
+def force(path: str) -> Iterator[None]:
+    """Insist on "reference" or "triton" inside the block ("auto": choose by the tensors), for this whole process."""
+    global _wish
+    _check(path)
+    before, _wish = _wish, path
+    try:
+        yield
+    finally:
+        _wish = before
+
+
+def use_triton(kernel: str, obstacle: str | None, on_gpu: bool) -> bool:
+    """Choose the path of one call; `obstacle` says why the Triton kernel cannot take it (None: it can).
+
+    Raises ConfigError if Triton is insisted on and cannot run.
+    """
+    _check(_wish)
+    if _wish == "triton" and obstacle is not None:
+        raise ConfigError(
+            f"kernel {kernel}: Triton is insisted on but cannot run ({obstacle}); "
+            f"use {ENVIRONMENT}=auto, or tensors that the kernel takes"
+        )
+    triton = obstacle is None and _wish != "reference"
+    _choices[kernel] = ("triton" if triton else "reference", _reason(obstacle))
+    _log_once(kernel, *_choices[kernel], fell_back=on_gpu and not triton and _wish == "auto")
+    return triton
+
+
+def describe() -> dict[str, Choice]:
+    """For every kernel, the path it takes and the reason."""
+    return {kernel: Choice(*_choices[kernel], called=True) if kernel in _choices else _expected() for kernel in _known}
+
+
+@torch.compiler.assume_constant_result
+def device_obstacle(device_type: str, index: int | None = None) -> str | None:
+    """Why no Triton kernel can run on this device; None if they can. The same for the life of the process."""
+    return _device_obstacle(device_type, index)
+
+
+@functools.lru_cache
+def _device_obstacle(device_type: str, index: int | None) -> str | None:
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed"
+    if interpreted():
+        return None
+    if device_type != "cuda":
+        return f"tensors on the {device_type.upper()}"
+    if torch.version.hip is not None:
+        return "an AMD GPU"
+    capability = torch.cuda.get_device_capability(index)
+    if capability < LEAST_CAPABILITY:
+        return f"GPU of compute capability {capability[0]}.{capability[1]}, below {LEAST_CAPABILITY[0]}.0"
+    return None
+
+
+def interpreted() -> bool:
+    """Whether Triton runs in its interpreter, which takes CPU tensors and is for tests only."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def _expected() -> Choice:
+    obstacle = device_obstacle("cuda" if torch.cuda.is_available() else "cpu")
+    triton = obstacle is None and _wish != "reference"
+    return Choice("triton" if triton else "reference", _reason(obstacle), called=False)
+
+
+def _reason(obstacle: str | None) -> str:
+    if _wish != "auto":
+        return f"{_wish} insisted on"
+    return obstacle or "Triton takes these tensors"
+
+
+@torch.compiler.assume_constant_result
+def _log_once(kernel: str, path: str, reason: str, fell_back: bool) -> bool:
+    """Say which path a kernel takes when it first takes it; torch.compile runs this while it traces."""
+    first = (kernel, path) not in _logged
+    if first:
+        _logged.add((kernel, path))
+        log.log(logging.WARNING if fell_back else logging.INFO, "kernel %s: %s (%s)", kernel, path, reason)
+    return first
+
+
+def _check(wish: str) -> None:
+    if wish not in WISHES:
+        raise ConfigError(f"{ENVIRONMENT} is {wish!r}; use one of {', '.join(WISHES)}")
