@@ -31,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
 
 def pretrain(config: Config, force: bool = False) -> int:
     """Train and draw; see `run` for the exit status."""
-    from fra_dist.report.run_pictures import RunPictures
+    from fra_dist import dist
+    from fra_dist.report.hook import RunPictures
     from fra_dist.train.hooks import Checkpoints, Metrics, Progress
     from fra_dist.train.signals import STOPPED
     from fra_dist.train.trainer import close, prepare, train
@@ -47,6 +48,7 @@ def pretrain(config: Config, force: bool = False) -> int:
         run.folder.note("complete" if done else "stopped", step=run.completed, signal=run.stopped_by)
         if run.ctx.is_main:
             print(_closing(config, done, run.completed), flush=True)
+        dist.barrier()  # some launchers kill the other ranks when one exits, and rank 0 has been saving
         if done:
             return 0
         return 130 if run.stopped_by == "SIGINT" else STOPPED

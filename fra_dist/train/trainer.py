@@ -12,6 +12,7 @@ from fra_dist.config import Config
 from fra_dist.data.batch import Batch
 from fra_dist.data.loader import Loader, make_loader
 from fra_dist.data.manifest import Manifest, load_manifest
+from fra_dist.data.quarantine import read_quarantine
 from fra_dist.dist import RankContext
 from fra_dist.errors import ConfigError
 from fra_dist.models.fra import FRA
@@ -102,7 +103,8 @@ def prepare(config: Config, force: bool = False) -> Run:
     completed = _resume(folder, checkpoint, damage + notes, model)
     engine = build_engine(config, model, optimizer, ctx, sizes)
     step = Step(config, model, engine, optimizer, ctx, sizes)
-    loader = make_loader(config, manifest, ctx, start_step=completed, stop_step=sizes.total_steps)
+    bad = [sample.id for sample in read_quarantine(folder.path)]
+    loader = make_loader(config, manifest, ctx, start_step=completed, stop_step=sizes.total_steps, known_bad=bad)
     run = Run(config, ctx, folder, manifest, sizes, model, optimizer, engine, step, loader, completed)
     if checkpoint is not None:
         restore_optimizer(optimizer, run.parameter_names(), checkpoint.optimizer())

@@ -1,0 +1,84 @@
+"""Pictures while a run goes on: heatmap sheets every N steps, curves and a last sheet at the end."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fra_dist.config import Config
+from fra_dist.data.batch import Batch
+from fra_dist.data.images import BadImage, decode
+from fra_dist.data.manifest import Manifest
+from fra_dist.data.reader import ShardReader
+from fra_dist.report.curves import draw_curves
+from fra_dist.report.run_pictures import draw_run_heatmaps
+from fra_dist.train.run_folder import read_rows
+from fra_dist.train.trainer import Hook, Run
+
+
+class RunPictures(Hook):
+    """Draws the same photos each time, so that the pictures of a run show regions as they form."""
+
+    def begin(self, run: Run) -> None:
+        self.images: Tensor | None = None
+        self.drawn_at = -1
+        if run.ctx.is_main and run.config.model.decoder is not None:
+            self.images = sample_photos(run.config, run.manifest, run.config.log.heatmap_images)
+            if run.completed == 0 and run.config.log.heatmaps_every:
+                self._draw(run)
+
+    def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
+        every = run.config.log.heatmaps_every
+        if every and run.completed % every == 0:
+            self._draw(run)
+
+    def end(self, run: Run) -> None:
+        if self.drawn_at != run.completed:
+            self._draw(run)
+        rows = run.folder.path / "metrics.jsonl"
+        if run.ctx.is_main and rows.exists():
+            draw_curves({run.config.name: read_rows(rows)}, run.folder.path / "curves.png", regions=run.config.model.regions)
+
+    def _draw(self, run: Run) -> None:
+        self.drawn_at = run.completed
+        if self.images is None or not len(self.images):
+            return
+        path = run.folder.heatmaps / f"step-{run.completed:08d}.png"
+        draw_run_heatmaps(
+            run.model.online,
+            self.images.to(run.ctx.device),
+            path,
+            mean=run.config.data.mean,
+            std=run.config.data.std,
+            title=f"{run.config.name}, step {run.completed}",
+        )
+
+
+def sample_photos(config: Config, manifest: Manifest, count: int) -> Tensor:
+    """(n, 3, S, S) normalised photos spread over the data set, n <= count: those that cannot be decoded are left out."""
+    ids = np.unique(np.linspace(0, manifest.total - 1, count).astype(np.int64))
+    reader = ShardReader(manifest)
+    try:
+        found = [p for p in (_photo(data, config.data.image_size) for data in reader.read(ids)) if p is not None]
+    finally:
+        reader.close()
+    if not found:
+        return torch.empty(0, 3, config.data.image_size, config.data.image_size)
+    pixels = torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).float() / 255
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (config.data.mean, config.data.std))
+    return (pixels - mean) / std
+
+
+def _photo(data: bytes, size: int) -> np.ndarray | None:
+    """The middle square of a photo at (size, size)."""
+    try:
+        image = Image.fromarray(decode(data))
+    except BadImage:
+        return None
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return np.asarray(image.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.BICUBIC))
+
+
