@@ -8,6 +8,9 @@ status 2; a traceback is shown only for errors that are not one of these.
 class FraError(Exception):
     """Base of every error that is the input's fault rather than a defect of this package."""
 
+    exit_status = 2
+    """Of the command line; 2 tells launchers that starting again would not help."""
+
 
 class ConfigError(FraError):
     """A configuration file or an override cannot be used."""
@@ -23,3 +26,9 @@ class CheckpointError(FraError):
 
 class LaunchError(FraError):
     """A process group, a cluster or a run folder cannot be used."""
+
+
+class RendezvousError(LaunchError):
+    """Ranks could not meet; another attempt may."""
+
+    exit_status = 1

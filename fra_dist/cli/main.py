@@ -10,6 +10,8 @@ from fra_dist.errors import FraError
 
 COMMANDS = {
     "pretrain": "pre-train a backbone, or go on with a run",
+    "launch": "start a run under SLURM, Ray or torchrun, and again after faults",
+    "status": "one screen about a run",
     "shards": "make and inspect WebDataset shards",
     "heatmaps": "draw the regions that a checkpoint finds in photos",
     "eval": "measure what a checkpoint learned",
@@ -37,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(args.run(args) or 0)
     except FraError as error:
         print(f"fra-dist {chosen}: {error}", file=sys.stderr)
-        return 2
+        return error.exit_status
     except BrokenPipeError:
         return 141
 

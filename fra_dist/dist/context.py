@@ -1,7 +1,7 @@
-"""Where this process stands among its peers: the only file that reads rank environment variables."""
+"""Where this process stands among its peers; `fra_dist.ranks` reads the environment."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -10,7 +10,8 @@ import torch
 import torch.distributed as dist
 
 from fra_dist.dist.collectives import SINGLE, CrossRank, ProcessGroupRanks
-from fra_dist.errors import FraError, LaunchError
+from fra_dist.errors import FraError, LaunchError, RendezvousError
+from fra_dist.ranks import read_ranks, read_rendezvous
 
 T = TypeVar("T")
 
@@ -29,38 +30,6 @@ class RankContext:
     @property
     def is_main(self) -> bool:
         return self.rank == 0
-
-
-_SCHEMES = {
-    "torchrun": ("RANK", "WORLD_SIZE", "LOCAL_RANK", "GROUP_RANK"),
-    "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NODEID"),
-}
-
-
-def read_ranks(env: Mapping[str, str]) -> tuple[int, int, int, int]:
-    """(rank, world, local rank, node) from torchrun's or SLURM's variables; (0, 1, 0, 0) when there are none.
-
-    A SLURM allocation counts only inside a job step (`srun`), where SLURM_STEP_ID is set and is not the batch script.
-    Raises LaunchError on an incomplete or impossible set.
-    """
-    scheme = None
-    if "RANK" in env or "WORLD_SIZE" in env:
-        scheme = "torchrun"
-    elif env.get("SLURM_STEP_ID", "").isdigit() and int(env.get("SLURM_NTASKS", "1")) > 1:
-        scheme = "slurm"
-    if scheme is None:
-        return 0, 1, 0, 0
-    names = _SCHEMES[scheme]
-    try:
-        rank, world = int(env[names[0]]), int(env[names[1]])
-        local, node = int(env.get(names[2], "0")), int(env.get(names[3], "0"))
-    except (KeyError, ValueError) as error:
-        raise LaunchError(
-            f"the {scheme} environment is incomplete: {error} (it needs {', '.join(names[:3])})"
-        ) from None
-    if not 0 <= rank < world:
-        raise LaunchError(f"{names[0]}={rank} is not below {names[1]}={world}")
-    return rank, world, local, node
 
 
 def start(device: str = "auto", timeout_minutes: float = 10.0) -> RankContext:
@@ -134,11 +103,14 @@ def _join(backend: str, rank: int, world: int, timeout: timedelta) -> None:
     if world == 1:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=timeout)
         return
-    address, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
-    if not address or not port:
+    place = read_rendezvous(os.environ)
+    if place is None:
         raise LaunchError(f"{world} ranks need MASTER_ADDR and MASTER_PORT in the environment to meet")
+    os.environ.update(MASTER_ADDR=place[0], MASTER_PORT=str(place[1]))
     try:
         dist.init_process_group(backend, rank=rank, world_size=world, timeout=timeout)
     except (RuntimeError, ValueError) as error:
         text = " ".join(str(error).split())[:300]
-        raise LaunchError(f"rank {rank} of {world} could not meet the others at {address}:{port}: {text}") from None
+        raise RendezvousError(
+            f"rank {rank} of {world} could not meet the others at {place[0]}:{place[1]}: {text}"
+        ) from None

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,8 +55,13 @@ def save_checkpoint(
     optimizer: Mapping[str, Tensor],
     versions: Mapping[str, Any],
     keep_last: int,
+    permit: Callable[[], None] = lambda: None,
 ) -> Path:
-    """Write `folder/step-N` and delete all but the newest `keep_last`. Raises CheckpointError when the disk refuses."""
+    """Write `folder/step-N` and delete all but the newest `keep_last`. Raises CheckpointError when the disk refuses.
+
+    `permit` is called before anything that exists is touched, and again before the new folder gets its name.
+    """
+    permit()
     final = folder / f"step-{step:08d}"
     partial = folder / f".partial-{step:08d}-{os.getpid()}"
     try:
@@ -73,6 +78,7 @@ def save_checkpoint(
         for name in (*_PARTS, "manifest.json"):
             _flush(partial / name)
         _flush(partial)
+        permit()
         if final.exists():
             shutil.rmtree(final)
         partial.rename(final)

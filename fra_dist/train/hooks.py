@@ -130,6 +130,7 @@ class Checkpoints(Hook):
                 optimizer,
                 self.versions,
                 run.config.checkpoint.keep_last,
+                permit=run.folder.check,
             )
             run.folder.note("checkpoint", step=run.completed, name=path.name)
             self.saved_step = run.completed

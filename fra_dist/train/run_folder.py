@@ -1,6 +1,7 @@
 """The folder that explains a run by itself.
 
 RUN/config.yaml       every setting, resolved
+    attempt.json      which attempt may write; see `fence.py`
     versions.json     of Python, packages, code and device, of the last start
     history.jsonl     starts, resumes, checkpoints, damage found, how it ended
     metrics.jsonl     one row a log step
@@ -8,7 +9,6 @@ RUN/config.yaml       every setting, resolved
     checkpoints/  heatmaps/  tensorboard/  curves.png
 """
 
-import fcntl
 import json
 import os
 import platform
@@ -22,6 +22,8 @@ import torch
 
 from fra_dist.config import Config, dump_config, load_config
 from fra_dist.errors import ConfigError, LaunchError
+from fra_dist.ranks import read_launch
+from fra_dist.train.fence import Claim
 
 _PACKAGES = ("fra-dist", "torch", "torchvision", "deepspeed", "nvidia-dali-cuda130", "webdataset", "numpy", "triton")
 _HARMLESS = ("name", "output", "checkpoint", "log", "data.threads", "data.prefetch", "data.shards", "data.pipeline")
@@ -36,7 +38,7 @@ class RunFolder:
         self.is_main = is_main
         self.checkpoints = self.path / "checkpoints"
         self.heatmaps = self.path / "heatmaps"
-        self._lock: int | None = None
+        self._claim: Claim | None = None
 
     def open(self, config: Config, device: torch.device, force: bool = False) -> list[str]:
         """Lock the folder, compare with the configuration that it holds, write ours; returns harmless differences.
@@ -48,7 +50,7 @@ class RunFolder:
             return []
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._take_lock()
+            self._claim = Claim.take(self.path, read_launch(os.environ))
             notes = self._compare(config, force)
             (self.path / "config.yaml").write_text(dump_config(config))
             (self.path / "versions.json").write_text(json.dumps(versions(device), indent=1))
@@ -57,13 +59,19 @@ class RunFolder:
         return notes
 
     def close(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        if self._claim is not None:
+            self._claim.release()
+            self._claim = None
+
+    def check(self) -> None:
+        """Raises Superseded when a newer attempt of this run has begun: the last thing to do before a write."""
+        if self._claim is not None:
+            self._claim.check()
 
     def note(self, event: str, **facts: Any) -> None:
         """Add a line to history.jsonl."""
-        self._append("history.jsonl", {"time": round(time.time(), 1), "event": event, **facts})
+        attempt = {"attempt": self._claim.attempt} if self._claim else {}
+        self._append("history.jsonl", {"time": round(time.time(), 1), "event": event, **attempt, **facts})
 
     def log(self, row: dict[str, Any]) -> None:
         """Add a row to metrics.jsonl."""
@@ -80,21 +88,9 @@ class RunFolder:
 
     def _append(self, name: str, row: dict[str, Any]) -> None:
         if self.is_main:
+            self.check()
             with (self.path / name).open("a") as stream:
                 stream.write(json.dumps(row) + "\n")
-
-    def _take_lock(self) -> None:
-        self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(self._lock, 200).decode(errors="replace").strip()
-            self.close()
-            raise LaunchError(
-                f"another process is writing to {self.path} ({holder}): stop it, or set another output="
-            ) from None
-        os.truncate(self._lock, 0)
-        os.write(self._lock, f"process {os.getpid()} on {platform.node()}".encode())
 
     def _compare(self, config: Config, force: bool) -> list[str]:
         path = self.path / "config.yaml"

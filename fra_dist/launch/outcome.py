@@ -1,0 +1,72 @@
+"""How an attempt ended, read from the records that its ranks left."""
+
+import json
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fra_dist.train.signals import STOPPED
+
+REFUSED = 2
+"""Exit status of a trainer whose input is bad: starting it again would not help."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    kind: Literal["complete", "stopped", "refused", "failed"]
+    cause: str = ""
+
+
+def judge(folder: Path, world: int, told: str = "") -> Outcome:
+    """The outcome of the attempt of `world` ranks whose records lie in `folder`; `told`: what the launcher saw itself.
+
+    Ranks that die pull others down: the first that was killed, else the first that failed, is named as the cause.
+    """
+    records = read_records(folder)
+    codes = {int(r["rank"]): int(r["code"]) for r in records}
+    if len(codes) == world and all(code == 0 for code in codes.values()):
+        return Outcome("complete")
+    if len(codes) == world and all(code in (0, STOPPED) for code in codes.values()):
+        return Outcome("stopped")
+    if len(codes) == world and all(r.get("asked") for r in records):
+        return Outcome("stopped", "asked to stop before it could save")
+    refused = [r for r in records if r["code"] == REFUSED]
+    if refused:
+        return Outcome("refused", _last_line(folder, refused[0]) or _describe(folder, refused[0]))
+    failed = [r for r in records if r["code"] not in (0, STOPPED)]
+    killed = [r for r in failed if r["code"] < 0 and r["code"] != -signal.SIGTERM]
+    if failed:
+        return Outcome("failed", _describe(folder, (killed or failed)[0]))
+    silent = sorted(set(range(world)) - set(codes))
+    who = f"rank{'s' if len(silent) > 1 else ''} {', '.join(map(str, silent[:8]))}{' ...' if len(silent) > 8 else ''}"
+    return Outcome("failed", told or f"{who} ended without a word: killed together with the launcher's process or node")
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """Records in the order of time; one cut short is left out."""
+    rows = []
+    for path in folder.glob("rank-*.json"):
+        try:
+            rows.append(json.loads(path.read_text()))
+        except (OSError, ValueError):
+            continue
+    return sorted(rows, key=lambda row: row["time"])
+
+
+def _describe(folder: Path, row: dict[str, Any]) -> str:
+    who = f"rank {row['rank']} on {row['host']}"
+    if row["code"] < 0:
+        return f"{who} was killed by {signal.Signals(-row['code']).name}"
+    line = _last_line(folder, row)
+    return f"{who} exited with status {row['code']}" + (f": {line}" if line else "")
+
+
+def _last_line(folder: Path, row: dict[str, Any]) -> str:
+    try:
+        with (folder / f"rank-{row['rank']}.log").open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, 2) - 4000))
+            lines = stream.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")

@@ -1,0 +1,163 @@
+"""Submission to SLURM. submitit is imported only here.
+
+submitit writes the batch script, submits it and keeps the job's files in RUN/launch/slurm. What runs in the job is our
+own driver (`slurm_job`), as the batch process itself (`use_srun=False`): submitit's requeueing, which saves on rank 0
+alone and counts every signal of a short job as a time-out, is not used.
+"""
+
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fra_dist.errors import LaunchError
+from fra_dist.launch.ledger import Ledger, read_state
+from fra_dist.launch.prepare import Launch
+from fra_dist.launch.slurm_job import drive
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What `sbatch` is asked for; None leaves the site's default. `time` as SLURM writes it: minutes or [D-]HH:MM:SS.
+
+    One rank a GPU, or `ranks_per_node` on CPUs. `extra` holds further sbatch options by their long names.
+    """
+
+    nodes: int = 1
+    gpus_per_node: int | None = None
+    ranks_per_node: int | None = None
+    cpus_per_task: int | None = None
+    time: str | None = None
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    exclude: str | None = None
+    mem: str | None = None
+    signal_lead: int = 120
+    setup: tuple[str, ...] = ()
+    extra: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def tasks_per_node(self) -> int:
+        return self.ranks_per_node or self.gpus_per_node or 1
+
+    def parameters(self, name: str) -> dict[str, Any]:
+        """submitit's parameters."""
+        chosen: dict[str, Any] = {
+            "job_name": name,
+            "nodes": self.nodes,
+            "ntasks_per_node": self.tasks_per_node,
+            "signal_delay_s": self.signal_lead,
+            "stderr_to_stdout": True,
+            "use_srun": False,
+            "setup": list(self.setup) or None,
+            "wckey": None,
+            "additional_parameters": {"requeue": True, **self.extra},
+        }
+        chosen["time"] = self.time  # None: the partition's default instead of submitit's five minutes
+        for key in ("gpus_per_node", "cpus_per_task", "partition", "account", "qos", "constraint", "exclude", "mem"):
+            chosen[key] = getattr(self, key)
+        return chosen
+
+
+@dataclass(frozen=True)
+class Submitted:
+    job_id: str
+    log: Path
+
+
+def batch_script(launch: Launch, resources: Resources) -> str:
+    """The sbatch script that `submit` would hand in; needs no SLURM on this machine."""
+    from submitit.slurm.slurm import _make_sbatch_string
+
+    command = f"{shlex.quote(launch.trainer[0])} -u -m submitit.core._submit {shlex.quote(str(_folder(launch)))}"
+    return str(_make_sbatch_string(command=command, folder=_folder(launch), **resources.parameters(launch.run.name)))
+
+
+def submit(launch: Launch, resources: Resources, write: Callable[[], object] = lambda: None) -> Submitted:
+    """Submit the run, after `write` has put its configuration in place, which must not disturb a run at work. Raises LaunchError when SLURM is missing or refuses, or when a job is at work on this run."""
+    import submitit
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+    if shutil.which("sbatch") is None or shutil.which("srun") is None:
+        raise LaunchError("there is no SLURM on this machine (sbatch and srun are not on PATH): run this on a login node")
+    _refuse_second(launch.run)
+    write()
+    executor = submitit.SlurmExecutor(folder=_folder(launch))
+    executor.update_parameters(**resources.parameters(launch.run.name))
+    try:
+        job = executor.submit(drive, launch, resources.signal_lead)
+    except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError) as error:
+        raise LaunchError(f"SLURM refused the job: {_reason(error)}") from None
+    ledger = Ledger.open(launch.run, f"slurm job {job.job_id}", launch.max_failures)
+    if ledger.state == "pending":  # the job may have started already
+        ledger.log = str(job.paths.stdout)
+        ledger.save()
+    return Submitted(str(job.job_id), Path(job.paths.stdout))
+
+
+def follow(launch: Launch, submitted: Submitted, poll: float = 1.0) -> str:
+    """Show the job's log until the run ends for good; returns the last state. Ctrl-C only stops the following."""
+    shown, told, asked = 0, "", 0.0
+    while True:
+        text = _read_from(submitted.log, shown)
+        shown += len(text)
+        print(text.decode(errors="replace"), end="", flush=True)
+        state = str(read_state(launch.run).get("state", "pending"))
+        if state in ("complete", "failed", "stopped"):
+            return state
+        if time.monotonic() - asked > 5:
+            asked = time.monotonic()
+            queue = job_state(submitted.job_id)
+            if queue in ("CANCELLED", "FAILED", "TIMEOUT", "COMPLETED", "BOOT_FAIL", "OUT_OF_MEMORY", ""):
+                return f"ended by SLURM ({queue or 'no longer known'})"
+            if queue != told and queue != "RUNNING":
+                print(f"fra-dist: job {submitted.job_id} is {queue.lower()}", flush=True)
+            told = queue
+        time.sleep(poll)
+
+
+def job_state(job_id: str) -> str:
+    """SLURM's word for the state of a job; empty when it is not (or no longer) known."""
+    if shutil.which("squeue") is None:
+        return ""
+    said = subprocess.run(
+        ["squeue", "-h", "-t", "all", "-j", job_id, "-o", "%T"], capture_output=True, text=True, timeout=60
+    )
+    return said.stdout.strip().partition("\n")[0]
+
+
+def _refuse_second(run: Path) -> None:
+    state = read_state(run)
+    kind, _, job_id = str(state.get("launch", "")).rpartition(" ")
+    if kind != "slurm job" or state.get("state") not in ("pending", "running", "waiting"):
+        return
+    queue = job_state(job_id)
+    if queue in ("PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "REQUEUED", "SUSPENDED", "REQUEUE_HOLD"):
+        raise LaunchError(
+            f"slurm job {job_id} ({queue.lower()}) is at work on {run}: wait for it, cancel it with "
+            f"`scancel {job_id}`, or set another output"
+        )
+
+
+def _folder(launch: Launch) -> Path:
+    return launch.folder / "slurm"
+
+
+def _read_from(path: Path, offset: int) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            stream.seek(offset)
+            return stream.read()
+    except OSError:
+        return b""
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if "error:" in line]
+    return "; ".join(line.split("error:", 1)[1].strip() for line in lines) or " ".join(str(error).split())[:300]

@@ -1,0 +1,165 @@
+"""Inside a SLURM job: one process on the first node that starts the ranks with `srun`, again and again.
+
+    allocation ── this driver ── srun step of attempt 1 (a task a rank) ── fails
+                              ── srun step of attempt 2 ── USR2 before the time limit: saves, stops
+                              ── scontrol requeue, and the job starts anew later, perhaps on other nodes
+
+Why not one `srun` as the job: a rank that dies then ends the job, and a new one waits in the queue; here the next
+attempt begins in the same allocation seconds later. SLURM sends the time-limit signal to the tasks of the step, which
+is right: the trainer saves and exits, and the driver, which is not signalled, requeues the job. SLURM itself requeues a
+job that loses a node (--requeue).
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+
+from fra_dist.errors import FraError, LaunchError
+from fra_dist.launch.ledger import Ledger, read_state
+from fra_dist.launch.outcome import Outcome, judge
+from fra_dist.launch.prepare import Launch, prepare_launch, trainer_command
+from fra_dist.ranks import ATTEMPT, LAUNCH
+from fra_dist.train.signals import STOPPED
+
+_GONE = ("CANCELLED", "COMPLETED", "FAILED")
+
+
+class JobFailed(LaunchError):
+    """The run failed for good; raised so that SLURM shows the job as failed."""
+
+
+def drive(launch: Launch, signal_lead: int = 120) -> int:
+    """Run attempts until the run is complete (0) or has to wait for the requeued job (75). Raises JobFailed."""
+    job = Job(os.environ, signal_lead)
+    ledger = Ledger.open(launch.run, job.name, launch.max_failures)
+    ledger.log = job.shown().get("StdOut", ledger.log)
+    if ledger.state == "running":  # the job was taken off its nodes before the last attempt could be judged
+        ledger.settle(Outcome("stopped", f"requeued by SLURM (restart {job.restarts}): node lost or preempted"))
+    while True:
+        if job.seconds_left() < signal_lead:
+            outcome = Outcome("stopped", "too little time left in this job for another attempt")
+        else:
+            outcome = _attempt(launch, ledger, job)
+        again = ledger.settle(outcome, ask_again=job.wanted())
+        print(f"fra-dist: attempt {ledger.attempt} {outcome.kind}" + (f": {outcome.cause}" if outcome.cause else ""))
+        sys.stdout.flush()
+        if ledger.state == "complete":
+            return 0
+        if ledger.state == "failed":
+            raise JobFailed(ledger.reason)
+        if not again:
+            return STOPPED
+        if outcome.kind == "stopped":
+            job.requeue(ledger)
+            return STOPPED
+        time.sleep(ledger.delay())
+
+
+class Job:
+    """The SLURM job that this process runs in."""
+
+    def __init__(self, env: Mapping[str, str], signal_lead: int) -> None:
+        try:
+            self.id, self.world = env["SLURM_JOB_ID"], int(env["SLURM_NTASKS"])
+        except KeyError as missing:
+            raise LaunchError(f"{missing} is not set: this runs inside a SLURM job with --ntasks") from None
+        self.restarts = int(env.get("SLURM_RESTART_COUNT", "0"))
+        self.cpus_per_task = env.get("SLURM_CPUS_PER_TASK")
+        self.name = f"slurm job {self.id}"
+        self.signal_lead = signal_lead
+        self._end = _seconds(self.shown().get("EndTime", ""))
+        self.terminated = False
+        signal.signal(signal.SIGTERM, self._terminate)
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # meant for the tasks; reaches us too with `scancel --full`
+
+    def step(self, command: Sequence[str], env: Mapping[str, str]) -> int:
+        """Run one task a rank; the status of `srun`.
+
+        A task with a bad status ends the step at once, one that is done leaves the others two minutes to end.
+        """
+        srun = ["srun", "--kill-on-bad-exit=1", "--wait=120", "--unbuffered", "--mpi=none"]
+        if self.cpus_per_task:
+            srun.append(f"--cpus-per-task={self.cpus_per_task}")  # srun no longer inherits it
+        process = subprocess.Popen([*srun, *command], env={**os.environ, **env}, start_new_session=True)
+        return process.wait()
+
+    def seconds_left(self) -> float:
+        return self._end - time.time()
+
+    def wanted(self) -> bool:
+        """False once the user has cancelled the job."""
+        return not self.shown().get("JobState", "").startswith(_GONE)
+
+    def shown(self) -> dict[str, str]:
+        """What `scontrol show job` says."""
+        words = scontrol("show", "job", "-o", self.id).split()
+        return {key: value for key, _, value in (word.partition("=") for word in words)}
+
+    def requeue(self, ledger: Ledger) -> None:
+        """Ask SLURM to queue the job again; it ends this process soon after. Raises JobFailed when it refuses."""
+        said = scontrol("requeue", self.id)
+        if said and not self.shown().get("JobState", "").startswith(("PENDING", "REQUEUE", "COMPLETING")):
+            ledger.state, ledger.reason = "stopped", f"SLURM does not requeue the job: {said}"
+            ledger.save()
+            raise JobFailed(f"{ledger.reason}; the run is saved, submit it again to go on")
+
+    def _terminate(self, number: int, frame: FrameType | None) -> None:
+        self.terminated = True  # scancel or preemption: the tasks got it as well, so wait for the step to save and end
+
+
+def scontrol(*words: str) -> str:
+    """What `scontrol` prints, errors included; empty for a command that succeeds silently."""
+    said = subprocess.run(["scontrol", *words], capture_output=True, text=True)
+    return (said.stdout + said.stderr).strip()
+
+
+def _seconds(end: str) -> float:
+    """SLURM's end time in seconds since 1970; infinity for "Unknown" and the like."""
+    try:
+        return datetime.fromisoformat(end).timestamp()
+    except ValueError:
+        return float("inf")
+
+
+def _attempt(launch: Launch, ledger: Ledger, job: Job) -> Outcome:
+    folder = ledger.begin_attempt(job.world)
+    env = {LAUNCH: job.name, ATTEMPT: str(ledger.attempt)}
+    command = [sys.executable, "-u", "-m", "fra_dist.launch.task", "--folder", str(folder), "--", *launch.trainer]
+    print(f"fra-dist: attempt {ledger.attempt}, {job.world} ranks, job {job.id} restart {job.restarts}", flush=True)
+    code = job.step(command, env)
+    return judge(folder, job.world, told=f"srun ended with status {code}" if code else "")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """For plain sbatch scripts: `exec python -m fra_dist.launch.slurm_job CONFIG key=value ...`."""
+    parser = argparse.ArgumentParser(prog="python -m fra_dist.launch.slurm_job")
+    parser.add_argument("config")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("--max-failures", type=int, default=3, help="in a row without a newer checkpoint")
+    parser.add_argument("--signal-lead", type=int, default=120, help="seconds, as in #SBATCH --signal=USR2@SECONDS")
+    args = parser.parse_args(argv)
+    try:
+        return drive(_kept_or_new(args.config, args.overrides, args.max_failures), args.signal_lead)
+    except FraError as error:
+        print(f"fra-dist: {error}", file=sys.stderr)
+        return 2
+
+
+def _kept_or_new(config: str, overrides: Sequence[str], max_failures: int) -> Launch:
+    """A requeued job goes on with the configuration of its first start, whatever the file says by now."""
+    launch = prepare_launch(config, overrides, max_failures, write=False)
+    name = f"slurm job {os.environ.get('SLURM_JOB_ID')}"
+    if read_state(launch.run).get("launch") == name:
+        return Launch(launch.run, trainer_command(Path(launch.folder / "config.yaml")), max_failures)
+    return prepare_launch(config, overrides, max_failures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""What the environment says about this process: its rank, where ranks meet, which launch it belongs to.
+
+The only file that reads rank variables. It imports neither torch nor anything else that is slow, because every
+launcher process uses it too.
+"""
+
+import os
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fra_dist.errors import LaunchError
+
+LAUNCH, ATTEMPT = "FRA_DIST_LAUNCH", "FRA_DIST_ATTEMPT"
+_PORTS = range(10_000, 32_000)  # below the range that client sockets take
+
+_SCHEMES = {
+    "torchrun": ("RANK", "WORLD_SIZE", "LOCAL_RANK", "GROUP_RANK"),
+    "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NODEID"),
+}
+
+
+@dataclass(frozen=True)
+class LaunchName:
+    """Who started this process. With a number, a later attempt of the same launch may take the run folder over."""
+
+    name: str
+    attempt: int | None = None
+
+
+def read_ranks(env: Mapping[str, str]) -> tuple[int, int, int, int]:
+    """(rank, world, local rank, node) from torchrun's or SLURM's variables; (0, 1, 0, 0) when there are none.
+
+    A SLURM allocation counts only inside a job step (`srun`), where SLURM_STEP_ID is set and is not the batch script.
+    Raises LaunchError on an incomplete or impossible set.
+    """
+    scheme = None
+    if "RANK" in env or "WORLD_SIZE" in env:
+        scheme = "torchrun"
+    elif in_slurm_step(env) and _slurm_tasks(env) > 1:
+        scheme = "slurm"
+    if scheme is None:
+        return 0, 1, 0, 0
+    names = _SCHEMES[scheme]
+    try:
+        rank, world = int(env[names[0]]), _slurm_tasks(env) if scheme == "slurm" else int(env[names[1]])
+        local, node = int(env.get(names[2], "0")), int(env.get(names[3], "0"))
+    except (KeyError, ValueError) as error:
+        raise LaunchError(
+            f"the {scheme} environment is incomplete: {error} (it needs {', '.join(names[:3])})"
+        ) from None
+    if not 0 <= rank < world:
+        raise LaunchError(f"{names[0]}={rank} is not below {names[1]}={world}")
+    return rank, world, local, node
+
+
+def in_slurm_step(env: Mapping[str, str]) -> bool:
+    """True in a process that `srun` started."""
+    return env.get("SLURM_STEP_ID", "").isdigit() and "SLURM_PROCID" in env
+
+
+def read_rendezvous(env: Mapping[str, str]) -> tuple[str, int] | None:
+    """(address, port) of rank 0: MASTER_ADDR and MASTER_PORT or, in a SLURM step, derived from the step.
+
+    The port depends on job, restart and step, so that neither a neighbour's job nor the attempt before uses it.
+    None when nothing is known. Raises LaunchError when MASTER_PORT is not a port.
+    """
+    address, port = env.get("MASTER_ADDR"), env.get("MASTER_PORT")
+    if address and port:
+        if not port.isdigit() or not 0 < int(port) < 65536:
+            raise LaunchError(f"MASTER_PORT={port} is not a port number")
+        return address, int(port)
+    nodes = env.get("SLURM_STEP_NODELIST") or env.get("SLURM_JOB_NODELIST")
+    if not in_slurm_step(env) or not nodes:
+        return None
+    job, step = int(env.get("SLURM_JOB_ID", "0")), int(env["SLURM_STEP_ID"])
+    restart = int(env.get("SLURM_RESTART_COUNT", "0"))
+    return first_host(nodes), _PORTS[(job * 131 + restart * 17 + step) % len(_PORTS)]
+
+
+def first_host(nodes: str) -> str:
+    """The first host of a SLURM list: `gpu[003-004,9],login` -> `gpu003`."""
+    match = re.match(r"([^\[,]+)(?:\[([^\],-]+)[^\]]*\]([^,]*))?", nodes)
+    if match is None:
+        raise LaunchError(f"cannot read the node list {nodes!r}")
+    return match[1] + (match[2] or "") + (match[3] or "")
+
+
+def read_launch(env: Mapping[str, str]) -> LaunchName:
+    """The launch that this process is part of: ours, SLURM's job, torchrun's run, or just this process."""
+    if LAUNCH in env:
+        number = env.get(ATTEMPT, "")
+        return LaunchName(env[LAUNCH], int(number) if number.isdigit() else None)
+    if in_slurm_step(env):
+        return LaunchName(f"slurm job {env.get('SLURM_JOB_ID')}")
+    if env.get("TORCHELASTIC_RUN_ID", "none") != "none":
+        return LaunchName(f"torchrun {env['TORCHELASTIC_RUN_ID']}")
+    return LaunchName(f"process {os.getpid()} on {platform.node()}")
+
+
+def _slurm_tasks(env: Mapping[str, str]) -> int:
+    """Tasks of the step, which may be fewer than those of the allocation (SLURM_NTASKS)."""
+    text = env.get("SLURM_STEP_NUM_TASKS") or env.get("SLURM_NTASKS") or "1"
+    return int(text) if text.isdigit() else 1

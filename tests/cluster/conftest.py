@@ -1,0 +1,47 @@
+"""Real clusters for the tests of this folder."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import slurm_cluster
+from waiting import processes_with, until
+
+
+@pytest.fixture(scope="session")
+def slurm_session() -> Iterator[slurm_cluster.SlurmCluster]:
+    reason = slurm_cluster.why_not()
+    if reason:
+        pytest.skip(reason)
+    folder = Path(tempfile.mkdtemp(prefix="slurm-"))
+    partitions = (
+        "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE\n"
+        "PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF"
+    )
+    options = "PreemptType=preempt/partition_prio\nPreemptMode=REQUEUE"
+    try:
+        with slurm_cluster.SlurmCluster(folder, nodes=3, gpus=2, options=options, partitions=partitions) as cluster:
+            yield cluster
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def slurm(slurm_session: slurm_cluster.SlurmCluster) -> Iterator[slurm_cluster.SlurmCluster]:
+    """Idle before, idle after."""
+    slurm_session.settle()
+    yield slurm_session
+    slurm_session.settle()
+
+
+@pytest.fixture
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A run folder; afterwards no process may be left that works on it."""
+    folder = Path(tempfile.mkdtemp(prefix="run-")) / "run"
+    yield folder
+    try:
+        until(lambda: not processes_with(str(folder)), 10, f"end of the processes on {folder}")
+    finally:
+        shutil.rmtree(folder.parent)
