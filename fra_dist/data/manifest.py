@@ -1,0 +1,236 @@
+"""The manifest of a folder of shards: what it holds, where each sample lies, and statistics for the configuration.
+
+    DIR/
+      manifest.json           counts, sizes, checksums, statistics; docs/data.md describes it
+      shard-000000.tar        a WebDataset tar
+      shard-000000.idx.npy    its index: one row a sample, in the order of the tar (shard_index.py)
+      skipped.jsonl           what was left out, and why
+
+A sample has one number, its id: the samples of all shards counted through in the order of the manifest, from 0. Only
+the sizes of the shards are held in memory; an index is read when one of its samples is asked for.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fra_dist.data import tars
+from fra_dist.data.shard_index import Rows, ShardEntry, read_index
+from fra_dist.errors import DataError
+
+MANIFEST = "manifest.json"
+SKIPPED = "skipped.jsonl"
+FORMAT = 1
+MAX_LOADED = 64
+"""Index arrays that one manifest keeps in memory."""
+
+_SHARD_FIELDS: dict[str, type] = dict(name=str, samples=int, bytes=int, sha256=str, index=str, index_sha256=str)
+_OTHER_FIELDS: dict[str, type] = dict(image_extensions=list, stats=dict, source=dict, tools=dict, skipped=int)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A folder of shards. Made by `load_manifest`."""
+
+    folder: Path
+    shards: tuple[ShardEntry, ...]
+    image_extensions: tuple[str, ...] = ("jpg",)
+    """Extensions of the members that the index points to."""
+    stats: Mapping[str, Any] = field(default_factory=dict)
+    """mean and std (3 numbers each, RGB in [0, 1]), images (how many they come from), grey (how many are), and
+    quantiles of height, width and bytes; see docs/data.md."""
+    source: Mapping[str, Any] = field(default_factory=dict)
+    tools: Mapping[str, str] = field(default_factory=dict)
+    skipped: int = 0
+    """Lines of `skipped.jsonl`."""
+    _loaded: dict[int, Rows] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def total(self) -> int:
+        """Samples in all shards."""
+        return self.shards[-1].start + self.shards[-1].samples if self.shards else 0
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """Samples in each shard (len(shards),)."""
+        return np.fromiter((shard.samples for shard in self.shards), np.int64, len(self.shards))
+
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """Id of each shard's first sample (len(shards),)."""
+        return np.fromiter((shard.start for shard in self.shards), np.int64, len(self.shards))
+
+    def locate(self, ids: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(shard numbers, positions in the shard) of sample ids, each in the shape of `ids`. Raises IndexError."""
+        wanted = np.asarray(ids, np.int64)
+        if wanted.size and not (int(wanted.min()) >= 0 and int(wanted.max()) < self.total):
+            raise IndexError(f"sample ids run from 0 to {self.total - 1}")
+        numbers = np.searchsorted(self.starts, wanted, side="right") - 1  # an empty shard shares the start of the next
+        return numbers, wanted - self.starts[numbers]
+
+    def path(self, shard: int) -> Path:
+        """Of the tar."""
+        return self.folder / self.shards[shard].name
+
+    def index(self, shard: int) -> Rows:
+        """Index of a shard: (samples,) of INDEX_DTYPE, read-only; the last MAX_LOADED used stay in memory.
+
+        Raises DataError when the tar or its index is missing, damaged or does not fit the manifest.
+        """
+        rows = self._loaded.pop(shard, None)
+        if rows is None:
+            rows = read_index(self.folder, self.shards[shard])
+            for old in list(self._loaded)[: max(0, len(self._loaded) - MAX_LOADED + 1)]:
+                self._loaded.pop(old, None)
+        self._loaded[shard] = rows  # now the most recent
+        return rows
+
+    def row(self, sample: int) -> tuple[int, Any]:
+        """(shard number, index row) of one sample."""
+        numbers, positions = self.locate([sample])
+        return int(numbers[0]), self.index(int(numbers[0]))[int(positions[0])]
+
+    def key(self, sample: int) -> str:
+        """WebDataset key of a sample, from its tar header. Raises DataError."""
+        number, row = self.row(sample)
+        return tars.key_at(self.path(number), int(row["start"]))
+
+    def where(self, sample: int) -> tuple[str, str]:
+        """(shard file, key) of a sample, for messages; a damaged header gives the byte in place of the key."""
+        number, row = self.row(sample)
+        start = int(row["start"])
+        try:
+            return self.shards[number].name, tars.key_at(self.path(number), start)
+        except DataError:
+            return self.shards[number].name, f"(byte {start})"
+
+    def image(self, sample: int) -> bytes:
+        """Encoded image of a sample. Raises DataError when the tar no longer holds all of it."""
+        number, row = self.row(sample)
+        return tars.read_range(self.path(number), int(row["offset"]), int(row["length"]))
+
+
+def read_members(manifest: Manifest, sample: int) -> dict[str, bytes]:
+    """All files of a sample by extension: jpg, json and, in synthetic shards, mask.png. Raises DataError."""
+    number, row = manifest.row(sample)
+    return tars.members_at(manifest.path(number), int(row["start"]))
+
+
+def load_manifest(folder: str | Path, check_files: bool = True) -> Manifest:
+    """The manifest of a folder of shards.
+
+    check_files: look whether every tar is there with the size that the manifest names (one stat a shard).
+    Raises DataError, in one line, when there is no manifest, it is damaged or of another version, or a tar is missing
+    or of another size.
+    """
+    if not str(folder):
+        raise DataError("no folder of shards was named: set data.shards (fra-dist shards make writes one)")
+    folder = Path(folder)
+    raw = _read_json(folder)
+    if raw.get("format") != FORMAT:
+        raise DataError(f"{folder / MANIFEST} has format {raw.get('format')!r}; this version reads format {FORMAT}")
+    entries = _entries(raw.get("shards"), folder)
+    rest = {name: raw.get(name, kind()) for name, kind in _OTHER_FIELDS.items()}
+    for name, kind in _OTHER_FIELDS.items():
+        if type(rest[name]) is not kind:
+            raise DataError(f"{folder / MANIFEST}: {name} is damaged; make it anew")
+    extensions = tuple(str(extension) for extension in rest.pop("image_extensions"))
+    manifest = Manifest(folder, entries, extensions, **rest)
+    if raw.get("samples") != manifest.total:
+        raise DataError(
+            f"{folder / MANIFEST} says {raw.get('samples')!r} samples, its shards have {manifest.total}: "
+            "it is damaged; make it anew"
+        )
+    if check_files:
+        _check_files(manifest)
+    return manifest
+
+
+def write_manifest(manifest: Manifest) -> None:
+    """Write `manifest.json`, whole or not at all. It holds no times, machine names or absolute paths."""
+    head: dict[str, Any] = {
+        "format": FORMAT,
+        "samples": manifest.total,
+        "bytes": sum(shard.bytes for shard in manifest.shards),
+        "skipped": manifest.skipped,
+        "image_extensions": list(manifest.image_extensions),
+        "stats": dict(manifest.stats),
+        "source": dict(manifest.source),
+        "tools": dict(manifest.tools),
+    }
+    lines = [json.dumps({name: getattr(shard, name) for name in _SHARD_FIELDS}) for shard in manifest.shards]
+    text = json.dumps(head, indent=1)[:-2] + ',\n "shards": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n"
+    partial = manifest.folder / (MANIFEST + ".part")
+    try:
+        with open(partial, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, manifest.folder / MANIFEST)
+    except OSError as error:
+        raise DataError(f"cannot write {manifest.folder / MANIFEST}: {error.strerror}") from None
+
+
+def _read_json(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    try:
+        raw = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        what = "has no manifest.json" if folder.is_dir() else "does not exist"
+        advice = "write shards with fra-dist shards make, or index existing ones with fra-dist shards index"
+        raise DataError(f"folder {folder} {what}: {advice}") from None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError:  # also undecodable bytes
+        raise DataError(f"{path} is not JSON: it is damaged or was cut; make it anew") from None
+    except RecursionError:
+        raise DataError(f"{path} is not a manifest of shards") from None
+    if not isinstance(raw, dict):
+        raise DataError(f"{path} is not a manifest of shards")
+    return raw
+
+
+def _entries(raw: Any, folder: Path) -> tuple[ShardEntry, ...]:
+    if not isinstance(raw, list) or not raw:
+        raise DataError(f"{folder / MANIFEST} lists no shards")
+    entries, start, names = [], 0, set()
+    for number, item in enumerate(raw):
+        values = [item.get(name) for name in _SHARD_FIELDS] if isinstance(item, dict) else []
+        if [type(value) for value in values] != list(_SHARD_FIELDS.values()):
+            raise DataError(f"{folder / MANIFEST}: shard {number} is damaged: a field is missing or of the wrong type")
+        entry = ShardEntry._make([*values, start])
+        if entry.samples < 0 or entry.bytes < 0 or not (_inside(entry.name) and _inside(entry.index)):
+            raise DataError(f"{folder / MANIFEST}: shard {number} has a negative size or a name outside the folder")
+        if entry.name in names:
+            raise DataError(f"{folder / MANIFEST} names shard {entry.name} twice")
+        names.add(entry.name)
+        entries.append(entry)
+        start += entry.samples
+    return tuple(entries)
+
+
+def _inside(name: str) -> bool:
+    return bool(name) and "\0" not in name and not name.startswith("/") and ".." not in PurePosixPath(name).parts
+
+
+def _check_files(manifest: Manifest) -> None:
+    for shard in manifest.shards:
+        path = manifest.folder / shard.name
+        try:
+            size = os.stat(path).st_size
+        except OSError as error:
+            raise DataError(
+                f"cannot read shard {path}: {error.strerror}; restore it, or index the folder again"
+            ) from None
+        if size != shard.bytes:
+            raise DataError(
+                f"shard {path} has {size} bytes but {shard.bytes} in the manifest, so it was cut or changed: "
+                f"restore it, or run: fra-dist shards index {manifest.folder}"
+            )
