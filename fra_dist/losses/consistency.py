@@ -1,0 +1,29 @@
+"""Agreement across views: of whole images (global) and of regions (local), and of regions with others (decorrelation).
+
+BYOL's loss (arXiv 2006.07733) on both levels, as FRA (arXiv 2403.02138) uses it. B images, Q regions, D width.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def consistency(prediction: Tensor, target: Tensor) -> Tensor:
+    """mean over rows of 2 − 2 cos(prediction, target): (..., D) twice -> 0-dim, in [0, 4]; no gradient to `target`."""
+    return 2 - 2 * (unit(prediction) * unit(target.detach())).sum(dim=-1).mean()
+
+
+def decorrelation(prediction: Tensor, target: Tensor) -> Tensor:
+    """mean over images and q of (1/Q) Σ_{k≠q} cos²(prediction_q, target_k): (B, Q, D) twice -> 0-dim.
+
+    Pushes the regions of one image apart; no gradient to `target`.
+    """
+    cosine = unit(prediction) @ unit(target.detach()).transpose(1, 2)
+    square = cosine.square()
+    others = square.sum(dim=2) - square.diagonal(dim1=1, dim2=2)
+    return others.mean() / prediction.shape[1]
+
+
+def unit(x: Tensor) -> Tensor:
+    """L2-normalised along the last dimension, in fp32 or better."""
+    return functional.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=-1)

@@ -1,0 +1,114 @@
+"""Backbones: images (B, 3, S, S) in, feature maps (B, C, H, W) out, C in `.out_channels`."""
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fra_dist.errors import ConfigError
+
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2")
+
+
+def build_backbone(name: str) -> nn.Module:
+    """A backbone with random weights: `tiny` or a torchvision ResNet. Raises ConfigError for another name."""
+    if name == "tiny":
+        return TinyBackbone()
+    if name in RESNETS:
+        return ResNetBackbone(name)
+    raise ConfigError(f"model.backbone={name!r} is not known: use tiny, {', '.join(RESNETS)}")
+
+
+class ResNetBackbone(nn.Sequential):
+    """torchvision's ResNet up to layer4, under torchvision's own parameter names; stride 32.
+
+    Convolutions start Kaiming normal, fan-out, as torchvision's do.
+    """
+
+    def __init__(self, name: str) -> None:
+        import torchvision  # takes a second, and `tiny` does without
+
+        net = getattr(torchvision.models, name)(weights=None)
+        super().__init__(OrderedDict((n, m) for n, m in net.named_children() if n not in ("avgpool", "fc")))
+        self.out_channels: int = net.fc.in_features
+
+
+class TinyBackbone(nn.Module):
+    """A small residual network of stride 8 for CPUs: an 8×8 map of 128 channels from a 64-pixel image."""
+
+    out_channels = 128
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 32, 4, stride=4, bias=False), nn.BatchNorm2d(32), nn.ReLU(inplace=True))
+        self.block1 = ResidualBlock(32, 64, stride=2)
+        self.block2 = ResidualBlock(64, 128, stride=1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.block2(self.block1(self.stem(images)))
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions and a 1×1 shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = functional.relu(self.bn1(self.conv1(x)), inplace=True)
+        return functional.relu(self.bn2(self.conv2(inner)) + self.shortcut(x), inplace=True)
+
+
+def channels_of(backbone: nn.Module) -> int:
+    """C. Raises ConfigError when a module given as backbone does not say."""
+    channels = getattr(backbone, "out_channels", None)
+    if not isinstance(channels, int) or channels < 1:
+        raise ConfigError(
+            f"a backbone needs an `out_channels` attribute with the channels of its map; "
+            f"{type(backbone).__name__} has {channels!r}"
+        )
+    return channels
+
+
+@torch.no_grad()
+def map_size(backbone: nn.Module, height: int, width: int) -> tuple[int, int]:
+    """(H, W) of the map for an image of height × width, found by a forward pass without arithmetic (meta tensors).
+
+    Raises ConfigError when such an image does not go through.
+    """
+    modes = [(module, module.training) for module in backbone.modules()]
+    tensors = {**dict(backbone.named_parameters()), **dict(backbone.named_buffers())}
+    shadows = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
+    dtype = next((t.dtype for t in shadows.values() if t.is_floating_point()), torch.float32)
+    backbone.eval()
+    try:
+        images = torch.empty(1, 3, height, width, dtype=dtype, device="meta")
+        features = torch.func.functional_call(backbone, shadows, (images,))
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"an image of {height}x{width} does not go through the backbone: {reason}") from None
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    check_map(features, height, width)
+    return features.shape[2], features.shape[3]
+
+
+def check_map(features: Tensor, height: int, width: int) -> None:
+    """Raises ConfigError unless `features` is (B, C, H, W) with H and W at least 2."""
+    if features.dim() != 4:
+        raise ConfigError(f"the backbone must give a map (B, C, H, W), not {tuple(features.shape)}")
+    if min(features.shape[2:]) < 2:
+        raise ConfigError(
+            f"an image of {height}x{width} gives a map of {features.shape[2]}x{features.shape[3]}, but regions need "
+            "2x2 or more: raise data.image_size or use a backbone of smaller stride"
+        )

@@ -1,0 +1,121 @@
+"""The region decoder: learnable queries look at the feature map and become mask embeddings.
+
+B images, C backbone channels, H×W map, Q regions, D width. Layers as in DETR (arXiv 2005.12872): post-norm, the
+position code added to the keys alone, the queries' own code added to queries (and to the keys of self-attention).
+"""
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fra_dist.config import DecoderConfig
+
+
+class RegionDecoder(nn.Module):
+    """(B, C, H, W) features -> (B, Q, D) mask embeddings.
+
+    `centre_queries` subtracts the mean over queries and `query_offset` then adds a learnable vector to each,
+    orthonormal at the start: at initialisation the published form gives every query the same embedding, a saddle.
+    """
+
+    def __init__(self, channels: int, width: int, regions: int, config: DecoderConfig) -> None:
+        super().__init__()
+        self.centre_queries = config.centre_queries
+        self.input_projection = nn.Linear(channels, width)
+        self.queries = nn.Parameter(torch.randn(regions, width))
+        self.layers = nn.ModuleList(
+            DecoderLayer(width, config.heads, config.feedforward, config.dropout) for _ in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.embed = nn.ModuleList(nn.Linear(width, width) for _ in range(3))
+        self.query_offset = nn.Parameter(torch.empty(regions, width)) if config.query_offset else None
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for parameter in self.layers.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+        nn.init.kaiming_uniform_(self.input_projection.weight, a=1)
+        nn.init.zeros_(self.input_projection.bias)
+        if self.query_offset is not None:
+            nn.init.orthogonal_(self.query_offset)
+
+    def forward(self, features: Tensor) -> Tensor:
+        height, width = features.shape[2:]
+        memory = self.input_projection(features.flatten(2).transpose(1, 2))  # (B, H·W, D)
+        keys = memory + position_code(height, width, memory.shape[2], memory.device).to(memory.dtype)
+        target = self.queries.new_zeros(len(features), *self.queries.shape)
+        for layer in self.layers:
+            target = layer(target, self.queries, memory, keys)
+        x = self.norm(target)
+        for i, linear in enumerate(self.embed):
+            x = linear(x)
+            if i < 2:
+                x = functional.relu(x)
+        if self.centre_queries:
+            x = x - x.mean(dim=1, keepdim=True)
+        return x if self.query_offset is None else x + self.query_offset
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, cross-attention, feed-forward, each with dropout, residual and then layer norm."""
+
+    def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
+        super().__init__()
+        self.self_attention = Attention(width, heads, dropout)
+        self.cross_attention = Attention(width, heads, dropout)
+        self.linear1 = nn.Linear(width, feedforward)
+        self.linear2 = nn.Linear(feedforward, width)
+        self.norm1, self.norm2, self.norm3 = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, target: Tensor, queries: Tensor, memory: Tensor, keys: Tensor) -> Tensor:
+        """target (B, Q, D), queries (Q, D), memory and keys (B, H·W, D) -> (B, Q, D)."""
+        asked = target + queries
+        target = self.norm1(target + self.dropout(self.self_attention(asked, asked, target)))
+        target = self.norm2(target + self.dropout(self.cross_attention(target + queries, keys, memory)))
+        hidden = self.dropout(functional.relu(self.linear1(target)))
+        return self.norm3(target + self.dropout(self.linear2(hidden)))
+
+
+class Attention(nn.Module):
+    """Multi-head attention, batch first; one packed weight for queries, keys and values, dropout on the weights."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.in_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out = nn.Linear(width, width)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """(B, Q, D), (B, P, D), (B, P, D) -> (B, Q, D)."""
+        parts = zip((query, key, value), self.in_weight.chunk(3), self.in_bias.chunk(3), strict=True)
+        q, k, v = (functional.linear(x, w, b).unflatten(2, (self.heads, -1)).transpose(1, 2) for x, w, b in parts)
+        dropout = self.dropout if self.training else 0.0
+        return self.out(functional.scaled_dot_product_attention(q, k, v, dropout_p=dropout).transpose(1, 2).flatten(2))
+
+
+@lru_cache(maxsize=16)
+def position_code(height: int, width: int, size: int, device: torch.device) -> Tensor:
+    """Normalised 2-D sine code, (height·width, size) fp32: `size`/2 numbers for the row, then as many for the column.
+
+    Row i of n counts as 2π (i + 1)/(n + 1e-6); number j of it is sin (j even) or cos (j odd) of that divided by
+    10000^(2⌊j/2⌋/(size/2)).
+    """
+    half = size // 2
+    with torch.inference_mode(False), torch.autocast(device.type, enabled=False):
+        index = torch.arange(half, dtype=torch.float32, device=device)
+        divisor = 10000 ** (2 * torch.div(index, 2, rounding_mode="floor") / half)
+        halves = []
+        for length in (height, width):
+            place = torch.arange(1, length + 1, dtype=torch.float32, device=device)
+            angle = (place / (place[-1] + 1e-6) * (2 * math.pi))[:, None] / divisor
+            halves.append(torch.where(index % 2 == 0, angle.sin(), angle.cos()))
+        rows = halves[0][:, None].expand(height, width, half)
+        columns = halves[1][None].expand(height, width, half)
+        return torch.cat([rows, columns], dim=2).flatten(0, 1)

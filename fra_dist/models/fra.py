@@ -1,0 +1,164 @@
+"""FRA (Gao and Patras, CVPR 2024, arXiv 2403.02138): an online network, its EMA copy, and the predictors.
+
+Legend of every shape in this package: B images of this rank, C backbone channels, H×W map, Q regions, D width of the
+embeddings, K hidden width of the heads.
+"""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fra_dist.config import ModelConfig
+from fra_dist.dist import SINGLE, CrossRank
+from fra_dist.kernels.region_attention import heatmaps, region_attention
+from fra_dist.models.backbone import build_backbone, channels_of, check_map, map_size
+from fra_dist.models.decoder import RegionDecoder
+from fra_dist.models.heads import Head
+from fra_dist.models.norm import synchronise_norms
+
+
+@dataclass(frozen=True)
+class NetworkOutput:
+    """What a network makes of one view. The local half is None without a decoder (plain BYOL)."""
+
+    features: Tensor
+    """(B, C, H, W) backbone map."""
+    global_embedding: Tensor
+    """(B, D)"""
+    pixels: Tensor | None = None
+    """(B, D, H, W) pixel projections, not normalised."""
+    mask_embedding: Tensor | None = None
+    """(B, Q, D) of each image, before the mean over images."""
+    prototypes: Tensor | None = None
+    """(Q, D) mean mask embedding over all images of all ranks."""
+    similarity: Tensor | None = None
+    """(B, Q, H, W) cosines, fp32."""
+    local_embedding: Tensor | None = None
+    """(B, Q, D)"""
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What a network in eval mode says of images; the local half is None without a decoder."""
+
+    features: Tensor
+    """(B, C, H, W)"""
+    embedding: Tensor
+    """(B, D) global projection."""
+    similarity: Tensor | None = None
+    """(B, Q, H, W) cosine of each pixel with each prototype."""
+    heatmap: Tensor | None = None
+    """(B, Q, H, W) soft assignment of each pixel to the regions."""
+    local_embedding: Tensor | None = None
+    """(B, Q, D)"""
+
+
+@dataclass(frozen=True)
+class FRAOutput:
+    """Both networks on both views, and the predictors on the online embeddings. Target tensors carry no gradient."""
+
+    online: tuple[NetworkOutput, NetworkOutput]
+    target: tuple[NetworkOutput, NetworkOutput]
+    prediction: tuple[Tensor, Tensor]
+    """(B, D) a view."""
+    local_prediction: tuple[Tensor, Tensor] | None
+    """(B, Q, D) a view."""
+
+
+class FRANetwork(nn.Module):
+    """Backbone, projectors, region decoder, and the prototypes that stand in for the batch at inference."""
+
+    prototypes: Tensor
+
+    def __init__(self, config: ModelConfig, backbone: nn.Module, cross: CrossRank) -> None:
+        super().__init__()
+        channels = channels_of(backbone)
+        self.temperature = config.heatmap_temperature
+        self.prototype_momentum = config.prototype_momentum
+        self.cross = cross
+        self.backbone = backbone
+        self.projector = Head(channels, config.hidden, config.width)
+        self.pixel_projector: Head | None = None
+        self.local_projector: Head | None = None
+        self.decoder: RegionDecoder | None = None
+        if config.decoder is not None:
+            self.pixel_projector = Head(channels, config.hidden, config.width)
+            self.local_projector = Head(channels, config.hidden, config.width)
+            self.decoder = RegionDecoder(channels, config.width, config.regions, config.decoder)
+            self.register_buffer("prototypes", torch.randn(config.regions, config.width))
+
+    def forward(self, images: Tensor) -> NetworkOutput:
+        """(B, 3, S, S) images -> everything the losses need. In training mode the prototypes follow the batch."""
+        features = self._features(images)
+        embedding = self.projector(features.mean(dim=(2, 3)))
+        if self.decoder is None:
+            return NetworkOutput(features, embedding)
+        mask_embedding = self.decoder(features)
+        prototypes = self._batch_prototypes(mask_embedding) if self.training else self.prototypes
+        pixels, similarity, local = self._regions(features, prototypes)
+        return NetworkOutput(features, embedding, pixels, mask_embedding, prototypes, similarity, local)
+
+    def infer(self, images: Tensor) -> Inference:
+        """(B, 3, S, S) images, each on its own. Needs eval mode (RuntimeError otherwise) and changes no state."""
+        if self.training:
+            raise RuntimeError("infer needs a network in eval mode: call .eval() first")
+        features = self._features(images)
+        embedding = self.projector(features.mean(dim=(2, 3)))
+        if self.decoder is None:
+            return Inference(features, embedding)
+        _, similarity, local = self._regions(features, self.prototypes)
+        return Inference(features, embedding, similarity, heatmaps(similarity, self.temperature), local)
+
+    def _features(self, images: Tensor) -> Tensor:
+        features = self.backbone(images)
+        check_map(features, images.shape[2], images.shape[3])
+        return features
+
+    def _batch_prototypes(self, mask_embedding: Tensor) -> Tensor:
+        """(B, Q, D) -> (Q, D) mean over all images of all ranks, which the buffer follows."""
+        exact = torch.promote_types(mask_embedding.dtype, torch.float32)
+        mean = self.cross.mean(mask_embedding.to(exact).mean(dim=0))
+        with torch.no_grad():
+            self.prototypes.lerp_(mean.to(self.prototypes.dtype), 1 - self.prototype_momentum)
+        return mean
+
+    def _regions(self, features: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        assert self.pixel_projector is not None
+        assert self.local_projector is not None
+        pixels = self.pixel_projector.over_pixels(features)
+        similarity, regions = region_attention(features, pixels, prototypes, self.temperature)
+        return pixels, similarity, self.local_projector.over_regions(regions)
+
+
+class FRA(nn.Module):
+    """The model that is trained. `target` starts as a copy of `online` and takes no gradient.
+
+    `backbone` is any module that maps images to (B, out_channels, H, W); null builds `config.backbone`. With several
+    ranks every batch norm is replaced by one over all of them. Raises ConfigError for a backbone that cannot be used.
+    """
+
+    def __init__(self, config: ModelConfig, cross: CrossRank = SINGLE, backbone: nn.Module | None = None) -> None:
+        super().__init__()
+        self.online = FRANetwork(config, build_backbone(config.backbone) if backbone is None else backbone, cross)
+        self.predictor = Head(config.width, config.hidden, config.width)
+        self.local_predictor = Head(config.width, config.hidden, config.width) if config.decoder else None
+        synchronise_norms(self, cross)
+        self.target = copy.deepcopy(self.online).requires_grad_(False)
+
+    def forward(self, view1: Tensor, view2: Tensor) -> FRAOutput:
+        """Two views (B, 3, S, S) of the same images. Statistics of batch norm are those of one view."""
+        online = self.online(view1), self.online(view2)
+        with torch.no_grad():
+            target = self.target(view1), self.target(view2)
+        first, second = (self.predictor(view.global_embedding) for view in online)
+        local = None
+        if self.local_predictor is not None:
+            one, two = (self.local_predictor.over_regions(view.local_embedding) for view in online)
+            local = one, two
+        return FRAOutput(online, target, (first, second), local)
+
+    def check_image_size(self, size: int) -> tuple[int, int]:
+        """(H, W) of the map for square images of `size` pixels. Raises ConfigError if it is below 2×2."""
+        return map_size(self.online.backbone, size, size)

@@ -1,0 +1,33 @@
+"""The two-layer heads: projectors and predictors."""
+
+from torch import Tensor, nn
+
+
+class Head(nn.Module):
+    """Linear in→K, batch norm, ReLU, linear K→D, without biases, on rows: (N, in) -> (N, D).
+
+    A 1×1 convolution over pixels or regions is the same thing with the pixels or regions as rows, and slower.
+    Kaiming normal start, fan-out.
+    """
+
+    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(inputs, hidden, bias=False)
+        self.norm = nn.BatchNorm1d(hidden)
+        self.relu = nn.ReLU(inplace=True)
+        self.linear2 = nn.Linear(hidden, outputs, bias=False)
+        for linear in (self.linear1, self.linear2):
+            nn.init.kaiming_normal_(linear.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return self.linear2(self.relu(self.norm(self.linear1(rows))))
+
+    def over_pixels(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, D, H, W), stored channels-last."""
+        batch, _, height, width = features.shape
+        rows = features.permute(0, 2, 3, 1).reshape(batch * height * width, -1)
+        return self(rows).view(batch, height, width, -1).permute(0, 3, 1, 2)
+
+    def over_regions(self, regions: Tensor) -> Tensor:
+        """(B, Q, C) -> (B, Q, D)."""
+        return self(regions.flatten(0, 1)).view(*regions.shape[:2], -1)
