@@ -16,6 +16,15 @@ from fra_dist.train.run_folder import versions
 from fra_dist.train.trainer import Hook, Run
 
 
+_METRIC_NAMES = {
+    "embedding_spread": "embedding/spread",
+    "query_cosine": "queries/cosine",
+    "similarity_spread": "regions/similarity_spread",
+    "region_share_min": "regions/min_share",
+    "regions_in_use": "regions/in_use",
+}
+
+
 class Metrics(Hook):
     """Every `log.every_steps`: fetch the terms once, write a row, hand it to the progress display and TensorBoard."""
 
@@ -36,7 +45,8 @@ class Metrics(Hook):
         if run.completed % run.config.log.every_steps and run.completed < run.sizes.total_steps:
             return
         values = run.ctx.cross.mean(torch.stack([v.float() for v in terms.values()])).tolist()
-        row = {"step": run.completed, **dict(zip(terms, values, strict=True)), **self._pace(run)}
+        names = [_METRIC_NAMES.get(name, f"loss/{name}") for name in terms]
+        row = {"step": run.completed, **dict(zip(names, values, strict=True)), **self._pace(run)}
         row |= {"lr": run.step.learning_rate(batch.step), "ema_momentum": run.step.ema_momentum(batch.step)}
         row["quarantined"] = self.quarantined
         run.folder.log(row)
