@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fra_dist.data.synthetic.head import Hits
-from fra_dist.data.synthetic.layout import Brow, Layout
+from fra_dist.data.synthetic.layout import Layout
 from fra_dist.data.synthetic.person import Person
-from fra_dist.data.synthetic.pixels import Box, Plane, blend, ramp, sample, smooth, spot
+from fra_dist.data.synthetic.pixels import Box, Plane, blend, ramp, sample, smooth, spot, tinted
 from fra_dist.data.synthetic.shot import Shot
 
 BACKGROUND, HAIR, SKIN, BROWS, EYES, NOSE, MOUTH = range(7)
@@ -51,28 +51,31 @@ def linear(colour: tuple[float, ...] | np.ndarray) -> np.ndarray:
 def paint_skin(sheet: Sheet, p: Person, shot: Shot, lay: Layout) -> None:
     """Complexion: blotches, red cheeks and nose, dark sockets, freckles and the lines of age and expression."""
     hits = sheet.hits
-    base = linear(p.skin)
-    cloud = sample("cloud", hits.column * 1.3 + p.noise, hits.row * 1.6) * 0.035
-    cloud += sample("grain", hits.column * 3.1, hits.row * 3.7 + p.noise) * 0.022
+    cloud = sample("cloud", hits.column * 1.3 + p.noise, hits.row * 1.6) * 0.03
+    cloud += sample("grain", hits.column * 3.1, hits.row * 3.7 + p.noise) * 0.012
     cloud += 1.0
-    for channel in range(3):
-        np.multiply(cloud, base[channel], out=sheet.albedo[channel])
-    x, y = np.abs(hits.x), hits.y
+    np.multiply(linear(p.skin)[:, None, None], cloud, out=sheet.albedo)
+    box = sheet.around(17, 67, 0.24)
+    x, y, _ = sheet.frontal(box)
+    if x.size == 0:
+        return
+    x = np.abs(x)
+    e = lay.eyes[1]
     blush = 0.10 + 0.10 * p.makeup + 0.05 * shot.action.cheek
     red = blush * spot(x, y, 0.40, 0.32, 0.26, 0.2) + 0.10 * spot(x, y, 0.0, lay.nose_tip + 0.03, 0.13, 0.12)
-    red += 0.10 * spot(x, y, lay.eyes[1].x, 0.03, 0.22, 0.11)
-    sheet.albedo[1] *= 1.0 - red
-    sheet.albedo[2] *= 1.0 - 0.9 * red
-    dark = (0.16 + 0.18 * p.age) * spot(x, y, lay.eyes[1].x - 0.03, 0.075, 0.15, 0.045)
-    dark += 0.20 * spot(x, y, lay.eyes[1].x - 0.1, -0.06, 0.11, 0.09)
-    dark += 0.22 * spot(x, y, 0.0, lay.nose_base + 0.03, 0.13, 0.04)
-    dark += 0.18 * spot(x, y, 0.0, lay.mouth.curves(np.zeros(1))[3][0] + 0.035, 0.13, 0.03)
+    red += 0.10 * spot(x, y, e.x, 0.03, 0.22, 0.11)
+    dark = (0.16 + 0.18 * p.age) * spot(x, y, e.x - 0.03, 0.075, 0.15, 0.045)
+    dark += 0.20 * spot(x, y, e.x - 0.1, -0.06, 0.11, 0.09)
+    dark += 0.25 * spot(x, y, 0.0, lay.nose_base + 0.02, 0.13, 0.035)
+    dark += 0.22 * spot(x, y, lay.nose_width * 1.02, lay.nose_base - 0.05, 0.025, 0.06)
+    lip_end = float(lay.mouth.curves(np.zeros(1))[3][0])
+    dark += 0.18 * spot(x, y, 0.0, lip_end + 0.035, 0.13, 0.03)
     if p.freckles > 0.02:
-        speck = sample("grain", hits.column * 1.9 + p.noise, hits.row * 2.3)
+        speck = sample("grain", hits.column[box] * 1.9 + p.noise, hits.row[box] * 2.3)
         dark += p.freckles * 0.5 * ramp(speck, 1.0, 2.0) * spot(x, y, 0.25, 0.2, 0.35, 0.25)
     dark += _creases(p, shot, lay, x, y)
-    for channel, weight in enumerate((0.85, 1.0, 1.05)):
-        sheet.albedo[channel] *= np.maximum(1.0 - weight * dark, 0.1)
+    for channel, (weight, blood) in enumerate(((0.85, 0.0), (1.0, 1.0), (1.05, 0.9))):
+        sheet.albedo[channel][box] *= np.maximum(1.0 - weight * dark - blood * red, 0.1)
 
 
 def _creases(p: Person, shot: Shot, lay: Layout, x: Plane, y: Plane) -> Plane:
@@ -124,52 +127,44 @@ def paint_beard(sheet: Sheet, p: Person, lay: Layout) -> None:
         cover = full
     strand = sample("strand", sheet.hits.column[box] * 3.0 + x * 20.0, sheet.hits.row[box] * 2.0)
     depth = {"stubble": 0.42, "moustache": 0.92, "goatee": 0.9, "full": 0.94}[p.beard]
-    alpha = cover * front * depth * np.clip(0.9 + 0.2 * strand, 0.0, 1.0)
-    hair = linear(p.hair)[:, None, None] * (1.0 + 0.35 * strand) * 1.15
+    alpha = cover * front * depth * np.minimum(0.9 + 0.12 * strand, 1.0)
+    hair = tinted(linear(p.hair) * 1.1, 1.0 + 0.22 * strand)
     blend(sheet.albedo, box, alpha, hair)
     sheet.glossy[box] *= 1.0 - 0.8 * alpha
 
 
-def paint_brow(sheet: Sheet, p: Person, brow: Brow) -> None:
-    """One brow of short hairs."""
-    first = 17 if brow.side < 0 else 22
-    box = sheet.around(first, first + 4, 0.09)
+def paint_brows(sheet: Sheet, p: Person, lay: Layout) -> None:
+    """Both brows, of short hairs, mirrored on x = 0."""
+    box = sheet.around(17, 26, 0.09)
     if sheet.region[box].size == 0:
         return
     x, y, front = sheet.frontal(box)
-    w, off = brow.local(x, y)
-    ends = ramp(w, -0.06, 0.10) * ramp(w, 1.05, 0.86)
+    brow = lay.brows[1]
+    w, off = brow.local(np.abs(x), y)
     half = brow.weight * (1.0 - 0.55 * np.maximum(w - 0.25, 0.0))
-    shape = ramp(np.abs(off), half + 0.012 + 0.6 * sheet.pixel, half - 0.02 - 0.3 * sheet.pixel)
-    hairs = sample("strand", x * 260.0 + off * 160.0 * brow.side + p.noise, y * 220.0)
-    alpha = shape * ends * front
+    alpha = ramp(np.abs(off) - half, 0.012 + 0.6 * sheet.pixel, -0.02 - 0.3 * sheet.pixel)
+    alpha *= ramp(w, -0.06, 0.10) * ramp(w, 1.05, 0.86) * front
+    hairs = sample("strand", x * 260.0 + off * 160.0 + p.noise, y * 220.0)
     sheet.mark(box, alpha > 0.35, BROWS)
-    alpha *= np.clip(0.82 + 0.18 * hairs, 0.0, 1.0) * (0.72 + 0.2 * min(p.brow_weight, 1.2))
+    alpha *= np.minimum(0.82 + 0.18 * hairs, 1.0) * (0.72 + 0.2 * min(p.brow_weight, 1.2))
     colour = linear(p.hair) * (0.55 if p.hair_kind >= 4 else 0.9) + 0.01
-    blend(sheet.albedo, box, alpha, colour)
+    blend(sheet.albedo, box, np.maximum(alpha, 0.0), colour)
     sheet.glossy[box] *= 1.0 - alpha
 
 
 def paint_nose(sheet: Sheet, p: Person, lay: Layout) -> None:
-    """Nostrils and the creases of the wings; the rest of the nose is relief."""
+    """The nostrils; the rest of the nose is relief."""
     box = sheet.around(27, 35, 0.16)
     if sheet.region[box].size == 0:
         return
     x, y, front = sheet.frontal(box)
     x = np.abs(x)
-    v = np.clip((y - lay.nose_top) * (1.0 / (lay.nose_base - lay.nose_top)), 0.0, 1.0)
-    half = 0.062 + (lay.nose_width - 0.062) * v * v
+    v = np.minimum(np.maximum((y - lay.nose_top) * (1.0 / (lay.nose_base - lay.nose_top)), 0.0), 1.0)
+    half = 0.068 + (lay.nose_width - 0.062) * v * v
     inside = (x < half + 0.018) & (y > lay.nose_top - 0.05) & (y < lay.nose_base + 0.015) & (front > 0)
     sheet.mark(box, inside, NOSE)
-    hole = ramp(spot(x, y, lay.nose_width * 0.46, lay.nose_base - 0.008, 0.052, 0.026), 0.35, 0.62)
-    blend(sheet.albedo, box, 0.85 * hole * front, linear(p.skin) * 0.10)
-    rim = np.abs(
-        (x - lay.nose_width * 0.72) ** 2 * 1.2
-        + (y - lay.nose_base + 0.045) ** 2
-        - 0.0042 * (lay.nose_width / 0.13) ** 2
-    )
-    crease = ramp(rim, 0.0016, 0.0) * ramp(x, lay.nose_width * 0.8, lay.nose_width * 1.1)
-    blend(sheet.albedo, box, 0.4 * crease * front, linear(p.skin) * 0.35)
+    hole = ramp(spot(x, y, lay.nose_width * 0.48, lay.nose_base - 0.004, 0.050, 0.024), 0.30, 0.65)
+    blend(sheet.albedo, box, 0.8 * hole * front, linear(p.skin) * 0.12)
 
 
 def paint_mouth(sheet: Sheet, p: Person, shot: Shot, lay: Layout) -> None:
@@ -206,5 +201,5 @@ def paint_mouth(sheet: Sheet, p: Person, shot: Shot, lay: Layout) -> None:
         white = (0.66, 0.62, 0.55)
         tooth = 1.0 - 0.22 * ramp(np.abs(np.abs(x * (1.0 / 0.062)) % 1.0 - 0.5), 0.36, 0.5)
         tooth *= 1.0 - 0.45 * np.minimum(u * u, 1.0)
-        blend(sheet.albedo, box, teeth * min(1.0, shot.action.part * 3.0 + 0.35), np.stack([tooth * c for c in white]))
+        blend(sheet.albedo, box, teeth * min(1.0, shot.action.part * 3.0 + 0.35), tinted(white, tooth))
         sheet.glossy[box] *= 1.0 - 0.8 * hole

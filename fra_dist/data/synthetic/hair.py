@@ -5,9 +5,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from fra_dist.data.synthetic.head import HALF, Hits, directions, lookup, mirror
+from fra_dist.data.synthetic.head import HALF, Hits, directions, mirror
 from fra_dist.data.synthetic.person import Person
-from fra_dist.data.synthetic.pixels import Plane, ramp, sample, smooth
+from fra_dist.data.synthetic.pixels import Plane, ramp, sample, smooth, soften
 from fra_dist.data.synthetic.shot import Shot
 
 LONG = ("bob", "long", "wavy")
@@ -81,7 +81,7 @@ def grow(p: Person, full: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if p.style == "bun":
         gap = (dx + 0.0) ** 2 + (dz + 0.25) ** 2
         grown += 0.34 * ramp(gap, 0.11, 0.05) * ramp(dy, 0.0, -0.5)
-    return field, grown
+    return field, soften(grown, 0.5)
 
 
 def strands(p: Person, hits: Hits) -> Plane:
@@ -108,7 +108,7 @@ def strands(p: Person, hits: Hits) -> Plane:
 
 def coverage(p: Person, field: np.ndarray, hits: Hits, lines: Plane, pixel: float) -> Plane:
     """Opacity of the hair over a box of hits, with an edge of loose strands."""
-    distance = lookup(field, hits.row, hits.column)
+    distance = hits.taps.read(field)
     loose = {"bald": 0.05, "buzz": 0.05, "curly": 0.04, "fringe": 0.035}.get(p.style, 0.025)
     soft = 0.7 * pixel + (0.10 if p.style in ("buzz", "bald") else 0.012)
     cover = ramp(distance + loose * lines, -soft, soft)

@@ -17,7 +17,7 @@ from fra_dist.data.synthetic.pixels import Plane, spot
 from fra_dist.data.synthetic.shot import Shot
 
 ROWS, HALF = 112, 80
-_STEPS = 9
+_STEPS, _REFINE = 8, 4
 
 
 @lru_cache(maxsize=1)
@@ -133,25 +133,47 @@ def rotation(shot: Shot) -> np.ndarray:
 def grid_index(x: Plane, y: Plane, z: Plane, r: Plane) -> tuple[Plane, Plane]:
     """Fractional (row, column) of points at distance r; texel i covers [i, i + 1)."""
     flat = np.sqrt(x * x + z * z)
-    column = x / np.sqrt(2.0 * flat * (flat + z) + 1e-9)
+    column = x / np.sqrt(2.0 * flat * (flat + z) + 1e-5)
     return y / r * (ROWS / 2) + ROWS / 2, column * HALF + HALF
 
 
-def lookup(grid: np.ndarray, row: Plane, column: Plane) -> Plane:
-    """The grid read between its texels' centres."""
-    row, column = row - 0.5, column - 0.5
-    i = np.clip(row, 0, ROWS - 2).astype(np.int64)
-    j = np.clip(column, 0, 2 * HALF - 2).astype(np.int64)
-    down = (row - i).astype(np.float32)
-    right = (column - j).astype(np.float32)
-    index = i * (2 * HALF) + j
-    flat = grid.ravel()
-    top = flat.take(index)
-    top += right * (flat.take(index + 1) - top)
-    index += 2 * HALF
-    bottom = flat.take(index)
-    bottom += right * (flat.take(index + 1) - bottom)
-    return top + down * (bottom - top)
+@dataclass(frozen=True, slots=True)
+class Taps:
+    """Places between the texels' centres of a grid, ready to be read from any grid."""
+
+    index: np.ndarray
+    right: Plane
+    down: Plane
+
+    @classmethod
+    def at(cls, row: Plane, column: Plane) -> "Taps":
+        """Taps at fractional rows and columns."""
+        row, column = row - 0.5, column - 0.5
+        i = np.minimum(np.maximum(row, 0.0), ROWS - 2.0).astype(np.int32)
+        j = np.minimum(np.maximum(column, 0.0), 2 * HALF - 2.0).astype(np.int32)
+        row -= i
+        column -= j
+        return cls(i.astype(np.int64) * (2 * HALF) + j, column.astype(np.float32), row.astype(np.float32))
+
+    def read(self, grid: np.ndarray) -> Plane:
+        """The grid there, bilinear."""
+        flat = grid.ravel()
+        top = flat.take(self.index)
+        change = flat.take(self.index + 1)
+        change -= top
+        change *= self.right
+        top += change
+        below = self.index + 2 * HALF
+        bottom = flat.take(below)
+        below += 1
+        change = flat.take(below)
+        change -= bottom
+        change *= self.right
+        bottom += change
+        bottom -= top
+        bottom *= self.down
+        top += bottom
+        return top
 
 
 @dataclass(slots=True)
@@ -165,73 +187,129 @@ class Hits:
     depth: Plane  # z of the image frame
     row: Plane  # of the grid
     column: Plane
+    taps: Taps
+
+
+@dataclass(frozen=True, slots=True)
+class _Rays:
+    """Parallel rays p = o + c·depth in the head frame."""
+
+    x: Plane
+    y: Plane
+    z: Plane
+    square: Plane
+    step: tuple[float, float, float]
+
+    @classmethod
+    def through(cls, turn: np.ndarray, qx: Plane, qy: Plane) -> "_Rays":
+        t = turn.astype(np.float32)
+        x, y, z = (t[0, i] * qx + t[1, i] * qy for i in range(3))
+        return cls(x, y, z, qx * qx + qy * qy, (float(t[2, 0]), float(t[2, 1]), float(t[2, 2])))
+
+    def at(self, depth: Plane) -> tuple[Plane, Plane, Plane]:
+        cx, cy, cz = self.step
+        return self.x + cx * depth, self.y + cy * depth, self.z + cz * depth
+
+    def place(self, depth: Plane) -> tuple[Plane, Plane, Plane]:
+        """(distance from the origin, row, column) at a depth."""
+        r = np.sqrt(self.square + depth * depth)
+        return r, *grid_index(*self.at(depth), r)
+
+
+def _approach(grid: np.ndarray, rays: _Rays) -> Plane:
+    """The depth of the first meeting, or of the nearest miss, roughly (to about a texel)."""
+    flat = grid.ravel()
+    top = float(grid.max())
+    depth = np.sqrt(np.maximum(top * top - rays.square, 0.0))
+    for _ in range(_STEPS):
+        r, row, column = rays.place(depth)
+        index = np.minimum(row, ROWS - 0.5).astype(np.int32)
+        index *= 2 * HALF
+        index += np.minimum(column, 2 * HALF - 0.5).astype(np.int32)
+        r -= flat.take(index)
+        r *= 0.8
+        depth -= r
+        np.maximum(depth, -0.4, out=depth)
+    return depth
+
+
+def _spread(coarse: Plane, step: int, shape: tuple[int, ...]) -> Plane:
+    """The coarse depths on the fine grid, taking the one nearest to the viewer around each pixel."""
+    up = np.pad(coarse, ((0, 1), (0, 1)), mode="edge")
+    np.maximum(up[:-1], up[1:], out=up[:-1])
+    np.maximum(up[:, :-1], up[:, 1:], out=up[:, :-1])
+    return up[:-1, :-1].repeat(step, 0).repeat(step, 1)[: shape[0], : shape[1]]
 
 
 def cast(grid: np.ndarray, turn: np.ndarray, qx: Plane, qy: Plane, pixel: float) -> Hits:
-    """Marches the rays through (qx, qy) (image frame, head units; `pixel` is a pixel's width) to the surface R = grid."""
-    turn32 = turn.astype(np.float32)
-    ox, oy, oz = (turn32[0, i] * qx + turn32[1, i] * qy for i in range(3))
-    cx, cy, cz = (float(turn32[2, i]) for i in range(3))
-    flat_grid = grid.ravel()
-    square = qx * qx + qy * qy
-    top = float(grid.max())
-    depth = np.sqrt(np.maximum(top * top - square, 0.0))
+    """Follows the rays through (qx, qy) (image frame, head units; `pixel` is a pixel's width) to the surface R = grid:
+    roughly on every few pixels, then on every pixel by the secant rule."""
+    step = max(1, round(0.027 / pixel))
+    rays = _Rays.through(turn, qx, qy)
+    depth = _approach(grid, _Rays.through(turn, qx[::step, ::step], qy[::step, ::step]) if step > 1 else rays)
+    if step > 1:
+        depth = _spread(depth, step, qx.shape)
     best, nearest = depth.copy(), np.full_like(depth, 9.0)
-    for step in range(_STEPS + 2):
-        x, y, z = ox + cx * depth, oy + cy * depth, oz + cz * depth
-        r = np.sqrt(square + depth * depth)
-        row, column = grid_index(x, y, z, r)
-        if step < _STEPS - 2:
-            index = np.minimum(row, ROWS - 0.5).astype(np.int64) * (2 * HALF)
-            index += np.minimum(column, 2 * HALF - 0.5).astype(np.int64)
-            gap = r - flat_grid.take(index)
-        else:
-            gap = r - lookup(grid, row, column)
+    move = gap = np.zeros_like(depth)
+    for turn_of in range(_REFINE):
+        before = gap
+        r, row, column = rays.place(depth)
+        gap = r - Taps.at(row, column).read(grid)
         distance = np.abs(gap)
         closer = distance < nearest
         np.copyto(best, depth, where=closer)
         np.copyto(nearest, distance, where=closer)
-        depth -= gap * (0.85 if step else 0.9)
-    x, y, z = ox + cx * best, oy + cy * best, oz + cz * best
-    row, column = grid_index(x, y, z, np.sqrt(square + best * best))
-    alpha = np.clip(1.25 - nearest * (1.0 / pixel), 0.0, 1.0)
-    return Hits(alpha, x, y, z, best, row, column)
+        if turn_of == 0:
+            move = 0.8 * gap
+        else:
+            fall = (before - gap) / (move + 1e-6)
+            move = gap / np.minimum(np.maximum(fall, 0.5, out=fall), 3.0, out=fall)
+        depth = depth - move
+    _, row, column = rays.place(best)
+    alpha = np.minimum(np.maximum(1.25 - nearest * (1.0 / pixel), 0.0), 1.0)
+    return Hits(alpha, *rays.at(best), best, row, column, Taps.at(row, column))
 
 
 def frontal_depth(grid: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """z of the surface over frontal coordinates, by a damped fixed point."""
-    z = np.full_like(x, 0.8)
-    for _ in range(7):
-        r = np.sqrt(x * x + y * y + z * z)
-        reach = lookup(grid, *grid_index(x, y, z, r))
-        z = 0.4 * z + 0.6 * np.sqrt(np.maximum(reach * reach - x * x - y * y, 0.01))
-    return z
+    """z of the surface over frontal coordinates."""
+    rays = _Rays(x, y, np.zeros_like(x), x * x + y * y, (0.0, 0.0, 1.0))
+    z = _approach(grid, rays)
+    r, row, column = rays.place(z)
+    return z - 0.9 * (r - Taps.at(row, column).read(grid))
 
 
-def landmarks(bare: np.ndarray, turn: np.ndarray, lay: Layout, p: Person) -> np.ndarray:
+def landmarks(bare: np.ndarray, turn: np.ndarray, lay: Layout) -> np.ndarray:
     """(68, 2) in the image frame, head units. Points 17 to 67 lie on the surface, seen or not; the jaw's points follow
     the outline of the face where the head hides its far edge, as annotators place them."""
-    inner = lay.points()
-    z = frontal_depth(bare, inner[:, 0], inner[:, 1])
-    z[10:14] += 0.0
-    face = np.concatenate([inner, z[:, None]], 1)
+    x, y = lay.points().T
+    z = frontal_depth(bare, x, y)
     out = np.empty((68, 2), np.float32)
-    out[17:] = np.einsum("ij,nj->ni", turn[:2], face, optimize=False)
+    for axis in range(2):
+        a, b, c = (float(v) for v in turn[axis])
+        out[17:, axis] = a * x + b * y + c * z
     out[:17] = _jaw(bare, turn)
     return out
 
 
-def _jaw(bare: np.ndarray, turn: np.ndarray) -> np.ndarray:
+@lru_cache(maxsize=1)
+def _jaw_fans() -> tuple[np.ndarray, np.ndarray, Taps]:
+    """Frontal directions (17, 2) of the jaw's points, unit vectors (3, 17, 24) from each towards the viewer, their taps."""
     sweep = np.linspace(-1.0, 1.0, JAW_POINTS)
     around = np.radians(90.0 - 96.0 * sweep)[:, None]  # from the image's left, below, to its right
-    out = np.radians(np.linspace(4.0, 74.0, 24))[None, :]  # from the side of the head towards the viewer
+    out = np.radians(np.linspace(4.0, 74.0, 24))[None, :]
     dx, dy = np.cos(around) * np.cos(out), np.sin(around) * np.cos(out)
-    dz = np.broadcast_to(np.sin(out), dx.shape)
-    one = np.ones_like(dx)
-    reach = lookup(bare, *grid_index(dx, dy, dz, one))
-    points = np.stack([dx, dy, dz], -1) * reach[..., None]
-    seen = np.einsum("ij,nkj->nki", turn[:2], points, optimize=False)
-    aim = np.concatenate([np.cos(around), np.sin(around)], 1)
-    aim = np.einsum("ij,nj->ni", turn[:2, :2], aim, optimize=False)
-    choice = np.argmax((seen * aim[:, None]).sum(-1), axis=1)
-    return seen[np.arange(JAW_POINTS), choice]
+    fan = np.stack([dx, dy, np.broadcast_to(np.sin(out), dx.shape)]).astype(np.float32)
+    aim = np.concatenate([np.cos(around), np.sin(around)], 1).astype(np.float32)
+    return aim, fan, Taps.at(*grid_index(fan[0], fan[1], fan[2], np.ones_like(fan[0])))
+
+
+def _jaw(bare: np.ndarray, turn: np.ndarray) -> np.ndarray:
+    """(17, 2): of each fan's surface points the one that the picture shows farthest out."""
+    aim, fan, taps = _jaw_fans()
+    x, y, z = fan * taps.read(bare)
+    (a, b, c), (d, e, f) = ([float(v) for v in row] for row in turn[:2])
+    u, v = a * x + b * y + c * z, d * x + e * y + f * z
+    ax, ay = aim[:, :1], aim[:, 1:]
+    choice = np.argmax(u * (a * ax + b * ay) + v * (d * ax + e * ay), axis=1)
+    rows = np.arange(JAW_POINTS)
+    return np.stack([u[rows, choice], v[rows, choice]], 1)

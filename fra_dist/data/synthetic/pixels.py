@@ -36,9 +36,16 @@ def spot(x: Plane, y: Plane, x0: float, y0: float, rx: float, ry: float) -> Plan
 
 def blend(canvas: np.ndarray, box: Box, alpha: Plane, colour: np.ndarray | tuple[float, float, float]) -> None:
     """Lays `colour`, (3,) or (3, h, w), over canvas (3, S, S) inside the box with opacity alpha (h, w)."""
-    for channel in range(3):
-        target = canvas[channel][box]
-        target += alpha * (colour[channel] - target)
+    target = canvas[:, box[0], box[1]]
+    paint = np.asarray(colour, np.float32)
+    change = (paint if paint.ndim == 3 else paint[:, None, None]) - target
+    change *= alpha
+    target += change
+
+
+def tinted(colour: np.ndarray | tuple[float, float, float], tone: Plane) -> np.ndarray:
+    """(3, h, w): a colour (3,) times a tone (h, w)."""
+    return np.asarray(colour, np.float32)[:, None, None] * tone
 
 
 def window(size: int, x0: float, y0: float, x1: float, y1: float) -> Box:
@@ -56,23 +63,20 @@ def shifted(plane: Plane, right: int, down: int) -> Plane:
     return plane.take(rows, axis=0).take(columns, axis=1)
 
 
-def soften(plane: Plane, variance: float) -> Plane:
+def soften(plane: np.ndarray, variance: float) -> np.ndarray:
     """Blurs (..., h, w) by this variance in pixels², with three-tap passes; the border is repeated."""
     while variance > 1e-4:
         side = min(variance, 0.5) / 2.0
         variance -= 0.5
-        for axis in (-1, -2):
-            out = (1.0 - 2.0 * side) * plane
-            edge = side * plane
-            head, tail = [slice(None)] * plane.ndim, [slice(None)] * plane.ndim
-            head[axis], tail[axis] = slice(1, None), slice(None, -1)
-            out[tuple(tail)] += edge[tuple(head)]
-            out[tuple(head)] += edge[tuple(tail)]
-            first, last = [slice(None)] * plane.ndim, [slice(None)] * plane.ndim
-            first[axis], last[axis] = slice(0, 1), slice(-1, None)
-            out[tuple(first)] += edge[tuple(first)]
-            out[tuple(last)] += edge[tuple(last)]
-            plane = out
+        step = plane[..., 1:] - plane[..., :-1]
+        step *= side
+        plane = plane.copy()
+        plane[..., :-1] += step
+        plane[..., 1:] -= step
+        step = plane[..., 1:, :] - plane[..., :-1, :]
+        step *= side
+        plane[..., :-1, :] += step
+        plane[..., 1:, :] -= step
     return plane
 
 
@@ -91,10 +95,11 @@ def tile(kind: str) -> np.ndarray:
     if kind == "grain":
         field = _periodic_blur(field, 1, (0, 1))
     elif kind == "cloud":
-        field = sum(_periodic_blur(np.roll(field, 37 * k, 0), 4**k, (0, 1)) * 4.0**k for k in range(1, 5))
+        layers = [_periodic_blur(np.roll(field, 37 * k, 0), 4**k, (0, 1)) * 4.0**k for k in range(1, 5)]
+        field = np.sum(layers, axis=0)
     else:
         coarse = _periodic_blur(np.roll(field, 91, 0), 6, (1,)) * 2.0
-        field = _periodic_blur(_periodic_blur(field, 1, (1,)) + coarse, 400, (0,))
+        field = _periodic_blur(_periodic_blur(field, 1, (1,)) + coarse, 300, (0,))
     field = (field - field.mean()) / field.std()
     return np.ascontiguousarray(field.astype(np.float32).ravel())
 

@@ -1,9 +1,10 @@
 """Things in front of the face: glasses, hats, and what hides parts of it (labelled background)."""
 
+import math
+
 import numpy as np
 
 from fra_dist.data.synthetic.face import BACKGROUND, Sheet, linear
-from fra_dist.data.synthetic.hair import lookup
 from fra_dist.data.synthetic.layout import Layout
 from fra_dist.data.synthetic.person import Person
 from fra_dist.data.synthetic.pixels import Plane, blend, ramp, sample, smooth
@@ -30,9 +31,9 @@ def raise_hat(
 def paint_hat(sheet: Sheet, shot: Shot, field: np.ndarray) -> Plane:
     """Colours the hat on the head's box and returns its opacity."""
     hits = sheet.hits
-    distance = lookup(field, hits.row, hits.column)
+    distance = hits.taps.read(field)
     cover = ramp(distance, -0.7 * sheet.pixel, 0.7 * sheet.pixel)
-    hue = linear((0.15 + 0.75 * shot.prop[1], 0.15 + 0.6 * shot.prop[2], 0.15 + 0.65 * shot.prop[3]))
+    hue = hat_colour(shot)
     if shot.hat == "beanie":
         knit = 0.8 + 0.2 * np.sin(hits.column * 1.9) * np.sin(hits.row * 1.5)
         knit *= 1.0 - 0.35 * ramp(np.abs(distance - 0.2), 0.03, 0.0)
@@ -48,14 +49,19 @@ def paint_hat(sheet: Sheet, shot: Shot, field: np.ndarray) -> Plane:
 def paint_brim(pic: Picture, shot: Shot) -> None:
     """The peak of a cap: a curved plate that stands off the forehead, seen in the head's own directions."""
     rim = -0.42 + 0.06 * shot.prop[0]
-    place = np.linspace(-1.0, 1.0, 25)
-    inner = [pic.project(0.62 * s, rim + 0.05 + 0.14 * s * s, 0.80 - 0.38 * s * s) for s in place]
-    outer = [pic.project(0.58 * s, rim + 0.20 + 0.10 * s * s, 1.28 - 0.62 * s * s) for s in place]
-    _fill(
-        pic,
-        np.array(inner + outer[::-1]),
-        linear((0.12 + 0.7 * shot.prop[1], 0.12 + 0.55 * shot.prop[2], 0.12 + 0.6 * shot.prop[3])) * 0.4,
-    )
+    inner, outer = [], []
+    for k in range(-6, 7):
+        angle = 0.19 * k
+        x, z = 0.76 * math.sin(angle), 0.93 * math.cos(angle)
+        y = rim + 0.20 * (z - 0.55)
+        inner.append(pic.project(x, y - 0.03, z))
+        outer.append(pic.project(1.02 * x, y + 0.10 * math.cos(1.3 * angle), z + 0.52 * math.cos(1.35 * angle)))
+    _fill(pic, np.array(inner + outer[::-1]), hat_colour(shot) * 0.55)
+
+
+def hat_colour(shot: Shot) -> np.ndarray:
+    """Linear light."""
+    return linear((0.12 + 0.7 * shot.prop[1], 0.12 + 0.55 * shot.prop[2], 0.12 + 0.6 * shot.prop[3]))
 
 
 def _fill(pic: Picture, ring: np.ndarray, colour: np.ndarray) -> None:

@@ -1,9 +1,11 @@
 """One picture from one person and one shot."""
 
+import math
+
 import numpy as np
 
 from fra_dist.data.synthetic import face, hair, head, light, occluder, props
-from fra_dist.data.synthetic.eyes import paint_eye
+from fra_dist.data.synthetic.eyes import paint_eyes
 from fra_dist.data.synthetic.layout import Layout, lay_out
 from fra_dist.data.synthetic.person import Person
 from fra_dist.data.synthetic.pixels import blend, ramp, sample, soften
@@ -19,7 +21,7 @@ def render_one(p: Person, shot: Shot, size: int) -> tuple[np.ndarray, np.ndarray
     turn = head.rotation(shot)
     pic = _easel(shot, turn, size)
     bare, full = head.bare_head(p, shot, lay)
-    points = head.landmarks(bare, turn, lay, p)
+    points = head.landmarks(bare, turn, lay)
     paint_body(pic, p, shot)
     _paint_head(pic, p, shot, lay, full, points)
     props.paint_glasses(pic, shot, p, lay)
@@ -45,7 +47,8 @@ def _paint_head(pic: Picture, p: Person, shot: Shot, lay: Layout, full: np.ndarr
     if hair.wears_hat(shot):
         hat_field, grown = props.raise_hat(shot, np.minimum(grown, full + 0.09), hair.whole_directions())
     reach = float(grown.max())
-    box = pic.box(-min(reach, 1.12), -reach, min(reach, 1.12), 1.30)
+    half = math.hypot(0.80 * math.cos(shot.yaw), 1.0 * math.sin(shot.yaw)) + reach - float(full.max()) + 0.16
+    box = pic.box(-half, -reach, half, 1.30)
     hits = head.cast(grown, pic.turn, pic.qx[box], pic.qy[box], pic.pixel)
     shape = hits.x.shape
     sheet = face.Sheet(
@@ -56,9 +59,8 @@ def _paint_head(pic: Picture, p: Person, shot: Shot, lay: Layout, full: np.ndarr
     face.paint_beard(sheet, p, lay)
     face.paint_nose(sheet, p, lay)
     face.paint_mouth(sheet, p, shot, lay)
-    glints = [paint_eye(sheet, p, shot, eye) for eye in lay.eyes]
-    for brow in lay.brows:
-        face.paint_brow(sheet, p, brow)
+    glint = paint_eyes(sheet, p, shot, lay)
+    face.paint_brows(sheet, p, lay)
     if shot.occlusion == "face_mask":
         occluder.paint_face_mask(sheet, shot, lay)
     lines = hair.strands(p, hits)
@@ -67,18 +69,16 @@ def _paint_head(pic: Picture, p: Person, shot: Shot, lay: Layout, full: np.ndarr
     if hair.wears_hat(shot):
         cover = np.maximum(cover, props.paint_hat(sheet, shot, hat_field))
     colour = _light_head(sheet, shot, cover)
-    for glint in glints:
-        if glint is not None:
-            where, bright = glint
-            open_ = bright * (1.0 - cover[where])
-            blend(colour, where, np.minimum(open_ * (0.5 + 0.4 * shot.key), 1.0), (1.0, 1.0, 1.0))
+    if glint is not None:
+        where, bright = glint
+        blend(colour, where, np.minimum(bright * (1.0 - cover[where]) * (0.5 + 0.4 * shot.key), 1.0), (1.0, 1.0, 1.0))
     blend(pic.colour, box, hits.alpha, colour)
     region = pic.region[box]
     np.copyto(region, sheet.region, where=hits.alpha > 0.5)
 
 
 def _lay_hair(sheet: face.Sheet, p: Person, cover: np.ndarray, lines: np.ndarray) -> None:
-    tone = np.maximum(1.0 + 0.55 * lines, 0.1)
+    tone = np.maximum(1.0 + 0.42 * lines, 0.15)
     blend(sheet.albedo, _ALL, cover, face.linear(p.hair)[:, None, None] * tone + 0.004)
     sheet.region[cover > 0.5] = face.HAIR
     shine = 0.12 if p.style in ("curly", "buzz", "bald") else 0.28

@@ -8,7 +8,7 @@ import numpy as np
 from fra_dist.data.synthetic.face import BACKGROUND, HAIR, SKIN, linear
 from fra_dist.data.synthetic.hair import length_below
 from fra_dist.data.synthetic.person import Person
-from fra_dist.data.synthetic.pixels import Box, Plane, blend, ramp, sample, smooth, window
+from fra_dist.data.synthetic.pixels import Box, Plane, blend, ramp, sample, smooth, tinted, window
 from fra_dist.data.synthetic.shot import Shot
 
 _COARSE = 48
@@ -54,25 +54,14 @@ def backdrop(shot: Shot, size: int) -> np.ndarray:
     bright = 0.03 + 0.75 * b[2] ** 1.6
     slope = 1.0 + (b[3] - 0.5) * (x - 0.5) + (b[4] - 0.6) * 1.6 * (y - 0.5)
     out = np.stack([bright * h * h * slope for h in hue])
-    count = int(b[5] * 8.0) if b[6] < 0.8 else 0
-    everywhere = (slice(None), slice(None))
-    for k in range(count):
-        kind, cx, cy, w, h, tone, warm, soft = b[8 + 8 * k : 16 + 8 * k]
-        edge = 0.015 + 0.12 * soft
-        if kind < 0.55:
-            cover = ramp(np.abs(x - cx + 0.25 * (warm - 0.5) * (y - cy)), 0.04 + 0.22 * w + edge, 0.04 + 0.22 * w)
-            cover *= ramp(np.abs(y - cy), 0.05 + 0.6 * h * h + edge, 0.05 + 0.6 * h * h)
-        else:
-            radius = 0.02 + 0.25 * w * w
-            cover = ramp(np.hypot(x - cx, (y - cy) * (0.6 + 0.8 * h)), radius + edge, radius)
+    count = int(b[5] * 7.0) if b[6] < 0.8 else 0
+    for k, cover in enumerate(_clutter(np.array(b[8 : 8 + 8 * count], np.float32).reshape(count, 8, 1, 1), x, y)):
+        tone, warm, soft = b[13 + 8 * k : 16 + 8 * k]
         level = tone**2.2 * 0.9
-        blend(
-            out,
-            everywhere,
-            (0.35 + 0.6 * soft) * cover,
-            (level * (0.7 + 0.6 * warm), level, level * (1.25 - 0.6 * warm)),
-        )
-    if b[6] > 0.45:
+        change = np.array((level * (0.7 + 0.6 * warm), level, level * (1.25 - 0.6 * warm)), np.float32)[:, None, None] - out
+        change *= (0.35 + 0.6 * soft) * cover
+        out += change
+    if b[6] > 0.6:
         cloud = sample("cloud", x * (60 + 240 * b[7]) + shot.noise, y * 160.0)
         out *= np.clip(1.0 + 0.22 * cloud, 0.1, 2.5)
     low, weight = _stretch(size)
@@ -80,57 +69,75 @@ def backdrop(shot: Shot, size: int) -> np.ndarray:
     return np.maximum(tall[:, :, low] + weight * (tall[:, :, low + 1] - tall[:, :, low]), 0.002)
 
 
+def _clutter(b: np.ndarray, x: Plane, y: Plane) -> Plane:
+    """(count, h, w) opacity of slanted boards and round lamps, from eight numbers each (count, 8, 1, 1)."""
+    kind, cx, cy, w, h, _, warm, soft = b.transpose(1, 0, 2, 3)
+    edge = 1.0 / (0.015 + 0.12 * soft)
+    dx, dy = x - cx, y - cy
+    board = np.maximum(np.abs(dx + 0.25 * (warm - 0.5) * dy) - 0.04 - 0.22 * w, np.abs(dy) - 0.05 - 0.6 * h * h)
+    lamp = np.sqrt(dx * dx + (dy * (0.6 + 0.8 * h)) ** 2) - 0.02 - 0.25 * w * w
+    distance = np.where(kind < 0.55, board, lamp)
+    distance *= -edge
+    return np.minimum(np.maximum(distance + 1.0, 0.0), 1.0)
+
+
 def _hsv(h: float, s: float, v: float) -> np.ndarray:
     ramp3 = np.clip(np.abs((h * 6.0 + np.array([0.0, 4.0, 2.0])) % 6.0 - 3.0) - 1.0, 0.0, 1.0)
     return linear(v * (1.0 - s + s * ramp3))
 
 
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """Shoulders in image-frame head units: middle, height where they meet the neck, width, depth of the neckline."""
+
+    x: float
+    y: float
+    wide: float
+    neckline: float
+    neck: float
+
+    def opening(self, across: Plane) -> Plane:
+        """y where the clothes begin, by the distance from the middle."""
+        return self.y + 0.02 + self.neckline * (1.0 - across * across * (1.0 / 0.21))
+
+
 def paint_body(pic: Picture, p: Person, shot: Shot) -> None:
     """Shoulders in clothes, hair that hangs behind the neck, then the neck."""
-    nx, ny = pic.project(0.0, 0.62, -0.20)
-    base = 1.32 + 0.12 * (1.0 - p.masculine)
-    cx = 0.55 * nx
-    _paint_clothes(pic, p, shot, cx, base)
+    top = pic.project(0.0, 0.55, -0.22)
+    neck = (0.385 + 0.075 * p.masculine) * p.width
+    depth = 0.17 + (0.30 if shot.cloth_kind == 1 else 0.05 * shot.cloth[2])
+    body = _Body(0.55 * top[0], 1.20 + 0.05 * (1.0 - p.masculine), 1.0 + 0.22 * p.masculine, depth, neck)
+    _paint_clothes(pic, shot, body)
     hang = length_below(p)
     if hang > 0 or (p.style == "curly" and p.hair_volume > 1.0):
         _paint_hanging(pic, p, shot, max(hang, 0.55))
-    _paint_neck(pic, p, shot, (nx, ny), (cx, base + 0.16))
+    _paint_neck(pic, p, shot, top, body)
 
 
-def _paint_clothes(pic: Picture, p: Person, shot: Shot, cx: float, base: float) -> None:
-    box = pic.box(-9.0, base - 0.35, 9.0, 9.0)
-    x, y = pic.qx[box] - cx, pic.qy[box]
+def _paint_clothes(pic: Picture, shot: Shot, body: _Body) -> None:
+    box = pic.box(-9.0, body.y - 0.1, 9.0, 9.0)
+    x, y = pic.qx[box] - body.x, pic.qy[box]
     if x.size == 0:
         return
-    wide = 1.05 + 0.25 * p.masculine
-    across = np.abs(x) * (1.0 / wide)
-    shoulder = base - 0.10 + 0.16 * across + 0.20 * across**4
+    across = np.abs(x)
+    out = np.maximum(across - 0.34, 0.0) * (1.0 / body.wide)
+    shoulder = body.y - 0.06 + 0.52 * out - 0.20 * np.minimum(out, 0.7) ** 2 + 2.2 * np.maximum(out - 0.62, 0.0) ** 2
     soft = pic.pixel
     cover = ramp(y - shoulder, -soft, soft)
-    neckline = base + 0.12 + (0.35 if shot.cloth_kind == 1 else 0.0) * np.maximum(1.0 - np.abs(x) / 0.32, 0.0)
-    chest = ramp(y - neckline, soft, -soft) * ramp(np.abs(x), 0.52, 0.40)
-    light = (
-        0.55
-        + 0.30 * np.clip(shot.light[0] * x * 0.9, -1.0, 1.0)
-        + 0.12 * sample("cloud", x * 45.0 + shot.noise, y * 28.0)
-    )
-    light *= (0.6 + 0.5 * shot.key) * np.clip(1.15 - 0.25 * across, 0.3, 1.0)
+    light = 0.62 + 0.30 * np.minimum(np.maximum(shot.light[0] * x, -1.0), 1.0)
+    light += 0.10 * sample("cloud", x * 45.0 + shot.noise, y * 28.0)
+    light += 0.5 * ramp(y - shoulder, 0.18, 0.0) * max(0.0, -shot.light[1])
+    light *= (0.55 + 0.5 * shot.key) * (1.1 - 0.2 * np.minimum(out, 1.5))
     cloth = _hsv(shot.cloth[0], 0.75 * shot.cloth[1], 0.10 + 0.85 * shot.cloth[2])
+    gap = y - body.opening(across)
     if shot.cloth_kind == 2:
-        band = smooth(np.sin(y * 26.0 + 6.0 * shot.prop[0]), -0.2, 0.2)
-        light *= 0.55 + 0.6 * band
+        light *= 0.55 + 0.6 * smooth(np.sin(y * 26.0 + 6.0 * shot.prop[0]), -0.2, 0.2)
     elif shot.cloth_kind == 3:
-        lapel = ramp(np.abs(np.abs(x) - 0.30 - 0.35 * (y - base)), 0.05, 0.02) * ramp(y, base, base + 0.1)
-        light *= 1.0 - 0.5 * lapel
+        light *= 1.0 - 0.5 * ramp(np.abs(across - 0.36 - 0.45 * (y - body.y)), 0.045, 0.02)
+    light *= 1.0 - 0.45 * ramp(np.abs(gap - 0.03), 0.035, 0.015) * ramp(across, 0.55, 0.45)
     tint = np.array(shot.key_colour, np.float32)
-    blend(pic.colour, box, cover, np.stack([light * c for c in cloth * tint]))
-    skin = linear(p.skin) * tint
-    blend(pic.colour, box, cover * chest, np.stack([light * 1.1 * c for c in skin]))
-    rim = ramp(np.abs(y - neckline), 0.035, 0.01) * ramp(np.abs(x), 0.52, 0.44) * cover
-    blend(pic.colour, box, 0.45 * rim, cloth * 0.25)
-    region = pic.region[box]
-    region[cover > 0.5] = BACKGROUND
-    region[(cover * chest > 0.5)] = SKIN
+    blend(pic.colour, box, cover, tinted(cloth * tint, light))
+    pic.region[box][cover > 0.5] = BACKGROUND
 
 
 def _paint_hanging(pic: Picture, p: Person, shot: Shot, end: float) -> None:
@@ -153,28 +160,30 @@ def _paint_hanging(pic: Picture, p: Person, shot: Shot, end: float) -> None:
     side = 1.0 + 0.5 * shot.light[0] * np.clip(x, -1.0, 1.0)
     light = (0.18 + 0.42 * round_ * (1.3 - round_ * round_)) * side * (1.0 + 0.40 * lines) * (0.5 + 0.7 * shot.key)
     colour = linear(p.hair) * np.array(shot.key_colour, np.float32)
-    blend(pic.colour, box, cover, np.stack([light * c + 0.004 for c in colour]))
+    blend(pic.colour, box, cover, tinted(colour + 0.006, light))
     pic.region[box][cover > 0.5] = HAIR
 
 
-def _paint_neck(pic: Picture, p: Person, shot: Shot, top: tuple[float, float], bottom: tuple[float, float]) -> None:
-    wide = (0.36 + 0.09 * p.masculine) * p.width
-    left, right = min(top[0], bottom[0]) - wide - 0.25, max(top[0], bottom[0]) + wide + 0.25
-    box = pic.box(left, top[1] - 0.15, right, bottom[1] + 0.05)
+def _paint_neck(pic: Picture, p: Person, shot: Shot, top: tuple[float, float], body: _Body) -> None:
+    bottom = body.y + body.neckline + 0.05
+    left, right = min(top[0], body.x) - body.neck - 0.25, max(top[0], body.x) + body.neck + 0.25
+    box = pic.box(left, top[1] - 0.15, right, bottom)
     x, y = pic.qx[box], pic.qy[box]
     if x.size == 0:
         return
-    v = np.clip((y - top[1]) * (1.0 / (bottom[1] - top[1])), 0.0, 1.05)
-    flare = 0.05 - 0.10 * v + 0.26 * np.maximum(v - 0.62, 0.0) ** 1.0
-    u = (x - top[0] - v * (bottom[0] - top[0])) / (wide + flare)
-    cover = ramp(np.abs(u), 1.0 + pic.pixel / wide, 1.0 - pic.pixel / wide)
-    bare = ramp(y - bottom[1] + 0.04 - 0.10 * (1.0 - u * u), pic.pixel, -pic.pixel)
-    nz = np.sqrt(np.maximum(1.0 - u * u, 0.02))
-    under = 1.0 - 0.62 * ramp(v, 0.75, 0.30)
-    cord = 0.10 * ramp(np.abs(np.abs(u) - 0.25 - 0.35 * (1.0 - v)), 0.16, 0.02)
-    tint = np.array(shot.key_colour, np.float32)
-    key = np.maximum((u * shot.light[0] + nz * shot.light[2]) + 0.25, 0.0) * (shot.key / 1.25)
-    light = (key * under + shot.ambient * 0.7 * (0.45 + 0.55 * under)) * (1.0 - cord) * (1.0 - 0.25 * u * u)
-    skin = linear(p.skin) * tint
-    blend(pic.colour, box, cover * bare, np.stack([light * c for c in skin * np.array([0.95, 0.88, 0.86], np.float32)]))
-    pic.region[box][(cover * bare) > 0.5] = SKIN
+    v = np.minimum(np.maximum((y - top[1]) * (1.0 / (body.y - top[1])), 0.0), 1.0)
+    flare = np.maximum(y - body.y + 0.26, 0.0)
+    half = body.neck + 0.03 - 0.05 * v + 1.1 * flare * flare
+    middle = top[0] + v * (body.x - top[0])
+    u = (x - middle) / half
+    soft = pic.pixel
+    cover = ramp(np.abs(u), 1.0 + soft / body.neck, 1.0 - soft / body.neck)
+    cover *= ramp(y - body.opening(np.abs(x - body.x)), soft, -soft)
+    across = np.minimum(u * u, 1.0)
+    under = 1.0 - 0.60 * ramp(y - top[1], 0.62, 0.30) * (1.0 - 0.3 * across)
+    cord = 0.12 * ramp(np.abs(np.abs(u) - 0.15 - 0.5 * (1.0 - v)), 0.16, 0.02) * v
+    key = np.maximum(0.9 * u * shot.light[0] + np.sqrt(1.02 - across) * shot.light[2] + 0.25, 0.0) * (shot.key / 1.25)
+    light = (key * under + shot.ambient * 0.75 * (0.4 + 0.6 * under)) * (1.0 - cord) * (1.0 - 0.2 * across)
+    skin = linear(p.skin) * np.array(shot.key_colour, np.float32) * np.array([0.95, 0.87, 0.85], np.float32)
+    blend(pic.colour, box, cover, tinted(skin, light))
+    pic.region[box][cover > 0.5] = SKIN
