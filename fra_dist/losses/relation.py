@@ -55,7 +55,7 @@ def semantic_relation(
 def balanced_assignment(similarity: Tensor, temperature: float, rounds: int, cross: CrossRank = SINGLE) -> Tensor:
     """Softmax over q of similarities (V, B, Q, pixels), then Sinkhorn rounds over all pixels of all ranks; same shape.
 
-    A round scales every region to 1/Q of the mass, then every pixel to 1. The second step is a softmax, so the matrix is
+    A round scales every region to 1/Q of the mass, then every pixel to 1. The second step is a softmax: the matrix is
     softmax(s/τ + b) throughout and a round is b −= log(mean over pixels of that): only Q numbers a view cross ranks.
     """
     logits = similarity / temperature
