@@ -97,7 +97,7 @@ class Ledger:
         again = self.state == "waiting"
         self.restarts += again
         if outcome.kind != "complete":
-            lost = max(0, last_logged_step(self.run) - max(step, 0)) if outcome.kind == "failed" else 0
+            lost = max(0, last_logged_step(self.run) - max(step, 0))
             event = "restart" if again else self.state
             note(self.run, f"launch {event}", attempt=self.attempt, cause=self.reason or outcome.kind, steps_lost=lost)
         self.save()

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
+from typing import Literal
 
 from fra_dist.errors import FraError, LaunchError
 from fra_dist.launch.ledger import Ledger, read_state
@@ -28,7 +29,7 @@ from fra_dist.launch.prepare import Launch, prepare_launch, trainer_command
 from fra_dist.ranks import ATTEMPT, LAUNCH
 from fra_dist.train.signals import STOPPED
 
-_GONE = ("CANCELLED", "COMPLETED", "FAILED")
+_TAKEN = "SLURM took the job off its nodes: node lost or preempted"
 
 
 class JobFailed(LaunchError):
@@ -40,21 +41,24 @@ def drive(launch: Launch, signal_lead: int = 120) -> int:
     job = Job(os.environ, signal_lead)
     ledger = Ledger.open(launch.run, job.name, launch.max_failures)
     ledger.log = job.shown().get("StdOut", ledger.log)
-    if ledger.state == "running":  # the job was taken off its nodes before the last attempt could be judged
-        ledger.settle(Outcome("stopped", f"requeued by SLURM (restart {job.restarts}): node lost or preempted"))
+    if ledger.state == "running":  # this process's predecessor ended before it could judge the last attempt
+        ledger.settle(Outcome("stopped", f"{_TAKEN} (restart {job.restarts})"))
     while True:
         if job.seconds_left() < signal_lead:
             outcome = Outcome("stopped", "too little time left in this job for another attempt")
         else:
             outcome = _attempt(launch, ledger, job)
-        again = ledger.settle(outcome, ask_again=job.wanted())
+        owner = job.owner() if outcome.kind != "complete" else "us"
+        if owner == "slurm":
+            outcome = Outcome("stopped", _TAKEN)
+        again = ledger.settle(outcome, ask_again=owner != "user")
         print(f"fra-dist: attempt {ledger.attempt} {outcome.kind}" + (f": {outcome.cause}" if outcome.cause else ""))
         sys.stdout.flush()
         if ledger.state == "complete":
             return 0
         if ledger.state == "failed":
             raise JobFailed(ledger.reason)
-        if not again:
+        if owner != "us" or not again:
             return STOPPED
         if outcome.kind == "stopped":
             job.requeue(ledger)
@@ -93,9 +97,13 @@ class Job:
     def seconds_left(self) -> float:
         return self._end - time.time()
 
-    def wanted(self) -> bool:
-        """False once the user has cancelled the job."""
-        return not self.shown().get("JobState", "").startswith(_GONE)
+    def owner(self) -> Literal["us", "slurm", "user"]:
+        """Who decides what comes next: the user has cancelled the job, SLURM has requeued it, or we are to go on."""
+        shown = self.shown()
+        state = shown.get("JobState", "RUNNING")
+        if state == "CANCELLED":
+            return "user"
+        return "us" if state == "RUNNING" and int(shown.get("Restarts", self.restarts)) == self.restarts else "slurm"
 
     def shown(self) -> dict[str, str]:
         """What `scontrol show job` says."""

@@ -29,15 +29,15 @@ def slurm_session() -> Iterator[slurm_cluster.SlurmCluster]:
 
 
 @pytest.fixture
-def slurm(slurm_session: slurm_cluster.SlurmCluster) -> Iterator[slurm_cluster.SlurmCluster]:
-    """Idle before, idle after."""
+def slurm(slurm_session: slurm_cluster.SlurmCluster, run: Path) -> Iterator[slurm_cluster.SlurmCluster]:
+    """Idle before, idle after (and that before `run` looks for processes that were left)."""
     slurm_session.settle()
     yield slurm_session
     slurm_session.settle()
 
 
 @pytest.fixture
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def run() -> Iterator[Path]:
     """A run folder; afterwards no process may be left that works on it."""
     folder = Path(tempfile.mkdtemp(prefix="run-")) / "run"
     yield folder

@@ -29,6 +29,7 @@ class Ring:
         if world == 1:
             return
         address, port = read_rendezvous(os.environ)
+        port += "TORCHELASTIC_RUN_ID" in os.environ  # torchrun's own store sits at MASTER_PORT
         if rank == 0:
             with socket.create_server(("", port), backlog=world) as server:
                 server.settimeout(60)
@@ -117,8 +118,8 @@ def main() -> int:
     if args.bad_input:
         print("stub: this input is bad", file=sys.stderr)
         return 2
+    ring = Ring(rank, world)
     with StopFlag() as stop:
-        ring = Ring(rank, world)
         folder = Folder(args.run, rank == 0)
         ring.any(False)
         step, value = folder.newest()

@@ -50,7 +50,7 @@ def ends(slurm: SlurmCluster, run: Path, job: str, as_: str = "complete", second
         return state if state in ("complete", "failed", "stopped") else ""
 
     state = until(ended, seconds, lambda: f"end; job {slurm.job(job)}, {read_state(run)}")
-    assert state == as_, (read_state(run), events(run, "launch restart"))
+    assert state == as_, "\n".join(log.read_text() for log in run.glob("launch/slurm/*.out"))
     until(lambda: slurm.job(job) in ("COMPLETED", "FAILED", "CANCELLED"), 20, "end of the job")
 
 
@@ -106,7 +106,7 @@ def test_node_lost(slurm: SlurmCluster, run: Path) -> None:
     ends(slurm, run, job, seconds=90)
     assert slurm.restarts(job) == 1
     assert final_value(run) == expected(80)
-    assert any("node lost or preempted" in row["cause"] for row in events(run, "launch restart"))
+    assert any("node lost" in row["cause"] for row in events(run, "launch restart"))
 
 
 def test_gives_up_after_failures_without_progress(slurm: SlurmCluster, run: Path) -> None:
@@ -144,7 +144,7 @@ def test_second_launch_is_refused_with_the_first_ones_job(slurm: SlurmCluster, r
 
 
 def test_impossible_request_is_refused_in_one_line(slurm: SlurmCluster, run: Path) -> None:
-    with pytest.raises(AssertionError, match="SLURM refused the job: .*Requested node configuration is not available"):
+    with pytest.raises(AssertionError, match="SLURM refused the job: .*More processors requested than permitted"):
         start(slurm, run, 10, 0.05, cpus_per_task=999)
 
 

@@ -1,0 +1,90 @@
+"""torchrun: on this machine, or as one node of several.
+
+torchrun restarts all ranks when one fails (`max_restarts` times in all) and, with `nodes=MIN:MAX`, when a node comes or
+goes. Each rank runs under `launch.task`, so a rank that stopped with a checkpoint counts as done and is not restarted;
+how the run ended is read from its history.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from fra_dist.errors import LaunchError
+from fra_dist.launch.ledger import last_row
+from fra_dist.launch.prepare import Launch
+from fra_dist.train.signals import STOPPED
+
+
+@dataclass(frozen=True)
+class Topology:
+    """`nodes`: a number or MIN:MAX. `rendezvous`: HOST:PORT of one of the nodes, the same on all; `run_id` as well."""
+
+    ranks_per_node: int = 1
+    nodes: str = "1"
+    rendezvous: str | None = None
+    run_id: str = "fra"
+    max_restarts: int = 3
+
+    def arguments(self) -> list[str]:
+        """torchrun's. Raises LaunchError when several nodes have no place to meet."""
+        words = [f"--nnodes={self.nodes}", f"--nproc-per-node={self.ranks_per_node}"]
+        words.append(f"--max-restarts={self.max_restarts}")
+        if self.rendezvous:
+            words += ["--rdzv-backend=c10d", f"--rdzv-endpoint={self.rendezvous}", f"--rdzv-id={self.run_id}"]
+        elif self.nodes in ("1", "1:1"):
+            words.append("--standalone")
+        else:
+            raise LaunchError(f"--nodes {self.nodes} needs --rendezvous HOST:PORT, the same on every node")
+        return words
+
+
+def run_torchrun(launch: Launch, topology: Topology) -> int:
+    """Run this node's part to its end. 0: complete; 75: stopped and saved; else torchrun failed."""
+    history = launch.run / "history.jsonl"
+    before = history.stat().st_size if history.exists() else 0
+    torchrun = [sys.executable, "-m", "torch.distributed.run", *topology.arguments()]
+    command = [*torchrun, "-m", "fra_dist.launch.task", "--", *launch.trainer]
+    env = {"OMP_NUM_THREADS": "1", **os.environ}  # torchrun sets it as well, with a warning
+    process = subprocess.Popen(command, env=env, start_new_session=True)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        _ask_tasks(process.pid, number)
+
+    numbers = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
+    former = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        code = process.wait()
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+    return code if code else _ended(history, before)
+
+
+def _ask_tasks(torchrun: int, number: int) -> None:
+    """Pass a signal on to the tasks: torchrun itself would kill them half a minute later, saved or not."""
+    children = Path(f"/proc/{torchrun}/task/{torchrun}/children")
+    tasks = [int(pid) for pid in children.read_text().split() if _is_task(int(pid))] if children.exists() else []
+    for pid in tasks or [torchrun]:  # none yet: torchrun is still starting, so let it end
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+
+
+def _is_task(pid: int) -> bool:
+    try:
+        return b"fra_dist.launch.task" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def _ended(history: Path, before: int) -> int:
+    """All tasks ended well; whether the run is complete or saved is in the rows that this launch added."""
+    if not history.exists() or history.stat().st_size == before:
+        return STOPPED  # asked to stop before it had begun
+    return 0 if last_row(history).get("event") == "complete" else STOPPED
+
