@@ -10,9 +10,10 @@ import importlib.util
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
 import torch
 
@@ -22,6 +23,9 @@ ENVIRONMENT = "FRA_DIST_KERNELS"
 WISHES = ("auto", "reference", "triton")
 LEAST_CAPABILITY = (8, 0)
 """Ampere: the first with bf16 and TF32 tensor cores, which the kernels are written for."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 log = logging.getLogger("fra_dist.kernels")
 
@@ -46,6 +50,12 @@ _wish = os.environ.get(ENVIRONMENT, "auto")
 _choices: dict[str, tuple[str, str]] = {}
 _known: list[str] = []
 _logged: set[tuple[str, str]] = set()
+
+
+def _constant_for_compile(function: Callable[P, T]) -> Callable[P, T]:
+    """What `torch.compiler.assume_constant_result` does, without importing torch._dynamo, which takes seconds."""
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
 
 
 def register(kernel: str) -> str:
@@ -88,7 +98,7 @@ def describe() -> dict[str, Choice]:
     return {kernel: Choice(*_choices[kernel], called=True) if kernel in _choices else _expected() for kernel in _known}
 
 
-@torch.compiler.assume_constant_result
+@_constant_for_compile
 def device_obstacle(device_type: str, index: int | None = None) -> str | None:
     """Why no Triton kernel can run on this device; None if they can. The same for the life of the process."""
     return _device_obstacle(device_type, index)
@@ -127,7 +137,7 @@ def _reason(obstacle: str | None) -> str:
     return obstacle or "Triton takes these tensors"
 
 
-@torch.compiler.assume_constant_result
+@_constant_for_compile
 def _log_once(kernel: str, path: str, reason: str, fell_back: bool) -> bool:
     """Say which path a kernel takes when it first takes it; torch.compile runs this while it traces."""
     first = (kernel, path) not in _logged
