@@ -55,7 +55,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
                 if image.width * image.height > MAX_PIXELS:
                     raise BadImage(f"{image.width}x{image.height} pixels")
                 image.load()
-                return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+                return np.asarray(to_rgb(ImageOps.exif_transpose(image)))
     except BadImage:
         raise
     except MemoryError:
@@ -64,7 +64,8 @@ def decode(data: bytes) -> NDArray[np.uint8]:
         raise BadImage(" ".join(str(error).split())[:120] or type(error).__name__) from None
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB of any mode; of 16 bits the upper eight; transparency is dropped. Raises BadImage for floats."""
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image).astype(np.float64)
         if image.mode == "F":

@@ -1,0 +1,156 @@
+"""One photo as it comes, to one clean JPEG: upright, 8 bits, RGB or grey, decodable to its last line.
+
+A JPEG that is all that already is kept byte for byte. Anything else that Pillow reads (rotated by EXIF, CMYK, 16 bits,
+palette, transparent, PNG, WebP, TIFF, ...; the first frame of an animation) is decoded and encoded anew, without its
+metadata. Transparent parts become white. Colour profiles are not applied.
+"""
+
+import io
+import warnings
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from fra_dist.data.images import FORMATS, BadImage, probe, to_rgb
+from fra_dist.data.moments import Moments, moments
+from fra_dist.data.shard_index import DECODED, GREY, PLAIN
+
+_ORIENTATION = 0x0112
+_UNREADABLE = -1
+_GREY_MODES = ("1", "L", "I", "F")
+
+
+@dataclass(frozen=True)
+class PhotoRules:
+    """What is done to photos on their way into shards."""
+
+    size: int | None = None
+    """Largest length of the side that `side` names, in pixels; larger photos are scaled down, none is scaled up."""
+    side: Literal["shorter", "longer"] = "shorter"
+    quality: int = 92
+    """Of the JPEGs that are encoded anew; chroma is not subsampled."""
+    min_side: int = 16
+    """Photos whose shorter side has fewer pixels, after scaling, are left out."""
+
+
+class CleanPhoto(NamedTuple):
+    """A JPEG, its size in pixels, index flags, whether the bytes are those that came in, and pixel statistics."""
+
+    jpeg: bytes
+    height: int
+    width: int
+    flags: int
+    kept: bool
+    moments: Moments
+
+
+def clean_photo(data: bytes, rules: PhotoRules) -> CleanPhoto:
+    """Raises BadImage, with a reason of a few words, for what is no photo, not whole, too small or too large."""
+    head = probe(data)
+    height, width = _scaled(head.height, head.width, rules)
+    if min(height, width) < rules.min_side:
+        raise BadImage(f"{head.width}x{head.height} pixels, too small: the shorter side needs {rules.min_side}")
+    scaled = (height, width) != (head.height, head.width)
+    with _quiet(), _translated(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        turn = _orientation(image)
+        plain = head.plain and turn == 1 and image.mode in ("L", "RGB")
+        enough = (2 * height, 2 * width) if turn > 4 else (2 * width, 2 * height)
+        if scaled:
+            image.draft(None, enough)  # a JPEG decoder can halve the picture while it decodes
+        image.load()
+        _refuse_closed_cut(image, data, enough if scaled else None)
+        grey = image.mode in _GREY_MODES or image.mode.startswith("I;")
+        if plain and not scaled:
+            pixels = np.asarray(image)
+            return CleanPhoto(data, height, width, DECODED | PLAIN | (GREY if grey else 0), True, moments(pixels))
+        upright = _upright_rgb(image, turn)
+        if scaled:
+            upright = upright.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    final = upright.getchannel(0) if grey else upright
+    flags = DECODED | PLAIN | (GREY if grey else 0)
+    return CleanPhoto(encode_jpeg(final, rules.quality), height, width, flags, False, moments(np.asarray(final)))
+
+
+def verify(data: bytes) -> NDArray[np.uint8]:
+    """Decode an encoded image completely: pixels (H, W) or (H, W, 3). Raises BadImage when it is not whole."""
+    probe(data)
+    with _quiet(), _translated(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        turn = _orientation(image)
+        image.load()
+        _refuse_closed_cut(image, data, None)
+        return np.asarray(image if image.mode == "L" else _upright_rgb(image, turn))
+
+
+def encode_jpeg(image: Image.Image, quality: int) -> bytes:
+    """The same picture gives the same bytes with the same version of Pillow's JPEG library."""
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=quality, subsampling=0)
+    return out.getvalue()
+
+
+def _scaled(height: int, width: int, rules: PhotoRules) -> tuple[int, int]:
+    side = (min if rules.side == "shorter" else max)(height, width)
+    if rules.size is None or side <= rules.size:
+        return height, width
+    return max(1, round(height * rules.size / side)), max(1, round(width * rules.size / side))
+
+
+def _upright_rgb(image: Image.Image, turn: int) -> Image.Image:
+    if turn > 1:
+        image = ImageOps.exif_transpose(image)
+    if image.has_transparency_data:
+        over = image.convert("RGBA")
+        image = Image.new("RGBA", over.size, (255, 255, 255, 255))
+        image.alpha_composite(over)
+    return to_rgb(image)
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 to 8 as EXIF counts them; _UNREADABLE when the EXIF block is damaged: taken for upright, and not kept."""
+    try:
+        turn = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # whatever the parser meets in foreign bytes
+        return _UNREADABLE
+    return turn if turn in range(1, 9) else 1
+
+
+def _refuse_closed_cut(image: Image.Image, data: bytes, enough: tuple[int, int] | None) -> None:
+    """Find a JPEG that was cut and then given an end mark, which decoders take without a word.
+
+    They fill what is missing with mid-grey. Where the last pixel is just that, bytes are put before the end mark: in
+    a whole photo nothing reads them, in a cut one they change pixels.
+    """
+    pixels = np.asarray(image) if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB") else None
+    if pixels is None or np.any(pixels[-1, -1] != 128):
+        return
+    end = data.rfind(b"\xff\xd9")
+    with Image.open(io.BytesIO(data[:end] + b"\x55" * 64 + data[end:]), formats=FORMATS) as again:
+        if enough is not None:
+            again.draft(None, enough)
+        again.load()
+        if np.any(np.asarray(again) != pixels):
+            raise BadImage("truncated")
+
+
+class _quiet(warnings.catch_warnings):
+    """Odd EXIF blocks and palettes make Pillow talk."""
+
+    def __enter__(self) -> None:  # type: ignore[override]
+        super().__enter__()
+        warnings.simplefilter("ignore")
+
+
+class _translated:
+    """A damaged file can raise nearly anything inside a decoder: make it BadImage."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, MemoryError):
+            raise BadImage("too large to decode") from None
+        if isinstance(error, Exception) and not isinstance(error, BadImage):
+            words = " ".join(str(error).split())[:120] or type(error).__name__
+            raise BadImage("truncated" if "truncated" in words.lower() else words) from None

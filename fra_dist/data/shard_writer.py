@@ -1,0 +1,102 @@
+"""One WebDataset tar and its index, written under temporary names and renamed when they are whole."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fra_dist.data.samples import Encoded
+from fra_dist.data.shard_index import INDEX_DTYPE, ShardEntry, index_bytes, index_name
+from fra_dist.data.tars import BLOCK
+from fra_dist.errors import DataError
+
+_END = 2 * BLOCK  # end mark of a tar, before it is filled up
+
+
+class ShardWriter:
+    """Writes `folder/name`. The bytes depend on the samples and their order only (webdataset's writer, time 0)."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        import webdataset  # takes a second, and worker processes do without it
+
+        self.folder, self.name = folder, name
+        self._file = _HashedFile(folder / f"{name}.part")
+        self._tar = webdataset.TarWriter(self._file, encoder=False, mtime=0.0)
+        self._rows: list[tuple[int, ...]] = []
+        self.bytes = 0
+        """Of the samples so far with their headers."""
+
+    @property
+    def samples(self) -> int:
+        return len(self._rows)
+
+    def size_with(self, sample: Encoded) -> int:
+        """Bytes of the tar if `sample` were the last, before it is filled up to a whole record."""
+        return self.bytes + sum(_in_tar(data) for data in sample.members.values()) + _END
+
+    def write(self, sample: Encoded) -> None:
+        self._tar.write({"__key__": sample.key, **sample.members})
+        offset = start = self.bytes
+        for extension in sorted(sample.members):  # the order in which webdataset writes
+            if extension == "jpg":
+                offset = self.bytes + BLOCK
+            self.bytes += _in_tar(sample.members[extension])
+        length = len(sample.members["jpg"])
+        self._rows.append((start, offset, length, sample.height, sample.width, sample.flags))
+
+    def finish(self) -> ShardEntry:
+        """Close, give the files their names, and describe the shard as if it were the first."""
+        self._tar.close()
+        size = self._file.close()
+        data = index_bytes(np.array(self._rows, INDEX_DTYPE))
+        index = index_name(self.name)
+        write_whole(self.folder / index, data)
+        os.replace(self.folder / f"{self.name}.part", self.folder / self.name)
+        digest = hashlib.sha256(data).hexdigest()
+        return ShardEntry(self.name, self.samples, size, self._file.sha256.hexdigest(), index, digest, 0)
+
+    def abandon(self) -> None:
+        """Close and take away what was written."""
+        self._file.close()
+        (self.folder / f"{self.name}.part").unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name, to the disk, then rename it. Raises OSError."""
+    partial = path.with_name(path.name + ".part")
+    with open(partial, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def _in_tar(data: bytes) -> int:
+    return BLOCK + -(-len(data) // BLOCK) * BLOCK
+
+
+class _HashedFile:
+    """A file that is hashed as it is written."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = open(path, "wb")  # noqa: SIM115 (closed by close)
+        except OSError as error:
+            raise DataError(f"cannot write {path}: {error.strerror}") from None
+        self.sha256 = hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        self.sha256.update(data)
+        return self._file.write(data)
+
+    def close(self) -> int:
+        """Bring it to the disk; its size."""
+        if self._file.closed:
+            return 0
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        size = self._file.tell()
+        self._file.close()
+        return size

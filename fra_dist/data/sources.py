@@ -1,0 +1,210 @@
+"""Where photos for shards come from: a folder tree, a tar of photos, or the renderer of synthetic faces.
+
+A source is a fixed sequence of entries. `task(places)` gives a small value that any process can call to read, check
+and encode those entries, so that what comes out does not depend on who does the work.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from fra_dist.data.counter import key, permute
+from fra_dist.data.faces import FaceTask
+from fra_dist.data.images import BadImage
+from fra_dist.data.keys import make_keys
+from fra_dist.data.listing import Found, Listing, list_folder, list_tar
+from fra_dist.data.photos import PhotoRules, clean_photo
+from fra_dist.data.samples import Encoded, Skip, json_bytes
+from fra_dist.errors import DataError
+
+MAX_BYTES = 256 << 20
+"""A file with more bytes is left out."""
+
+CHUNK = 32
+"""Entries of one task."""
+
+Order = Literal["shuffled", "source"]
+Task = Callable[[], list[Encoded | Skip]]
+
+_ORDER = 17  # domain of the hash that orders photos
+_SYNTHETIC = re.compile(r"synthetic:(\d{1,9})(?:@(\d{1,5}))?(?:/(\d{1,9}))?")
+_SEEDS_APART = 1_000_000_000
+
+
+class Source(Protocol):
+    """A sequence of len(source) entries."""
+
+    description: dict[str, Any]
+    """For the manifest; the same entries and choices give the same description on any machine."""
+    skipped: list[Skip]
+    """What could not even be listed."""
+
+    def __len__(self) -> int: ...
+
+    def task(self, places: range) -> Task: ...
+
+
+@dataclass(frozen=True)
+class PhotoTask:
+    """Read and clean photos: (key, relative name, file, byte in it, size); byte -1: the whole file."""
+
+    reads: tuple[tuple[str, str, str, int, int], ...]
+    rules: PhotoRules
+
+    def __call__(self) -> list[Encoded | Skip]:
+        return [_encode(*read, self.rules) for read in self.reads]
+
+
+class Photos:
+    """Photos in a folder or in a tar."""
+
+    def __init__(self, path: Path, kind: str, listing: Listing, order: Order, seed: int, rules: PhotoRules) -> None:
+        self.path, self.rules = path, rules
+        self.in_tar = kind == "tar"
+        self.skipped = listing.skipped
+        self.photos: Sequence[Found] = listing.photos
+        self.keys = make_keys([photo.name for photo in listing.photos])
+        places = np.arange(len(self.photos))
+        self.order = permute(places, len(places), key(_ORDER, seed)) if order == "shuffled" and places.size else places
+        self.description = {
+            "kind": kind,
+            "name": path.resolve().name,
+            "entries": len(self.photos),
+            "ignored": listing.ignored,
+            "fingerprint": _fingerprint(self.photos),
+            "order": order,
+            "seed": seed,
+        }
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def task(self, places: range) -> PhotoTask:
+        reads = []
+        for number in self.order[places.start : places.stop].tolist():
+            photo = self.photos[number]
+            file, byte = (self.path, photo.offset) if self.in_tar else (self.path / photo.name, -1)
+            reads.append((self.keys[number], photo.name, os.fspath(file), byte, photo.size))
+        return PhotoTask(tuple(reads), self.rules)
+
+
+class SyntheticFaces:
+    """Faces of the seeds `seed * 10^9`, `seed * 10^9 + 1`, ...: sets made with other seeds share no picture."""
+
+    def __init__(self, count: int, size: int, people: int | None, seed: int, quality: int) -> None:
+        self.count, self.size, self.people, self.quality = count, size, people, quality
+        self.first = seed * _SEEDS_APART
+        self.skipped: list[Skip] = []
+        self.description = {
+            "kind": "synthetic",
+            "name": "synthetic",
+            "entries": count,
+            "size": size,
+            "people": people,
+            "first_seed": self.first,
+        }
+
+    def __len__(self) -> int:
+        return self.count
+
+    def task(self, places: range) -> FaceTask:
+        return FaceTask(
+            tuple(range(self.first + places.start, self.first + places.stop)), self.size, self.people, self.quality
+        )
+
+
+def open_source(spec: str | Path, order: Order, seed: int, rules: PhotoRules) -> Source:
+    """A source from what a user names: a folder, a tar of photos, or `synthetic:N[@SIZE][/PEOPLE]`.
+
+    Raises DataError when it does not exist, cannot be read or is of another kind.
+    """
+    if str(spec).startswith("synthetic:"):
+        return _synthetic(str(spec), seed, rules)
+    path = Path(spec)
+    if path.is_dir():
+        return Photos(path, "folder", list_folder(path), order, seed, rules)
+    if not path.exists():
+        raise DataError(f"source {path} does not exist: name a folder of photos, a tar of photos or synthetic:N@SIZE")
+    if not path.is_file():
+        raise DataError(f"source {path} is neither a folder nor a file")
+    return Photos(path, "tar", _list_tar(path), order, seed, rules)
+
+
+def _synthetic(spec: str, seed: int, rules: PhotoRules) -> SyntheticFaces:
+    match = _SYNTHETIC.fullmatch(spec)
+    if match is None or int(match[1]) == 0:
+        raise DataError(
+            f"source {spec!r}: write synthetic:N, synthetic:N@SIZE or synthetic:N@SIZE/PEOPLE, "
+            "for example synthetic:2000@112/400"
+        )
+    from fra_dist.data.synthetic import MAX_SIZE, MIN_SIZE
+
+    size = int(match[2] or 112)
+    if not MIN_SIZE <= size <= MAX_SIZE:
+        raise DataError(f"source {spec!r}: the size of synthetic faces is {MIN_SIZE} to {MAX_SIZE} pixels")
+    if match[3] is not None and int(match[3]) == 0:
+        raise DataError(f"source {spec!r}: at least one person is needed")
+    if rules.size is not None:
+        raise DataError(
+            f"source {spec!r} is rendered at {size} pixels: write synthetic:{match[1]}@SIZE instead of --size"
+        )
+    return SyntheticFaces(int(match[1]), size, int(match[3]) if match[3] else None, seed, rules.quality)
+
+
+def _list_tar(path: Path) -> Listing:
+    try:
+        with open(path, "rb") as file:
+            head = file.read(6)
+    except OSError as error:
+        raise DataError(f"cannot read source {path}: {error.strerror}") from None
+    for mark, command in (
+        (b"\x1f\x8b", "gunzip"),
+        (b"BZh", "bunzip2"),
+        (b"\xfd7zXZ", "unxz"),
+        (b"PK\x03\x04", "unzip"),
+    ):
+        if head.startswith(mark):
+            raise DataError(f"source {path} is compressed, so its photos cannot be found by place: {command} it first")
+    listing = list_tar(path)
+    if not listing.photos and listing.skipped and listing.skipped[0].reason.startswith("damaged at byte 0:"):
+        raise DataError(f"source {path} is not a tar: name a folder of photos, a tar of photos or synthetic:N@SIZE")
+    return listing
+
+
+def _encode(sample_key: str, name: str, file: str, byte: int, size: int, rules: PhotoRules) -> Encoded | Skip:
+    try:
+        data = _read(file, byte, size)
+        photo = clean_photo(data, rules)
+    except BadImage as error:
+        return Skip(name, str(error))
+    except OSError as error:
+        return Skip(name, f"cannot read: {error.strerror or error}")
+    facts: dict[str, Any] = {"name": name, "height": photo.height, "width": photo.width}
+    if not photo.kept:
+        facts["encoded_anew"] = True
+    members = {"jpg": photo.jpeg, "json": json_bytes(facts)}
+    return Encoded(sample_key, members, photo.height, photo.width, photo.flags, photo.moments)
+
+
+def _read(file: str, byte: int, size: int) -> bytes:
+    if size > MAX_BYTES:
+        raise BadImage(f"{size} bytes, more than {MAX_BYTES >> 20} MiB")
+    with open(file, "rb", buffering=0) as source:
+        if byte < 0:
+            return source.read()
+        source.seek(byte)
+        return source.read(size)
+
+
+def _fingerprint(photos: Sequence[Found]) -> str:
+    """Of names and sizes: changes when a photo comes, goes or changes its length."""
+    digest = hashlib.sha256()
+    for photo in photos:
+        digest.update(photo.name.encode("utf-8", "surrogateescape") + b"\0%d\0" % photo.size)
+    return digest.hexdigest()[:32]

@@ -1,0 +1,55 @@
+"""Calls spread over processes, their results in the order of the calls."""
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from fra_dist.errors import DataError
+
+T = TypeVar("T")
+_AHEAD = 4  # calls in hand for each process
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_order(calls: Iterable[Callable[[], T]], workers: int) -> Iterator[T]:
+    """Results of the calls, in their order, computed by `workers` processes (1: in this one).
+
+    Raises DataError when a process dies, which a decoder that crashes or a lack of memory can bring about.
+    """
+    if workers <= 1:
+        yield from (call() for call in calls)
+        return
+    context = multiprocessing.get_context("spawn")  # forking a process with threads (CUDA, DALI) can hang
+    pool = ProcessPoolExecutor(workers, context, initializer=_leave_interrupts_to_the_parent)
+    waiting: deque[Future[T]] = deque()
+    try:
+        for call in calls:
+            waiting.append(pool.submit(_run, call))
+            if len(waiting) >= workers * _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise DataError(
+            "a worker process died, of lack of memory or inside an image decoder: "
+            "the same command goes on; --workers 1 shows where"
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _run(call: Callable[[], T]) -> T:
+    return call()
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
