@@ -1,14 +1,13 @@
 """Ranks: who we are (`context`) and what we compute together (`collectives`)."""
 
 from fra_dist.dist.collectives import SINGLE, CrossRank, ProcessGroupRanks
-from fra_dist.dist.context import RankContext, agree_any, barrier, from_main, read_ranks, start, stop
+from fra_dist.dist.context import RankContext, barrier, from_main, read_ranks, start, stop
 
 __all__ = [
     "SINGLE",
     "CrossRank",
     "ProcessGroupRanks",
     "RankContext",
-    "agree_any",
     "barrier",
     "from_main",
     "read_ranks",

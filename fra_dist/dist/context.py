@@ -26,10 +26,20 @@ class RankContext:
     node: int
     device: torch.device
     cross: CrossRank
+    control: dist.ProcessGroup | None = None
+    """A gloo group for decisions of the hosts, so that they do not wait for a GPU; None: the default group."""
 
     @property
     def is_main(self) -> bool:
         return self.rank == 0
+
+    def agree_any(self, flag: bool) -> bool:
+        """True on every rank when it is true on at least one."""
+        if self.world == 1:
+            return flag
+        value = torch.tensor([int(flag)])
+        dist.all_reduce(value, op=dist.ReduceOp.MAX, group=self.control)
+        return bool(value.item())
 
 
 def start(device: str = "auto", timeout_minutes: float = 10.0) -> RankContext:
@@ -44,7 +54,8 @@ def start(device: str = "auto", timeout_minutes: float = 10.0) -> RankContext:
         os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK=str(local))  # DeepSpeed reads them
         _join("nccl" if place.type == "cuda" else "gloo", rank, world, timedelta(minutes=timeout_minutes))
     cross = ProcessGroupRanks() if world > 1 else SINGLE
-    return RankContext(rank, world, local, node, place, cross)
+    control = dist.new_group(backend="gloo") if world > 1 and place.type == "cuda" else None
+    return RankContext(rank, world, local, node, place, cross, control)
 
 
 def stop() -> None:
@@ -57,15 +68,6 @@ def barrier() -> None:
     """Wait for every rank."""
     if dist.is_initialized() and dist.get_world_size() > 1:
         dist.barrier()
-
-
-def agree_any(flag: bool, device: torch.device) -> bool:
-    """True on every rank when it is true on at least one."""
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return flag
-    value = torch.tensor([int(flag)], device=device)
-    dist.all_reduce(value, op=dist.ReduceOp.MAX)
-    return bool(value.item())
 
 
 def from_main(produce: Callable[[], T]) -> T:

@@ -100,7 +100,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 def newest_good(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint that verifies, and one line for each newer one that does not."""
-    damage = []
+    damage: list[str] = []
     for path in reversed(list_checkpoints(folder)):
         try:
             return open_checkpoint(path), damage

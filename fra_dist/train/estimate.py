@@ -34,7 +34,11 @@ def describe(config: Config) -> str:
         sizes = None
         if config.data.shards and Path(config.data.shards).exists():
             sizes = derive_sizes(config, load_manifest(config.data.shards).total, ctx.world)
-        micro = sizes.micro_batch if sizes else min(config.train.micro_batch or config.train.global_batch, config.train.global_batch)
+        micro = (
+            sizes.micro_batch
+            if sizes
+            else min(config.train.micro_batch or config.train.global_batch, config.train.global_batch)
+        )
         seconds, activations = _measure(config, model, ctx.device, min(micro, 8))
         parts += ["", *_memory(config, model, activations, micro), "", *_time(config, sizes, seconds, ctx.device)]
         return "\n".join(parts)
@@ -63,7 +67,9 @@ def _memory(config: Config, model: FRA, activations: float, micro: int) -> list[
 
 
 def _time(config: Config, sizes: Sizes | None, seconds: float, device: torch.device) -> list[str]:
-    rows = [f"time: {1 / seconds:,.1f} images/s in forward and backward on {device} (a few images; full batches are faster)"]
+    rows = [
+        f"time: {1 / seconds:,.1f} images/s in forward and backward on {device} (a few images; full batches are faster)"
+    ]
     if sizes is None:
         steps = config.train.steps
         if steps is None:

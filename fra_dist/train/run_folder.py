@@ -26,8 +26,10 @@ from fra_dist.ranks import read_launch
 from fra_dist.train.fence import Claim
 
 _PACKAGES = ("fra-dist", "torch", "torchvision", "deepspeed", "nvidia-dali-cuda130", "webdataset", "numpy", "triton")
-_HARMLESS = ("name", "output", "checkpoint", "log", "data.threads", "data.prefetch", "data.shards", "data.pipeline")
-_HARMLESS += ("data.max_bad_share", "train.micro_batch", "train.device", "train.backend")
+_HARMLESS = (
+    *("name", "output", "checkpoint", "log", "train.device", "train.backend"),
+    *("data.shards", "data.threads", "data.prefetch", "data.pipeline", "data.max_bad_share"),
+)
 
 
 class RunFolder:

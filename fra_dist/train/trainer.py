@@ -67,7 +67,7 @@ def train(run: Run, hooks: Sequence[Hook]) -> bool:
         for batch in run.loader:
             terms = run.step.run(batch.step, batch.views)
             run.completed = batch.step + 1
-            if dist.agree_any(stop.requested is not None):
+            if run.ctx.agree_any(stop.requested is not None):
                 run.stopped_by = stop.requested.name if stop.requested else "another rank"
             for hook in hooks:
                 hook.after_step(run, batch, terms)
