@@ -6,6 +6,7 @@ Shapes: N photos (N, h, w, 3) uint8; similarities and heatmaps (N, Q, H, W) as `
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -83,6 +84,13 @@ def to_photos(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Pi
     """Normalised (N, 3, S, S) back to uint8 (N, S, S, 3)."""
     scale, shift = (images.new_tensor(v).view(1, 3, 1, 1).float() for v in (std, mean))
     return ((images.float() * scale + shift) * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def to_images(photos: Pixels, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """uint8 (N, S, S, 3) to what a network takes: float32 (N, 3, S, S), normalised."""
+    pixels = torch.from_numpy(photos).permute(0, 3, 1, 2).float() / 255
+    scale, shift = (pixels.new_tensor(v).view(1, 3, 1, 1) for v in (std, mean))
+    return (pixels - shift) / scale
 
 
 def region_shares(similarity: Tensor, size: int) -> NDArray[np.float64]:

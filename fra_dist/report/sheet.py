@@ -28,10 +28,13 @@ class Drawn:
     truth: NDArray[np.uint8] | None = None
 
 
-def draw_sheet(drawn: Drawn, title: str = "", tile: int = 160, classes: Sequence[str] = ()) -> Image.Image:
+def draw_sheet(
+    drawn: Drawn, title: str = "", tile: int = 160, classes: Sequence[str] = (), lines: int | None = None
+) -> Image.Image:
     """One row a photo: the photo, its true mask if known, the hard assignment, Q soft maps.
 
-    More than 8 soft maps are drawn half as large in two lines. `classes` names the colours of the true masks.
+    The soft maps of a photo stand in one line, or in two at half the size when they are more than 8; `lines` says
+    otherwise. `classes` names the colours of the true masks.
     """
     photos = np.stack([resize(photo, tile) for photo in drawn.photos])
     regions = upsample(drawn.similarity, tile).argmax(1).numpy()
@@ -41,7 +44,9 @@ def draw_sheet(drawn: Drawn, title: str = "", tile: int = 160, classes: Sequence
         lead.append(("truth", np.stack([class_tile(mask, tile) for mask in drawn.truth])))
     lead.append(("regions", np.stack([assignment_overlay(p, r) for p, r in zip(photos, regions, strict=True)])))
 
-    layout = _Layout(len(photos), soft.shape[1], len(lead), tile, bool(drawn.names), bool(title), bool(classes))
+    maps = soft.shape[1]
+    lines = lines or (1 if maps <= 8 else 2)
+    layout = _Layout(len(photos), maps, len(lead), tile, lines, bool(drawn.names), bool(title), bool(classes))
     caption = _caption(drawn.heatmap, soft.shape[1])
     notes = _wrap(caption, layout.width - 2 * MARGIN)
     canvas = Image.new("RGB", (layout.width, layout.height + LINE * len(notes)), PAPER)
@@ -72,17 +77,18 @@ class _Layout:
     maps: int
     leads: int
     tile: int
+    lines: int
     named: bool
     titled: bool
     legend: bool
 
     @property
-    def lines(self) -> int:
-        return 1 if self.maps <= 8 else 2
+    def columns(self) -> int:
+        return -(-self.maps // self.lines)
 
     @property
     def small(self) -> int:
-        return self.tile if self.lines == 1 else (self.tile - GAP) // 2
+        return (self.tile - GAP * (self.lines - 1)) // self.lines
 
     @property
     def head(self) -> int:
@@ -94,8 +100,7 @@ class _Layout:
 
     @property
     def width(self) -> int:
-        columns = -(-self.maps // self.lines)
-        return self.lead_left(self.leads) + GAP + columns * (self.small + GAP) - GAP + MARGIN
+        return self.lead_left(self.leads) + GAP + self.columns * (self.small + GAP) - GAP + MARGIN
 
     @property
     def height(self) -> int:
@@ -108,8 +113,7 @@ class _Layout:
         return MARGIN + column * (self.tile + GAP)
 
     def soft_place(self, q: int) -> tuple[int, int]:
-        columns = -(-self.maps // self.lines)
-        line, column = divmod(q, columns)
+        line, column = divmod(q, self.columns)
         return self.lead_left(self.leads) + GAP + column * (self.small + GAP), line * (self.small + GAP)
 
 
@@ -118,8 +122,8 @@ def _header(pen: ImageDraw.ImageDraw, layout: _Layout, leads: Sequence[str]) -> 
     for column, name in enumerate(leads):
         pen.text((layout.lead_left(column), base), name, FAINT, font(13))
     for q in range(layout.maps):
-        left, down = layout.soft_place(q)
-        y = layout.head + (LINE if down else 0)
+        left, _ = layout.soft_place(q)
+        y = layout.head + LINE * (q // layout.columns)
         pen.rectangle((left, y + 2, left + 11, y + 13), tuple(int(v) for v in REGION_COLOURS[q]))
         pen.text((left + 17, y), str(q), FAINT, font(13))
 
@@ -135,7 +139,7 @@ def _legend(pen: ImageDraw.ImageDraw, classes: Sequence[str], y: int) -> None:
 def _caption(heatmap: Tensor, maps: int) -> str:
     low, high = float(heatmap.min()), float(heatmap.max())
     return (
-        f"Soft maps: each region's map is stretched between its own smallest and largest value over this sheet. "
+        f"Soft maps: each region's map is stretched between its own smallest and largest value in this picture. "
         f"Values before that: {low:.4f} to {high:.4f}; all regions equal would be {1 / maps:.4f}."
     )
 

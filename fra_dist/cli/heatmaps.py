@@ -1,0 +1,84 @@
+"""`fra-dist heatmaps CHECKPOINT PHOTOS... --out DIR`: draw the regions that a checkpoint finds.
+
+Each photo is cut to its middle square, which keeps its aspect, and scaled to the size that the network was trained at.
+`report/gallery.py` says which files are written.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fra_dist.errors import CheckpointError, DataError
+
+if TYPE_CHECKING:
+    from fra_dist.report.gallery import Gallery
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", help="a run folder, or a checkpoint in it")
+    parser.add_argument("photos", nargs="+", help="files, folders or patterns")
+    parser.add_argument("--out", default="heatmaps", metavar="DIR", help="where pictures go (default: %(default)s)")
+    parser.add_argument("--limit", type=_count, default=48, metavar="N", help="draw the first N photos (%(default)s)")
+    parser.add_argument("--rows", type=_count, default=12, metavar="N", help="photos on a sheet (%(default)s)")
+    parser.add_argument("--tile", type=_tile, default=160, metavar="PX", help="side of a picture (%(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: at least one photo was drawn. Raises CheckpointError or DataError when none can be."""
+    from fra_dist.report.photos import find_photos
+
+    files, missing = find_photos(args.photos)
+    if not files:
+        raise DataError(f"nothing to draw: {missing[0].path}: {missing[0].reason}")
+
+    import torch
+
+    from fra_dist.report.gallery import Style, draw_gallery
+    from fra_dist.train.checkpoint import load_model
+
+    model, config, info = load_model(args.checkpoint)
+    if config.model.decoder is None:
+        raise CheckpointError(f"{info['path']} was trained without a region decoder (plain BYOL): it has no heatmaps")
+    out = Path(args.out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot make the folder {out}: {error.strerror}; give another --out") from None
+    for gone in missing:
+        print(gone, file=sys.stderr)
+
+    network = model.online.to("cuda" if torch.cuda.is_available() else "cpu")
+    style = Style(f"{config.name}, step {info['step']}", args.tile, args.rows)
+    gallery = draw_gallery(network, config, files, out, style, args.limit, lambda gone: print(gone, file=sys.stderr))
+    if not gallery.photos:
+        first = gallery.skipped[0]
+        raise DataError(f"nothing to draw: no readable photo among {len(files)} ({first.path}: {first.reason})")
+    gallery.skipped = missing + gallery.skipped
+    gallery.write({"checkpoint": info["path"], "step": info["step"], "regions": config.model.regions})
+    print(_summary(gallery, len(files), args.limit))
+    return 0
+
+
+def _summary(gallery: "Gallery", files: int, limit: int) -> str:
+    drawn = len(gallery.photos)
+    regions = len(gallery.photos[0]["shares"])
+    means = [sum(photo["shares"][q] for photo in gallery.photos) / drawn for q in range(regions)]
+    text = f"{drawn} photo{'s' if drawn > 1 else ''} drawn"
+    if drawn == limit < files:
+        text += f" (the first of {files} files: --limit draws more)"
+    if gallery.skipped:
+        text += f", {len(gallery.skipped)} skipped"
+    return f"{text}; {sum(m >= 0.01 for m in means)} of {regions} regions in use\n{gallery.out / gallery.sheets[0]}"
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def _tile(text: str) -> int:
+    if not text.isdecimal() or not 32 <= int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 32 to 1024")
+    return int(text)

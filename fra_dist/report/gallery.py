@@ -1,0 +1,122 @@
+"""The regions of a folder of photos: sheets, a picture of each photo, and the shares of the regions as numbers.
+
+OUT/sheet.png           all photos, or sheet-01.png, sheet-02.png, ... when they are more than fit on one
+    001-NAME.png        one photo, larger
+    regions.json        share of the pixels of each region, for every photo; what was skipped, and why
+"""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from fra_dist.config import Config
+from fra_dist.errors import DataError
+from fra_dist.models.fra import FRANetwork
+from fra_dist.report.overlay import region_shares, resize, to_images
+from fra_dist.report.photos import Photo, Skipped, printable, read_square, scale
+from fra_dist.report.run_pictures import infer_quietly
+from fra_dist.report.sheet import Drawn, draw_sheet
+
+
+@dataclass
+class Gallery:
+    """What was drawn so far."""
+
+    out: Path
+    sheets: list[str] = field(default_factory=list)
+    photos: list[dict[str, Any]] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+
+    def write(self, facts: dict[str, Any]) -> Path:
+        """regions.json, with `facts` at its head. Raises DataError."""
+        path = self.out / "regions.json"
+        gone = [{"file": s.path, "reason": s.reason} for s in self.skipped]
+        whole = {**facts, "sheets": self.sheets, "photos": self.photos, "skipped": gone}
+        try:
+            path.write_text(json.dumps(whole, indent=1, ensure_ascii=False), encoding="utf-8")
+        except OSError as error:
+            raise DataError(f"cannot write {path}: {error.strerror}") from None
+        return path
+
+
+@dataclass(frozen=True)
+class Style:
+    title: str
+    tile: int = 160
+    """Side of a picture on a sheet, in pixels; a photo's own picture has twice that."""
+    rows: int = 12
+    """Photos on a sheet."""
+
+
+def draw_gallery(
+    network: FRANetwork,
+    config: Config,
+    files: Sequence[Path],
+    out: Path,
+    style: Style,
+    limit: int,
+    tell: Callable[[Skipped], None],
+) -> Gallery:
+    """Draw the first `limit` readable files; `tell` hears of each that is not. One sheet's photos are held at a time.
+
+    Raises DataError when `out` cannot be written.
+    """
+    gallery = Gallery(out)
+    page: list[Photo] = []
+    several = min(len(files), limit) > style.rows
+    for file in files:
+        found = read_square(file)
+        if isinstance(found, Skipped):
+            tell(found)
+            gallery.skipped.append(found)
+            continue
+        page.append(found)
+        whole = len(gallery.photos) + len(page) == limit
+        if len(page) == style.rows or whole:
+            _draw_page(gallery, network, config, page, style, several)
+            page = []
+        if whole:
+            break
+    if page:
+        _draw_page(gallery, network, config, page, style, several)
+    return gallery
+
+
+def _draw_page(
+    gallery: Gallery, network: FRANetwork, config: Config, photos: list[Photo], style: Style, several: bool
+) -> None:
+    size, tile = config.data.image_size, style.tile
+    images = to_images(np.stack([scale(p.square, size) for p in photos]), config.data.mean, config.data.std)
+    found = infer_quietly(network, images.to(next(network.parameters()).device))
+    assert found.similarity is not None
+    assert found.heatmap is not None
+    names = [printable(p.path) for p in photos]
+    sheet = f"sheet-{len(gallery.sheets) + 1:02d}.png" if several else "sheet.png"
+    squares = np.stack([resize(p.square, tile) for p in photos])
+    _save(draw_sheet(Drawn(squares, found.similarity, found.heatmap, names), style.title, tile), gallery.out / sheet)
+    gallery.sheets.append(sheet)
+    for i, (photo, shares) in enumerate(zip(photos, region_shares(found.similarity, size), strict=True)):
+        picture = f"{len(gallery.photos) + 1:03d}-{_stem(photo.path)}.png"
+        large = resize(photo.square, 2 * tile)[None]
+        one = Drawn(large, found.similarity[i : i + 1], found.heatmap[i : i + 1], names[i : i + 1])
+        _save(draw_sheet(one, style.title, 2 * tile, lines=2), gallery.out / picture)
+        facts = {"file": names[i], "picture": picture, "width": photo.size[0], "height": photo.size[1]}
+        facts |= {"square": list(photo.box), "shares": [round(float(share), 4) for share in shares]}
+        gallery.photos.append(facts)
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    try:
+        picture.save(path)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def _stem(path: Path) -> str:
+    return re.sub(r"[^\w-]+", "_", printable(path.stem))[:60] or "photo"
