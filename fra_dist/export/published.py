@@ -1,0 +1,125 @@
+"""State dicts under the published implementation's names, and under ours; the arrays are the same.
+
+    online_net.backbone.*                     online.backbone.*
+    online_net.neck.proj.mlp.0|1|3            online.projector.linear1|norm|linear2
+    online_net.neck.proj_pixel, proj_obj      online.pixel_projector, local_projector
+    online_net.neck.proj_attn...              online.decoder...
+    online_net.neck.proto                     online.prototypes
+    predictor, predictor_obj                  predictor, local_predictor
+
+and target_net for target. Their heads are 1×1 convolutions over a sequence and their input projection one over a map;
+ours are linear layers over rows, so trailing dimensions of 1 come and go. Their unused buffer `center` is written as
+zeros.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor
+
+from fra_dist.errors import CheckpointError
+
+_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+_AFFINE = ("weight", "bias")
+
+
+def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """An FRA state dict under the published names. Raises CheckpointError on keys that are unknown or missing."""
+    table = _table(state, ours=True)
+    out = {table[key][0]: value.reshape(*value.shape, *[1] * table[key][1]) for key, value in state.items()}
+    if "online.prototypes" in state:
+        prototypes = state["online.prototypes"]
+        out = {"center": prototypes.new_zeros(1, len(prototypes)), **out}
+    return out
+
+
+def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A published state dict under our names, ready for `FRA.load_state_dict`.
+
+    A `module.` in front of every key (left by DataParallel) and the buffer `center` are dropped. Raises CheckpointError
+    on keys that are unknown or missing and on weights whose shape is not that of a 1×1 convolution.
+    """
+    if state and all(key.startswith("module.") for key in state):
+        state = {key.removeprefix("module."): value for key, value in state.items()}
+    state = {key: value for key, value in state.items() if key != "center"}
+    table = _table(state, ours=False)
+    return {table[key][0]: _without_ones(key, value, table[key][1]) for key, value in state.items()}
+
+
+def _without_ones(key: str, value: Tensor, count: int) -> Tensor:
+    if count and (value.dim() <= count or any(size != 1 for size in value.shape[-count:])):
+        raise CheckpointError(f"{key} should end in {count} dimensions of 1, but has shape {tuple(value.shape)}")
+    return value.reshape(value.shape[: value.dim() - count])
+
+
+def _table(state: Mapping[str, Tensor], ours: bool) -> dict[str, tuple[str, int]]:
+    """Key of `state` -> (the other side's key, trailing ones on the published side)."""
+    networks = (("online.", "online_net."), ("target.", "target_net."))
+    pairs = [*_head("predictor", "predictor")]
+    local = any("proj_obj" in key or "local_projector" in key for key in state)
+    if local:
+        pairs += _head("local_predictor", "predictor_obj")
+    layers = _count_layers(state)
+    for own, published in networks:
+        pairs += [(own + a, published + b, ones) for a, b, ones in _network(local, layers)]
+    table = {(a if ours else b): (b if ours else a, ones) for a, b, ones in pairs}
+    missing = sorted(table.keys() - state.keys())
+    for own, published in networks:
+        here, there = (own, published) if ours else (published, own)
+        backbone = {key: (there + key.removeprefix(here), 0) for key in state if key.startswith(f"{here}backbone.")}
+        missing += [] if backbone else [f"{here}backbone.*"]
+        table |= backbone
+    _refuse(sorted(state.keys() - table.keys()), missing, "our" if ours else "the published")
+    return table
+
+
+def _refuse(unknown: list[str], missing: list[str], whose: str) -> None:
+    offset = [key for key in unknown if key.endswith("decoder.query_offset")]
+    if offset:
+        raise CheckpointError(
+            f"{offset[0]} has no counterpart in the published form: only models trained with "
+            "model.decoder.query_offset=false can be written in it"
+        )
+    if unknown:
+        raise CheckpointError(f"{unknown[0]} is not one of {whose} names of FRA ({len(unknown)} such keys)")
+    if missing:
+        raise CheckpointError(f"{missing[0]} is missing from the weights ({len(missing)} such keys)")
+
+
+def _network(local: bool, layers: int) -> list[tuple[str, str, int]]:
+    pairs = _head("projector", "neck.proj")
+    if not local:
+        return pairs
+    pairs += _head("pixel_projector", "neck.proj_pixel") + _head("local_projector", "neck.proj_obj")
+    pairs.append(("prototypes", "neck.proto", 0))
+    attn = "neck.proj_attn."
+    pairs.append(("decoder.queries", f"{attn}query_embed.weight", 0))
+    pairs.append(("decoder.input_projection.weight", f"{attn}input_proj.weight", 2))
+    pairs.append(("decoder.input_projection.bias", f"{attn}input_proj.bias", 0))
+    pairs += _same(f"decoder.norm.{n}" for n in _AFFINE)
+    pairs += [(f"decoder.embed.{i}.{n}", f"{attn}mask_embed.layers.{i}.{n}", 0) for i in range(3) for n in _AFFINE]
+    for i in range(layers):
+        layer = f"decoder.layers.{i}."
+        for own, published in (("self_attention", "self_attn"), ("cross_attention", "multihead_attn")):
+            there = f"{attn}transformer.{layer}{published}."
+            for n in _AFFINE:
+                pairs.append((f"{layer}{own}.in_{n}", f"{there}in_proj_{n}", 0))
+                pairs.append((f"{layer}{own}.out.{n}", f"{there}out_proj.{n}", 0))
+        parts = ("linear1", "linear2", "norm1", "norm2", "norm3")
+        pairs += _same(f"{layer}{part}.{n}" for part in parts for n in _AFFINE)
+    return pairs
+
+
+def _same(names: Iterable[str]) -> list[tuple[str, str, int]]:
+    return [(name, f"neck.proj_attn.transformer.{name}", 0) for name in names]
+
+
+def _head(own: str, published: str) -> list[tuple[str, str, int]]:
+    norm = [(f"{own}.norm.{n}", f"{published}.mlp.1.{n}", 0) for n in _NORM]
+    linear = [(f"{own}.linear{i}.weight", f"{published}.mlp.{j}.weight", 1) for i, j in ((1, 0), (2, 3))]
+    return [*linear, *norm]
+
+
+def _count_layers(state: Iterable[str]) -> int:
+    found = (re.search(r"decoder\.layers\.(\d+)\.", key) for key in state)
+    return max((int(match[1]) + 1 for match in found if match), default=0)
