@@ -15,7 +15,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for name in ("partition", "account", "qos", "constraint", "exclude", "mem"):
         add(f"--{name}", help=f"as sbatch's --{name}")
     add("--sbatch", action="append", default=[], metavar="OPTION=VALUE", help="any further sbatch option; repeatable")
-    add("--setup", action="append", default=[], metavar="COMMAND", help="shell command before Python starts; repeatable")
+    add(
+        "--setup", action="append", default=[], metavar="COMMAND", help="shell command before Python starts; repeatable"
+    )
     add("--signal-lead", type=_count, default=120, help="seconds before the time limit at which the run saves")
     add("--max-failures", type=int, default=3, help="failures in a row without a newer checkpoint")
     add("--follow", action="store_true", help="show the log until the run ends")

@@ -1,6 +1,6 @@
 """The state of a launch over all its attempts, and the rule for going on.
 
-RUN/launch/state.json     {"launch": "slurm job 812", "state": "running", "attempt": 3, ...}: also the result, at the end
+RUN/launch/state.json     {"launch": "slurm job 812", "state": "running", "attempt": 3, ...}; at the end, the result
 RUN/launch/attempt-0003/  records and logs of that attempt's ranks
 RUN/history.jsonl         a line for each attempt that did not end well, beside those of the trainer
 """
@@ -13,12 +13,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from fra_dist.errors import LaunchError
 from fra_dist.launch.outcome import Outcome
 from fra_dist.train.fence import read_attempt
 
 State = Literal["pending", "running", "waiting", "complete", "stopped", "failed"]
 _IDLE_STOPS = 20
 _KEPT = 20
+
+
+class RunFailed(LaunchError):
+    """The launcher has given the run up."""
+
+    exit_status = 1
 
 
 @dataclass

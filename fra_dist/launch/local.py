@@ -49,6 +49,8 @@ def run_torchrun(launch: Launch, topology: Topology) -> int:
     torchrun = [sys.executable, "-m", "torch.distributed.run", *topology.arguments()]
     command = [*torchrun, "-m", "fra_dist.launch.task", "--", *launch.trainer]
     env = {"OMP_NUM_THREADS": "1", **os.environ}  # torchrun sets it as well, with a warning
+    # with a shared store, torch 2.11 never tells a node that joins later where rank 0 is, and both wait for ever
+    env["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     process = subprocess.Popen(command, env=env, start_new_session=True)
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -87,4 +89,3 @@ def _ended(history: Path, before: int) -> int:
     if not history.exists() or history.stat().st_size == before:
         return STOPPED  # asked to stop before it had begun
     return 0 if last_row(history).get("event") == "complete" else STOPPED
-

@@ -40,7 +40,7 @@ class Resources:
     mem: str | None = None
     signal_lead: int = 120
     setup: tuple[str, ...] = ()
-    extra: dict[str, str] = field(default_factory=dict)
+    extra: dict[str, str | bool] = field(default_factory=dict)
 
     @property
     def tasks_per_node(self) -> int:
@@ -80,12 +80,17 @@ def batch_script(launch: Launch, resources: Resources) -> str:
 
 
 def submit(launch: Launch, resources: Resources, write: Callable[[], object] = lambda: None) -> Submitted:
-    """Submit the run, after `write` has put its configuration in place, which must not disturb a run at work. Raises LaunchError when SLURM is missing or refuses, or when a job is at work on this run."""
+    """Submit the run, after `write` has put its configuration in place (not before: that could disturb a run at work).
+
+    Raises LaunchError when SLURM is missing or refuses, or when a job is at work on this run.
+    """
     import submitit
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     if shutil.which("sbatch") is None or shutil.which("srun") is None:
-        raise LaunchError("there is no SLURM on this machine (sbatch and srun are not on PATH): run this on a login node")
+        raise LaunchError(
+            "there is no SLURM on this machine (sbatch and srun are not on PATH): run this on a login node"
+        )
     _refuse_second(launch.run)
     write()
     executor = submitit.SlurmExecutor(folder=_folder(launch))

@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Literal
 
 from fra_dist.errors import FraError, LaunchError
-from fra_dist.launch.ledger import Ledger, read_state
+from fra_dist.launch.ledger import Ledger, RunFailed, read_state
 from fra_dist.launch.outcome import Outcome, judge
 from fra_dist.launch.prepare import Launch, prepare_launch, trainer_command
 from fra_dist.ranks import ATTEMPT, LAUNCH
@@ -32,12 +32,8 @@ from fra_dist.train.signals import STOPPED
 _TAKEN = "SLURM took the job off its nodes: node lost or preempted"
 
 
-class JobFailed(LaunchError):
-    """The run failed for good; raised so that SLURM shows the job as failed."""
-
-
 def drive(launch: Launch, signal_lead: int = 120) -> int:
-    """Run attempts until the run is complete (0) or has to wait for the requeued job (75). Raises JobFailed."""
+    """Run attempts until the run is complete (0) or has to wait for the requeued job (75). Raises RunFailed."""
     job = Job(os.environ, signal_lead)
     ledger = Ledger.open(launch.run, job.name, launch.max_failures)
     ledger.log = job.shown().get("StdOut", ledger.log)
@@ -57,7 +53,7 @@ def drive(launch: Launch, signal_lead: int = 120) -> int:
         if ledger.state == "complete":
             return 0
         if ledger.state == "failed":
-            raise JobFailed(ledger.reason)
+            raise RunFailed(ledger.reason)
         if owner != "us" or not again:
             return STOPPED
         if outcome.kind == "stopped":
@@ -111,12 +107,12 @@ class Job:
         return {key: value for key, _, value in (word.partition("=") for word in words)}
 
     def requeue(self, ledger: Ledger) -> None:
-        """Ask SLURM to queue the job again; it ends this process soon after. Raises JobFailed when it refuses."""
+        """Ask SLURM to queue the job again; it ends this process soon after. Raises RunFailed when it refuses."""
         said = scontrol("requeue", self.id)
         if said and not self.shown().get("JobState", "").startswith(("PENDING", "REQUEUE", "COMPLETING")):
             ledger.state, ledger.reason = "stopped", f"SLURM does not requeue the job: {said}"
             ledger.save()
-            raise JobFailed(f"{ledger.reason}; the run is saved, submit it again to go on")
+            raise RunFailed(f"{ledger.reason}; the run is saved, submit it again to go on")
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
         self.terminated = True  # scancel or preemption: the tasks got it as well, so wait for the step to save and end
@@ -157,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return drive(_kept_or_new(args.config, args.overrides, args.max_failures), args.signal_lead)
     except FraError as error:
         print(f"fra-dist: {error}", file=sys.stderr)
-        return 2
+        return error.exit_status
 
 
 def _kept_or_new(config: str, overrides: Sequence[str], max_failures: int) -> Launch:

@@ -67,8 +67,8 @@ class Task:
             start_new_session=True,
             preexec_fn=_die_with_parent(os.getpid()),
         )
-        for number in self.asked:  # came between the handler and the start
-            self.child.send_signal(number)
+        for asked in self.asked:  # came between the handler and the start
+            self.child.send_signal(asked)
         code = self._wait(self.child)
         if code < 0 and -code in self.asked:
             code = STOPPED  # it had not got as far as handling signals: nothing was done, nothing is lost

@@ -28,6 +28,20 @@ def derive_sizes(config: Config, samples: int, world: int) -> Sizes:
             f"{config.data.shards} holds {samples} samples, fewer than one global batch: "
             f"set train.global_batch to {samples} or less"
         )
+    per_rank, micro = share_of_rank(config, world)
+    total = config.train.steps or max(1, round(config.train.epochs * samples / batch))
+    warmup = config.optim.warmup_steps
+    if warmup is None:
+        warmup = round(config.optim.warmup_epochs * samples / batch)
+    if warmup >= total:
+        raise ConfigError(f"warm-up takes {warmup} of {total} steps: lower optim.warmup_steps or optim.warmup_epochs")
+    lr = config.optim.lr * batch / config.optim.lr_batch
+    return Sizes(samples, batch, per_rank, micro, per_rank // micro, total, warmup, lr)
+
+
+def share_of_rank(config: Config, world: int) -> tuple[int, int]:
+    """(images of one rank a step, images of one forward pass). Raises ConfigError when the batch cannot be divided."""
+    batch = config.train.global_batch
     if batch % world:
         raise ConfigError(
             f"train.global_batch={batch} cannot be divided over {world} ranks: "
@@ -44,14 +58,7 @@ def derive_sizes(config: Config, samples: int, world: int) -> Sizes:
         raise ConfigError(
             f"{micro} image a forward pass is too few for batch norm: raise train.global_batch or train.micro_batch"
         )
-    total = config.train.steps or max(1, round(config.train.epochs * samples / batch))
-    warmup = config.optim.warmup_steps
-    if warmup is None:
-        warmup = round(config.optim.warmup_epochs * samples / batch)
-    if warmup >= total:
-        raise ConfigError(f"warm-up takes {warmup} of {total} steps: lower optim.warmup_steps or optim.warmup_epochs")
-    lr = config.optim.lr * batch / config.optim.lr_batch
-    return Sizes(samples, batch, per_rank, micro, per_rank // micro, total, warmup, lr)
+    return per_rank, micro
 
 
 def _near_divisors(number: int, near: int) -> str:

@@ -2,8 +2,8 @@
 
     python stub_trainer.py RUN STEPS SECONDS_PER_STEP [--save-every N] [--bad-input] [--fail-at STEP]
 
-Ranks meet at rank 0's port as torch's would; each step is an exchange of stop flags. The state is a chain of hashes over
-the steps, so a step that is lost or done twice changes the final value.
+Ranks meet at rank 0's port as torch's would; each step is an exchange of stop flags. The state is a chain of hashes
+over the steps, so a step that is lost or done twice changes the final value.
 """
 
 import argparse

@@ -144,7 +144,7 @@ def test_second_launch_is_refused_with_the_first_ones_job(slurm: SlurmCluster, r
 
 
 def test_impossible_request_is_refused_in_one_line(slurm: SlurmCluster, run: Path) -> None:
-    with pytest.raises(AssertionError, match="SLURM refused the job: .*More processors requested than permitted"):
+    with pytest.raises(AssertionError, match=r"SLURM refused the job: .*More processors requested than permitted"):
         start(slurm, run, 10, 0.05, cpus_per_task=999)
 
 

@@ -1,0 +1,194 @@
+"""What an elastic run needs of Ray, which is imported only here.
+
+A placement group with one agent a worker; an agent runs one rank (`launch.task`) as a subprocess. Ray Train is not
+used: it runs the trainer in a thread, where no signal arrives, and stopping a job kills its workers unsaved.
+"""
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import ray
+import ray._private.state
+from ray.exceptions import RayError
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from fra_dist.errors import LaunchError
+from fra_dist.launch.world import Place, rank_environments, rank_order
+
+
+@dataclass(frozen=True)
+class Need:
+    """Of one worker."""
+
+    cpus: float = 1
+    gpus: float = 0
+
+    def bundle(self) -> dict[str, float]:
+        return {name: value for name, value in (("CPU", self.cpus), ("GPU", self.gpus)) if value}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A task has ended: `code` of its process, or None when its worker is gone altogether, then `why`."""
+
+    rank: int
+    code: int | None
+    why: str = ""
+
+
+class Agent:
+    """Runs one rank. Its methods return at once or, `poll`, within a second."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def place(self) -> Place:
+        context = ray.get_runtime_context()
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        return Place(context.get_node_id(), ray.util.get_node_ip_address(), len([g for g in gpus.split(",") if g]))
+
+    def free_port(self) -> int:
+        with socket.socket() as one:
+            one.bind(("", 0))
+            return int(one.getsockname()[1])
+
+    def start(self, trainer: Sequence[str], folder: str, ranks: Mapping[str, str]) -> None:
+        env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+        env |= {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **ranks}
+        task = [sys.executable, "-u", "-m", "fra_dist.launch.task", "--lifeline", "--folder", folder, "--"]
+        command = [*task, sys.executable, *trainer[1:]]
+        self.process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+
+    def poll(self) -> int | None:
+        """The task's exit status; None while it runs."""
+        assert self.process is not None
+        try:
+            return self.process.wait(0.5)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def send(self, number: int) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+
+
+class Cluster:
+    """A connection to Ray; at its end everything that it started is gone."""
+
+    def __init__(self, address: str, need: Need) -> None:
+        """Raises LaunchError when no cluster answers. `local` starts one on this machine for as long as we run."""
+        self.need = need
+        try:
+            ray.init(
+                address=None if address == "local" else address,
+                include_dashboard=False if address == "local" else None,
+                logging_level=logging.WARNING,
+                log_to_driver=True,
+            )
+        except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+            text = " ".join(str(error).split())[:200]
+            raise LaunchError(
+                f"no Ray cluster at {address}: {text}; start one with `ray start --head`, or use --address local"
+            ) from None
+        context = ray.get_runtime_context()
+        self.name = f"ray job {context.get_job_id()} of {context.gcs_address}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        ray.shutdown()
+
+    def free(self) -> int:
+        """How many more workers fit now on nodes that are not draining."""
+        draining = self.draining()
+        per_node = ray._private.state.available_resources_per_node()
+        return sum(self._fit(left) for node, left in per_node.items() if node not in draining)
+
+    def draining(self) -> set[str]:
+        """Nodes that will be taken away soon. Private in Ray, which has no public call for it."""
+        return set(ray._private.state.state.get_draining_nodes())
+
+    def group(self, world: int, patience: int = 20) -> "Group | None":
+        """`world` agents, or None when the cluster cannot place them all within `patience` seconds."""
+        reserved = placement_group([self.need.bundle()] * world, strategy="PACK")
+        if not reserved.wait(patience):
+            remove_placement_group(reserved)
+            return None
+        try:
+            return Group(reserved, world, self.need)
+        except RayError:
+            remove_placement_group(reserved)
+            return None
+
+    def _fit(self, left: Mapping[str, Any]) -> int:
+        return int(min(float(left.get(name, 0)) // value for name, value in self.need.bundle().items()))
+
+
+class Group:
+    """One attempt's agents; index = rank."""
+
+    def __init__(self, reserved: PlacementGroup, world: int, need: Need) -> None:
+        self._reserved = reserved
+        remote: Any = ray.remote(Agent)
+        agents: list[Any] = [
+            remote.options(
+                num_cpus=need.cpus,
+                num_gpus=need.gpus,
+                max_restarts=0,
+                scheduling_strategy=PlacementGroupSchedulingStrategy(reserved, placement_group_bundle_index=i),
+            ).remote()
+            for i in range(world)
+        ]
+        places = ray.get([agent.place.remote() for agent in agents], timeout=120)
+        order = rank_order(places)
+        self.agents, self.places = [agents[i] for i in order], [places[i] for i in order]
+        self._polls: dict[Any, int] = {}
+
+    def start(self, trainer: Sequence[str], folder: Path, extra: Mapping[str, str]) -> None:
+        port = ray.get(self.agents[0].free_port.remote(), timeout=60)
+        environments = rank_environments(self.places, port)
+        for agent, ranks in zip(self.agents, environments, strict=True):
+            agent.start.remote(trainer, str(folder), {**ranks, **extra})
+        self._polls = {agent.poll.remote(): rank for rank, agent in enumerate(self.agents)}
+
+    def wait(self, seconds: float) -> list[Ended]:
+        """The tasks that have ended since the last call; waits for the first one, but not longer than `seconds`."""
+        done, _ = ray.wait(list(self._polls), num_returns=1, timeout=seconds) if self._polls else ([], [])
+        ended = []
+        for ref in done:
+            rank = self._polls.pop(ref)
+            try:
+                code = ray.get(ref)
+            except RayError as error:
+                where = self.places[rank].address
+                ended.append(Ended(rank, None, f"the worker of rank {rank} on {where} is gone ({_brief(error)})"))
+                continue
+            if code is None:
+                self._polls[self.agents[rank].poll.remote()] = rank
+            else:
+                ended.append(Ended(rank, code))
+        return ended
+
+    def ask_to_stop(self) -> None:
+        for agent in self.agents:
+            agent.send.remote(int(signal.SIGTERM))
+
+    def end(self) -> None:
+        """Kill what is left; an agent's end closes its task's lifeline."""
+        for agent in self.agents:
+            ray.kill(agent)
+        remove_placement_group(self._reserved)
+
+
+def _brief(error: RayError) -> str:
+    return type(error).__name__
