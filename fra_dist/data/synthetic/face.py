@@ -61,15 +61,23 @@ def paint_skin(sheet: Sheet, p: Person, shot: Shot, lay: Layout) -> None:
         return
     x = np.abs(x)
     e = lay.eyes[1]
-    blush = 0.10 + 0.10 * p.makeup + 0.05 * shot.action.cheek
-    red = blush * spot(x, y, 0.40, 0.32, 0.26, 0.2) + 0.10 * spot(x, y, 0.0, lay.nose_tip + 0.03, 0.13, 0.12)
-    red += 0.10 * spot(x, y, e.x, 0.03, 0.22, 0.11)
-    dark = (0.16 + 0.18 * p.age) * spot(x, y, e.x - 0.03, 0.075, 0.15, 0.045)
-    dark += 0.20 * spot(x, y, e.x - 0.1, -0.06, 0.11, 0.09)
-    dark += 0.25 * spot(x, y, 0.0, lay.nose_base + 0.02, 0.13, 0.035)
-    dark += 0.22 * spot(x, y, lay.nose_width * 1.02, lay.nose_base - 0.05, 0.025, 0.06)
-    lip_end = float(lay.mouth.curves(np.zeros(1))[3][0])
-    dark += 0.18 * spot(x, y, 0.0, lip_end + 0.035, 0.13, 0.03)
+    m = lay.mouth
+    shades = np.array(
+        [
+            (0.40, 0.32, 0.26, 0.2, 0.10 + 0.10 * p.makeup + 0.05 * shot.action.cheek),
+            (0.0, lay.nose_tip + 0.03, 0.13, 0.12, 0.10),
+            (e.x, 0.03, 0.22, 0.11, 0.10),
+            (e.x - 0.03, 0.075, 0.15, 0.045, 0.16 + 0.18 * p.age),
+            (e.x - 0.1, -0.06, 0.11, 0.09, 0.20),
+            (0.0, lay.nose_base + 0.02, 0.13, 0.035, 0.25),
+            (lay.nose_width * 1.02, lay.nose_base - 0.05, 0.025, 0.06, 0.22),
+            (0.0, m.y + m.open_down + m.lower + 0.035, 0.13, 0.03, 0.18),
+        ],
+        np.float32,
+    ).T[:, :, None, None]
+    marks = spot(x, y, shades[0], shades[1], shades[2], shades[3])
+    marks *= shades[4]
+    red, dark = marks[:3].sum(0), marks[3:].sum(0)
     if p.freckles > 0.02:
         speck = sample("grain", hits.column[box] * 1.9 + p.noise, hits.row[box] * 2.3)
         dark += p.freckles * 0.5 * ramp(speck, 1.0, 2.0) * spot(x, y, 0.25, 0.2, 0.35, 0.25)
@@ -115,14 +123,14 @@ def paint_beard(sheet: Sheet, p: Person, lay: Layout) -> None:
     top, _, _, bottom = m.curves(np.zeros(1))
     upper = spot(x, y, 0.10, 0.5 * (lay.nose_base + float(top[0])) + 0.01, 0.15, 0.055)
     upper = ramp(upper, 0.25, 0.6)
-    chin = ramp(spot(x, y, 0.0, float(bottom[0]) + 0.17, 0.24, 0.19), 0.25, 0.5)
-    ring = ramp(spot(x, y, m.width + 0.05, m.y + 0.04, 0.09, 0.15), 0.3, 0.6)
+    around = (x * (1.0 / (m.width + 0.075))) ** 2 + ((y - float(bottom[0]) - 0.02) * (1.0 / 0.27)) ** 2
+    ring = ramp(around, 1.15, 0.75) * ramp(y - lay.nose_base - 0.02, 0.0, 0.04)
     full = ramp(y - (0.62 - 1.25 * np.maximum(x - 0.28, 0.0) ** 1.0 * 1.1 - 0.02), -0.07, 0.07)
     full = np.maximum(full * ramp(y, 0.0, 0.2), upper)
     if p.beard == "moustache":
         cover = upper
     elif p.beard == "goatee":
-        cover = np.maximum(np.maximum(upper, chin), ring)
+        cover = np.maximum(upper, ring)
     else:
         cover = full
     strand = sample("strand", sheet.hits.column[box] * 3.0 + x * 20.0, sheet.hits.row[box] * 2.0)

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from fra_dist.data.synthetic.head import HALF, Hits, directions, mirror
+from fra_dist.data.synthetic.head import HALF, Hits, whole_directions
 from fra_dist.data.synthetic.person import Person
 from fra_dist.data.synthetic.pixels import Plane, ramp, sample, smooth, soften
 from fra_dist.data.synthetic.shot import Shot
@@ -17,14 +17,7 @@ _ANGLES = (0.0, 22.0, 38.0, 50.0, 62.0, 70.0, 77.0, 84.0, 92.0, 108.0, 125.0, 18
 @lru_cache(maxsize=1)
 def _azimuth() -> np.ndarray:
     """Degrees from straight ahead of the full grid's columns, negative on the image's left."""
-    return np.degrees(2 * np.arcsin((np.arange(2 * HALF) + 0.5) / HALF - 1.0))
-
-
-@lru_cache(maxsize=1)
-def whole_directions() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Unit vectors (x, y, z) of the full grid."""
-    x, y, z = directions()
-    return np.concatenate([-x[:, ::-1], x], 1), mirror(y), mirror(z)
+    return np.degrees(2 * np.arcsin(np.clip((np.arange(2 * HALF) + 0.5 - HALF) / (HALF - 0.51), -1, 1)))
 
 
 def _hairline(p: Person) -> np.ndarray:
@@ -71,7 +64,10 @@ def grow(p: Person, full: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(field, R with hair): the field is positive where hair grows, in head units from the hairline."""
     dx, dy, dz = whole_directions()
     y = full * dy
-    field = _hairline(p) - y
+    line = _hairline(p)
+    # Over a steep stretch of the hairline the distance is far less than the height.
+    steep = np.gradient(line) / (0.75 * np.radians(np.gradient(_azimuth())) + 1e-3)
+    field = (line - y) / np.sqrt(1.0 + steep * steep).astype(np.float32)
     thick = _THICKNESS[p.style] * p.hair_volume
     cover = smooth(field, -0.01, 0.14 if p.style != "fringe" else 0.08)
     lift = 1.0 + 0.7 * ramp(dy, -0.35, -0.95)
@@ -106,10 +102,9 @@ def strands(p: Person, hits: Hits) -> Plane:
     return sample("strand", across, along + 128.0) * 0.5
 
 
-def coverage(p: Person, field: np.ndarray, hits: Hits, lines: Plane, pixel: float) -> Plane:
-    """Opacity of the hair over a box of hits, with an edge of loose strands."""
-    distance = hits.taps.read(field)
-    loose = {"bald": 0.05, "buzz": 0.05, "curly": 0.04, "fringe": 0.035}.get(p.style, 0.025)
+def coverage(p: Person, distance: Plane, lines: Plane, pixel: float) -> Plane:
+    """Opacity of the hair from the distance to its edge, with loose strands there."""
+    loose = {"bald": 0.05, "buzz": 0.05, "curly": 0.04, "fringe": 0.045}.get(p.style, 0.035)
     soft = 0.7 * pixel + (0.10 if p.style in ("buzz", "bald") else 0.012)
     cover = ramp(distance + loose * lines, -soft, soft)
     if p.style in ("buzz", "bald"):

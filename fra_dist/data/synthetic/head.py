@@ -14,17 +14,19 @@ import numpy as np
 from fra_dist.data.synthetic.layout import JAW_POINTS, Layout
 from fra_dist.data.synthetic.person import Person
 from fra_dist.data.synthetic.pixels import Plane, spot
-from fra_dist.data.synthetic.shot import Shot
+from fra_dist.data.synthetic.shot import Action, Shot
 
 ROWS, HALF = 112, 80
-_STEPS, _REFINE = 8, 4
+# A little less than half the grid, so that no direction falls outside the outermost texels' centres.
+_ROW_SCALE, _COLUMN_SCALE = ROWS / 2 - 0.51, HALF - 0.51
+_STEPS, _REFINE = 6, 4
 
 
 @lru_cache(maxsize=1)
 def directions() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Unit vectors (x, y, z), each (ROWS, HALF), of the half grid with x > 0."""
-    t = (np.arange(ROWS) + 0.5) / ROWS * 2 - 1
-    angle = 2 * np.arcsin((np.arange(HALF) + 0.5) / HALF)
+    t = np.clip((np.arange(ROWS) + 0.5 - ROWS / 2) / _ROW_SCALE, -1, 1)
+    angle = 2 * np.arcsin(np.minimum((np.arange(HALF) + 0.5) / _COLUMN_SCALE, 1))
     level = np.sqrt(1 - t * t)[:, None]
     x, z = level * np.sin(angle), level * np.cos(angle)
     return x.astype(np.float32), np.broadcast_to(t[:, None], x.shape).astype(np.float32), z.astype(np.float32)
@@ -61,6 +63,27 @@ def _skull(p: Person, drop: float) -> Plane:
     return -_soft_max(-r, -floor, 0.10)
 
 
+def _bumps(p: Person, a: Action, lay: Layout) -> list[tuple[float, float, float, float, float]]:
+    """(x, y, radius across, radius down, height) of the soft bumps and hollows of the face but the nose."""
+    m, e = lay.mouth, lay.eyes[1]
+    low = m.y + m.open_down
+    return [
+        (0.0, -0.16, 0.26, 0.16, 0.030 * p.masculine),
+        (0.30, -0.20, 0.38, 0.13, 0.03 + 0.03 * p.masculine),
+        (e.x, 0.0, 0.32, 0.21, -0.085),
+        (e.x, 0.0, 0.16, 0.135, 0.055),
+        (0.44, 0.24, 0.32, 0.27, 0.035 + 0.02 * p.cheek + 0.06 * a.cheek),
+        (0.44, 0.62, 0.35, 0.32, -0.02 + 0.015 * p.cheek),
+        (0.0, m.y, 0.42, 0.32, 0.055),
+        (0.0, m.y - 0.5 * m.upper - m.open_up, m.width * 1.1, 0.07, 0.035),
+        (0.0, low + 0.5 * m.lower, m.width * 0.95, 0.08, 0.045),
+        (0.0, low + 1.6 * m.lower, 0.26, 0.07, -0.03),
+        (0.0, 0.90 * p.chin + lay.drop, 0.32, 0.21, 0.10 + 0.03 * p.masculine),
+        (0.66, -0.28, 0.26, 0.32, -0.03),
+        (m.width + 0.03, m.y + m.corner, 0.08, 0.10, -0.02),
+    ]
+
+
 def _relief(p: Person, shot: Shot, lay: Layout, r: Plane) -> None:
     """Raises and hollows the face in place: brow ridge, sockets, cheeks, lips, chin and nose."""
     front = (slice(30, 108), slice(0, 40))
@@ -68,20 +91,8 @@ def _relief(p: Person, shot: Shot, lay: Layout, r: Plane) -> None:
     dx, dy, dz = (d[front] for d in directions())
     x, y = base * dx, base * dy
     a = shot.action
-    mouth = lay.mouth
-    e = lay.eyes[1]
-    bumps = [
-        (0.0, -0.16, 0.16, 0.10, 0.030 * p.masculine), (0.30, -0.20, 0.24, 0.08, 0.03 + 0.03 * p.masculine),
-        (e.x, 0.0, 0.20, 0.13, -0.085), (e.x, 0.0, 0.10, 0.085, 0.055),
-        (0.44, 0.24, 0.20, 0.17, 0.035 + 0.02 * p.cheek + 0.06 * a.cheek), (0.44, 0.62, 0.22, 0.20, -0.02 + 0.015 * p.cheek),
-        (0.0, mouth.y, 0.26, 0.20, 0.055), (0.0, mouth.y - 0.5 * mouth.upper - mouth.open_up, mouth.width * 0.7, 0.045, 0.035),
-        (0.0, mouth.y + mouth.open_down + 0.5 * mouth.lower, mouth.width * 0.6, 0.05, 0.045),
-        (0.0, mouth.y + mouth.open_down + 1.6 * mouth.lower, 0.16, 0.045, -0.03),
-        (0.0, 0.90 * p.chin + lay.drop, 0.20, 0.13, 0.10 + 0.03 * p.masculine), (0.66, -0.28, 0.16, 0.20, -0.03),
-        (mouth.width + 0.03, mouth.y + mouth.corner, 0.05, 0.06, -0.02),
-    ]  # fmt: skip
-    for x0, y0, rx, ry, height in bumps:
-        base += (height * spot(x, y, x0, y0, 1.6 * rx, 1.6 * ry)) * dz
+    b = np.array(_bumps(p, a, lay), np.float32).T[:, :, None, None]
+    base += dz * (b[4] * spot(x, y, b[0], b[1], b[2], b[3])).sum(0)
     height = p.nose_height
     tip = lay.nose_tip / (1.0 + height)
     base_y = lay.nose_base / (1.0 + 0.6 * height)
@@ -93,29 +104,31 @@ def _relief(p: Person, shot: Shot, lay: Layout, r: Plane) -> None:
     base += 0.075 * spot(x, y, lay.nose_width * 0.62, base_y - 0.055, 0.085, 0.075)
 
 
-def _ears(p: Person, r: Plane) -> None:
-    x, y, z = directions()
-    box = (slice(30, 90), slice(44, 72))
-    ex, ey, ez = (r[box] * d[box] for d in (x, y, z))
-    lean = ez + 0.16 + 0.12 * ey
-    r[box] += 0.20 * p.ears * spot(lean, ey, 0.0, 0.13, 0.085, 0.30) * np.minimum(1.0, np.maximum(0.0, ex * 4.0 - 1.0))
-
-
-@dataclass(frozen=True, slots=True)
-class Surface:
-    """R on the whole grid: of the bare head, and with ears and hair (what the rays meet)."""
-
-    bare: np.ndarray
-    full: np.ndarray
-
-
-def bare_head(p: Person, shot: Shot, lay: Layout) -> tuple[np.ndarray, np.ndarray]:
-    """R (ROWS, 2·HALF) without and with ears."""
+def bare_head(p: Person, shot: Shot, lay: Layout) -> np.ndarray:
+    """R (ROWS, 2·HALF) of the head without ears and hair."""
     half = _skull(p, lay.drop)
     _relief(p, shot, lay, half)
-    bare = mirror(half)
-    _ears(p, half)
-    return bare, mirror(half)
+    return mirror(half)
+
+
+@lru_cache(maxsize=1)
+def whole_directions() -> np.ndarray:
+    """(3, ROWS, 2·HALF): unit vectors of the whole grid."""
+    x, y, z = directions()
+    return np.stack([np.concatenate([-x[:, ::-1], x], 1), mirror(y), mirror(z)])
+
+
+def normal_grids(grid: np.ndarray, turn: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Unit normals of the surface R = grid on the grid, in the image frame."""
+    points = whole_directions() * grid
+    across, down = np.zeros_like(points), np.zeros_like(points)
+    across[:, :, 1:-1] = points[:, :, 2:] - points[:, :, :-2]
+    down[:, 1:-1] = points[:, 2:] - points[:, :-2]
+    (ax, ay, az), (dx, dy, dz) = across, down
+    x, y, z = ay * dz - az * dy, az * dx - ax * dz, ax * dy - ay * dx
+    unit = 1.0 / np.sqrt(x * x + y * y + z * z + 1e-12)
+    (a, b, c), (d, e, f), (g, h, i) = ([float(v) for v in row] for row in turn)
+    return (a * x + b * y + c * z) * unit, (d * x + e * y + f * z) * unit, (g * x + h * y + i * z) * unit
 
 
 def rotation(shot: Shot) -> np.ndarray:
@@ -132,9 +145,20 @@ def rotation(shot: Shot) -> np.ndarray:
 
 def grid_index(x: Plane, y: Plane, z: Plane, r: Plane) -> tuple[Plane, Plane]:
     """Fractional (row, column) of points at distance r; texel i covers [i, i + 1)."""
-    flat = np.sqrt(x * x + z * z)
-    column = x / np.sqrt(2.0 * flat * (flat + z) + 1e-5)
-    return y / r * (ROWS / 2) + ROWS / 2, column * HALF + HALF
+    flat = x * x
+    flat += z * z
+    flat = np.sqrt(flat, out=flat)
+    reach = flat + z
+    reach *= flat
+    reach *= 2.0
+    reach += 1e-5
+    column = x / np.sqrt(reach, out=reach)
+    column *= _COLUMN_SCALE
+    column += HALF
+    row = y / r
+    row *= _ROW_SCALE
+    row += ROWS / 2
+    return row, column
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,26 +171,25 @@ class Taps:
 
     @classmethod
     def at(cls, row: Plane, column: Plane) -> "Taps":
-        """Taps at fractional rows and columns."""
-        row, column = row - 0.5, column - 0.5
-        i = np.minimum(np.maximum(row, 0.0), ROWS - 2.0).astype(np.int32)
-        j = np.minimum(np.maximum(column, 0.0), 2 * HALF - 2.0).astype(np.int32)
-        row -= i
-        column -= j
-        return cls(i.astype(np.int64) * (2 * HALF) + j, column.astype(np.float32), row.astype(np.float32))
+        """Taps at the fractional rows and columns of `grid_index`."""
+        down, right = row - 0.5, column - 0.5
+        i, j = np.floor(down), np.floor(right)
+        down -= i
+        right -= j
+        i *= 2 * HALF
+        i += j
+        return cls(i.astype(np.int64), right, down)
 
     def read(self, grid: np.ndarray) -> Plane:
         """The grid there, bilinear."""
         flat = grid.ravel()
         top = flat.take(self.index)
-        change = flat.take(self.index + 1)
+        change = flat[1:].take(self.index)
         change -= top
         change *= self.right
         top += change
-        below = self.index + 2 * HALF
-        bottom = flat.take(below)
-        below += 1
-        change = flat.take(below)
+        bottom = flat[2 * HALF :].take(self.index)
+        change = flat[2 * HALF + 1 :].take(self.index)
         change -= bottom
         change *= self.right
         bottom += change
@@ -188,12 +211,15 @@ class Hits:
     row: Plane  # of the grid
     column: Plane
     taps: Taps
+    normal: tuple[Plane, Plane, Plane]  # image frame
 
 
 @dataclass(frozen=True, slots=True)
-class _Rays:
-    """Parallel rays p = o + c·depth in the head frame."""
+class Rays:
+    """Parallel rays p = o + c·depth in the head frame, through (qx, qy) of the image frame."""
 
+    qx: Plane
+    qy: Plane
     x: Plane
     y: Plane
     z: Plane
@@ -201,12 +227,21 @@ class _Rays:
     step: tuple[float, float, float]
 
     @classmethod
-    def through(cls, turn: np.ndarray, qx: Plane, qy: Plane) -> "_Rays":
-        t = turn.astype(np.float32)
-        x, y, z = (t[0, i] * qx + t[1, i] * qy for i in range(3))
-        return cls(x, y, z, qx * qx + qy * qy, (float(t[2, 0]), float(t[2, 1]), float(t[2, 2])))
+    def through(cls, turn: np.ndarray, qx: Plane, qy: Plane) -> "Rays":
+        """The rays of a picture whose head is turned so."""
+        (a, b, c), (d, e, f), step = ([float(v) for v in row] for row in turn)
+        square = qx * qx + qy * qy
+        return cls(qx, qy, a * qx + d * qy, b * qx + e * qy, c * qx + f * qy, square, (step[0], step[1], step[2]))
+
+    def every(self, step: int) -> "Rays":
+        """The rays of every step-th row and column."""
+        planes = (
+            np.ascontiguousarray(q[::step, ::step]) for q in (self.qx, self.qy, self.x, self.y, self.z, self.square)
+        )
+        return Rays(*planes, self.step)
 
     def at(self, depth: Plane) -> tuple[Plane, Plane, Plane]:
+        """Points (x, y, z) at a depth."""
         cx, cy, cz = self.step
         return self.x + cx * depth, self.y + cy * depth, self.z + cz * depth
 
@@ -216,17 +251,17 @@ class _Rays:
         return r, *grid_index(*self.at(depth), r)
 
 
-def _approach(grid: np.ndarray, rays: _Rays) -> Plane:
+def _approach(grid: np.ndarray, rays: Rays) -> Plane:
     """The depth of the first meeting, or of the nearest miss, roughly (to about a texel)."""
     flat = grid.ravel()
     top = float(grid.max())
     depth = np.sqrt(np.maximum(top * top - rays.square, 0.0))
     for _ in range(_STEPS):
         r, row, column = rays.place(depth)
-        index = np.minimum(row, ROWS - 0.5).astype(np.int32)
-        index *= 2 * HALF
-        index += np.minimum(column, 2 * HALF - 0.5).astype(np.int32)
-        r -= flat.take(index)
+        np.floor(row, out=row)
+        row *= 2 * HALF
+        row += column
+        r -= flat.take(row.astype(np.int64))
         r *= 0.8
         depth -= r
         np.maximum(depth, -0.4, out=depth)
@@ -241,38 +276,44 @@ def _spread(coarse: Plane, step: int, shape: tuple[int, ...]) -> Plane:
     return up[:-1, :-1].repeat(step, 0).repeat(step, 1)[: shape[0], : shape[1]]
 
 
-def cast(grid: np.ndarray, turn: np.ndarray, qx: Plane, qy: Plane, pixel: float) -> Hits:
-    """Follows the rays through (qx, qy) (image frame, head units; `pixel` is a pixel's width) to the surface R = grid:
-    roughly on every few pixels, then on every pixel by the secant rule."""
-    step = max(1, round(0.027 / pixel))
-    rays = _Rays.through(turn, qx, qy)
-    depth = _approach(grid, _Rays.through(turn, qx[::step, ::step], qy[::step, ::step]) if step > 1 else rays)
+def cast(grid: np.ndarray, rays: Rays, turn: np.ndarray, pixel: float) -> Hits:
+    """Follows the rays (`pixel` is a pixel's width in head units) to the surface R = grid: roughly on every few pixels,
+    then on every pixel by the secant rule."""
+    step = max(1, round(0.045 / pixel))
+    depth = _approach(grid, rays.every(step) if step > 1 else rays)
     if step > 1:
-        depth = _spread(depth, step, qx.shape)
-    best, nearest = depth.copy(), np.full_like(depth, 9.0)
-    move = gap = np.zeros_like(depth)
+        depth = _spread(depth, step, rays.x.shape)
+    best, nearest, deepest = depth.copy(), np.full_like(depth, 9.0), np.full_like(depth, 9.0)
+    move = gap = depth
     for turn_of in range(_REFINE):
         before = gap
         r, row, column = rays.place(depth)
         gap = r - Taps.at(row, column).read(grid)
+        np.minimum(deepest, gap, out=deepest)
         distance = np.abs(gap)
-        closer = distance < nearest
-        np.copyto(best, depth, where=closer)
-        np.copyto(nearest, distance, where=closer)
+        np.copyto(best, depth, where=distance < nearest)
+        np.minimum(nearest, distance, out=nearest)
         if turn_of == 0:
             move = 0.8 * gap
         else:
-            fall = (before - gap) / (move + 1e-6)
-            move = gap / np.minimum(np.maximum(fall, 0.5, out=fall), 3.0, out=fall)
+            move += 1e-6
+            before -= gap
+            before /= move
+            np.maximum(before, 0.5, out=before)
+            move = gap / np.minimum(before, 3.0, out=before)
         depth = depth - move
     _, row, column = rays.place(best)
-    alpha = np.minimum(np.maximum(1.25 - nearest * (1.0 / pixel), 0.0), 1.0)
-    return Hits(alpha, *rays.at(best), best, row, column, Taps.at(row, column))
+    taps = Taps.at(row, column)
+    nx, ny, nz = (taps.read(g) for g in normal_grids(grid, turn))
+    deepest *= -1.0 / pixel
+    deepest += 1.0
+    alpha = np.minimum(np.maximum(deepest, 0.0, out=deepest), 1.0, out=deepest)
+    return Hits(alpha, *rays.at(best), best, row, column, taps, (nx, ny, nz))
 
 
 def frontal_depth(grid: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """z of the surface over frontal coordinates."""
-    rays = _Rays(x, y, np.zeros_like(x), x * x + y * y, (0.0, 0.0, 1.0))
+    rays = Rays(x, y, x, y, np.zeros_like(x), x * x + y * y, (0.0, 0.0, 1.0))
     z = _approach(grid, rays)
     r, row, column = rays.place(z)
     return z - 0.9 * (r - Taps.at(row, column).read(grid))

@@ -12,6 +12,15 @@ from fra_dist.data.synthetic.pixels import Plane
 from fra_dist.data.synthetic.shot import Action
 
 JAW_POINTS = 17
+_LIDS = np.array([1.0, 0.36, -0.36, -1.0, -0.36, 0.36], np.float32)
+_BROW = np.linspace(0.02, 0.98, 5, dtype=np.float32)
+_BRIDGE = np.linspace(0.0, 1.0, 4, dtype=np.float32)
+_WINGS = np.array([-0.78, -0.4, 0.0, 0.4, 0.78], np.float32)
+_UNDER = np.array([-0.03, -0.008, 0.0, -0.008, -0.03], np.float32)
+_LIPS = np.array(
+    [-1, -0.62, -0.24, 0, 0.24, 0.62, 1, 0.62, 0.24, 0, -0.24, -0.62, -0.86, -0.4, 0, 0.4, 0.86, 0.4, 0, -0.4],
+    np.float32,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +48,9 @@ class Eye:
 
     def points(self) -> np.ndarray:
         """(6, 2): outer corner, two on the upper lid, inner corner, two on the lower lid, going inwards and back."""
-        u = np.array([1.0, 0.36, -0.36, -1.0, -0.36, 0.36], np.float32)
+        u = _LIDS
         up, low = self.lids(u)
-        v = np.where(np.arange(6) < 3, up, low) - u * self.tilt * self.width
+        v = np.concatenate([up[:3], low[3:]]) - u * (self.tilt * self.width)
         return np.stack([self.x + self.side * u * self.width, self.y + v], 1)
 
 
@@ -67,9 +76,8 @@ class Brow:
 
     def points(self) -> np.ndarray:
         """(5, 2) from the inner to the outer end."""
-        w = np.linspace(0.02, 0.98, 5, dtype=np.float32)
-        x = self.side * (self.inner[0] + w * (self.outer[0] - self.inner[0]))
-        return np.stack([x, self.middle(w) - 0.2 * self.weight], 1)
+        x = self.side * (self.inner[0] + _BROW * (self.outer[0] - self.inner[0]))
+        return np.stack([x, self.middle(_BROW) - 0.2 * self.weight], 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +107,7 @@ class Mouth:
 
     def points(self) -> np.ndarray:
         """(20, 2): twelve around the outside, eight around the inside, each from the left corner clockwise."""
-        u = np.array(
-            [-1, -0.62, -0.24, 0, 0.24, 0.62, 1, 0.62, 0.24, 0, -0.24, -0.62, -0.86, -0.4, 0, 0.4, 0.86, 0.4, 0, -0.4]
-        )
+        u = _LIPS
         top, inner, lower, bottom = self.curves(u)
         y = np.concatenate([top[:7], bottom[7:12], inner[12:17], lower[17:]])
         y[[12, 16]] = 0.5 * (inner + lower)[[12, 16]]
@@ -125,13 +131,13 @@ class Layout:
         """(51, 2) frontal coordinates of points 17 to 67 of the iBUG scheme."""
         left, right = self.eyes
         one, two = left.points(), right.points()
-        bridge = np.linspace(self.nose_top, self.nose_tip, 4)
-        wing = self.nose_width * np.array([-0.78, -0.4, 0.0, 0.4, 0.78])
-        base = self.nose_base + np.array([-0.03, -0.008, 0.0, -0.008, -0.03])
-        return np.concatenate(
-            [self.brows[0].points()[::-1], self.brows[1].points(), np.stack([0.0 * bridge, bridge], 1), np.stack([wing, base], 1),
-             one, two[[3, 2, 1, 0, 5, 4]], self.mouth.points()]
-        ).astype(np.float32)  # fmt: skip
+        out = np.zeros((51, 2), np.float32)
+        out[:5], out[5:10] = self.brows[0].points()[::-1], self.brows[1].points()
+        out[10:14, 1] = self.nose_top + (self.nose_tip - self.nose_top) * _BRIDGE
+        out[14:19, 0], out[14:19, 1] = self.nose_width * _WINGS, self.nose_base + _UNDER
+        out[19:25], out[25:31] = one, two[[3, 2, 1, 0, 5, 4]]
+        out[31:] = self.mouth.points()
+        return out
 
 
 def _eye(p: Person, a: Action, side: float) -> Eye:

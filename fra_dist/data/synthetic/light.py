@@ -1,38 +1,26 @@
-"""Light on the head: normals from depth, cast shadows and shading."""
+"""Light on the head: cast shadows and shading."""
 
 import numpy as np
 
-from fra_dist.data.synthetic.pixels import Plane, shifted, soften
+from fra_dist.data.synthetic.pixels import Plane, soften
 from fra_dist.data.synthetic.shot import Shot
-
-
-def normals(depth: Plane, pixel: float) -> tuple[Plane, Plane, Plane]:
-    """Unit normals in the image frame of a depth plane; `pixel` is a pixel's width in the depth's unit."""
-    right, down = np.empty_like(depth), np.empty_like(depth)
-    right[:, 1:-1] = depth[:, 2:] - depth[:, :-2]
-    down[1:-1] = depth[2:] - depth[:-2]
-    right[:, 0], right[:, -1] = right[:, 1], right[:, -2]
-    down[0], down[-1] = down[1], down[-2]
-    scale = 1.0 / (2.0 * pixel)
-    right *= -scale
-    down *= -scale
-    length = 1.0 / np.sqrt(right * right + down * down + 1.0)
-    return right * length, down * length, length
 
 
 def cast_shadow(depth: Plane, shot: Shot, pixel: float) -> Plane:
     """0 to 1: how much of the key light the surface itself keeps from each pixel, by steps towards the light."""
     lx, ly, lz = shot.light
     shade = np.zeros_like(depth)
+    height, width = depth.shape
     for reach in (0.05, 0.10, 0.17, 0.27):
         right, down = round(reach * lx / pixel), round(reach * ly / pixel)
         if right == 0 and down == 0:
             continue
-        over = shifted(depth, right, down)
-        over -= depth
+        here = (slice(max(0, -down), height - max(0, down)), slice(max(0, -right), width - max(0, right)))
+        there = (slice(max(0, down), height + min(0, down)), slice(max(0, right), width + min(0, right)))
+        over = depth[there] - depth[here]
         over -= reach * lz
         over *= 9.0
-        np.maximum(shade, over, out=shade)
+        np.maximum(shade[here], over, out=shade[here])
     np.minimum(shade, 1.0, out=shade)
     return soften(shade, (0.02 / pixel) ** 2)
 

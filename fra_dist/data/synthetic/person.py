@@ -11,7 +11,7 @@ Colour = tuple[float, float, float]  # sRGB, 0 to 1
 SKIN = np.array([(0.95, 0.80, 0.72), (0.89, 0.70, 0.58), (0.78, 0.57, 0.43), (0.58, 0.39, 0.28), (0.36, 0.24, 0.18)])
 HAIR = np.array(
     [(0.06, 0.055, 0.055), (0.15, 0.10, 0.075), (0.30, 0.19, 0.12), (0.45, 0.22, 0.11), (0.68, 0.52, 0.32),
-     (0.84, 0.73, 0.52), (0.50, 0.49, 0.48), (0.80, 0.79, 0.77)]
+     (0.84, 0.73, 0.52), (0.46, 0.45, 0.44), (0.66, 0.65, 0.63)]
 )  # fmt: skip
 BLACK, DARK_BROWN, BROWN, RED, BLOND, PALE_BLOND, GREY, WHITE = range(8)
 IRIS = np.array(
@@ -103,8 +103,8 @@ def draw_person(row: np.ndarray) -> Person:
         parting=d.between(-0.45, 0.45), hairline=d.near(-0.60, 0.04), receding=min(receding, 1.0),
         hair_volume=d.between(0.75, 1.3), hair_length=d.between(0.0, 1.0),
         width=d.near(1.0, 0.045), jaw=d.near(0.98 + 0.06 * (masculine - 0.5), 0.05), chin=d.near(0.99 + 0.05 * masculine, 0.035),
-        cheek=d.between(-1.0, 1.0), eye_distance=d.near(0.305, 0.013), eye_width=d.near(0.142 - 0.008 * masculine, 0.008),
-        eye_height=d.near(0.98 - 0.12 * masculine, 0.13), eye_tilt=d.near(0.03, 0.05), crease=d.unit(),
+        cheek=d.between(-1.0, 1.0), eye_distance=d.near(0.305, 0.013), eye_width=d.near(0.150 - 0.008 * masculine, 0.008),
+        eye_height=d.near(1.06 - 0.12 * masculine, 0.13), eye_tilt=d.near(0.03, 0.05), crease=d.unit(),
         brow_height=d.near(0.205 - 0.035 * masculine, 0.018), brow_weight=d.near(0.75 + 0.4 * masculine, 0.15),
         brow_arch=d.near(1.15 - 0.6 * masculine, 0.3), nose_length=d.near(0.44 + 0.02 * masculine, 0.03),
         nose_width=d.near(0.125 + 0.025 * masculine + 0.035 * darkness, 0.012),

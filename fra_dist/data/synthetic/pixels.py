@@ -12,7 +12,8 @@ TILE = 256
 
 def ramp(x: Plane, low: float, high: float) -> Plane:
     """0 below `low`, 1 above `high`, straight between; `high` may be the smaller one."""
-    scaled = (x - low) * (1.0 / (high - low))
+    scaled = x - low
+    scaled *= 1.0 / (high - low)
     return np.minimum(np.maximum(scaled, 0.0, out=scaled), 1.0, out=scaled)
 
 
@@ -22,10 +23,15 @@ def smooth(x: Plane, low: float, high: float) -> Plane:
     return t * t * (3.0 - 2.0 * t)
 
 
-def spot(x: Plane, y: Plane, x0: float, y0: float, rx: float, ry: float) -> Plane:
+Number = float | np.ndarray  # (k, 1, 1) float32 for k at once
+
+
+def spot(x: Plane, y: Plane, x0: Number, y0: Number, rx: Number, ry: Number) -> Plane:
     """A soft bump of height 1: (1 + d²)⁻² with d in radii; a Gaussian's shape at a tenth of its cost."""
-    dx = (x - x0) * (1.0 / rx)
-    dy = (y - y0) * (1.0 / ry)
+    dx = x - x0
+    dx *= 1.0 / rx
+    dy = y - y0
+    dy *= 1.0 / ry
     dx *= dx
     dy *= dy
     dx += dy
@@ -53,14 +59,6 @@ def window(size: int, x0: float, y0: float, x1: float, y1: float) -> Box:
     left, right = max(0, int(x0 * size) - 1), min(size, int(x1 * size) + 2)
     top, bottom = max(0, int(y0 * size) - 1), min(size, int(y1 * size) + 2)
     return slice(top, max(bottom, top)), slice(left, max(right, left))
-
-
-def shifted(plane: Plane, right: int, down: int) -> Plane:
-    """The plane read `right` and `down` pixels further on, its border repeated."""
-    height, width = plane.shape
-    rows = np.clip(np.arange(height) + down, 0, height - 1)
-    columns = np.clip(np.arange(width) + right, 0, width - 1)
-    return plane.take(rows, axis=0).take(columns, axis=1)
 
 
 def soften(plane: np.ndarray, variance: float) -> np.ndarray:
@@ -106,6 +104,6 @@ def tile(kind: str) -> np.ndarray:
 
 def sample(kind: str, column: Plane, row: Plane) -> Plane:
     """The noise tile read at (row, column), in texels, nearest, repeated without end."""
-    index = column.astype(np.int64) & (TILE - 1)
-    index = index + (row.astype(np.int64) & (TILE - 1)) * TILE
-    return tile(kind).take(index)
+    index = row.astype(np.int32) & (TILE - 1)
+    index *= TILE
+    return tile(kind).take(index + (column.astype(np.int32) & (TILE - 1)))

@@ -12,14 +12,16 @@ from fra_dist.data.synthetic.scene import Picture
 from fra_dist.data.synthetic.shot import Shot
 
 
-def raise_hat(
-    shot: Shot, full: np.ndarray, directions: tuple[np.ndarray, np.ndarray, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
+_RIM = -0.44
+_TILT = {"beanie": 0.16, "cap": 0.10}
+
+
+def raise_hat(shot: Shot, full: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(field, R with the hat): the field is positive where the hat covers the head."""
     _, dy, dz = directions
-    rim = -0.42 + 0.06 * shot.prop[0]
-    tilt = 0.32 if shot.hat == "beanie" else 0.20
-    field = rim - full * dy + tilt * (full * dz - 0.55)
+    rim = _RIM + 0.08 * shot.prop[0]
+    tilt = _TILT[shot.hat]
+    field = rim - full * dy - tilt * (full * dz - 0.75)
     raised = np.maximum(full, full + 0.075 * smooth(field, -0.01, 0.05))
     if shot.hat == "beanie":
         raised += 0.05 * smooth(field, 0.0, 0.03) * smooth(field, 0.22, 0.19) + 0.10 * smooth(dy, -0.75, -1.0)
@@ -48,12 +50,12 @@ def paint_hat(sheet: Sheet, shot: Shot, field: np.ndarray) -> Plane:
 
 def paint_brim(pic: Picture, shot: Shot) -> None:
     """The peak of a cap: a curved plate that stands off the forehead, seen in the head's own directions."""
-    rim = -0.42 + 0.06 * shot.prop[0]
+    rim = _RIM + 0.08 * shot.prop[0]
     inner, outer = [], []
     for k in range(-6, 7):
         angle = 0.19 * k
         x, z = 0.76 * math.sin(angle), 0.93 * math.cos(angle)
-        y = rim + 0.20 * (z - 0.55)
+        y = rim - _TILT["cap"] * (z - 0.75)
         inner.append(pic.project(x, y - 0.03, z))
         outer.append(pic.project(1.02 * x, y + 0.10 * math.cos(1.3 * angle), z + 0.52 * math.cos(1.35 * angle)))
     _fill(pic, np.array(inner + outer[::-1]), hat_colour(shot) * 0.55)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from fra_dist.data.synthetic import face, hair, head, light, occluder, props
+from fra_dist.data.synthetic.ears import add_ears
 from fra_dist.data.synthetic.eyes import paint_eyes
 from fra_dist.data.synthetic.layout import Layout, lay_out
 from fra_dist.data.synthetic.person import Person
@@ -20,10 +21,10 @@ def render_one(p: Person, shot: Shot, size: int) -> tuple[np.ndarray, np.ndarray
     lay = lay_out(p, shot.action)
     turn = head.rotation(shot)
     pic = _easel(shot, turn, size)
-    bare, full = head.bare_head(p, shot, lay)
+    bare = head.bare_head(p, shot, lay)
     points = head.landmarks(bare, turn, lay)
     paint_body(pic, p, shot)
-    _paint_head(pic, p, shot, lay, full, points)
+    _paint_head(pic, p, shot, lay, bare, points)
     props.paint_glasses(pic, shot, p, lay)
     if shot.hat == "cap":
         props.paint_brim(pic, shot)
@@ -42,20 +43,24 @@ def _easel(shot: Shot, turn: np.ndarray, size: int) -> Picture:
     return Picture(backdrop(shot, size), region, grid_x, grid_y, unit, size, turn)
 
 
-def _paint_head(pic: Picture, p: Person, shot: Shot, lay: Layout, full: np.ndarray, points: np.ndarray) -> None:
-    field, grown = hair.grow(p, full)
+def _paint_head(pic: Picture, p: Person, shot: Shot, lay: Layout, bare: np.ndarray, points: np.ndarray) -> None:
+    field, grown = hair.grow(p, bare)
     if hair.wears_hat(shot):
-        hat_field, grown = props.raise_hat(shot, np.minimum(grown, full + 0.09), hair.whole_directions())
+        hat_field, grown = props.raise_hat(shot, np.minimum(grown, bare + 0.09), head.whole_directions())
     reach = float(grown.max())
-    half = math.hypot(0.80 * math.cos(shot.yaw), 1.0 * math.sin(shot.yaw)) + reach - float(full.max()) + 0.16
-    box = pic.box(-half, -reach, half, 1.30)
-    hits = head.cast(grown, pic.turn, pic.qx[box], pic.qy[box], pic.pixel)
+    half = math.hypot(0.80 * math.cos(shot.yaw), 1.0 * math.sin(shot.yaw)) + reach - float(bare.max()) + 0.16
+    box = pic.box(-half, -reach, half, 1.12 * p.chin + lay.drop + 0.05)
+    rays = head.Rays.through(pic.turn, pic.qx[box], pic.qy[box])
+    hits = head.cast(grown, rays, pic.turn, pic.pixel)
+    folds = [] if p.style in hair.LONG else add_ears(hits, rays, pic.turn, p, pic.pixel)
     shape = hits.x.shape
     sheet = face.Sheet(
         hits, pic.pixel, np.empty((3, *shape), np.float32), np.full(shape, 0.16, np.float32), np.full(shape, face.SKIN, np.uint8),
         (points - np.array([pic.qx[box][0, 0], pic.qy[box][0, 0]])) / pic.pixel + 0.5,
     )  # fmt: skip
     face.paint_skin(sheet, p, shot, lay)
+    for where, fold in folds:
+        sheet.albedo[:, where[0], where[1]] *= 1.0 - fold
     face.paint_beard(sheet, p, lay)
     face.paint_nose(sheet, p, lay)
     face.paint_mouth(sheet, p, shot, lay)
@@ -64,7 +69,10 @@ def _paint_head(pic: Picture, p: Person, shot: Shot, lay: Layout, full: np.ndarr
     if shot.occlusion == "face_mask":
         occluder.paint_face_mask(sheet, shot, lay)
     lines = hair.strands(p, hits)
-    cover = hair.coverage(p, field, hits, lines, pic.pixel)
+    distance = hits.taps.read(field)
+    cover = hair.coverage(p, distance, lines, pic.pixel)
+    if p.style not in ("bald", "buzz"):
+        sheet.albedo *= 1.0 - 0.5 * ramp(distance, -0.10, 0.0)
     _lay_hair(sheet, p, cover, lines)
     if hair.wears_hat(shot):
         cover = np.maximum(cover, props.paint_hat(sheet, shot, hat_field))
@@ -86,7 +94,7 @@ def _lay_hair(sheet: face.Sheet, p: Person, cover: np.ndarray, lines: np.ndarray
 
 
 def _light_head(sheet: face.Sheet, shot: Shot, cover: np.ndarray) -> np.ndarray:
-    normal = light.normals(sheet.hits.depth, sheet.pixel)
+    normal = sheet.hits.normal
     shadow = light.cast_shadow(sheet.hits.depth, shot, sheet.pixel) * 0.75
     arriving = light.shade(shot, normal, shadow, (0.38, 0.24, 0.20))
     arriving *= 1.0 - 0.30 * ramp(normal[2], 0.35, 0.0)
@@ -100,6 +108,7 @@ def _develop(pic: Picture, shot: Shot) -> np.ndarray:
     colour = pic.colour
     colour *= shot.exposure * 1.05
     np.maximum(colour, 0.0, out=colour)
+    colour /= 0.85 + 0.20 * colour
     np.sqrt(colour, out=colour)
     colour -= (0.12 + 0.25 * shot.contrast) * colour * (1.0 - colour) * (1.0 - 2.0 * colour)
     colour = soften(colour, (shot.blur * pic.size) ** 2 + 0.12)

@@ -58,7 +58,9 @@ def backdrop(shot: Shot, size: int) -> np.ndarray:
     for k, cover in enumerate(_clutter(np.array(b[8 : 8 + 8 * count], np.float32).reshape(count, 8, 1, 1), x, y)):
         tone, warm, soft = b[13 + 8 * k : 16 + 8 * k]
         level = tone**2.2 * 0.9
-        change = np.array((level * (0.7 + 0.6 * warm), level, level * (1.25 - 0.6 * warm)), np.float32)[:, None, None] - out
+        change = (
+            np.array((level * (0.7 + 0.6 * warm), level, level * (1.25 - 0.6 * warm)), np.float32)[:, None, None] - out
+        )
         change *= (0.35 + 0.6 * soft) * cover
         out += change
     if b[6] > 0.6:
@@ -152,9 +154,10 @@ def _paint_hanging(pic: Picture, p: Person, shot: Shot, end: float) -> None:
     swing = 0.035 * np.sin(y * (7.0 if p.style == "wavy" else 3.0) + p.noise) + 0.012 * wave
     volume = 0.72 * p.width + 0.10 * p.hair_volume + (0.07 if p.style == "wavy" else 0.0)
     half = volume + 0.06 * np.clip(y + 0.2, -0.5, 1.0) - 0.25 * ramp(y, 1.0, 2.2)
-    half *= np.sqrt(np.clip((y - ay + 0.72) * 1.6, 0.0, 1.0))
+    half *= np.sqrt(np.clip((y - ay + 0.62) * 1.3, 0.0, 1.0))
     soft = 1.1 * pic.pixel
     cover = ramp(np.abs(x) - half - swing, soft, -soft) * ramp(y - end - 0.05 * wave, 2 * soft + 0.02, -soft)
+    cover *= ramp(y - ay, -0.58, -0.5)
     lines = sample("strand", x * 95.0 + p.noise + 6.0 * np.sin(y * 5.0), y * 60.0)
     round_ = np.clip(np.abs(x) / np.maximum(half, 0.1), 0.0, 1.0)
     side = 1.0 + 0.5 * shot.light[0] * np.clip(x, -1.0, 1.0)

@@ -127,13 +127,13 @@ def draw_shot(row: np.ndarray) -> Shot:
     action = act(expression, strength, (d.unit(), d.unit()))
     scale = d.between(0.30, 0.39)
     ambient = d.between(0.22, 0.6)
-    glance = 0.028 if d.chance(0.7) else 0.06
+    glance = 0.014 if d.chance(0.7) else 0.035
     return Shot(
         yaw=math.radians(yaw), pitch=math.radians(pitch), roll=math.radians(roll),
         centre=(d.near(0.5, 0.018), d.near(0.485, 0.018)), scale=scale, expression=expression, strength=strength, action=action,
         gaze=(d.near(0, glance), d.near(0.0, 0.012)), light=_light(d), key=d.between(0.75, 1.15) * (1.25 - 0.6 * ambient),
         ambient=ambient, key_colour=_tint(d, 0.07), fill_colour=_tint(d, 0.10), exposure=2.0 ** d.near(0.0, 0.22),
-        contrast=d.between(0.0, 0.5), blur=max(0.0, d.between(-0.7, 1.0)) ** 2 * 0.010, grain=d.unit() ** 2 * 0.025,
+        contrast=d.between(0.0, 0.5), blur=max(0.0, d.between(-1.0, 1.0)) ** 2 * 0.010, grain=d.unit() ** 2 * 0.025,
         grey=d.chance(0.04), glasses=GLASSES[d.pick((0.78, 0.08, 0.10, 0.04))], hat=HATS[d.pick((0.90, 0.05, 0.05))],
         occlusion=OCCLUSIONS[d.pick((0.83, 0.05, 0.035, 0.035, 0.025, 0.025))],
         prop=(d.unit(), d.unit(), d.unit(), d.unit()), cloth=(d.unit(), d.unit() ** 1.5, d.unit()), cloth_kind=d.pick((3, 2, 2, 2)),
