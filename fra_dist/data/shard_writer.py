@@ -23,7 +23,7 @@ class ShardWriter:
 
         self.folder, self.name = folder, name
         self._file = _HashedFile(folder / f"{name}.part")
-        self._tar = webdataset.TarWriter(self._file, encoder=False, mtime=0.0)
+        self._tar = webdataset.TarWriter(self._file, encoder=False, mtime=0)
         self._rows: list[tuple[int, ...]] = []
         self.bytes = 0
         """Of the samples so far with their headers."""
