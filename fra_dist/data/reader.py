@@ -105,7 +105,7 @@ class ShardReader:
 
     def name(self, sample: int) -> tuple[str, str]:
         """(shard file, key) of a sample."""
-        return self.manifest.locate(sample)
+        return self.manifest.where(sample)
 
     def close(self) -> None:
         self.source.close()
