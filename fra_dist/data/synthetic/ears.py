@@ -80,6 +80,6 @@ def _join(
         a, b, c = (float(v) for v in turn[k])
         np.copyto(plane[box], (a * facing[0] + b * facing[1] + c * facing[2]) * unit, where=front)
     across, down = own[2], own[1]
-    fold = 0.55 * spot(across, down, 0.15, 0.05, 0.42, 0.45)
-    fold += 0.25 * ramp(np.abs(across * across + 0.9 * down * down - 0.55), 0.16, 0.0)
+    fold = 0.38 * spot(across, down, 0.15, 0.05, 0.42, 0.45)
+    fold += 0.15 * ramp(np.abs(across * across + 0.9 * down * down - 0.55), 0.16, 0.0)
     return fold * front

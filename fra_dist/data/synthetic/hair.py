@@ -75,8 +75,8 @@ def grow(p: Person, full: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         lift += 0.35 * ramp(dx * math.copysign(1.0, -p.parting), -0.5, 0.7) * ramp(dy, 0.0, -0.6)
     grown = full + (thick * lift) * cover
     if p.style == "bun":
-        gap = (dx + 0.0) ** 2 + (dz + 0.25) ** 2
-        grown += 0.34 * ramp(gap, 0.11, 0.05) * ramp(dy, 0.0, -0.5)
+        gap = dx * dx + (dz + 0.40) ** 2
+        grown += 0.26 * smooth(gap, 0.13, 0.04) * ramp(dy, 0.0, -0.5)
     return field, soften(grown, 0.5)
 
 
@@ -93,7 +93,7 @@ def strands(p: Person, hits: Hits) -> Plane:
     b = hits.z + 0.25
     total = np.abs(a) + np.abs(b) + 0.02
     across = a / total
-    across += np.copysign(1.0 - np.abs(across), b)
+    across = np.where(b >= 0, across, np.copysign(np.float32(2.0), a) - across)
     along = (hits.x * pole_x + hits.y * pole_y) * 60.0
     wave = 7.0 if p.style in ("wavy", "bob") else 2.0
     across = across * 150.0 + p.noise

@@ -152,8 +152,8 @@ def _eye(p: Person, a: Action, side: float) -> Eye:
 
 
 def _brow(p: Person, a: Action, side: float) -> Brow:
-    inner_y = -p.brow_height - 0.085 * a.brow_inner + 0.075 * a.brow_lower + 0.035 * a.nose_wrinkle
-    outer_y = -p.brow_height + 0.035 - 0.075 * a.brow_outer + 0.02 * a.brow_lower + 0.02 * a.droop
+    inner_y = -p.brow_height - 0.105 * a.brow_inner + 0.085 * a.brow_lower + 0.035 * a.nose_wrinkle
+    outer_y = -p.brow_height + 0.035 - 0.09 * a.brow_outer + 0.02 * a.brow_lower + 0.02 * a.droop
     inner_x = 0.135 - 0.035 * a.brow_lower - 0.01 * a.nose_wrinkle
     arch = 0.028 * p.brow_arch + 0.03 * a.brow_outer - 0.012 * a.brow_inner - 0.012 * a.brow_lower
     return Brow(side, (inner_x, inner_y), (p.eye_distance + 0.185, outer_y), arch, 0.042 * p.brow_weight)
@@ -163,10 +163,10 @@ def _mouth(p: Person, a: Action) -> Mouth:
     wide = 1.0 + 0.24 * a.corner_up + 0.16 * a.stretch - 0.22 * a.pucker - 0.05 * a.press - 0.04 * a.chin_up
     thin = (1.0 - 0.5 * a.press) * (1.0 - 0.22 * a.corner_up) * (1.0 - 0.2 * a.stretch) * (1.0 + 0.15 * a.pucker)
     parted = 0.065 * a.part
-    y = p.mouth_height + 0.012 * a.corner_up - 0.03 * a.lip_raise - 0.02 * a.chin_up + 0.02 * a.pucker
+    y = p.mouth_height + 0.012 * a.corner_up - 0.03 * a.lip_raise - 0.02 * a.chin_up + 0.02 * a.pucker + 0.085 * a.jaw
     return Mouth(
         x=0.0, y=y, width=p.mouth_width * wide, corner=-0.085 * a.corner_up + 0.075 * a.corner_down + 0.02 * a.stretch, skew=0.0,
-        open_up=0.5 * parted + 0.02 * a.lip_raise * min(1.0, 3.0 * a.part) + 0.012 * a.jaw, open_down=0.6 * parted + 0.185 * a.jaw,
+        open_up=0.5 * parted + 0.02 * a.lip_raise * min(1.0, 3.0 * a.part) + 0.095 * a.jaw, open_down=0.6 * parted + 0.105 * a.jaw,
         upper=p.upper_lip * thin * (1.0 - 0.2 * a.lip_raise), lower=p.lower_lip * thin * (1.0 + 0.1 * a.chin_up),
     )  # fmt: skip
 

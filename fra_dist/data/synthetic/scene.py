@@ -111,8 +111,8 @@ def paint_body(pic: Picture, p: Person, shot: Shot) -> None:
     body = _Body(0.55 * top[0], 1.20 + 0.05 * (1.0 - p.masculine), 1.0 + 0.22 * p.masculine, depth, neck)
     _paint_clothes(pic, shot, body)
     hang = length_below(p)
-    if hang > 0 or (p.style == "curly" and p.hair_volume > 1.0):
-        _paint_hanging(pic, p, shot, max(hang, 0.55))
+    if hang > 0:
+        _paint_hanging(pic, p, shot, hang)
     _paint_neck(pic, p, shot, top, body)
 
 
