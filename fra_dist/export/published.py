@@ -26,7 +26,7 @@ _AFFINE = ("weight", "bias")
 def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """An FRA state dict under the published names. Raises CheckpointError on keys that are unknown or missing."""
     table = _table(state, ours=True)
-    out = {table[key][0]: value.reshape(*value.shape, *[1] * table[key][1]) for key, value in state.items()}
+    out = {table[key][0]: value.reshape([*value.shape, *[1] * table[key][1]]) for key, value in state.items()}
     if "online.prototypes" in state:
         prototypes = state["online.prototypes"]
         out = {"center": prototypes.new_zeros(1, len(prototypes)), **out}
