@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -31,16 +32,15 @@ class Case:
     def inputs(self, device: str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
         generator = torch.Generator().manual_seed(self.batch + self.channels + self.regions)
 
-        def draw(*shape: int) -> Tensor:
-            return torch.randn(*shape, generator=generator)
+        def draw(size: float, dtype: torch.dtype, *shape: int) -> Tensor:
+            return (torch.randn(*shape, generator=generator) * size).to(device, dtype)
 
-        pixels = self._lay(draw, self.width) * self.pixel_size
-        prototypes = draw(self.width, self.regions).t() * self.prototype_size
-        features = self._lay(draw, self.channels)
-        dtype = self.dtype
-        return features.to(device, dtype), pixels.to(device, dtype), prototypes.to(device)
+        pixels = self._lay(partial(draw, self.pixel_size, self.dtype), self.width)
+        prototypes = draw(self.prototype_size, torch.float32, self.width, self.regions).t()
+        return self._lay(partial(draw, 1.0, self.dtype), self.channels), pixels, prototypes
 
     def _lay(self, draw: Callable[..., Tensor], channels: int) -> Tensor:
+        """Cut last: whatever copies a tensor with gaps closes the gaps."""
         if self.layout == "sliced":  # no two dimensions can be merged, and pixels are not 1 apart
             return draw(self.batch, 2 * channels, self.height + 1, 2 * self.breadth + 1)[:, ::2, 1:, 1::2]
         if self.layout == "turned":

@@ -19,7 +19,7 @@ TILES = {
     ("pool", False): ((64, 64, 4), (64, 64, 8), (32, 64, 8)),
     ("features_backward", True): ((64, 64, 4), (64, 64, 8), (64, 64, 8)),
     ("features_backward", False): ((64, 32, 4), (64, 32, 8), (64, 16, 8)),
-    ("pixels_backward", True): ((64, 64, 4), (64, 64, 8), (64, 32, 8)),
+    ("pixels_backward", True): ((64, 64, 4), (64, 32, 8), (64, 32, 8)),
     ("pixels_backward", False): ((64, 32, 4), (64, 32, 8), (32, 32, 8)),
 }
 

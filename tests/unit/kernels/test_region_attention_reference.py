@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from region_attention_checks import CASES
+from region_attention_checks import CASES, Case
 from torch import Tensor
 
 from fra_dist.kernels import describe, force
@@ -62,8 +62,10 @@ def test_is_the_published_formula(
 
 @pytest.mark.parametrize("layout", ["nchw", "channels_last", "sliced", "turned"])
 def test_layout_does_not_matter(layout: str) -> None:
-    case = CASES["10x20, sliced"]
-    inputs = double(*type(case)(2, 17, 33, 5, 3, 6, layout=layout).inputs())
+    maps = Case(2, 17, 33, 5, 3, 6, layout, torch.float64).inputs()
+    inputs = tuple(x.requires_grad_() for x in (*maps[:2], maps[2].double()))
+    if layout == "sliced":
+        assert inputs[1].stride() == (66 * 6 * 7, 2 * 6 * 7, 7, 2)
     results = region_attention(*inputs, 0.2)
     packed = double(*(x.detach().contiguous() for x in inputs))
     wanted = region_attention(*packed, 0.2)
