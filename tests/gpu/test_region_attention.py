@@ -76,6 +76,7 @@ def test_records_into_a_cuda_graph_without_a_sync() -> None:
         outputs = region_attention(*inputs, 0.3)
         return *outputs, *torch.autograd.grad(outputs, inputs, [torch.ones_like(x) for x in outputs])
 
+    torch.cuda.synchronize()
     with torch.cuda.stream(torch.cuda.Stream()):
         run()
     torch.cuda.synchronize()
