@@ -4,15 +4,15 @@ import math
 
 import numpy as np
 
-from fra_dist.data.synthetic.head import Hits, Rays, Taps
+from fra_dist.data.synthetic.head import Hits, Rays
 from fra_dist.data.synthetic.person import Person
 from fra_dist.data.synthetic.pixels import Box, Plane, ramp, spot
 
 _FLARE = math.radians(28.0)  # how far an ear's face turns towards the viewer
 
 
-def add_ears(hits: Hits, rays: Rays, turn: np.ndarray, p: Person, pixel: float) -> list[tuple[Box, Plane]]:
-    """Joins the ears to the hits in place; returns each ear's box and how dark its folds are there."""
+def add_ears(hits: Hits, rays: Rays, turn: np.ndarray, p: Person, pixel: float) -> list[tuple[Box, np.ndarray, Plane]]:
+    """Joins the ears to depth, cover and normals in place; returns each ear's box, its pixels and how dark its folds are."""
     folds = []
     for side in (-1.0, 1.0):
         centre = (side * 0.745 * p.width, 0.13, -0.12)
@@ -21,7 +21,7 @@ def add_ears(hits: Hits, rays: Rays, turn: np.ndarray, p: Person, pixel: float) 
         u, v = (sum(float(turn[i, k]) * centre[k] for k in range(3)) for i in range(2))
         box = _box(rays, u, v, 0.34, pixel)
         if hits.x[box].size:
-            folds.append((box, _join(hits, rays, box, side, centre, p.ears, turn, pixel)))
+            folds.append((box, *_join(hits, rays, box, side, centre, p.ears, turn, pixel)))
     return folds
 
 
@@ -42,7 +42,7 @@ def _join(
     size: float,
     turn: np.ndarray,
     pixel: float,
-) -> Plane:
+) -> tuple[np.ndarray, Plane]:
     cos, sin = math.cos(_FLARE), math.sin(_FLARE)
     lean = 0.18
     axes = (
@@ -62,17 +62,6 @@ def _join(
     front = (cover > 0) & ((depth > hits.depth[box]) | (hits.alpha[box] < 0.5))
     np.copyto(hits.depth[box], depth, where=front)
     np.copyto(hits.alpha[box], np.maximum(cover, hits.alpha[box]), where=front)
-    here = Rays(rays.qx[box], rays.qy[box], rays.x[box], rays.y[box], rays.z[box], rays.square[box], rays.step)
-    for plane, value in zip((hits.x, hits.y, hits.z), here.at(depth), strict=True):
-        np.copyto(plane[box], value, where=front)
-    _, row, column = here.place(depth)
-    taps = Taps.at(row, column)
-    for plane, value in zip(
-        (hits.row, hits.column, hits.taps.index, hits.taps.right, hits.taps.down),
-        (row, column, taps.index, taps.right, taps.down),
-        strict=True,
-    ):
-        np.copyto(plane[box], value, where=front)
     own = [s + c * depth for s, c in zip(start, step, strict=True)]
     facing = [sum(axis[k] * q for axis, q in zip(axes, own, strict=True)) for k in range(3)]
     unit = 1.0 / np.sqrt(facing[0] ** 2 + facing[1] ** 2 + facing[2] ** 2 + 1e-9)
@@ -82,4 +71,4 @@ def _join(
     across, down = own[2], own[1]
     fold = 0.38 * spot(across, down, 0.15, 0.05, 0.42, 0.45)
     fold += 0.15 * ramp(np.abs(across * across + 0.9 * down * down - 0.55), 0.16, 0.0)
-    return fold * front
+    return front, fold * front

@@ -20,6 +20,17 @@ def _azimuth() -> np.ndarray:
     return np.degrees(2 * np.arcsin(np.clip((np.arange(2 * HALF) + 0.5 - HALF) / (HALF - 0.51), -1, 1)))
 
 
+_NEXT = np.minimum(np.arange(2 * HALF) + 1, 2 * HALF - 1)
+_LAST = np.maximum(np.arange(2 * HALF) - 1, 0)
+
+
+@lru_cache(maxsize=1)
+def _per_column() -> np.ndarray:
+    """1 over the way around the head, in head units, from the column before to the next."""
+    angle = np.radians(_azimuth())
+    return (1.0 / (0.75 * (angle[_NEXT] - angle[_LAST]) + 1e-3)).astype(np.float32)
+
+
 def _hairline(p: Person) -> np.ndarray:
     """y above which hair grows, (2·HALF,)."""
     top = p.hairline
@@ -66,8 +77,8 @@ def grow(p: Person, full: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     y = full * dy
     line = _hairline(p)
     # Over a steep stretch of the hairline the distance is far less than the height.
-    steep = np.gradient(line) / (0.75 * np.radians(np.gradient(_azimuth())) + 1e-3)
-    field = (line - y) / np.sqrt(1.0 + steep * steep).astype(np.float32)
+    steep = (line[_NEXT] - line[_LAST]) * _per_column()
+    field = (line - y) * (1.0 / np.sqrt(1.0 + steep * steep))
     thick = _THICKNESS[p.style] * p.hair_volume
     cover = smooth(field, -0.01, 0.14 if p.style != "fringe" else 0.08)
     lift = 1.0 + 0.7 * ramp(dy, -0.35, -0.95)

@@ -19,7 +19,7 @@ from fra_dist.data.synthetic.shot import Action, Shot
 ROWS, HALF = 112, 80
 # A little less than half the grid, so that no direction falls outside the outermost texels' centres.
 _ROW_SCALE, _COLUMN_SCALE = ROWS / 2 - 0.51, HALF - 0.51
-_STEPS, _REFINE = 6, 4
+_STEPS = 6
 
 
 @lru_cache(maxsize=1)
@@ -118,17 +118,34 @@ def whole_directions() -> np.ndarray:
     return np.stack([np.concatenate([-x[:, ::-1], x], 1), mirror(y), mirror(z)])
 
 
-def normal_grids(grid: np.ndarray, turn: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Unit normals of the surface R = grid on the grid, in the image frame."""
-    points = whole_directions() * grid
-    across, down = np.zeros_like(points), np.zeros_like(points)
-    across[:, :, 1:-1] = points[:, :, 2:] - points[:, :, :-2]
-    down[:, 1:-1] = points[:, 2:] - points[:, :-2]
-    (ax, ay, az), (dx, dy, dz) = across, down
-    x, y, z = ay * dz - az * dy, az * dx - ax * dz, ax * dy - ay * dx
-    unit = 1.0 / np.sqrt(x * x + y * y + z * z + 1e-12)
-    (a, b, c), (d, e, f), (g, h, i) = ([float(v) for v in row] for row in turn)
-    return (a * x + b * y + c * z) * unit, (d * x + e * y + f * z) * unit, (g * x + h * y + i * z) * unit
+@lru_cache(maxsize=1)
+def _tangents() -> tuple[np.ndarray, np.ndarray]:
+    """What a step of R to the next column and to the next row does to the normal, each (3, ROWS, 2·HALF): the unit
+    vectors along azimuth and height, over the angle between neighbouring texels."""
+    x, y, z = whole_directions().astype(np.float64)
+    level = np.maximum(np.sqrt(x * x + z * z), 1e-3)
+    azimuth = np.unwrap(np.arctan2(x, z), axis=1)
+    across = np.stack([z / level, np.zeros_like(x), -x / level]) / (level * np.maximum(np.gradient(azimuth, axis=1), 1e-3))
+    height = np.arcsin(y)
+    up = np.stack([-x * y / level, level, -z * y / level]) / np.maximum(np.gradient(height, axis=0), 1e-3)
+    return across.astype(np.float32), up.astype(np.float32)
+
+
+def normal_grids(grid: np.ndarray, turn: np.ndarray) -> list[np.ndarray]:
+    """Unit normals (x, y, z) of the surface R = grid on the grid, in the image frame: R e_r − ∇R on the sphere."""
+    across, down = np.zeros_like(grid), np.zeros_like(grid)
+    np.subtract(grid[:, 2:], grid[:, :-2], out=across[:, 1:-1])
+    np.subtract(grid[2:], grid[:-2], out=down[1:-1])
+    across *= 0.5
+    down *= 0.5
+    east, north = _tangents()
+    normal = [grid * whole_directions()[k] - across * east[k] - down * north[k] for k in (0, 2)]
+    normal.insert(1, grid * whole_directions()[1] - down * north[1])
+    nx, ny, nz = normal
+    unit = 1.0 / np.sqrt(nx * nx + ny * ny + nz * nz + 1e-9)
+    for plane in normal:
+        plane *= unit
+    return [float(a) * nx + float(b) * ny + float(c) * nz for a, b, c in turn]
 
 
 def rotation(shot: Shot) -> np.ndarray:
@@ -148,12 +165,11 @@ def grid_index(x: Plane, y: Plane, z: Plane, r: Plane) -> tuple[Plane, Plane]:
     flat = x * x
     flat += z * z
     flat = np.sqrt(flat, out=flat)
-    reach = flat + z
-    reach *= flat
-    reach *= 2.0
-    reach += 1e-5
-    column = x / np.sqrt(reach, out=reach)
-    column *= _COLUMN_SCALE
+    column = flat - z
+    flat += 1e-12
+    column /= flat
+    column *= 0.5 * _COLUMN_SCALE * _COLUMN_SCALE
+    column = np.copysign(np.sqrt(column, out=column), x, out=column)
     column += HALF
     row = y / r
     row *= _ROW_SCALE
@@ -251,21 +267,30 @@ class Rays:
         return r, *grid_index(*self.at(depth), r)
 
 
-def _approach(grid: np.ndarray, rays: Rays) -> Plane:
+def _approach(grid: np.ndarray, rays: Rays, steps: int = _STEPS) -> Plane:
     """The depth of the first meeting, or of the nearest miss, roughly (to about a texel)."""
     flat = grid.ravel()
     top = float(grid.max())
     depth = np.sqrt(np.maximum(top * top - rays.square, 0.0))
-    for _ in range(_STEPS):
-        r, row, column = rays.place(depth)
+    move = gap = depth
+    for n in range(steps):
+        before = gap
+        gap, row, column = rays.place(depth)
         np.floor(row, out=row)
         row *= 2 * HALF
         row += column
-        r -= flat.take(row.astype(np.int64))
-        r *= 0.8
-        depth -= r
-        np.maximum(depth, -0.4, out=depth)
+        gap -= flat.take(row.astype(np.int64))
+        move = _secant(before, gap, move) if n else 0.8 * gap
+        depth = np.maximum(depth - move, -0.4)
     return depth
+
+
+def _secant(before: Plane, gap: Plane, move: Plane) -> Plane:
+    """How far to go on: the gap over its rate of change in the last move, which is kept within reason."""
+    rate = before - gap
+    rate /= move + 1e-6
+    np.maximum(rate, 0.5, out=rate)
+    return gap / np.minimum(rate, 3.0, out=rate)
 
 
 def _spread(coarse: Plane, step: int, shape: tuple[int, ...]) -> Plane:
@@ -279,13 +304,13 @@ def _spread(coarse: Plane, step: int, shape: tuple[int, ...]) -> Plane:
 def cast(grid: np.ndarray, rays: Rays, turn: np.ndarray, pixel: float) -> Hits:
     """Follows the rays (`pixel` is a pixel's width in head units) to the surface R = grid: roughly on every few pixels,
     then on every pixel by the secant rule."""
-    step = max(1, round(0.045 / pixel))
+    step = min(3, max(1, round(0.045 / pixel)))
     depth = _approach(grid, rays.every(step) if step > 1 else rays)
     if step > 1:
         depth = _spread(depth, step, rays.x.shape)
     best, nearest, deepest = depth.copy(), np.full_like(depth, 9.0), np.full_like(depth, 9.0)
     move = gap = depth
-    for turn_of in range(_REFINE):
+    for n in range(2 + min(step, 2)):
         before = gap
         r, row, column = rays.place(depth)
         gap = r - Taps.at(row, column).read(grid)
@@ -293,14 +318,7 @@ def cast(grid: np.ndarray, rays: Rays, turn: np.ndarray, pixel: float) -> Hits:
         distance = np.abs(gap)
         np.copyto(best, depth, where=distance < nearest)
         np.minimum(nearest, distance, out=nearest)
-        if turn_of == 0:
-            move = 0.8 * gap
-        else:
-            move += 1e-6
-            before -= gap
-            before /= move
-            np.maximum(before, 0.5, out=before)
-            move = gap / np.minimum(before, 3.0, out=before)
+        move = _secant(before, gap, move) if n else 0.8 * gap
         depth = depth - move
     _, row, column = rays.place(best)
     taps = Taps.at(row, column)
@@ -314,7 +332,7 @@ def cast(grid: np.ndarray, rays: Rays, turn: np.ndarray, pixel: float) -> Hits:
 def frontal_depth(grid: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """z of the surface over frontal coordinates."""
     rays = Rays(x, y, x, y, np.zeros_like(x), x * x + y * y, (0.0, 0.0, 1.0))
-    z = _approach(grid, rays)
+    z = _approach(grid, rays, 4)
     r, row, column = rays.place(z)
     return z - 0.9 * (r - Taps.at(row, column).read(grid))
 

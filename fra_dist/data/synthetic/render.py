@@ -59,7 +59,7 @@ def _paint_head(pic: Picture, p: Person, shot: Shot, lay: Layout, bare: np.ndarr
         (points - np.array([pic.qx[box][0, 0], pic.qy[box][0, 0]])) / pic.pixel + 0.5,
     )  # fmt: skip
     face.paint_skin(sheet, p, shot, lay)
-    for where, fold in folds:
+    for where, _, fold in folds:
         sheet.albedo[:, where[0], where[1]] *= 1.0 - fold
     face.paint_beard(sheet, p, lay)
     face.paint_nose(sheet, p, lay)
@@ -71,6 +71,9 @@ def _paint_head(pic: Picture, p: Person, shot: Shot, lay: Layout, bare: np.ndarr
     lines = hair.strands(p, hits)
     distance = hits.taps.read(field)
     cover = hair.coverage(p, distance, lines, pic.pixel)
+    for where, ear, _ in folds:
+        cover[where] *= 1.0 - ear
+        distance[where] -= ear
     if p.style not in ("bald", "buzz"):
         sheet.albedo *= 1.0 - 0.5 * ramp(distance, -0.10, 0.0)
     _lay_hair(sheet, p, cover, lines)

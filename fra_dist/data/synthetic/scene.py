@@ -11,7 +11,7 @@ from fra_dist.data.synthetic.person import Person
 from fra_dist.data.synthetic.pixels import Box, Plane, blend, ramp, sample, smooth, tinted, window
 from fra_dist.data.synthetic.shot import Shot
 
-_COARSE = 48
+_COARSE = 40
 
 
 @dataclass(slots=True)

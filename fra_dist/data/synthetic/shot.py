@@ -117,7 +117,7 @@ def _tint(d: Draws, spread: float) -> tuple[float, float, float]:
 
 
 def draw_shot(row: np.ndarray) -> Shot:
-    """The picture that one row of uniforms (at least 160) stands for."""
+    """The picture that one row of 192 uniforms stands for."""
     d = Draws(row.tolist())
     wide = d.chance(0.3)
     yaw = d.near(0.0, 34.0 if wide else 14.0)
@@ -137,5 +137,5 @@ def draw_shot(row: np.ndarray) -> Shot:
         grey=d.chance(0.04), glasses=GLASSES[d.pick((0.78, 0.08, 0.10, 0.04))], hat=HATS[d.pick((0.90, 0.05, 0.05))],
         occlusion=OCCLUSIONS[d.pick((0.83, 0.05, 0.035, 0.035, 0.025, 0.025))],
         prop=(d.unit(), d.unit(), d.unit(), d.unit()), cloth=(d.unit(), d.unit() ** 1.5, d.unit()), cloth_kind=d.pick((3, 2, 2, 2)),
-        backdrop=tuple(d.unit() for _ in range(72)), noise=d.between(0, 256),
+        backdrop=tuple(row[-72:].tolist()), noise=d.between(0, 256),
     )  # fmt: skip
