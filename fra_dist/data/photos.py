@@ -62,7 +62,7 @@ def clean_photo(data: bytes, rules: PhotoRules) -> CleanPhoto:
             image.draft(None, enough)  # a JPEG decoder can halve the picture while it decodes
         image.load()
         _refuse_closed_cut(image, data, enough if scaled else None)
-        grey = image.mode in _GREY_MODES or image.mode.startswith("I;")
+        grey = _is_grey(image)
         if plain and not scaled:
             pixels = np.asarray(image)
             return CleanPhoto(data, height, width, DECODED | PLAIN | (GREY if grey else 0), True, moments(pixels))
@@ -72,6 +72,13 @@ def clean_photo(data: bytes, rules: PhotoRules) -> CleanPhoto:
     final = upright.getchannel(0) if grey else upright
     flags = DECODED | PLAIN | (GREY if grey else 0)
     return CleanPhoto(encode_jpeg(final, rules.quality), height, width, flags, False, moments(np.asarray(final)))
+
+
+def look(data: bytes) -> tuple[int, int, int]:
+    """(upright height, width, index flags) from the header alone. Raises BadImage as far as that tells."""
+    head = probe(data)
+    with _quiet(), _translated(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        return head.height, head.width, (PLAIN if head.plain else 0) | (GREY if _is_grey(image) else 0)
 
 
 def verify(data: bytes) -> NDArray[np.uint8]:
@@ -96,6 +103,10 @@ def _scaled(height: int, width: int, rules: PhotoRules) -> tuple[int, int]:
     if rules.size is None or side <= rules.size:
         return height, width
     return max(1, round(height * rules.size / side)), max(1, round(width * rules.size / side))
+
+
+def _is_grey(image: Image.Image) -> bool:
+    return image.mode in _GREY_MODES or image.mode.startswith("I;")
 
 
 def _upright_rgb(image: Image.Image, turn: int) -> Image.Image:

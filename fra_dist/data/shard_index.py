@@ -24,7 +24,7 @@ INDEX_DTYPE = np.dtype(
 DECODED = 1
 """The image was decoded completely when the index was made."""
 PLAIN = 2
-"""An upright baseline or progressive 8-bit JPEG of one or three components, which every decoder takes."""
+"""A baseline or progressive 8-bit JPEG of one or three components, which every decoder takes."""
 GREY = 4
 """One channel."""
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ class ShardWriter:
         """Close, give the files their names, and describe the shard as if it were the first."""
         self._tar.close()
         size = self._file.close()
+        if size != -(-(self.bytes + _END) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE:
+            raise RuntimeError(f"{self.name}: the tar library wrote other headers than the index reckons with")
         data = index_bytes(np.array(self._rows, INDEX_DTYPE))
         index = index_name(self.name)
         write_whole(self.folder / index, data)

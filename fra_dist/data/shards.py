@@ -5,14 +5,12 @@ often the work was stopped.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import features
 
 from fra_dist.data.journal import JOURNAL, Journal, prepare_folder
 from fra_dist.data.manifest import FORMAT, MANIFEST, SKIPPED, Manifest, load_manifest, write_manifest
@@ -22,13 +20,10 @@ from fra_dist.data.samples import Encoded, Skip, json_bytes
 from fra_dist.data.shard_index import ShardEntry, read_index
 from fra_dist.data.shard_writer import ShardWriter, write_whole
 from fra_dist.data.sources import CHUNK, Order, Source, open_source
-from fra_dist.data.workers import in_order, usable_cores
+from fra_dist.data.tool_versions import tool_versions
+from fra_dist.data.workers import Progress, in_order, usable_cores
 from fra_dist.errors import ConfigError, DataError
 
-Progress = Callable[[int, int], None]
-"""Called with (entries done, entries in all)."""
-
-_TOOLS = {"fra_dist": "fra-dist", "webdataset": "webdataset", "pillow": "pillow", "numpy": "numpy"}
 _ONE_PROCESS = 256  # entries that are not worth starting processes for
 
 
@@ -183,9 +178,7 @@ def _finished(folder: Path, identity: dict[str, Any]) -> Manifest:
 def _identity(source: Source, options: ShardOptions) -> dict[str, Any]:
     """What decides the bytes that come out."""
     chosen = {**asdict(options.photos), "shard_samples": options.shard_samples, "shard_bytes": options.shard_bytes}
-    tools = {name: version(package) for name, package in _TOOLS.items()}
-    tools["libjpeg_turbo"] = str(features.version("libjpeg_turbo"))
-    return {"format": FORMAT, "source": {**source.description, "options": chosen}, "tools": tools}
+    return {"format": FORMAT, "source": {**source.description, "options": chosen}, "tools": tool_versions()}
 
 
 def _refuse_inside(folder: Path, source: str | Path) -> None:

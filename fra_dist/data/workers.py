@@ -12,6 +12,9 @@ from typing import TypeVar
 from fra_dist.errors import DataError
 
 T = TypeVar("T")
+Progress = Callable[[int, int], None]
+"""Called with (done, in all)."""
+
 _AHEAD = 4  # calls in hand for each process
 
 

@@ -1,0 +1,109 @@
+"""Index one tar: a value that any process can call."""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from fra_dist.data import tars
+from fra_dist.data.images import BadImage
+from fra_dist.data.moments import Moments, moments
+from fra_dist.data.photos import look, verify
+from fra_dist.data.samples import Skip
+from fra_dist.data.shard_index import DECODED, INDEX_DTYPE, ShardEntry, index_bytes, index_name
+from fra_dist.data.shard_writer import write_whole
+from fra_dist.errors import DataError
+
+IMAGE_EXTENSIONS = frozenset(["jpg", "jpeg", "png", "webp", "avif", "bmp", "gif", "tif", "tiff", "ppm", "pgm"])
+_MOST_BYTES = 1 << 30
+
+
+class Indexed(NamedTuple):
+    """What was found in a tar."""
+
+    entry: ShardEntry
+    skipped: list[Skip]
+    damage: list[str]
+    images: Counter[str]
+    """Extensions of the images that were indexed."""
+    several: Counter[str]
+    """Extensions of samples with more than one image, the one that counts first."""
+    extensions: set[str]
+    without: int
+    """Samples that have no image."""
+    moments: Moments
+    """Zero unless the images were decoded."""
+
+
+@dataclass(frozen=True)
+class IndexTask:
+    """Writes `folder/NAME.idx.npy` for `folder/NAME.tar`; see `index_tars`."""
+
+    folder: Path
+    name: str
+    image_extension: str | None
+    decode: bool
+
+    def __call__(self) -> Indexed:
+        path = self.folder / self.name
+        skipped, damage = list[Skip](), list[str]()
+        images, several, extensions = Counter[str](), Counter[str](), set[str]()
+        without, total, rows = 0, np.zeros(7, np.int64), list[tuple[int, ...]]()
+        for sample in tars.samples(tars.scan(path)):
+            if isinstance(sample, tars.Damage):
+                damage.append(str(sample))
+                skipped.append(Skip(self.name, str(sample)))
+                continue
+            extensions.update(sample.members)
+            choice = choose(sample.members, self.image_extension)
+            if not choice:
+                without += 1
+                continue
+            member = sample.members[choice[0]]
+            try:
+                height, width, flags, part = self._measure(path, member)
+            except BadImage as error:
+                skipped.append(Skip(f"{self.name}: {member.name}", str(error)))
+                continue
+            total += part
+            images[choice[0]] += 1
+            if len(choice) > 1:
+                several[", ".join(choice)] += 1
+            rows.append((sample.start, member.offset, member.size, height, width, flags))
+        entry = self._write(path, np.array(rows, INDEX_DTYPE))
+        return Indexed(entry, skipped, damage, images, several, extensions, without, total)
+
+    def _measure(self, path: Path, member: tars.Member) -> tuple[int, int, int, Moments]:
+        if member.size > _MOST_BYTES:
+            raise BadImage(f"{member.size} bytes")
+        data = tars.read_range(path, member.offset, member.size)
+        height, width, flags = look(data)
+        if self.decode:
+            return height, width, flags | DECODED, moments(verify(data))
+        return height, width, flags, np.zeros(7, np.int64)
+
+    def _write(self, path: Path, rows: np.ndarray) -> ShardEntry:
+        data = index_bytes(rows)
+        try:
+            with open(path, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                size = file.tell()
+            write_whole(self.folder / index_name(self.name), data)
+        except OSError as error:
+            raise DataError(f"cannot index {path}: {error.strerror}") from None
+        index_digest = hashlib.sha256(data).hexdigest()
+        return ShardEntry(self.name, len(rows), size, digest, index_name(self.name), index_digest, 0)
+
+
+def choose(members: dict[str, tars.Member], wanted: str | None) -> list[str]:
+    """Extensions of a sample's images, the one that counts first; empty when it has none.
+
+    wanted: only this extension counts (in any case of letters).
+    """
+    if wanted is not None:
+        return [extension for extension in members if extension.lower() == wanted][:1]
+    images = [extension for extension in members if extension.lower().rpartition(".")[2] in IMAGE_EXTENSIONS]
+    return sorted(images, key=lambda extension: extension.count("."))  # stable: the tar's order decides
