@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import ray_nodes
 import slurm_cluster
 from waiting import processes_with, until
 
@@ -45,3 +46,22 @@ def run() -> Iterator[Path]:
         until(lambda: not processes_with(str(folder)), 10, f"end of the processes on {folder}")
     finally:
         shutil.rmtree(folder.parent)
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[ray_nodes.RayNodes]:
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))  # a short path: Ray's socket names below it must stay short
+    try:
+        with ray_nodes.RayNodes(folder, cpus=1) as nodes:
+            yield nodes
+        until(lambda: not processes_with(str(folder)), 20, f"end of the processes of {folder}")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def ray(ray_session: ray_nodes.RayNodes, run: Path) -> Iterator[ray_nodes.RayNodes]:
+    """The head alone, with one CPU."""
+    yield ray_session
+    for address in list(ray_session.nodes)[1:]:
+        ray_session.kill_node(address)
