@@ -6,6 +6,7 @@ A contingency table is (Q, L): how many pixels region q and class l share. Rows 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.stats import rankdata
 
 Table = NDArray[np.int64]
 
@@ -83,6 +84,15 @@ def balanced_accuracy(predicted: ArrayLike, truth: ArrayLike) -> float:
     """Mean over the classes in `truth` of the share of each that was found."""
     hit, labels = np.asarray(predicted) == np.asarray(truth), np.asarray(truth)
     return float(np.mean([hit[labels == label].mean() for label in np.unique(labels)]))
+
+
+def area_under_curve(scores: ArrayLike, positive: ArrayLike) -> float:
+    """Chance that a positive scores above a negative (Mann-Whitney), ties counting half. NaN when one side is empty."""
+    values, hit = np.asarray(scores, np.float64), np.asarray(positive, bool)
+    yes, no = int(hit.sum()), int((~hit).sum())
+    if not yes or not no:
+        return float("nan")
+    return float((rankdata(values)[hit].sum() - yes * (yes + 1) / 2) / (yes * no))
 
 
 def normalised_mean_error(predicted: ArrayLike, truth: ArrayLike) -> float:

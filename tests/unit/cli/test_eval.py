@@ -1,0 +1,49 @@
+import json
+
+import pytest
+
+from fra_dist.cli.main import main
+
+
+def test_a_checkpoint_is_measured_beside_its_floors(small_run, shards, tmp_path, capsys):
+    out = tmp_path / "scores.json"
+    assert main(["eval", str(small_run), "--data", str(shards), "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    for row in ("small, heatmaps", "untrained, k-means on features", "k-means on position", "constant guess"):
+        assert row in said
+    result = json.loads(out.read_text(), parse_constant=pytest.fail)
+    assert [one["name"] for one in result["scores"]] == ["small", "untrained", "guess"]
+    assert result["photos"] == 48
+    assert result["step"] == 7
+    regions = result["scores"][0]["regions"]["heatmaps"]
+    assert 0 <= regions["all"]["nmi"] <= 1
+    assert sum(regions["shares"]) == pytest.approx(1, abs=1e-4)
+    assert set(regions["parts"]["iou"]) == {"brows", "eyes", "nose", "mouth"}
+    assert 0 < result["scores"][0]["probes"]["landmarks/linear_nme"] < 1
+
+
+def test_alone_and_limited(byol_run, shards, tmp_path, capsys):
+    out = tmp_path / "scores.json"
+    assert main(["eval", str(byol_run), "--data", str(shards), "--out", str(out), "--alone", "--limit", "20"]) == 0
+    result = json.loads(out.read_text())
+    assert [list(one["regions"]) for one in result["scores"]] == [["clusters"]]
+    assert result["photos"] == 20
+    assert "untrained" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "data", "out", "says"),
+    [
+        ("no run", "shards", "x.json", "no checkpoint at"),
+        ("run", "nowhere", "x.json", "does not exist"),
+        ("run", "shards", "no folder/x.json", "cannot write"),
+        ("run", "shards", ".", "cannot write"),
+    ],
+)
+def test_what_cannot_work_is_one_line_and_status_2(checkpoint, data, out, says, small_run, shards, tmp_path, capsys):
+    run = small_run if checkpoint == "run" else tmp_path / checkpoint
+    folder = shards if data == "shards" else tmp_path / data
+    assert main(["eval", str(run), "--data", str(folder), "--out", str(tmp_path / out)]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert says in said[0]
