@@ -1,0 +1,56 @@
+"""One rank of `test_method_ranks.py`: RANK WORLD FOLDER. Rank 0 writes what the ranks have together."""
+
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fra_dist.config import DecoderConfig, LossConfig, ModelConfig
+from fra_dist.dist import SINGLE, CrossRank, ProcessGroupRanks
+from fra_dist.losses.total import fra_loss
+from fra_dist.models.fra import FRA
+
+IMAGES = 12
+
+
+def one_step(cross: CrossRank, rank: int) -> tuple[FRA, dict[str, Tensor]]:
+    """Loss terms and gradients of this rank's share of one fixed batch, in float64."""
+    torch.manual_seed(0)
+    decoder = DecoderConfig(layers=1, heads=2, feedforward=16, dropout=0.0, query_offset=True)
+    config = ModelConfig(backbone="tiny", regions=5, width=16, hidden=24, decoder=decoder)
+    model = FRA(config, cross=cross).double()
+    for network in (model.online, model.target):
+        for parameter in network.parameters():
+            parameter.data += 0.05 * torch.randn_like(parameter)
+    views = torch.randn(2, IMAGES, 3, 32, 24, dtype=torch.float64) + torch.arange(IMAGES).view(1, -1, 1, 1, 1) / 6
+    own = views[:, rank * IMAGES // cross.world : (rank + 1) * IMAGES // cross.world]
+    # rates that make the relation term and its parts over all ranks weigh as much as the others
+    terms = fra_loss(model(*own), LossConfig(relation=1.0, decorrelation=0.5), cross)
+    terms["total"].backward()
+    return model, terms
+
+
+def results(cross: CrossRank, rank: int) -> dict[str, Tensor]:
+    """Means over ranks of the terms and of the gradients; buffers as this rank has them."""
+    model, terms = one_step(cross, rank)
+    found = {f"term/{name}": value.detach().double() for name, value in terms.items()}
+    found |= {f"grad/{name}": p.grad for name, p in model.named_parameters() if p.grad is not None}
+    found = {name: cross.mean(value) for name, value in found.items()}
+    return found | {f"buffer/{name}": value.clone() for name, value in model.named_buffers()}
+
+
+if __name__ == "__main__":
+    rank, world, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    torch.set_num_threads(1)
+    cross: CrossRank = SINGLE
+    if world > 1:
+        dist.init_process_group("gloo", init_method=f"file://{folder}/meet-{world}", rank=rank, world_size=world)
+        cross = ProcessGroupRanks()
+    together = results(cross, rank)
+    if rank == world - 1:  # buffers must be right on every rank; the last one has not the first images
+        save_file({name: value.contiguous() for name, value in together.items()}, folder / f"{world}.safetensors")
+    if world > 1:
+        dist.destroy_process_group()

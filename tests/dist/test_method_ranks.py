@@ -1,0 +1,55 @@
+"""N ranks with B/N images each give the loss, the gradients and the state of one rank with B."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from torch import Tensor
+
+WORKER = Path(__file__).with_name("method_worker.py")
+WORLDS = (1, 2, 3)
+LOCAL = ("embedding_spread",)
+"""Diagnostics that are about a rank's own images."""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Tensor]]:
+    folder = tmp_path_factory.mktemp("ranks")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(WORKER), str(rank), str(world), str(folder)],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for world in WORLDS
+        for rank in range(world)
+    ]
+    try:
+        for process in processes:
+            _, text = process.communicate(timeout=120)
+            assert process.returncode == 0, text
+    finally:
+        for process in processes:
+            process.kill()
+    return {world: load_file(folder / f"{world}.safetensors") for world in WORLDS}
+
+
+@pytest.mark.parametrize("world", WORLDS[1:])
+@pytest.mark.parametrize("kind", ["term", "grad", "buffer"])
+def test_ranks_together_are_one(runs: dict[int, dict[str, Tensor]], world: int, kind: str) -> None:
+    expected = {name: value for name, value in runs[1].items() if name.startswith(kind)}
+    assert len(expected) > 10
+    worst = {}
+    for name, value in expected.items():
+        if name.removeprefix("term/") in LOCAL:
+            continue
+        ours = runs[world][name].double()
+        # gradients that are 0 but for rounding are compared with the size of a typical one
+        worst[name] = float((ours - value).norm() / max(value.double().norm().item(), 1e-3))
+    name = max(worst, key=lambda n: worst[n])
+    assert worst[name] < 1e-9, name
