@@ -91,6 +91,15 @@ class ModelConfig(Section):
     heatmap_temperature: Positive = 1.0
     prototype_momentum: Share = 0.9
 
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        heads = 1 if self.decoder is None else self.decoder.heads
+        if self.width % heads:
+            raise ValueError(f"model.width {self.width} must be a multiple of model.decoder.heads {heads}")
+        if self.decoder is not None and self.width % 2:
+            raise ValueError(f"model.width {self.width} must be even: half of the position code is for rows")
+        return self
+
 
 class LossConfig(Section):
     global_: NonNegative = Field(default=0.5, alias="global")
@@ -171,8 +180,4 @@ class Config(Section):
     def _together(self) -> Self:
         if self.model.decoder is None and (self.loss.local > 0 or self.loss.relation > 0):
             raise ValueError("model.decoder is null (plain BYOL): set loss.local=0 and loss.relation=0 as well")
-        if self.model.decoder is not None and self.model.width % self.model.decoder.heads:
-            raise ValueError(
-                f"model.width {self.model.width} must be a multiple of model.decoder.heads {self.model.decoder.heads}"
-            )
         return self
