@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 64_000_000
 """A photo with more pixels is refused: its decoding would take hundreds of megabytes."""
@@ -82,8 +82,13 @@ def _probe_other(data: bytes) -> Head:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 width, height = image.size
                 turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    except Exception:
+    except Image.DecompressionBombError:
+        raise BadImage("more pixels than can be decoded safely") from None
+    except UnidentifiedImageError:
         raise BadImage("not an image") from None
+    except Exception as error:  # a damaged header can raise nearly anything
+        cut = "truncated" in str(error).lower()
+        raise BadImage("truncated" if cut else "damaged header") from None
     return Head(width, height, False) if turned else Head(height, width, False)
 
 

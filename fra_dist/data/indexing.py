@@ -7,7 +7,7 @@ before `mask.png`), then the first in the tar, unless an extension is named.
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,7 +62,7 @@ def index_tars(
             progress(len(found), len(tasks))
     shards: list[ShardEntry] = []
     for item in found:
-        shards.append(item.entry._replace(start=shards[-1].start + shards[-1].samples if shards else 0))
+        shards.append(replace(item.entry, start=shards[-1].start + shards[-1].samples if shards else 0))
     skipped = [skip for item in found for skip in item.skipped]
     images = sum((item.images for item in found), Counter[str]())
     _write_skipped(folder, skipped)

@@ -205,7 +205,8 @@ def _entries(raw: Any, folder: Path) -> tuple[ShardEntry, ...]:
         values = [item.get(name) for name in _SHARD_FIELDS] if isinstance(item, dict) else []
         if [type(value) for value in values] != list(_SHARD_FIELDS.values()):
             raise DataError(f"{folder / MANIFEST}: shard {number} is damaged: a field is missing or of the wrong type")
-        entry = ShardEntry._make([*values, start])
+        fields: dict[str, Any] = dict(zip(_SHARD_FIELDS, values, strict=True))
+        entry = ShardEntry(**fields, start=start)
         if entry.samples < 0 or entry.bytes < 0 or not (_inside(entry.name) and _inside(entry.index)):
             raise DataError(f"{folder / MANIFEST}: shard {number} has a negative size or a name outside the folder")
         if entry.name in names:

@@ -20,6 +20,7 @@ from fra_dist.data.shard_index import DECODED, GREY, PLAIN
 
 _ORIENTATION = 0x0112
 _UNREADABLE = -1
+_HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypheim")
 _GREY_MODES = ("1", "L", "I", "F")
 
 
@@ -49,6 +50,8 @@ class CleanPhoto(NamedTuple):
 
 def clean_photo(data: bytes, rules: PhotoRules) -> CleanPhoto:
     """Raises BadImage, with a reason of a few words, for what is no photo, not whole, too small or too large."""
+    if data[4:12] in _HEIC:
+        raise BadImage("HEIC, which cannot be read: convert it to JPEG or AVIF")
     head = probe(data)
     height, width = _scaled(head.height, head.width, rules)
     if min(height, width) < rules.min_side:

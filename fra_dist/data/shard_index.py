@@ -2,8 +2,9 @@
 
 import hashlib
 import io
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,8 @@ Rows = NDArray[Any]
 """(samples,) of INDEX_DTYPE."""
 
 
-class ShardEntry(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ShardEntry:
     """One shard: file names relative to the folder, size in samples and bytes, checksums, id of its first sample."""
 
     name: str

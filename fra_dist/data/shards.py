@@ -99,7 +99,7 @@ def _write(source: Source, folder: Path, options: ShardOptions, journal: Journal
     writer = None
 
     def close(place: int) -> None:
-        shard = writer.finish()[:-1] if writer is not None else None
+        shard = asdict(writer.finish()) if writer is not None else None
         journal.append({"shard": shard, "next": place, "skipped": skipped, "moments": totals.tolist()})
 
     try:
@@ -149,7 +149,7 @@ def _finish(source: Source, folder: Path, identity: dict[str, Any], journal: Jou
     for record in journal.records:
         if record["shard"] is not None:
             start = shards[-1].start + shards[-1].samples if shards else 0
-            shards.append(ShardEntry._make([*record["shard"], start]))
+            shards.append(ShardEntry(**{**record["shard"], "start": start}))
     if not shards:
         journal.remove()
         raise DataError(
