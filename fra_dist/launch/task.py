@@ -34,8 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m fra_dist.launch.task")
     parser.add_argument("--folder", type=Path, help="of this attempt, made by the launcher on a shared file system")
     parser.add_argument("--lifeline", action="store_true")
-    parser.add_argument("trainer", nargs="+")
+    parser.add_argument("trainer", nargs=argparse.REMAINDER)  # torchrun takes the `--` out
     args = parser.parse_args(argv)
+    trainer = args.trainer[args.trainer[:1] == ["--"] :]
+    if not trainer:
+        parser.error("the trainer's command is missing")
     rank = read_ranks(os.environ)[0]
     if args.folder is not None and not _appears(args.folder):
         print(
@@ -44,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    return Task(rank, args.folder, args.trainer, args.lifeline).run()
+    return Task(rank, args.folder, trainer, args.lifeline).run()
 
 
 class Task:

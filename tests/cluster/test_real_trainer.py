@@ -1,0 +1,103 @@
+"""`fra-dist pretrain` itself with two gloo ranks under each launcher: undisturbed, and stopped on the way."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from slurm_cluster import SlurmCluster
+from waiting import events, rows, until
+
+from fra_dist.launch.ledger import read_state
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+ROOT = Path(__file__).parents[2]
+STEPS = 40
+
+
+@pytest.fixture(scope="module")
+def shards() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="shards-") as folder:
+        made = Path(folder) / "faces"
+        _fra("shards", "make", "synthetic:64@48", "--out", str(made))
+        yield made
+
+
+@pytest.fixture(scope="module")
+def undisturbed(shards: Path) -> Iterator[dict[str, str]]:
+    """Checksums of the final weights of a run that nothing happened to, at two ranks."""
+    with tempfile.TemporaryDirectory(prefix="calm-") as folder:
+        run = Path(folder) / "run"
+        _fra("launch", "torchrun", "--ranks-per-node", "2", *settings(shards, run))
+        yield weights(run)
+
+
+def settings(shards: Path, run: Path) -> list[str]:
+    """The tiniest real run, with checkpoints."""
+    return [
+        *("--config", str(ROOT / "configs" / "debug_cpu.yaml"), f"output={run}", f"data.shards={shards}"),
+        *(f"train.steps={STEPS}", "train.global_batch=8", "log.heatmaps_every=0", "log.tensorboard=false"),
+        *("data.pipeline=torch", "data.threads=1", "checkpoint.every_steps=10"),
+    ]
+
+
+def weights(run: Path) -> dict[str, str]:
+    manifest = json.loads((run / "checkpoints" / f"step-{STEPS:08d}" / "manifest.json").read_text())
+    return {name: facts["sha256"] for name, facts in manifest["files"].items() if name.endswith("safetensors")}
+
+
+def last_step(run: Path) -> int:
+    return max((row["step"] for row in rows(run / "metrics.jsonl")), default=0)
+
+
+def test_torchrun_killed_worker(shards: Path, undisturbed: dict[str, str], run: Path) -> None:
+    command = [str(ROOT / "launchers" / "torchrun.sh"), "--ranks-per-node", "2", *settings(shards, run)]
+    process = subprocess.Popen(command, env={**os.environ, "PYTHON": sys.executable}, cwd=ROOT)
+    try:
+        until(lambda: last_step(run) > 12, 90, "steps")
+        holder = json.loads((run / "attempt.json").read_text())["process"]
+        os.kill(holder, signal.SIGKILL)
+        assert process.wait(120) == 0
+    finally:
+        process.terminate()
+    assert len(events(run, "resume")) == 1
+    assert weights(run) == undisturbed
+
+
+def test_slurm_requeued_and_killed(slurm: SlurmCluster, shards: Path, undisturbed: dict[str, str], run: Path) -> None:
+    command = [sys.executable, str(ROOT / "launchers" / "slurm.py"), "--nodes", "2", "--time", "30"]
+    command += ["--signal-lead", "60", *settings(shards, run)]
+    said = subprocess.run(command, env=slurm.environment, capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert said.returncode == 0, said.stderr
+    job = re.findall(r"^job (\d+)$", said.stdout, re.M)[0]
+    until(lambda: last_step(run) > 3, 90, "steps")
+    slurm.command("scancel", "--signal=USR2", job)
+    until(lambda: events(run, "stopped"), 60, "stop with a checkpoint")
+    until(lambda: last_step(run) > 23, 90, "steps of the second attempt")
+    os.kill(next(p for p, c in slurm.processes("n2").items() if "pretrain" in c and "task" not in c), signal.SIGKILL)
+    until(lambda: read_state(run).get("state") == "complete", 120, lambda: f"end: {read_state(run)}")
+    assert slurm.restarts(job) == 1
+    assert "rank 1 on n2 was killed by SIGKILL" in events(run, "launch restart")[-1]["cause"]
+    assert weights(run) == undisturbed
+
+
+def test_plain_sbatch(slurm: SlurmCluster, shards: Path, undisturbed: dict[str, str], run: Path) -> None:
+    config, *overrides = settings(shards, run)[1:]
+    env = {**slurm.environment, "PYTHON": sys.executable}
+    words = ["sbatch", "-N2", "--time=30", f"-o{run.parent}/log", "launchers/slurm.sbatch", config, *overrides]
+    said = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert said.returncode == 0, said.stderr
+    until(lambda: read_state(run).get("state") == "complete", 120, lambda: (run.parent / "log").read_text())
+    assert weights(run) == undisturbed
+
+
+def _fra(*words: str) -> None:
+    command = [sys.executable, "-m", "fra_dist.cli.main", *words]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert said.returncode == 0, said.stdout + said.stderr
