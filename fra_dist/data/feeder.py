@@ -115,7 +115,7 @@ class Feeder:
         raise DataError(f"no usable sample found in place of {key} in {shard}: check the shards")
 
     def _candidates(self, sample: int, epoch: int) -> Iterator[int]:
-        shard = int(self.reader.shard_of(np.array([sample]))[0])
+        shard = self.reader.shard_of(sample)
         first, count = int(self.plan.first_ids[shard]), int(self.plan.sizes[shard])
         return candidates(self.config.seed, epoch, sample, first, count, self.plan.samples)
 

@@ -27,9 +27,8 @@ from fra_dist.dist import RankContext
 
 def make_plan(config: Config, manifest: Manifest) -> Plan:
     """The plan of a configuration on a data set. Raises DataError when it has fewer samples than a global batch."""
-    sizes = [shard.samples for shard in manifest.shards]
     data = config.data
-    return Plan(sizes, config.seed, config.train.global_batch, data.shuffle_streams, data.shuffle_window)
+    return Plan(manifest.sizes, config.seed, config.train.global_batch, data.shuffle_streams, data.shuffle_window)
 
 
 def make_loader(
@@ -123,7 +122,7 @@ def _produce(
     pipeline = None
     try:
         depth = feeder.config.data.prefetch
-        pipeline = open_pipeline(feeder.config.data, device, feeder.plan.global_batch // feeder.world, depth)
+        pipeline = open_pipeline(feeder.config.data, device, feeder.plan.global_batch // feeder.world)
         waiting: deque[Prepared] = deque()
         step = start_step
         while not stop.is_set():

@@ -12,6 +12,7 @@ from torch import Tensor
 from fra_dist.config import DataConfig
 from fra_dist.data.images import Head
 from fra_dist.data.views import ViewParams
+from fra_dist.errors import DataError
 
 
 class Request(NamedTuple):
@@ -51,14 +52,19 @@ class Pipeline(Protocol):
     def close(self) -> None: ...
 
 
-def open_pipeline(config: DataConfig, device: torch.device, batch_size: int, depth: int) -> Pipeline:
+def open_pipeline(config: DataConfig, device: torch.device, batch_size: int) -> Pipeline:
     """The pipeline that `data.pipeline` names; auto takes DALI where it is installed.
 
-    batch_size: the largest request; depth: how many requests can be waiting.
-    Raises DataError when DALI is asked for and cannot be loaded.
+    batch_size: of the largest request. Raises DataError when DALI is asked for and cannot be loaded.
     """
-    if config.pipeline == "torch":
-        from fra_dist.data.cpu import TorchPipeline
+    if config.pipeline != "torch":
+        try:
+            from fra_dist.data.dali import DaliPipeline
 
-        return TorchPipeline(config, device)
-    raise NotImplementedError
+            return DaliPipeline(config, device, batch_size)
+        except (ImportError, OSError) as error:
+            if config.pipeline == "dali":
+                raise DataError(f"DALI cannot be loaded ({error}): install it, or set data.pipeline=torch") from None
+    from fra_dist.data.cpu import TorchPipeline
+
+    return TorchPipeline(config, device)

@@ -17,7 +17,7 @@ from fra_dist.data.manifest import Manifest
 from fra_dist.errors import DataError
 
 MAX_OPEN = 64
-"""Shards, and their index arrays, that one reader holds open at a time."""
+"""Shards that one reader holds open at a time."""
 
 
 class Source(Protocol):
@@ -27,8 +27,8 @@ class Source(Protocol):
         """Bytes of a shard; a range that runs over its end comes back short. Raises DataError when it is not there."""
         ...
 
-    def check(self, shard: str) -> None:
-        """Raises DataError when a shard is not there."""
+    def check(self, name: str) -> None:
+        """Raises DataError when a file is not there."""
         ...
 
     def close(self) -> None: ...
@@ -48,10 +48,11 @@ class LocalSource:
         except OSError as error:
             raise DataError(f"cannot read shard {self.folder / shard}: {error.strerror}") from None
 
-    def check(self, shard: str) -> None:
-        if not os.access(self.folder / shard, os.R_OK):
+    def check(self, name: str) -> None:
+        if not os.access(self.folder / name, os.R_OK):
             raise DataError(
-                f"shard {self.folder / shard} is missing or unreadable: restore it, or make the shards again"
+                f"{self.folder / name} is missing or unreadable: restore it, "
+                f"or run: fra-dist shards index {self.folder}"
             )
 
     def close(self) -> None:
@@ -69,11 +70,9 @@ class LocalSource:
 class ShardReader:
     """Bytes and names of samples. Belongs to one thread; memory and open files do not grow with the data set."""
 
-    def __init__(self, manifest: Manifest, source: Source | None = None, max_open: int = MAX_OPEN) -> None:
+    def __init__(self, manifest: Manifest, source: Source | None = None) -> None:
         self.manifest = manifest
-        self.source = source or LocalSource(manifest.folder, max_open)
-        self._starts = np.array([shard.start for shard in manifest.shards], np.int64)
-        self._index = _Recent(manifest.index, max_open)
+        self.source = source or LocalSource(manifest.folder)
 
     def read(self, ids: NDArray[np.int64]) -> list[bytes]:
         """The encoded photo of each id, in the order asked; shards are visited once, in the order of their bytes.
@@ -82,26 +81,27 @@ class ShardReader:
         is missing.
         """
         out = [b""] * len(ids)
-        shards = self.shard_of(ids)
-        for number in np.unique(shards):
-            here = np.flatnonzero(shards == number)
-            rows = self._rows(int(number))[ids[here] - self._starts[number]]
+        numbers, positions = self.manifest.locate(ids)
+        for number in np.unique(numbers).tolist():
+            here = np.flatnonzero(numbers == number)
+            rows = self.manifest.index(number)[positions[here]]
             order = np.argsort(rows["offset"], kind="stable")
             offsets, lengths = rows["offset"][order].tolist(), rows["length"][order].tolist()
-            found = self.source.ranges(self.manifest.shards[int(number)].name, offsets, lengths)
+            found = self.source.ranges(self.manifest.shards[number].name, offsets, lengths)
             for position, data in zip(here[order].tolist(), found, strict=True):
                 out[position] = data
         return out
 
-    def shard_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Number of the shard that holds each id."""
-        return np.searchsorted(self._starts, ids, side="right") - 1
+    def shard_of(self, sample: int) -> int:
+        """Number of the shard that holds a sample."""
+        return int(self.manifest.locate([sample])[0][0])
 
     def check(self) -> None:
-        """Raises DataError unless every shard that has samples is there."""
+        """Raises DataError unless every shard that has samples is there, and its index beside it."""
         for shard in self.manifest.shards:
             if shard.samples:
                 self.source.check(shard.name)
+                self.source.check(shard.index)
 
     def name(self, sample: int) -> tuple[str, str]:
         """(shard file, key) of a sample."""
@@ -109,10 +109,6 @@ class ShardReader:
 
     def close(self) -> None:
         self.source.close()
-        self._index.clear()
-
-    def _rows(self, number: int) -> NDArray[Any]:
-        return self._index.get(number)
 
 
 class _Recent:
