@@ -39,7 +39,9 @@ class RunPictures(Hook):
             self._draw(run)
         rows = run.folder.path / "metrics.jsonl"
         if run.ctx.is_main and rows.exists():
-            draw_curves({run.config.name: read_rows(rows)}, run.folder.path / "curves.png", regions=run.config.model.regions)
+            draw_curves(
+                {run.config.name: read_rows(rows)}, run.folder.path / "curves.png", regions=run.config.model.regions
+            )
 
     def _draw(self, run: Run) -> None:
         self.drawn_at = run.completed
@@ -80,5 +82,3 @@ def _photo(data: bytes, size: int) -> np.ndarray | None:
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     return np.asarray(image.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.BICUBIC))
-
-

@@ -1,0 +1,33 @@
+"""What several tests need: small shards of synthetic faces, and the command line in a process of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three shards with 48 labelled synthetic faces of 48 px."""
+    from fra_dist.data.shards import ShardOptions, make_shards
+
+    folder = tmp_path_factory.mktemp("shards") / "faces"
+    make_shards("synthetic:48@48", folder, ShardOptions(shard_samples=16, workers=1))
+    return folder
+
+
+@pytest.fixture
+def fra_dist(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `fra-dist WORDS` in a process of its own, in an empty folder."""
+
+    def run(*words: str | Path, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "fra_dist.cli.main", *map(str, words)]
+        return subprocess.run(
+            command, cwd=tmp_path, env={**os.environ, **env}, capture_output=True, text=True, timeout=timeout
+        )
+
+    return run

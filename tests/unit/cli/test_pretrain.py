@@ -1,0 +1,203 @@
+"""The real command in real processes: complete, stop, kill, go on, refuse."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from safetensors.torch import load_file
+from tiny import TINY
+
+from fra_dist.config import load_config
+from fra_dist.train.run_folder import read_rows
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text("name: tiny\n")
+    return path
+
+
+def words(config, shards, output, *more):
+    return ["pretrain", config, f"data.shards={shards}", f"output={output}", *TINY, *more]
+
+
+def weights(run, step):
+    folder = run / "checkpoints" / f"step-{step:08d}"
+    return {**load_file(folder / "model.safetensors"), **load_file(folder / "optimizer.safetensors")}
+
+
+def assert_same_run(one, two, step=8):
+    first, second = weights(one, step), weights(two, step)
+    assert first.keys() == second.keys()
+    assert all(first[k].equal(second[k]) for k in first)
+    timings = {"images_per_second", "data_wait", "seconds_left"}
+    rows = [
+        [{k: v for k, v in row.items() if k not in timings} for row in read_rows(r / "metrics.jsonl")]
+        for r in (one, two)
+    ]
+    assert rows[0] == rows[1]
+    assert [row["step"] for row in rows[0]] == list(range(1, step + 1))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(shards, tmp_path_factory):
+    """A complete run that others are compared with."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    config = folder / "tiny.yaml"
+    config.write_text("name: tiny\n")
+    command = [sys.executable, "-m", "fra_dist.cli.main", *map(str, words(config, shards, folder / "run"))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
+def test_a_run_explains_itself(undisturbed):
+    assert load_config(undisturbed / "config.yaml").model.regions == 4
+    assert json.loads((undisturbed / "versions.json").read_text())["torch"]
+    assert [json.loads(line)["event"] for line in (undisturbed / "history.jsonl").read_text().splitlines()] == [
+        "start",
+        "checkpoint",
+        "complete",
+    ]
+    assert (undisturbed / "curves.png").stat().st_size > 1000
+    assert (undisturbed / "heatmaps" / "step-00000008.png").exists()
+    row = read_rows(undisturbed / "metrics.jsonl")[-1]
+    assert {"loss/total", "loss/global", "loss/local", "loss/relation", "regions/in_use", "lr"} <= row.keys()
+
+
+def test_same_seed_same_bits(undisturbed, config, shards, tmp_path, fra_dist):
+    assert fra_dist(*words(config, shards, tmp_path / "run")).returncode == 0
+    assert_same_run(undisturbed, tmp_path / "run")
+
+
+def test_killed_twice_and_resumed_is_the_same_to_the_bit(undisturbed, config, shards, tmp_path, fra_dist):
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "fra_dist.cli.main"]
+    command += [str(w) for w in words(config, shards, run, "checkpoint.every_steps=1")]
+    for wanted in (2, 5):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.monotonic() + 100
+        while not any(int(p.name[5:]) >= wanted for p in (run / "checkpoints").glob("step-*")):
+            assert process.poll() is None or process.returncode == 0
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert fra_dist(*words(config, shards, run, "checkpoint.every_steps=1")).returncode == 0
+    assert_same_run(undisturbed, run)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 75), (signal.SIGUSR2, 75), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_the_same_command_goes_on(undisturbed, config, shards, tmp_path, fra_dist, number, status):
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "fra_dist.cli.main", *[str(w) for w in words(config, shards, run)]]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    for line in process.stdout:
+        if line.startswith("step 2/"):
+            process.send_signal(number)
+            break
+    rest = process.stdout.read()
+    assert process.wait() == status, rest
+    assert "stopped and saved at step" in rest
+    assert fra_dist(*words(config, shards, run)).returncode == 0
+    assert_same_run(undisturbed, run)
+
+
+def test_torch_backend_has_the_same_result(undisturbed, config, shards, tmp_path, fra_dist):
+    assert fra_dist(*words(config, shards, tmp_path / "run", "train.backend=torch")).returncode == 0
+    assert_same_run(undisturbed, tmp_path / "run")
+
+
+def test_damaged_newest_checkpoint_is_reported_and_passed_over(config, shards, tmp_path, fra_dist):
+    run = tmp_path / "run"
+    line = words(config, shards, run, "checkpoint.every_steps=4")
+    assert fra_dist(*line).returncode == 0
+    damaged = run / "checkpoints" / "step-00000008" / "model.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    assert fra_dist(*line).returncode == 0
+    events = [json.loads(text) for text in (run / "history.jsonl").read_text().splitlines()]
+    assert any(e["event"] == "notice" and "damaged" in e["text"] for e in events)
+    assert any(e["event"] == "resume" and e["step"] == 4 for e in events)
+
+
+def test_changed_settings_are_refused_with_the_difference(config, shards, tmp_path, fra_dist):
+    run = tmp_path / "run"
+    assert fra_dist(*words(config, shards, run)).returncode == 0
+    refused = fra_dist(*words(config, shards, run, "model.regions=5"))
+    assert refused.returncode == 2
+    assert "model.regions: 4 -> 5" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    allowed = fra_dist(*words(config, shards, run, "log.every_steps=2"))
+    assert allowed.returncode == 0
+    assert "done already" in allowed.stdout
+
+
+def test_plain_byol(config, shards, tmp_path, fra_dist):
+    byol = [w for w in TINY if not w.startswith("model.decoder")]
+    line = ["pretrain", config, f"data.shards={shards}", f"output={tmp_path / 'run'}", *byol]
+    done = fra_dist(*line, "model.decoder=null", "loss.local=0", "loss.relation=0", "train.steps=3")
+    assert done.returncode == 0, done.stderr
+    row = read_rows(tmp_path / "run" / "metrics.jsonl")[-1]
+    assert row["loss/total"] == pytest.approx(0.5 * row["loss/global"])
+    assert "loss/local" not in row
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        (["train.global_batch=0"], "train.global_batch"),
+        (["train.global_batch=4096"], "fewer than"),
+        (["data.shards=nowhere"], "nowhere"),
+        (["data.image_size=16", "model.backbone=resnet18"], "2"),
+        (["model.backbone=resnet19"], "resnet18"),
+        (["train.device=cuda"], "CUDA"),
+        (["output=/proc/none/run"], "/proc/none/run"),
+    ],
+)
+def test_what_cannot_work_is_one_line(config, shards, tmp_path, fra_dist, more, named):
+    if "cuda" in more[0]:
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("this machine has a GPU")
+    refused = fra_dist(*words(config, shards, tmp_path / "run", *more))
+    assert refused.returncode == 2
+    assert named in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+
+
+def test_dry_run_trains_nothing(config, shards, tmp_path, fra_dist):
+    said = fra_dist(*words(config, shards, tmp_path / "run", "--dry-run"))
+    assert said.returncode == 0, said.stderr
+    for wanted in ("parameters:", "memory of a rank", "images/s", "8 steps", "regions: 4"):
+        assert wanted in said.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_second_process_on_the_same_folder_is_refused(config, shards, tmp_path, fra_dist):
+    run = tmp_path / "run"
+    command = [
+        sys.executable,
+        "-m",
+        "fra_dist.cli.main",
+        *[str(w) for w in words(config, shards, run, "train.steps=100000")],
+    ]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        for line in first.stdout:
+            if line.startswith("step 1/"):
+                break
+        second = fra_dist(*words(config, shards, run, "train.steps=100000"))
+        assert second.returncode == 2
+        assert str(first.pid) in second.stderr
+    finally:
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
