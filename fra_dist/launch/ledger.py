@@ -153,6 +153,17 @@ def last_row(path: Path) -> dict[str, Any]:
     return {}
 
 
+def all_rows(path: Path) -> list[dict[str, Any]]:
+    """The lines of a JSON lines file; none when it is not there, and one cut short by a kill is left out."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
 def note(run: Path, event: str, **facts: Any) -> None:
     """Add a line to RUN/history.jsonl; one write, so that it does not mix with the trainer's lines."""
     run.mkdir(parents=True, exist_ok=True)

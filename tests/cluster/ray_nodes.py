@@ -1,8 +1,8 @@
 """A real Ray cluster of several nodes on this machine; everything that it starts ends with it.
 
-    with RayNodes(folder, dashboard=True) as ray:      # a head with one CPU
-        second = ray.add_node(cpus=1)
-        ray.kill_node(second)
+with RayNodes(folder, dashboard=True) as ray:      # a head with one CPU
+    second = ray.add_node(cpus=1)
+    ray.kill_node(second)
 """
 
 import os
@@ -80,12 +80,14 @@ class RayNodes:
 
     def drain(self, address: str) -> None:
         """Tell the cluster that a node will be preempted in ten minutes."""
-        code = (
-            "import ray; from ray._raylet import GcsClient; ray.init(address={a!r}, log_to_driver=False);"
-            "n = next(n['NodeID'] for n in ray.nodes() if n['NodeManagerAddress'] == {b!r} and n['Alive']);"
-            "import time; ok, why = GcsClient(address={a!r}).drain_node(n, 2, 'test', int((time.time() + 600) * 1000));"
-            "assert ok, why"
-        ).format(a=self.address, b=address)
+        code = f"""
+import time, ray
+from ray._raylet import GcsClient
+ray.init(address={self.address!r}, log_to_driver=False)
+node = next(n["NodeID"] for n in ray.nodes() if n["NodeManagerAddress"] == {address!r} and n["Alive"])
+accepted, why = GcsClient(address={self.address!r}).drain_node(node, 2, "test", int((time.time() + 600) * 1000))
+assert accepted, why
+"""
         said = subprocess.run(
             [sys.executable, "-c", code], env=self.environment, capture_output=True, text=True, timeout=60
         )

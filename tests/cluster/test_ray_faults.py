@@ -34,7 +34,9 @@ with Cluster(address, Need()) as cluster, StopFlag() as stop:
 """
 
 
-def start(ray: RayNodes, run: Path, steps: int, *more: str, sizes: tuple[int, ...] = (1, 2)) -> "subprocess.Popen[bytes]":
+def start(
+    ray: RayNodes, run: Path, steps: int, *more: str, sizes: tuple[int, ...] = (1, 2)
+) -> "subprocess.Popen[bytes]":
     launch = Launch(run, (sys.executable, str(STUB), str(run), str(steps), "0.05", *more), max_failures=1)
     text = pickle.dumps((launch, ray.address, sizes)).hex()
     return subprocess.Popen([sys.executable, "-c", DRIVE, text], env=ray.environment)

@@ -1,0 +1,15 @@
+"""`fra-dist status RUN`: one screen about a run, whichever launcher it has."""
+
+import argparse
+from pathlib import Path
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="RUN", help="the run folder", type=Path)
+
+
+def run(args: argparse.Namespace) -> int:
+    from fra_dist.launch.overview import overview
+
+    print(overview(args.folder))
+    return 0
