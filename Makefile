@@ -1,5 +1,6 @@
 # make demo    set up, then run the whole path on synthetic faces
 # make test    set up, then run the tests
+# make faults the long fault tests on real SLURM and Ray clusters
 # make check   formatter, linter, types, import directions
 # make lock    resolve pyproject.toml anew into requirements.lock
 PYTHON ?= python3
@@ -9,7 +10,7 @@ READY   = $(VENV)/.ready
 UV_VERSION = 0.13.9
 JOBS   ?= 2
 
-.PHONY: setup demo test check lock
+.PHONY: setup demo test faults check lock
 setup: $(READY)
 
 $(READY): requirements.lock pyproject.toml scripts/make_venv.sh
@@ -23,7 +24,10 @@ demo: setup
 	@$(VENV)/bin/fra-dist demo
 
 test: setup
-	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(JOBS)
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(JOBS) -m "not faults"
+
+faults: setup
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m faults tests/cluster
 
 check: setup
 	@$(VENV)/bin/ruff format --check .

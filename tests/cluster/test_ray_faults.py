@@ -16,7 +16,7 @@ from waiting import events, rows, until
 from fra_dist.launch.ledger import read_state
 from fra_dist.launch.prepare import Launch
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.cluster, pytest.mark.faults, pytest.mark.timeout(180)]
 STUB = Path(__file__).with_name("stub_trainer.py")
 DRIVE = """
 import pickle, sys

@@ -87,6 +87,7 @@ def test_slurm_requeued_and_killed(slurm: SlurmCluster, shards: Path, undisturbe
     assert weights(run) == undisturbed
 
 
+@pytest.mark.faults
 def test_plain_sbatch(slurm: SlurmCluster, shards: Path, undisturbed: dict[str, str], run: Path) -> None:
     config, *overrides = settings(shards, run)[1:]
     env = {**slurm.environment, "PYTHON": sys.executable}

@@ -73,6 +73,7 @@ def test_rank_killed_goes_on_in_the_same_job(slurm: SlurmCluster, run: Path) -> 
     assert slurm.job(job) == "COMPLETED"
 
 
+@pytest.mark.faults
 def test_signal_requeues_twice(slurm: SlurmCluster, run: Path) -> None:
     job = start(slurm, run, 60, 0.05)
     for round_ in (1, 2):
@@ -88,6 +89,7 @@ def test_signal_requeues_twice(slurm: SlurmCluster, run: Path) -> None:
     assert final_value(run) == expected(60)
 
 
+@pytest.mark.faults
 def test_preempted_by_a_higher_partition(slurm: SlurmCluster, run: Path) -> None:
     job = start(slurm, run, 80, 0.05, partition="main")
     until(lambda: steps_done(run) > 5, 30, "steps")
@@ -98,6 +100,7 @@ def test_preempted_by_a_higher_partition(slurm: SlurmCluster, run: Path) -> None
     assert read_state(run)["failures"] == 0
 
 
+@pytest.mark.faults
 def test_node_lost(slurm: SlurmCluster, run: Path) -> None:
     job = start(slurm, run, 80, 0.05)
     until(lambda: steps_done(run) > 15, 30, "steps")
@@ -109,6 +112,7 @@ def test_node_lost(slurm: SlurmCluster, run: Path) -> None:
     assert any("node lost" in row["cause"] for row in events(run, "launch restart"))
 
 
+@pytest.mark.faults
 def test_gives_up_after_failures_without_progress(slurm: SlurmCluster, run: Path) -> None:
     job = start(slurm, run, 60, 0.02, "--fail-at", "25")
     ends(slurm, run, job, "failed")
@@ -127,6 +131,7 @@ def test_bad_input_is_not_tried_again(slurm: SlurmCluster, run: Path) -> None:
     assert (state["attempt"], state["reason"]) == (1, "stub: this input is bad")
 
 
+@pytest.mark.faults
 def test_cancelled_run_saves_and_stays_stopped(slurm: SlurmCluster, run: Path) -> None:
     job = start(slurm, run, 600, 0.05)
     until(lambda: steps_done(run) > 5, 30, "steps")
@@ -137,6 +142,7 @@ def test_cancelled_run_saves_and_stays_stopped(slurm: SlurmCluster, run: Path) -
     assert slurm.restarts(job) == 0
 
 
+@pytest.mark.faults
 def test_second_launch_is_refused_with_the_first_ones_job(slurm: SlurmCluster, run: Path) -> None:
     job = start(slurm, run, 600, 0.05)
     with pytest.raises(AssertionError, match=f"slurm job {job} .* is at work on"):
@@ -148,6 +154,7 @@ def test_impossible_request_is_refused_in_one_line(slurm: SlurmCluster, run: Pat
         start(slurm, run, 10, 0.05, cpus_per_task=999)
 
 
+@pytest.mark.faults
 def test_each_rank_sees_the_gpus_of_its_node(slurm: SlurmCluster, run: Path) -> None:
     seen = run.parent / "gpus"
     script = f"import os; open({str(seen)!r}, 'a').write(os.environ['CUDA_VISIBLE_DEVICES'] + chr(10))"

@@ -11,7 +11,7 @@ from slurm_cluster import free_ports
 from stub_trainer import expected
 from waiting import events, processes_with, rows, until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.cluster, pytest.mark.faults, pytest.mark.timeout(120)]
 STUB = Path(__file__).with_name("stub_trainer.py")
 CODE = """
 import pickle, sys
