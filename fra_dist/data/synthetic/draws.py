@@ -43,7 +43,7 @@ class Draws:
         return low + (high - low) * self.unit()
 
     def near(self, middle: float, spread: float) -> float:
-        """Bell-shaped with standard deviation `spread`, at most three of them from the middle (sum of three uniforms)."""
+        """Bell-shaped with standard deviation `spread`, within three of them (a sum of three uniforms)."""
         return middle + spread * 2.0 * (self.unit() + self.unit() + self.unit() - 1.5)
 
     def chance(self, probability: float) -> bool:

@@ -4,15 +4,15 @@ import math
 
 import numpy as np
 
-from fra_dist.data.synthetic.head import Hits, Rays
 from fra_dist.data.synthetic.person import Person
 from fra_dist.data.synthetic.pixels import Box, Plane, ramp, spot
+from fra_dist.data.synthetic.rays import Hits, Rays
 
 _FLARE = math.radians(28.0)  # how far an ear's face turns towards the viewer
 
 
 def add_ears(hits: Hits, rays: Rays, turn: np.ndarray, p: Person, pixel: float) -> list[tuple[Box, np.ndarray, Plane]]:
-    """Joins the ears to depth, cover and normals in place; returns each ear's box, its pixels and how dark its folds are."""
+    """Joins the ears to depth, cover and normals in place; returns each ear's box, pixels and darkness of its folds."""
     folds = []
     for side in (-1.0, 1.0):
         centre = (side * 0.745 * p.width, 0.13, -0.12)

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fra_dist.data.synthetic.head import Hits
 from fra_dist.data.synthetic.layout import Layout
 from fra_dist.data.synthetic.person import Person
 from fra_dist.data.synthetic.pixels import Box, Plane, blend, ramp, sample, smooth, spot, tinted
+from fra_dist.data.synthetic.rays import Hits
 from fra_dist.data.synthetic.shot import Shot
 
 BACKGROUND, HAIR, SKIN, BROWS, EYES, NOSE, MOUTH = range(7)

@@ -5,9 +5,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from fra_dist.data.synthetic.head import HALF, Hits, whole_directions
+from fra_dist.data.synthetic.head import HALF, whole_directions
 from fra_dist.data.synthetic.person import Person
 from fra_dist.data.synthetic.pixels import Plane, ramp, sample, smooth, soften
+from fra_dist.data.synthetic.rays import Hits
 from fra_dist.data.synthetic.shot import Shot
 
 LONG = ("bob", "long", "wavy")
@@ -67,8 +68,18 @@ def _hairline(p: Person) -> np.ndarray:
     return line.astype(np.float32)
 
 
-_THICKNESS = {"bald": 0.004, "buzz": 0.022, "short": 0.085, "side_part": 0.10, "fringe": 0.09, "bob": 0.12, "long": 0.09,
-              "wavy": 0.13, "curly": 0.21, "bun": 0.045}  # fmt: skip
+_THICKNESS = {
+    "bald": 0.004,
+    "buzz": 0.022,
+    "short": 0.085,
+    "side_part": 0.10,
+    "fringe": 0.09,
+    "bob": 0.12,
+    "long": 0.09,
+    "wavy": 0.13,
+    "curly": 0.21,
+    "bun": 0.045,
+}
 
 
 def grow(p: Person, full: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -165,17 +165,28 @@ def _mouth(p: Person, a: Action) -> Mouth:
     parted = 0.065 * a.part
     y = p.mouth_height + 0.012 * a.corner_up - 0.03 * a.lip_raise - 0.02 * a.chin_up + 0.02 * a.pucker + 0.085 * a.jaw
     return Mouth(
-        x=0.0, y=y, width=p.mouth_width * wide, corner=-0.085 * a.corner_up + 0.075 * a.corner_down + 0.02 * a.stretch, skew=0.0,
-        open_up=0.5 * parted + 0.02 * a.lip_raise * min(1.0, 3.0 * a.part) + 0.095 * a.jaw, open_down=0.6 * parted + 0.105 * a.jaw,
-        upper=p.upper_lip * thin * (1.0 - 0.2 * a.lip_raise), lower=p.lower_lip * thin * (1.0 + 0.1 * a.chin_up),
-    )  # fmt: skip
+        x=0.0,
+        y=y,
+        width=p.mouth_width * wide,
+        corner=-0.085 * a.corner_up + 0.075 * a.corner_down + 0.02 * a.stretch,
+        skew=0.0,
+        open_up=0.5 * parted + 0.02 * a.lip_raise * min(1.0, 3.0 * a.part) + 0.095 * a.jaw,
+        open_down=0.6 * parted + 0.105 * a.jaw,
+        upper=p.upper_lip * thin * (1.0 - 0.2 * a.lip_raise),
+        lower=p.lower_lip * thin * (1.0 + 0.1 * a.chin_up),
+    )
 
 
 def lay_out(p: Person, a: Action) -> Layout:
     """The layout of a person's face while these actions last."""
     up = 0.028 * a.nose_wrinkle
     return Layout(
-        eyes=(_eye(p, a, -1.0), _eye(p, a, 1.0)), brows=(_brow(p, a, -1.0), _brow(p, a, 1.0)), mouth=_mouth(p, a),
-        nose_top=-0.03, nose_tip=p.nose_length - 0.08 - up, nose_base=p.nose_length - up,
-        nose_width=p.nose_width * (1.0 + 0.12 * a.nose_wrinkle + 0.08 * a.corner_up), drop=0.17 * a.jaw + 0.03 * a.part,
-    )  # fmt: skip
+        eyes=(_eye(p, a, -1.0), _eye(p, a, 1.0)),
+        brows=(_brow(p, a, -1.0), _brow(p, a, 1.0)),
+        mouth=_mouth(p, a),
+        nose_top=-0.03,
+        nose_tip=p.nose_length - 0.08 - up,
+        nose_base=p.nose_length - up,
+        nose_width=p.nose_width * (1.0 + 0.12 * a.nose_wrinkle + 0.08 * a.corner_up),
+        drop=0.17 * a.jaw + 0.03 * a.part,
+    )

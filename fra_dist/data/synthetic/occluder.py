@@ -1,4 +1,4 @@
-"""Things that hide part of the face: a hand, a scarf, a face mask, a bar, a cup. Their pixels are labelled background."""
+"""Things that hide part of the face: a hand, a scarf, a face mask, a bar, a cup. All are labelled background."""
 
 import math
 

@@ -11,7 +11,6 @@ from fra_dist.data.synthetic.pixels import Plane, blend, ramp, sample, smooth
 from fra_dist.data.synthetic.scene import Picture
 from fra_dist.data.synthetic.shot import Shot
 
-
 _RIM = -0.44
 _TILT = {"beanie": 0.16, "cap": 0.10}
 

@@ -1,30 +1,54 @@
 """One picture from one person and one shot."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from fra_dist.data.synthetic import face, hair, head, light, occluder, props
 from fra_dist.data.synthetic.ears import add_ears
 from fra_dist.data.synthetic.eyes import paint_eyes
+from fra_dist.data.synthetic.landmarks import landmarks
 from fra_dist.data.synthetic.layout import Layout, lay_out
 from fra_dist.data.synthetic.person import Person
 from fra_dist.data.synthetic.pixels import blend, ramp, sample, soften
+from fra_dist.data.synthetic.rays import Rays, cast
 from fra_dist.data.synthetic.scene import Picture, backdrop, paint_body
 from fra_dist.data.synthetic.shot import Shot
 
 _ALL = (slice(None), slice(None))
 
 
-def render_one(p: Person, shot: Shot, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+@dataclass(frozen=True, slots=True)
+class Sitter:
+    """A person before the camera: the layout of the face, the head's rotation (3, 3) and bare surface."""
+
+    person: Person
+    shot: Shot
+    lay: Layout
+    turn: np.ndarray
+    bare: np.ndarray
+
+
+def seat(person: Person, shot: Shot) -> Sitter:
+    """What of a picture does not depend on its size."""
+    lay = lay_out(person, shot.action)
+    return Sitter(person, shot, lay, head.rotation(shot), head.bare_head(person, shot, lay))
+
+
+def find_points(sitters: list[Sitter]) -> np.ndarray:
+    """Landmarks (n, 68, 2) in head units around each head's centre."""
+    frontal = np.stack([s.lay.points() for s in sitters])
+    turns = np.stack([s.turn for s in sitters]).astype(np.float32)
+    return landmarks(np.stack([s.bare for s in sitters]), turns, frontal)
+
+
+def paint(sitter: Sitter, points: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(image (S, S, 3) uint8, regions (S, S) uint8, landmarks (68, 2) float32 in pixels, x then y)."""
-    lay = lay_out(p, shot.action)
-    turn = head.rotation(shot)
-    pic = _easel(shot, turn, size)
-    bare = head.bare_head(p, shot, lay)
-    points = head.landmarks(bare, turn, lay)
+    p, shot, lay = sitter.person, sitter.shot, sitter.lay
+    pic = _easel(shot, sitter.turn, size)
     paint_body(pic, p, shot)
-    _paint_head(pic, p, shot, lay, bare, points)
+    _paint_head(pic, p, shot, lay, sitter.bare, points)
     props.paint_glasses(pic, shot, p, lay)
     if shot.hat == "cap":
         props.paint_brim(pic, shot)
@@ -50,14 +74,18 @@ def _paint_head(pic: Picture, p: Person, shot: Shot, lay: Layout, bare: np.ndarr
     reach = float(grown.max())
     half = math.hypot(0.80 * math.cos(shot.yaw), 1.0 * math.sin(shot.yaw)) + reach - float(bare.max()) + 0.16
     box = pic.box(-half, -reach, half, 1.12 * p.chin + lay.drop + 0.05)
-    rays = head.Rays.through(pic.turn, pic.qx[box], pic.qy[box])
-    hits = head.cast(grown, rays, pic.turn, pic.pixel)
+    rays = Rays.through(pic.turn, pic.qx[box], pic.qy[box])
+    hits = cast(grown, rays, pic.turn, pic.pixel)
     folds = [] if p.style in hair.LONG else add_ears(hits, rays, pic.turn, p, pic.pixel)
     shape = hits.x.shape
     sheet = face.Sheet(
-        hits, pic.pixel, np.empty((3, *shape), np.float32), np.full(shape, 0.16, np.float32), np.full(shape, face.SKIN, np.uint8),
+        hits,
+        pic.pixel,
+        np.empty((3, *shape), np.float32),
+        np.full(shape, 0.16, np.float32),
+        np.full(shape, face.SKIN, np.uint8),
         (points - np.array([pic.qx[box][0, 0], pic.qy[box][0, 0]])) / pic.pixel + 0.5,
-    )  # fmt: skip
+    )
     face.paint_skin(sheet, p, shot, lay)
     for where, _, fold in folds:
         sheet.albedo[:, where[0], where[1]] *= 1.0 - fold
@@ -117,11 +145,15 @@ def _develop(pic: Picture, shot: Shot) -> np.ndarray:
     colour = soften(colour, (shot.blur * pic.size) ** 2 + 0.12)
     if shot.grey:
         colour[:] = 0.30 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2]
-    step = 160.0 / pic.size
-    index = (np.arange(pic.size, dtype=np.float32) + 0.5) * np.float32(step)
-    speck = sample("grain", index[None, :] + shot.noise, index[:, None] + np.float32(2 * shot.noise))
-    colour += shot.grain * speck
+    if shot.grain > 0.003:
+        colour += shot.grain * _speckle(pic, shot)
     colour *= 255.0
     colour += 0.5
     np.clip(colour, 0.0, 255.0, out=colour)
     return np.ascontiguousarray(colour.astype(np.uint8).transpose(1, 2, 0))
+
+
+def _speckle(pic: Picture, shot: Shot) -> np.ndarray:
+    step = 160.0 / pic.size
+    index = (np.arange(pic.size, dtype=np.float32) + 0.5) * np.float32(step)
+    return sample("grain", index[None, :] + shot.noise, index[:, None] + np.float32(2 * shot.noise))

@@ -88,14 +88,39 @@ def act(expression: int, strength: float, variant: tuple[float, float]) -> Actio
         case "anger":
             bared = s * (0.8 if v > 0.65 else 0.0)
             closed = 0.8 * s if v <= 0.65 else 0.0
-            return Action(brow_lower=s, squint=0.55 * s, lid_up=0.35 * s, press=closed, part=bared, stretch=0.5 * bared,
-                          nose_wrinkle=0.35 * s, corner_down=0.35 * s, jaw=0.2 * bared * w)  # fmt: skip
+            return Action(
+                brow_lower=s,
+                squint=0.55 * s,
+                lid_up=0.35 * s,
+                press=closed,
+                part=bared,
+                stretch=0.5 * bared,
+                nose_wrinkle=0.35 * s,
+                corner_down=0.35 * s,
+                jaw=0.2 * bared * w,
+            )
         case "disgust":
-            return Action(nose_wrinkle=s, lip_raise=s, brow_lower=0.6 * s, squint=0.75 * s, corner_down=0.45 * s,
-                          cheek=0.5 * s, part=0.35 * s * v, chin_up=0.3 * s)  # fmt: skip
+            return Action(
+                nose_wrinkle=s,
+                lip_raise=s,
+                brow_lower=0.6 * s,
+                squint=0.75 * s,
+                corner_down=0.45 * s,
+                cheek=0.5 * s,
+                part=0.35 * s * v,
+                chin_up=0.3 * s,
+            )
         case "fear":
-            return Action(brow_inner=s, brow_outer=0.55 * s, brow_lower=0.35 * s, lid_up=s, stretch=s, part=0.5 * s,
-                          jaw=0.35 * s * (0.5 + v), corner_down=0.3 * s)  # fmt: skip
+            return Action(
+                brow_inner=s,
+                brow_outer=0.55 * s,
+                brow_lower=0.35 * s,
+                lid_up=s,
+                stretch=s,
+                part=0.5 * s,
+                jaw=0.35 * s * (0.5 + v),
+                corner_down=0.3 * s,
+            )
         case _:
             idle = 0.25 * s
             return Action(
@@ -129,13 +154,31 @@ def draw_shot(row: np.ndarray) -> Shot:
     ambient = d.between(0.22, 0.6)
     glance = 0.014 if d.chance(0.7) else 0.035
     return Shot(
-        yaw=math.radians(yaw), pitch=math.radians(pitch), roll=math.radians(roll),
-        centre=(d.near(0.5, 0.018), d.near(0.485, 0.018)), scale=scale, expression=expression, strength=strength, action=action,
-        gaze=(d.near(0, glance), d.near(0.0, 0.012)), light=_light(d), key=d.between(0.75, 1.15) * (1.25 - 0.6 * ambient),
-        ambient=ambient, key_colour=_tint(d, 0.07), fill_colour=_tint(d, 0.10), exposure=2.0 ** d.near(0.0, 0.22),
-        contrast=d.between(0.0, 0.5), blur=max(0.0, d.between(-1.0, 1.0)) ** 2 * 0.010, grain=d.unit() ** 2 * 0.025,
-        grey=d.chance(0.04), glasses=GLASSES[d.pick((0.78, 0.08, 0.10, 0.04))], hat=HATS[d.pick((0.90, 0.05, 0.05))],
+        yaw=math.radians(yaw),
+        pitch=math.radians(pitch),
+        roll=math.radians(roll),
+        centre=(d.near(0.5, 0.018), d.near(0.485, 0.018)),
+        scale=scale,
+        expression=expression,
+        strength=strength,
+        action=action,
+        gaze=(d.near(0, glance), d.near(0.0, 0.012)),
+        light=_light(d),
+        key=d.between(0.75, 1.15) * (1.25 - 0.6 * ambient),
+        ambient=ambient,
+        key_colour=_tint(d, 0.07),
+        fill_colour=_tint(d, 0.10),
+        exposure=2.0 ** d.near(0.0, 0.22),
+        contrast=d.between(0.0, 0.5),
+        blur=max(0.0, d.between(-1.0, 1.0)) ** 2 * 0.010,
+        grain=d.unit() ** 2 * 0.025,
+        grey=d.chance(0.04),
+        glasses=GLASSES[d.pick((0.78, 0.08, 0.10, 0.04))],
+        hat=HATS[d.pick((0.90, 0.05, 0.05))],
         occlusion=OCCLUSIONS[d.pick((0.83, 0.05, 0.035, 0.035, 0.025, 0.025))],
-        prop=(d.unit(), d.unit(), d.unit(), d.unit()), cloth=(d.unit(), d.unit() ** 1.5, d.unit()), cloth_kind=d.pick((3, 2, 2, 2)),
-        backdrop=tuple(row[-72:].tolist()), noise=d.between(0, 256),
-    )  # fmt: skip
+        prop=(d.unit(), d.unit(), d.unit(), d.unit()),
+        cloth=(d.unit(), d.unit() ** 1.5, d.unit()),
+        cloth_kind=d.pick((3, 2, 2, 2)),
+        backdrop=tuple(row[-72:].tolist()),
+        noise=d.between(0, 256),
+    )
