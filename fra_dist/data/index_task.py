@@ -1,6 +1,7 @@
 """Index one tar: a value that any process can call."""
 
 import hashlib
+import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ class IndexTask:
                 continue
             member = sample.members[choice[0]]
             try:
-                height, width, flags, part = self._measure(path, member)
+                *measured, part = self._measure(path, member)
             except BadImage as error:
                 skipped.append(Skip(f"{self.name}: {member.name}", str(error)))
                 continue
@@ -72,18 +73,20 @@ class IndexTask:
             images[choice[0]] += 1
             if len(choice) > 1:
                 several[", ".join(choice)] += 1
-            rows.append((sample.start, member.offset, member.size, height, width, flags))
+            rows.append((sample.start, member.offset, member.size, *measured))
         entry = self._write(path, np.array(rows, INDEX_DTYPE))
         return Indexed(entry, skipped, damage, images, several, extensions, without, total)
 
-    def _measure(self, path: Path, member: tars.Member) -> tuple[int, int, int, Moments]:
+    def _measure(self, path: Path, member: tars.Member) -> tuple[int, int, int, int, Moments]:
+        """Height, width, flags, CRC-32 and pixel statistics of an image. Raises BadImage."""
         if member.size > _MOST_BYTES:
             raise BadImage(f"{member.size} bytes")
         data = tars.read_range(path, member.offset, member.size)
         height, width, flags = look(data)
+        crc = zlib.crc32(data)
         if self.decode:
-            return height, width, flags | DECODED, moments(verify(data))
-        return height, width, flags, np.zeros(7, np.int64)
+            return height, width, flags | DECODED, crc, moments(verify(data))
+        return height, width, flags, crc, np.zeros(7, np.int64)
 
     def _write(self, path: Path, rows: np.ndarray) -> ShardEntry:
         data = index_bytes(rows)

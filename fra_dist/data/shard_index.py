@@ -20,6 +20,7 @@ INDEX_DTYPE = np.dtype(
         ("height", "<i4"),  # of the upright image, in pixels
         ("width", "<i4"),
         ("flags", "<i4"),  # sum of DECODED, PLAIN and GREY
+        ("crc", "<u4"),  # CRC-32 of the image's bytes
     ]
 )
 DECODED = 1

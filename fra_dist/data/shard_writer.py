@@ -3,6 +3,7 @@
 import hashlib
 import os
 import tarfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,9 @@ class ShardWriter:
             if extension == "jpg":
                 offset = self.bytes + BLOCK
             self.bytes += _in_tar(sample.members[extension])
-        length = len(sample.members["jpg"])
-        self._rows.append((start, offset, length, sample.height, sample.width, sample.flags))
+        image = sample.members["jpg"]
+        row = (start, offset, len(image), sample.height, sample.width, sample.flags, zlib.crc32(image))
+        self._rows.append(row)
 
     def finish(self) -> ShardEntry:
         """Close, give the files their names, and describe the shard as if it were the first."""
