@@ -75,4 +75,6 @@ def _check(job: _Job) -> None:
     assert job.process is not None
     if job.process.returncode:
         tail = job.log.read_text(errors="replace").strip().splitlines()[-1:]
-        raise FraError(f"the {job.name} run ended with status {job.process.returncode} ({''.join(tail)}); see {job.log}")
+        raise FraError(
+            f"the {job.name} run ended with status {job.process.returncode} ({''.join(tail)}); see {job.log}"
+        )

@@ -1,0 +1,81 @@
+"""`fra-dist demo`: synthetic faces to a report page, through every part, on this machine.
+
+Renders labelled faces, writes shards, pre-trains FRA, the published form of FRA and plain BYOL for the same number of
+steps, scores them with an untrained network and with what needs no network, and draws one page.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from fra_dist.config import Config, load_config
+
+TRAIN, TEST = "synthetic:2400@72/600", "synthetic:600@72/120"
+QUICK_TRAIN, QUICK_TEST = "synthetic:96@48/24", "synthetic:64@48/12"
+FRA_FORM, PUBLISHED, BYOL = "FRA", "FRA, published form", "BYOL"
+_OF_PUBLISHED = ["model.decoder.centre_queries=false", "model.decoder.query_offset=false"]
+_OF_BYOL = ["model.decoder=null", "loss.local=0", "loss.relation=0"]
+_QUICK = ["data.image_size=32", "train.global_batch=16", "train.steps=6", "optim.warmup_steps=1", "log.every_steps=1"]
+_QUICK += ["checkpoint.every_steps=3", "log.heatmaps_every=3", "log.heatmap_images=3"]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", default="runs/demo", help="folder of everything it makes (default: %(default)s)")
+    parser.add_argument("--config", default="configs/demo.yaml", help="of the FRA run (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="a few steps on a few faces: does every part work?")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Goes on where an earlier demo in the same folder stopped."""
+    import torch
+
+    from fra_dist.cli.demo_report import draw_report, measure
+    from fra_dist.cli.demo_runs import train_all
+    from fra_dist.eval.labelled import read_labelled
+    from fra_dist.eval.table import as_text, probe_table, region_table
+
+    out, began = Path(args.out), time.monotonic()
+    _say(began, "rendering faces and writing shards")
+    _shards(QUICK_TRAIN if args.quick else TRAIN, out / "shards" / "train", seed=0)
+    _shards(QUICK_TEST if args.quick else TEST, out / "shards" / "test", seed=1)
+    configs = demo_configs(args.config, out, args.quick)
+    together = 1 if torch.cuda.is_available() else 2
+    _say(began, f"pre-training {len(configs)} networks, {configs[FRA_FORM].train.steps} steps each")
+    train_all(configs, together)
+    _say(began, "measuring them on faces of other people")
+    labelled = read_labelled(out / "shards" / "test", configs[FRA_FORM].data.image_size)
+    scores = measure(configs, labelled)
+    (out / "scores.json").write_text(json.dumps([one.to_json() for one in scores], indent=1))
+    _say(began, "drawing the report")
+    page = draw_report(configs, scores, labelled, out, time.monotonic() - began)
+    print()
+    for table in (region_table(scores), probe_table(scores)):
+        print(as_text(table), end="\n\n")
+    _say(began, "done")
+    print(f"report: {page.resolve()}")
+    return 0
+
+
+def demo_configs(path: str, out: Path, quick: bool = False) -> dict[str, Config]:
+    """The three runs by name; they differ only in their form of the method."""
+    common = [f"data.shards={out / 'shards' / 'train'}", *(_QUICK if quick else [])]
+    forms = {FRA_FORM: ("fra", []), PUBLISHED: ("published", _OF_PUBLISHED), BYOL: ("byol", _OF_BYOL)}
+    return {
+        name: load_config(path, [*common, f"name={short}", f"output={out / short}", *changes])
+        for name, (short, changes) in forms.items()
+    }
+
+
+def _shards(source: str, folder: Path, seed: int) -> None:
+    from fra_dist.data.manifest import load_manifest
+    from fra_dist.data.shards import ShardOptions, make_shards
+
+    if (folder / "manifest.json").exists():
+        load_manifest(folder)
+        return
+    make_shards(source, folder, ShardOptions(shard_samples=400, seed=seed))
+
+
+def _say(began: float, text: str) -> None:
+    print(f"[{time.monotonic() - began:5.0f} s] {text}", flush=True)
