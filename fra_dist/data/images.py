@@ -17,7 +17,7 @@ MAX_PIXELS = 64_000_000
 """A photo with more pixels is refused: its decoding would take hundreds of megabytes."""
 
 # What Pillow may open: pictures only, none of the formats that start another program.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "MPO")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
 
 
 class BadImage(Exception):
@@ -39,11 +39,15 @@ def probe(data: bytes) -> Head:
     if not data:
         raise BadImage("empty")
     head = _probe_jpeg(data) if data[:3] == b"\xff\xd8\xff" else _probe_other(data)
-    if head.height < 1 or head.width < 1:
-        raise BadImage("no pixels")
-    if head.height * head.width > MAX_PIXELS:
-        raise BadImage(f"{head.width}x{head.height} pixels, more than {MAX_PIXELS // 1_000_000} million")
+    _check_size(head.height, head.width)
     return head
+
+
+def _check_size(height: int, width: int) -> None:
+    if height < 1 or width < 1:
+        raise BadImage("no pixels")
+    if height * width > MAX_PIXELS:
+        raise BadImage(f"{width}x{height} pixels, more than {MAX_PIXELS // 1_000_000} million")
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
@@ -81,7 +85,10 @@ def _probe_other(data: bytes) -> Head:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 width, height = image.size
+                _check_size(height, width)  # before the EXIF block: that of a PNG may come behind the pixels
                 turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    except BadImage:
+        raise
     except Image.DecompressionBombError:
         raise BadImage("more pixels than can be decoded safely") from None
     except UnidentifiedImageError:
