@@ -156,7 +156,7 @@ def cast(grid: np.ndarray, rays: Rays, turn: np.ndarray, pixel: float) -> Hits:
     if step > 1:
         depth = _spread(depth, step, rays.x.shape)
     deepest, move, gap = np.full_like(depth, 9.0), depth, depth
-    last = 1 + min(step, 2)
+    last = 1 + step  # coarser starts need more
     for n in range(last + 1):
         before = gap
         r, row, column = rays.place(depth)
