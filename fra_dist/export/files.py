@@ -1,5 +1,6 @@
 """Tensors in and out of files: safetensors, .pth (weights only) and .npz (no pickle). Reading never runs code."""
 
+import contextlib
 import os
 import pickle
 import zipfile
@@ -59,7 +60,8 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Map
             torch.save(whole, partial)
         partial.replace(path)
     except (OSError, TypeError, RuntimeError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise CheckpointError(f"cannot write {path}: {_first_line(error)}") from None
 
 
