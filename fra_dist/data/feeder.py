@@ -12,7 +12,7 @@ from fra_dist.data.images import BadImage, Head, probe
 from fra_dist.data.pipeline import Request
 from fra_dist.data.plan import Plan
 from fra_dist.data.quarantine import Quarantine, candidates
-from fra_dist.data.reader import ShardReader
+from fra_dist.data.reader import ShardReader, Stored
 from fra_dist.data.views import ViewParams, draw_views
 from fra_dist.errors import DataError
 
@@ -61,12 +61,10 @@ class Feeder:
         planned, epochs = self.plan.batch(step, self.rank, self.world)
         known = np.array([sample in self.quarantine.known for sample in planned.tolist()])
         wanted = np.flatnonzero(~known)
-        images = [b""] * len(planned)
-        for position, data in zip(wanted.tolist(), self.reader.read(planned[wanted]), strict=True):
-            images[position] = data
+        stored = dict(zip(wanted.tolist(), self.reader.read(planned[wanted]), strict=True))
         first_epoch = step * self.plan.global_batch // self.plan.samples
-        heads: list[Head | None] = [None] * len(planned)
-        batch = Prepared(step, first_epoch, planned, epochs, planned.copy(), images, heads)
+        count = len(planned)
+        batch = Prepared(step, first_epoch, planned, epochs, planned.copy(), [b""] * count, [None] * count)
         self.quarantine.read += len(planned)
         for position in range(len(planned)):
             if known[position]:
@@ -74,7 +72,8 @@ class Feeder:
                 self._substitute(batch, position)
                 continue
             try:
-                batch.heads[position] = probe(batch.images[position])
+                batch.heads[position] = _look(stored[position])
+                batch.images[position] = stored[position].data
             except BadImage as error:
                 self._reject(batch, position, str(error))
         self._draw(batch)
@@ -103,13 +102,13 @@ class Feeder:
         for sample in batch.substitutes[position]:
             if sample in self.quarantine.known:
                 continue
-            data = self.reader.read(np.array([sample]))[0]
+            stored = self.reader.read(np.array([sample]))[0]
             try:
-                batch.heads[position] = probe(data)
+                batch.heads[position] = _look(stored)
             except BadImage as error:
                 self._condemn(batch, sample, str(error), planned=False)
                 continue
-            batch.ids[position], batch.images[position] = sample, data
+            batch.ids[position], batch.images[position] = sample, stored.data
             return
         shard, key = self.reader.name(int(batch.planned[position]))
         raise DataError(f"no usable sample found in place of {key} in {shard}: check the shards")
@@ -128,3 +127,10 @@ class Feeder:
             draw_views(data.view1, seed, batch.epochs, batch.ids, 0, heights, widths),
             draw_views(data.view2, seed, batch.epochs, batch.ids, 1, heights, widths),
         )
+
+
+def _look(stored: Stored) -> Head:
+    head = probe(stored.data)
+    if not stored.intact:
+        raise BadImage("changed since it was indexed (checksum)")
+    return head

@@ -20,6 +20,9 @@ MAX_PIXELS = 64_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
 
 
+Image.init()  # Pillow loads its plugins on first use, and threads that meet there miss some
+
+
 class BadImage(Exception):
     """The bytes cannot be used as a photo; the message says why, in a few words."""
 

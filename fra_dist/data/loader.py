@@ -12,8 +12,6 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Self
 
-import torch
-
 from fra_dist.config import Config
 from fra_dist.data.batch import Batch
 from fra_dist.data.feeder import Feeder, Prepared
@@ -50,7 +48,8 @@ def make_loader(
     reader.check()
     quarantine = Quarantine(config.data.max_bad_share, plan.samples, known_bad)
     feeder = Feeder(config, plan, reader, quarantine, ctx.rank, ctx.world)
-    return Loader(feeder, ctx.device, start_step, stop_step)
+    pipeline = open_pipeline(config.data, ctx.device, config.train.global_batch // ctx.world)
+    return Loader(feeder, pipeline, start_step, stop_step)
 
 
 class Loader:
@@ -59,14 +58,14 @@ class Loader:
     wait_seconds: total time that `next` spent waiting for a batch, for the data-wait share of a run.
     """
 
-    def __init__(self, feeder: Feeder, device: torch.device, start_step: int, stop_step: int | None) -> None:
+    def __init__(self, feeder: Feeder, pipeline: Pipeline, start_step: int, stop_step: int | None) -> None:
         self.plan, self.quarantine = feeder.plan, feeder.quarantine
         self.wait_seconds = 0.0
         self._out: queue.Queue[Batch | BaseException | None] = queue.Queue(feeder.config.data.prefetch)
         self._stop = threading.Event()
         self._thread = threading.Thread(
             target=_produce,
-            args=(feeder, device, start_step, stop_step, self._out, self._stop),
+            args=(feeder, pipeline, start_step, stop_step, self._out, self._stop),
             name="fra-loader",
             daemon=True,
         )
@@ -112,17 +111,15 @@ def _finish(thread: threading.Thread, out: "queue.Queue[Batch | BaseException | 
 
 def _produce(
     feeder: Feeder,
-    device: torch.device,
+    pipeline: Pipeline,
     start_step: int,
     stop_step: int | None,
     out: "queue.Queue[Batch | BaseException | None]",
     stop: threading.Event,
 ) -> None:
     """Body of the background thread. Errors travel through the queue to whoever asks for the next batch."""
-    pipeline = None
     try:
         depth = feeder.config.data.prefetch
-        pipeline = open_pipeline(feeder.config.data, device, feeder.plan.global_batch // feeder.world)
         waiting: deque[Prepared] = deque()
         step = start_step
         while not stop.is_set():
@@ -138,8 +135,7 @@ def _produce(
         if not stop.is_set():
             out.put(error)
     finally:
-        if pipeline is not None:
-            pipeline.close()
+        pipeline.close()
         feeder.reader.close()
 
 

@@ -9,6 +9,7 @@ result for finite numbers, so that every processor computes the same.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,9 +31,9 @@ def pack(params: ViewParams, size: int, mean: tuple[float, ...], std: tuple[floa
     """The numbers of B views as `finish` wants them, (B, 19)."""
     out = np.empty((len(params), _NUMBERS), np.float32)
     out[:, :_FACTORS] = params.order
-    columns = (params.brightness, params.contrast, params.saturation, params.hue, params.grey, params.sigma)
-    columns = (*columns, blur_radius(params.sigma, size), params.solarise, params.flip)
-    out[:, _FACTORS:_MEAN] = np.stack(columns, axis=1)
+    p, radius = params, blur_radius(params.sigma, size)
+    columns = (p.brightness, p.contrast, p.saturation, p.hue, p.grey, p.sigma, radius, p.solarise, p.flip)
+    out[:, _FACTORS:_MEAN] = np.array(columns).T
     out[:, _MEAN:_STD] = np.multiply(mean, 255)
     out[:, _STD:] = np.multiply(std, 255)
     return out
@@ -54,7 +55,7 @@ def _grey(r, g, b):  # type: ignore[no-untyped-def]
 @njit(**_compile)
 def _mean_grey(planes):  # type: ignore[no-untyped-def]
     r, g, b = planes[0], planes[1], planes[2]
-    total = 0
+    total = np.int64(0)
     for i in range(r.size):
         total += np.int32(_grey(r[i], g[i], b[i]))
     return F(total / r.size)
@@ -192,7 +193,19 @@ _signature = types.void(
 )
 
 
-@cfunc(_signature, cache=True)
+def _for_dali(signature: Any) -> Callable[[Callable[..., None]], Any]:
+    """Compile to a C function, kept in numba's cache where there is a place for one."""
+
+    def compiled(function: Callable[..., None]) -> Any:
+        try:
+            return cfunc(signature, cache=True)(function)
+        except RuntimeError:  # no folder to write to: neither beside this file nor in the home
+            return cfunc(signature)(function)
+
+    return compiled
+
+
+@_for_dali(_signature)
 def finish_sample(outs, out_shapes, out_ranks, out_count, ins, in_shapes, in_ranks, in_count):  # type: ignore[no-untyped-def]
     """`finish` as DALI's NumbaFunction calls it for one sample: inputs are the image and the numbers."""
     n = in_shapes[0][0]
@@ -200,7 +213,7 @@ def finish_sample(outs, out_shapes, out_ranks, out_count, ins, in_shapes, in_ran
     finish(carray(outs[0], (3, n, n)), carray(ins[0], (n, n, 3)), numbers)
 
 
-@cfunc(types.void(*(_pointers[2], types.CPointer(types.int32), types.int32) * 2, types.int32), cache=True)
+@_for_dali(types.void(*(_pointers[2], types.CPointer(types.int32), types.int32) * 2, types.int32))
 def finish_shapes(out_shapes, out_ranks, out_count, in_shapes, in_ranks, in_count, samples):  # type: ignore[no-untyped-def]
     """Shapes of the outputs of a batch, in the layout that DALI's NumbaFunction uses: pointers to each one's shape."""
     for i in range(samples):

@@ -5,10 +5,11 @@ one kind of source; another store needs only the same two methods.
 """
 
 import os
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +68,13 @@ class LocalSource:
             ) from None
 
 
+class Stored(NamedTuple):
+    """Bytes of a photo, and whether they are those that were indexed: a decoder lets a flipped bit pass."""
+
+    data: bytes
+    intact: bool
+
+
 class ShardReader:
     """Bytes and names of samples. Belongs to one thread; memory and open files do not grow with the data set."""
 
@@ -74,13 +82,12 @@ class ShardReader:
         self.manifest = manifest
         self.source = source or LocalSource(manifest.folder)
 
-    def read(self, ids: NDArray[np.int64]) -> list[bytes]:
+    def read(self, ids: NDArray[np.int64]) -> list[Stored]:
         """The encoded photo of each id, in the order asked; shards are visited once, in the order of their bytes.
 
-        A photo that its shard no longer holds completely comes back short. Raises DataError when a shard or its index
-        is missing.
+        Raises DataError when a shard or its index is missing.
         """
-        out = [b""] * len(ids)
+        out = [Stored(b"", False)] * len(ids)
         numbers, positions = self.manifest.locate(ids)
         for number in np.unique(numbers).tolist():
             here = np.flatnonzero(numbers == number)
@@ -88,8 +95,9 @@ class ShardReader:
             order = np.argsort(rows["offset"], kind="stable")
             offsets, lengths = rows["offset"][order].tolist(), rows["length"][order].tolist()
             found = self.source.ranges(self.manifest.shards[number].name, offsets, lengths)
-            for position, data in zip(here[order].tolist(), found, strict=True):
-                out[position] = data
+            checksums = rows["crc"][order].tolist()
+            for position, data, checksum in zip(here[order].tolist(), found, checksums, strict=True):
+                out[position] = Stored(data, zlib.crc32(data) == checksum)
         return out
 
     def shard_of(self, sample: int) -> int:
