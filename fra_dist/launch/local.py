@@ -6,6 +6,7 @@ how the run ended is read from its history.
 """
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from types import FrameType
 
 from fra_dist.errors import LaunchError
 from fra_dist.launch.ledger import last_row
+from fra_dist.launch.outcome import refusal
 from fra_dist.launch.prepare import Launch
+from fra_dist.launch.task import die_with_parent
 from fra_dist.train.signals import STOPPED
 
 
@@ -43,15 +46,25 @@ class Topology:
 
 
 def run_torchrun(launch: Launch, topology: Topology) -> int:
-    """Run this node's part to its end. 0: complete; 75: stopped and saved; else torchrun failed."""
+    """Run this node's part to its end. 0: complete; 75: stopped and saved; else torchrun failed.
+
+    Raises LaunchError with the words of a rank that refused its input.
+    """
     history = launch.run / "history.jsonl"
     before = history.stat().st_size if history.exists() else 0
+    records = launch.folder / f"torchrun-{platform.node()}-{os.getpid()}"
+    records.mkdir(parents=True, exist_ok=True)
     torchrun = [sys.executable, "-m", "torch.distributed.run", *topology.arguments()]
-    command = [*torchrun, "-m", "fra_dist.launch.task", "--", *launch.trainer]
+    task = ["-m", "fra_dist.launch.task", "--with-parent", "--folder", str(records), "--"]
     env = {"OMP_NUM_THREADS": "1", **os.environ}  # torchrun sets it as well, with a warning
     # with a shared store, torch 2.11 never tells a node that joins later where rank 0 is, and both wait for ever
     env["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
-    process = subprocess.Popen(command, env=env, start_new_session=True)
+    process = subprocess.Popen(
+        [*torchrun, *task, *launch.trainer],
+        env=env,
+        start_new_session=True,
+        preexec_fn=die_with_parent(os.getpid()),
+    )
 
     def stop(number: int, frame: FrameType | None) -> None:
         _ask_tasks(process.pid, number)
@@ -59,11 +72,26 @@ def run_torchrun(launch: Launch, topology: Topology) -> int:
     numbers = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
     former = {number: signal.signal(number, stop) for number in numbers}
     try:
-        code = process.wait()
+        refused = _wait(process, records)
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
-    return code if code else _ended(history, before)
+    if refused:
+        raise LaunchError(refused)
+    return process.returncode if process.returncode else _ended(history, before)
+
+
+def _wait(process: "subprocess.Popen[bytes]", records: Path) -> str:
+    """Wait for torchrun, and end it when a rank refuses its input, which it would only start again; why, then."""
+    while True:
+        try:
+            process.wait(0.5)
+            return refusal(records)
+        except subprocess.TimeoutExpired:
+            if refusal(records):
+                process.terminate()
+                process.wait()
+                return refusal(records)
 
 
 def _ask_tasks(torchrun: int, number: int) -> None:

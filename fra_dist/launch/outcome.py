@@ -31,9 +31,8 @@ def judge(folder: Path, world: int, told: str = "") -> Outcome:
         return Outcome("stopped")
     if len(codes) == world and all(r.get("asked") for r in records):
         return Outcome("stopped", "asked to stop before it could save")
-    refused = [r for r in records if r["code"] == REFUSED]
-    if refused:
-        return Outcome("refused", _last_line(folder, refused[0]) or _describe(folder, refused[0]))
+    if refused := refusal(folder):
+        return Outcome("refused", refused)
     failed = [r for r in records if r["code"] not in (0, STOPPED)]
     killed = [r for r in failed if r["code"] < 0 and r["code"] != -signal.SIGTERM]
     if failed:
@@ -41,6 +40,12 @@ def judge(folder: Path, world: int, told: str = "") -> Outcome:
     silent = sorted(set(range(world)) - set(codes))
     who = f"rank{'s' if len(silent) > 1 else ''} {', '.join(map(str, silent[:8]))}{' ...' if len(silent) > 8 else ''}"
     return Outcome("failed", told or f"{who} ended without a word: killed together with the launcher's process or node")
+
+
+def refusal(folder: Path) -> str:
+    """What the first rank that refused its input said; empty when none did."""
+    refused = [row for row in read_records(folder) if row["code"] == REFUSED]
+    return (_last_line(folder, refused[0]) or _describe(folder, refused[0])) if refused else ""
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:

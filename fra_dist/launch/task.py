@@ -5,7 +5,8 @@ written to DIR/rank-R.json and its output to DIR/rank-R.log (rank 0 is shown as 
 the trainer is done or has stopped with a checkpoint (status 75), so that neither srun nor torchrun kills the other
 ranks while they still save; any other status is passed on.
 
-When this process dies, the kernel kills the trainer. With --lifeline it also ends when its standard input is closed.
+When this process dies, the kernel kills the trainer. With --lifeline it also ends when its standard input is closed,
+with --with-parent when the process that started it dies.
 """
 
 import argparse
@@ -34,11 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m fra_dist.launch.task")
     parser.add_argument("--folder", type=Path, help="of this attempt, made by the launcher on a shared file system")
     parser.add_argument("--lifeline", action="store_true")
+    parser.add_argument("--with-parent", action="store_true")
     parser.add_argument("trainer", nargs=argparse.REMAINDER)  # torchrun takes the `--` out
     args = parser.parse_args(argv)
     trainer = args.trainer[args.trainer[:1] == ["--"] :]
     if not trainer:
         parser.error("the trainer's command is missing")
+    if args.with_parent:
+        die_with_parent(os.getppid())()
     rank = read_ranks(os.environ)[0]
     if args.folder is not None and not _appears(args.folder):
         print(
@@ -68,7 +72,7 @@ class Task:
             stdout=log,
             stderr=subprocess.STDOUT if log else None,
             start_new_session=True,
-            preexec_fn=_die_with_parent(os.getpid()),
+            preexec_fn=die_with_parent(os.getpid()),
         )
         for asked in self.asked:  # came between the handler and the start
             self.child.send_signal(asked)
@@ -136,7 +140,8 @@ def _closed(stream: object) -> bool:
     return bool(ready) and os.read(sys.stdin.fileno(), 1024) == b""
 
 
-def _die_with_parent(parent: int) -> Callable[[], None]:
+def die_with_parent(parent: int) -> Callable[[], None]:
+    """What a process calls to be killed when `parent` ends."""
     libc = ctypes.CDLL(None, use_errno=True)
 
     def prepare() -> None:

@@ -1,5 +1,6 @@
 """torchrun with a trainer that keeps the contract."""
 
+import json
 import os
 import signal
 import subprocess
@@ -21,24 +22,14 @@ sys.exit(run_torchrun(launch, Topology(**topology)))
 """
 
 
-def start(run: Path, steps: int, pace: float, **topology: object) -> "subprocess.Popen[bytes]":
+def start(run: Path, steps: int, pace: float, *more: str, **topology: object) -> "subprocess.Popen[bytes]":
     import pickle
 
     from fra_dist.launch.prepare import Launch
 
-    launch = Launch(run, (sys.executable, str(STUB), str(run), str(steps), str(pace)))
+    launch = Launch(run, (sys.executable, str(STUB), str(run), str(steps), str(pace), *more))
     text = pickle.dumps((launch, topology)).hex()
     return subprocess.Popen([sys.executable, "-c", CODE, text])
-
-
-def trainers(run: Path) -> list[int]:
-    """Processes of ranks, without the tasks above them."""
-    found = []
-    for pid in processes_with(str(run)):
-        words = Path(f"/proc/{pid}/cmdline").read_bytes()
-        if b"fra_dist.launch.task" not in words and b"torch.distributed.run" not in words:
-            found.append(pid)
-    return found
 
 
 def steps_done(run: Path) -> int:
@@ -67,16 +58,35 @@ def test_asked_to_stop_saves_and_says_so(run: Path) -> None:
     assert (run / "checkpoints" / f"step-{stopped['step']:08d}").is_dir()
 
 
+def test_bad_input_is_not_tried_again(run: Path) -> None:
+    assert start(run, 60, 0.05, "--bad-input", ranks_per_node=2, max_restarts=9).wait(60) == 1  # by its traceback
+    (folder,) = run.glob("launch/torchrun-*")
+    assert "this input is bad" in (folder / "rank-0.log").read_text()
+
+
+def test_nothing_outlives_a_launcher_that_is_killed(run: Path) -> None:
+    process = start(run, 600, 0.05, ranks_per_node=2)
+    until(lambda: steps_done(run) > 3, 60, "steps")
+    process.kill()
+    process.wait(10)
+    until(lambda: not processes_with(str(run)), 10, "end of all processes")
+
+
 def test_elastic_node_joins(run: Path) -> None:
     meet = {"nodes": "1:2", "rendezvous": f"127.0.0.1:{free_ports(1)[0]}", "run_id": run.parent.name}
-    first = start(run, 150, 0.05, **meet)
+    both = [start(run, 9000, 0.05, **meet)]
     try:
         until(lambda: steps_done(run) > 3, 60, "steps of one node")
-        second = start(run, 150, 0.05, **meet)
-        assert first.wait(90) == 0
-        assert second.wait(30) == 0
+        both.append(start(run, 9000, 0.05, **meet))
+        until(lambda: [row["world"] for row in events(run, "start", "resume")] == [1, 2], 90, "larger world")
+        (stopped,) = events(run, "stopped")
+        assert events(run, "resume")[0]["step"] == stopped["step"]
+        seen = steps_done(run)
+        until(lambda: steps_done(run) > seen + 3, 30, "steps of both")
+        both[0].terminate()  # all ranks agree
+        assert [process.wait(60) for process in both] == [75, 75]
     finally:
-        first.terminate()
-    assert [row["world"] for row in events(run, "start", "resume")][-1] == 2
-    (done,) = events(run, "complete")
-    assert done["value"] == expected(150)
+        for process in both:
+            process.terminate()
+    value = json.loads(max(run.glob("checkpoints/*/state.json")).read_text())["value"]
+    assert value == expected(steps_done(run))
