@@ -1,6 +1,7 @@
 """Synthetic faces with their truth: `render(seeds, size)`.
 
-Every picture depends on its seed, on `identities` and on the size alone, to the bit, whichever batch it is drawn in.
+Every picture depends on its seed, on `identities` and on the size alone, whichever batch it is drawn in: to the bit on
+one machine, and up to a rounding of sines on another.
 The same seed at another size is the same face. A picture of 112 px takes a few milliseconds of one core.
 
 The head is a star-shaped surface met by parallel rays, so that turning it moves, shortens and hides features as it

@@ -51,10 +51,10 @@ def linear(colour: tuple[float, ...] | np.ndarray) -> np.ndarray:
 def paint_skin(sheet: Sheet, p: Person, shot: Shot, lay: Layout) -> None:
     """Complexion: blotches, red cheeks and nose, dark sockets, freckles and the lines of age and expression."""
     hits = sheet.hits
-    cloud = sample("cloud", hits.column * 1.3 + p.noise, hits.row * 1.6) * 0.03
-    cloud += sample("grain", hits.column * 3.1, hits.row * 3.7 + p.noise) * 0.012
-    cloud += 1.0
-    np.multiply(linear(p.skin)[:, None, None], cloud, out=sheet.albedo)
+    blotches = sample("skin", hits.column * 1.9 + p.noise, hits.row * 2.3)
+    blotches *= 0.032
+    blotches += 1.0
+    np.multiply(linear(p.skin)[:, None, None], blotches, out=sheet.albedo)
     box = sheet.around(17, 67, 0.24)
     x, y, _ = sheet.frontal(box)
     if x.size == 0:

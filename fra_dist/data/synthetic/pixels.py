@@ -87,7 +87,10 @@ def _periodic_blur(tile: np.ndarray, passes: int, axes: tuple[int, ...]) -> np.n
 
 @lru_cache(maxsize=8)
 def tile(kind: str) -> np.ndarray:
-    """A periodic TILE × TILE noise field, flat, mean 0 and deviation 1: 'grain', 'cloud' or 'strand' (long in rows)."""
+    """A periodic TILE × TILE noise field, flat, mean 0 and deviation 1: 'grain', 'cloud', 'skin' (both of them) or
+    'strand' (long in rows)."""
+    if kind == "skin":
+        return (0.92 * tile("cloud") + 0.39 * np.roll(tile("grain"), 1234)).astype(np.float32)
     rng = np.random.Generator(np.random.PCG64({"grain": 1, "cloud": 2, "strand": 3}[kind]))
     field = rng.random((TILE, TILE)) - 0.5
     if kind == "grain":

@@ -45,15 +45,21 @@ def _stretch(size: int) -> tuple[np.ndarray, np.ndarray]:
     return low, (place - low).astype(np.float32)
 
 
+@lru_cache(maxsize=1)
+def _places() -> tuple[Plane, Plane]:
+    grid = (np.arange(_COARSE, dtype=np.float32) + 0.5) / _COARSE
+    x, y = np.meshgrid(grid, grid)
+    return x, y
+
+
 def backdrop(shot: Shot, size: int) -> np.ndarray:
     """(3, S, S) out-of-focus surroundings: a gradient, then patches, bars and lamps of varied sharpness."""
     b = shot.backdrop
-    grid = (np.arange(_COARSE, dtype=np.float32) + 0.5) / _COARSE
-    x, y = np.meshgrid(grid, grid)
+    x, y = _places()
     hue = np.array([b[0], 0.5 * (b[0] + b[1]), b[1]], np.float32) * 0.35 + 0.65
     bright = 0.03 + 0.75 * b[2] ** 1.6
     slope = 1.0 + (b[3] - 0.5) * (x - 0.5) + (b[4] - 0.6) * 1.6 * (y - 0.5)
-    out = np.stack([bright * h * h * slope for h in hue])
+    out = tinted(bright * hue * hue, slope)
     count = int(b[5] * 7.0) if b[6] < 0.8 else 0
     for k, cover in enumerate(_clutter(np.array(b[8 : 8 + 8 * count], np.float32).reshape(count, 8, 1, 1), x, y)):
         tone, warm, soft = b[13 + 8 * k : 16 + 8 * k]
@@ -66,9 +72,23 @@ def backdrop(shot: Shot, size: int) -> np.ndarray:
     if b[6] > 0.6:
         cloud = sample("cloud", x * (60 + 240 * b[7]) + shot.noise, y * 160.0)
         out *= np.clip(1.0 + 0.22 * cloud, 0.1, 2.5)
+    return _enlarge(np.maximum(out, 0.002, out=out), size)
+
+
+def _enlarge(coarse: np.ndarray, size: int) -> np.ndarray:
+    """(3, S, S) from the coarse grid, bilinear; columns first, while there are few rows."""
     low, weight = _stretch(size)
-    tall = out[:, low] + weight[:, None] * (out[:, low + 1] - out[:, low])
-    return np.maximum(tall[:, :, low] + weight * (tall[:, :, low + 1] - tall[:, :, low]), 0.002)
+    wide = coarse.take(low, axis=2)
+    step = coarse.take(low + 1, axis=2)
+    step -= wide
+    step *= weight
+    wide += step
+    tall = wide.take(low, axis=1)
+    step = wide.take(low + 1, axis=1)
+    step -= tall
+    step *= weight[:, None]
+    tall += step
+    return tall
 
 
 def _clutter(b: np.ndarray, x: Plane, y: Plane) -> Plane:
