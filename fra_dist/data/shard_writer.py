@@ -1,5 +1,6 @@
 """One WebDataset tar and its index, written under temporary names and renamed when they are whole."""
 
+import contextlib
 import hashlib
 import os
 import tarfile
@@ -13,8 +14,6 @@ from fra_dist.data.samples import Encoded
 from fra_dist.data.shard_index import INDEX_DTYPE, ShardEntry, index_bytes, index_name
 from fra_dist.data.tars import BLOCK
 from fra_dist.errors import DataError
-
-_END = 2 * BLOCK  # end mark of a tar, before it is filled up
 
 
 class ShardWriter:
@@ -35,8 +34,8 @@ class ShardWriter:
         return len(self._rows)
 
     def size_with(self, sample: Encoded) -> int:
-        """Bytes of the tar if `sample` were the last, before it is filled up to a whole record."""
-        return self.bytes + sum(_in_tar(data) for data in sample.members.values()) + _END
+        """Bytes of the tar if `sample` were the last."""
+        return _whole_tar(self.bytes + sum(_in_tar(data) for data in sample.members.values()))
 
     def write(self, sample: Encoded) -> None:
         self._tar.write({"__key__": sample.key, **sample.members})
@@ -53,7 +52,7 @@ class ShardWriter:
         """Close, give the files their names, and describe the shard as if it were the first."""
         self._tar.close()
         size = self._file.close()
-        if size != -(-(self.bytes + _END) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE:
+        if size != _whole_tar(self.bytes):
             raise RuntimeError(f"{self.name}: the tar library wrote other headers than the index reckons with")
         data = index_bytes(np.array(self._rows, INDEX_DTYPE))
         index = index_name(self.name)
@@ -63,8 +62,11 @@ class ShardWriter:
         return ShardEntry(self.name, self.samples, size, self._file.sha256.hexdigest(), index, digest, 0)
 
     def abandon(self) -> None:
-        """Close and take away what was written."""
-        self._file.close()
+        """Close and take away what was written, whatever went wrong before."""
+        with contextlib.suppress(OSError, ValueError):  # a full disk is full at the second try too
+            self._tar.close()
+        with contextlib.suppress(OSError):
+            self._file.close()
         (self.folder / f"{self.name}.part").unlink(missing_ok=True)
 
 
@@ -80,6 +82,11 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def _in_tar(data: bytes) -> int:
     return BLOCK + -(-len(data) // BLOCK) * BLOCK
+
+
+def _whole_tar(members: int) -> int:
+    """With the end mark, filled up to a whole record."""
+    return -(-(members + 2 * BLOCK) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
 
 
 class _HashedFile:
@@ -100,8 +107,7 @@ class _HashedFile:
         """Bring it to the disk; its size."""
         if self._file.closed:
             return 0
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        size = self._file.tell()
-        self._file.close()
-        return size
+        with self._file:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            return self._file.tell()

@@ -57,6 +57,8 @@ class ShardOptions:
         ):
             if value is not None and value < least:
                 raise ConfigError(f"{name} is {least} or more, not {value}")
+        if self.seed >= 10**9:
+            raise ConfigError(f"seed is less than 10^9, not {self.seed}")
         if not 1 <= rules.quality <= 100:
             raise ConfigError(f"quality is 1 to 100, not {rules.quality}")
         if rules.size is not None and rules.size < rules.min_side:

@@ -121,10 +121,11 @@ def test_a_closed_cut_is_found_when_the_photo_is_scaled() -> None:
         clean_photo(data[: len(data) // 2] + b"\xff\xd9", PhotoRules(size=50))
 
 
-def test_a_mid_grey_photo_is_no_cut() -> None:
-    for mode in ("L", "RGB"):
-        data = saved(Image.new(mode, (64, 64), (128,) * 3 if mode == "RGB" else 128))
-        assert clean_photo(data, RULES).kept
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_mid_grey_photo_is_no_cut(mode: str, progressive: bool) -> None:
+    image = Image.new(mode, (64, 64), (128,) * 3 if mode == "RGB" else 128)
+    assert clean_photo(saved(image, progressive=progressive), RULES).kept
 
 
 def test_bytes_after_the_end_mark_do_no_harm() -> None:
@@ -145,7 +146,12 @@ def test_a_damaged_exif_block_is_taken_away() -> None:
 
 @pytest.mark.parametrize(
     ("size", "side", "wanted"),
-    [(100, "shorter", (133, 100)), (100, "longer", (100, 75)), (300, "shorter", (400, 300)), (999, "longer", (400, 300))],
+    [
+        (100, "shorter", (133, 100)),
+        (100, "longer", (100, 75)),
+        (300, "shorter", (400, 300)),
+        (999, "longer", (400, 300)),
+    ],
 )
 def test_size_limits_a_side_and_never_enlarges(size: int, side: str, wanted: tuple[int, int]) -> None:
     data = saved(picture(400, 300))

@@ -1,0 +1,185 @@
+import io
+import json
+import subprocess
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import webdataset
+from odd_photos import bad_photos, picture, saved, turned
+
+from fra_dist.data.checking import check_shards
+from fra_dist.data.indexing import index_tars
+from fra_dist.data.manifest import load_manifest, read_members
+from fra_dist.data.shard_index import DECODED, GREY, PLAIN
+from fra_dist.errors import DataError
+
+
+def write(path: Path, files: dict[str, bytes]) -> list[int]:
+    """Bytes at which the members' headers begin."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    with tarfile.open(path) as tar:
+        return [member.offset for member in tar.getmembers()]
+
+
+def photo(n: int, kind: str = "JPEG") -> bytes:
+    return saved(picture(30 + n, 40), kind)
+
+
+def test_tars_of_the_webdataset_library(tmp_path: Path) -> None:
+    with webdataset.ShardWriter(str(tmp_path / "w-%03d.tar"), maxcount=4, verbose=0) as writer:
+        for n in range(10):
+            writer.write({"__key__": f"k{n}", "jpg": photo(n), "cls": n, "json": {"n": n}})
+    manifest, notes = index_tars(tmp_path, workers=1)
+    assert notes == []
+    assert manifest == load_manifest(tmp_path)
+    assert [shard.samples for shard in manifest.shards] == [4, 4, 2]
+    for n in range(10):
+        assert manifest.key(n) == f"k{n}"
+        assert manifest.image(n) == photo(n)
+        members = read_members(manifest, n)
+        assert (members["cls"], json.loads(members["json"])) == (str(n).encode(), {"n": n})
+        row = manifest.row(n)[1]
+        assert (row["height"], row["width"], row["flags"]) == (30 + n, 40, PLAIN)
+    assert manifest.stats["height"] == {"min": 30, "1%": 30, "10%": 30, "50%": 34, "90%": 38, "99%": 39, "max": 39}
+    assert list(check_shards(manifest, None, 1)) == []
+
+
+def test_tars_of_the_tar_command(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    for n in range(7):
+        path = source / f"p{n % 2}" / f"photo {n}.JPG"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(photo(n))
+    (tmp_path / "sets/deep").mkdir(parents=True)
+    subprocess.run(["tar", "cf", tmp_path / "sets/deep/a.tar", "-C", source, "."], check=True)
+    subprocess.run(["tar", "cf", tmp_path / "sets/b.tar", "-C", source, "p1"], check=True)
+    manifest, _ = index_tars(tmp_path / "sets", workers=1)
+    assert [(shard.name, shard.samples) for shard in manifest.shards] == [("b.tar", 3), ("deep/a.tar", 7)]
+    assert (tmp_path / "sets/deep/a.idx.npy").exists()
+    assert manifest.image_extensions == ("JPG",)
+    assert sorted(manifest.key(n) for n in range(3)) == ["p1/photo 1", "p1/photo 3", "p1/photo 5"]
+    assert manifest.image(0) == photo(int(manifest.key(0)[-1]))
+
+
+def test_other_kinds_of_images(tmp_path: Path) -> None:
+    grey = saved(picture(50, 60).convert("L"))
+    files = {"a.png": photo(0, "PNG"), "b.webp": photo(1, "WEBP"), "c.jpeg": turned(6), "d.jpg": grey}
+    write(tmp_path / "a.tar", files)
+    manifest, notes = index_tars(tmp_path, workers=1)
+    rows = manifest.index(0)
+    assert rows["height"].tolist() == [30, 31, 30, 50]
+    assert rows["width"].tolist() == [40, 40, 40, 60]
+    assert rows["flags"].tolist() == [0, 0, PLAIN, PLAIN | GREY]
+    assert manifest.image_extensions == ("jpeg", "jpg", "png", "webp")
+    assert any("several kinds" in note for note in notes)
+
+
+def test_several_images_in_a_sample(tmp_path: Path) -> None:
+    files = {}
+    for n in range(3):
+        files |= {
+            f"{n}.mask.png": photo(9, "PNG"),
+            f"{n}.jpg": photo(n),
+            f"{n}.left.jpg": photo(n + 5),
+            f"{n}.txt": b"t",
+        }
+    write(tmp_path / "a.tar", files)
+    manifest, notes = index_tars(tmp_path, workers=1)
+    assert manifest.index(0)["height"].tolist() == [30, 31, 32]
+    assert any("3 samples have several images (jpg, mask.png, left.jpg)" in note for note in notes)
+    chosen, notes = index_tars(tmp_path, "left.jpg", workers=1)
+    assert chosen.index(0)["height"].tolist() == [35, 36, 37]
+    assert chosen.image_extensions == ("left.jpg",)
+    assert set(read_members(chosen, 1)) == {"mask.png", "jpg", "left.jpg", "txt"}
+    with pytest.raises(
+        DataError, match=r"no sample .* usable \.webp; extensions there: jpg, left\.jpg, mask\.png, txt"
+    ):
+        index_tars(tmp_path, "webp", workers=1)
+
+
+def test_samples_without_a_usable_image_are_left_out(tmp_path: Path) -> None:
+    files = {"good.jpg": photo(0), "only.txt": b"text"} | {f"bad/{n}": d for n, (d, _) in bad_photos().items()}
+    write(tmp_path / "a.tar", files)
+    manifest, notes = index_tars(tmp_path, decode=True, workers=1)
+    assert "good" in [manifest.key(n) for n in range(manifest.total)]
+    small = {"bad/one", "bad/thin"}  # how small is too small, training decides
+    assert {manifest.key(n) for n in range(manifest.total)} == {"good"} | small
+    assert np.all(manifest.index(0)["flags"] & DECODED)
+    assert manifest.skipped == len(bad_photos()) - 3
+    skipped = (tmp_path / "skipped.jsonl").read_text()
+    assert '{"name":"a.tar: bad/cut_and_closed.jpg","reason":"truncated"}' in skipped
+    assert any("2 samples have no image" in note for note in notes)  # text, and heic
+
+
+def test_without_decoding_damage_is_found_by_sampling(tmp_path: Path) -> None:
+    whole = photo(20)
+    write(tmp_path / "a.tar", {"a.jpg": whole, "b.jpg": whole[: len(whole) // 2] + b"\xff\xd9"})
+    manifest, notes = index_tars(tmp_path, workers=1)
+    assert manifest.total == 2
+    assert any("1 of 2 images decoded cannot be decoded" in note for note in notes)
+    assert manifest.stats["images"] == 1
+    assert index_tars(tmp_path, decode=True, workers=1).manifest.total == 1
+
+
+def test_a_damaged_tar_is_read_on(tmp_path: Path) -> None:
+    files = {f"{n}.{e}": photo(n) if e == "jpg" else b"{}" for n in range(6) for e in ("jpg", "json")}
+    starts = write(tmp_path / "a.tar", files)
+    data = bytearray((tmp_path / "a.tar").read_bytes())
+    data[starts[4]] ^= 1
+    data[starts[7] : starts[7] + 1024] = bytes(1024)
+    (tmp_path / "a.tar").write_bytes(data)
+    manifest, notes = index_tars(tmp_path, workers=1)
+    assert [manifest.key(n) for n in range(manifest.total)] == ["0", "1", "3", "4", "5"]
+    assert [note for note in notes if "a.tar is damaged at byte" in note] == [
+        f"a.tar is damaged at byte {starts[4]}: bad header (bad checksum), {starts[5] - starts[4]} bytes lost",
+        f"a.tar is damaged at byte {starts[7]}: zeros in the middle, {starts[8] - starts[7]} bytes lost",
+    ]
+    assert sum("damaged" in problem for problem in check_shards(manifest, 0, 1)) == 2
+
+
+def test_cut_and_empty_tars(tmp_path: Path) -> None:
+    write(tmp_path / "a.tar", {f"{n}.jpg": photo(n) for n in range(4)})
+    data = (tmp_path / "a.tar").read_bytes()
+    (tmp_path / "b.tar").write_bytes(data[:2500])
+    (tmp_path / "c.tar").touch()
+    manifest, notes = index_tars(tmp_path, workers=1)
+    assert [shard.samples for shard in manifest.shards][::2] == [4, 0]
+    assert any("b.tar is damaged" in note for note in notes)
+    assert any("c.tar is damaged at byte 0: the tar has no end mark" in note for note in notes)
+    assert len(load_manifest(tmp_path).index(2)) == 0
+    assert manifest.locate([manifest.total - 1])[0] == [manifest.shards[1].samples > 0]
+
+
+def test_folders_that_hold_no_shards(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no \.tar files"):
+        index_tars(tmp_path)
+    (tmp_path / "x.tar.gz").touch()
+    with pytest.raises(DataError, match="unpack the compressed ones first"):
+        index_tars(tmp_path)
+    (tmp_path / "x.tar").write_text("hello" * 1000)
+    with pytest.raises(DataError, match=r"hold no samples with a usable image: x\.tar: damaged at byte 0"):
+        index_tars(tmp_path)
+    with pytest.raises(DataError, match="does not exist"):
+        index_tars(tmp_path / "none")
+    with pytest.raises(DataError, match="not a folder"):
+        index_tars(tmp_path / "x.tar")
+
+
+def test_indexing_twice_changes_nothing(shards: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = Path(shutil.copytree(shards, tmp_path / "copy"))
+    first = index_tars(copy, decode=True, workers=1).manifest
+    text = (copy / "manifest.json").read_bytes()
+    index_tars(copy, decode=True, workers=1)
+    assert (copy / "manifest.json").read_bytes() == text
+    made = load_manifest(shards)
+    assert [shard.sha256 for shard in first.shards] == [shard.sha256 for shard in made.shards]
+    assert [shard.index_sha256 for shard in first.shards] == [shard.index_sha256 for shard in made.shards]
