@@ -15,7 +15,7 @@ from pathlib import Path
 from torch import Tensor
 
 from fra_dist.config import Config
-from fra_dist.errors import CheckpointError, ConfigError
+from fra_dist.errors import ConfigError
 from fra_dist.export.files import write_tensors
 from fra_dist.models.backbone import RESNETS
 from fra_dist.models.fra import FRA
@@ -27,8 +27,7 @@ NETWORKS = ("online", "target")
 
 def backbone_state(model: FRA, network: str = "online") -> dict[str, Tensor]:
     """Parameters and buffers of the online or the target backbone; of a ResNet, under torchvision's names less `fc`."""
-    if network not in NETWORKS:
-        raise ConfigError(f"network {network!r} is not one of {', '.join(NETWORKS)}")
+    _check_network(network)
     return getattr(model, network).backbone.state_dict()
 
 
@@ -42,12 +41,12 @@ def export_backbone(
     """
     if form not in FORMATS:
         raise ConfigError(f"format {form!r} is not one of {', '.join(FORMATS)}")
+    _check_network(network)
+    _check_suffix(out, form)
     model, config, info = load_model(checkpoint)
     if form == "torchvision" and config.model.backbone not in RESNETS:
         raise ConfigError(f"torchvision has no {config.model.backbone!r} to load this backbone: use safetensors")
     path = _place(out, f"{config.model.backbone}-{network}-step{info.get('step', 0)}{FORMATS[form]}")
-    if path.suffix not in (FORMATS[form], ".pt" if form == "torchvision" else ""):
-        raise CheckpointError(f"--out {path} must end in {FORMATS[form]} for this format")
     write_tensors(path, backbone_state(model, network), describe(config, network, int(info.get("step", 0))))
     return path, config
 
@@ -62,6 +61,19 @@ def describe(config: Config, network: str, step: int) -> dict[str, str]:
         "image_size": str(config.data.image_size),
         **{name: " ".join(f"{value:g}" for value in values) for name, values in numbers.items()},
     }
+
+
+def _check_network(network: str) -> None:
+    if network not in NETWORKS:
+        raise ConfigError(f"network {network!r} is not one of {', '.join(NETWORKS)}")
+
+
+def _check_suffix(out: str | Path | None, form: str) -> None:
+    if out is None or Path(out).is_dir():
+        return
+    fitting = (".pth", ".pt") if form == "torchvision" else (".safetensors",)
+    if Path(out).suffix not in fitting:
+        raise ConfigError(f"--out {out} must end in {' or '.join(fitting)} for the format {form}")
 
 
 def _place(out: str | Path | None, name: str) -> Path:

@@ -1,6 +1,12 @@
-"""One rank of `test_method_ranks.py`: RANK WORLD FOLDER. Rank 0 writes what the ranks have together."""
+"""The ranks of `test_method_ranks.py`: FOLDER WORLD ... starts groups of those sizes and waits for them.
 
+Each group writes WORLD.safetensors, what its ranks have together. The processes are forked here, where nothing but the
+imports has run, so that torch is imported once.
+"""
+
+import multiprocessing
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -42,15 +48,26 @@ def results(cross: CrossRank, rank: int) -> dict[str, Tensor]:
     return found | {f"buffer/{name}": value.clone() for name, value in model.named_buffers()}
 
 
-if __name__ == "__main__":
-    rank, world, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+def run_rank(folder: Path, world: int, rank: int) -> None:
     torch.set_num_threads(1)
     cross: CrossRank = SINGLE
     if world > 1:
-        dist.init_process_group("gloo", init_method=f"file://{folder}/meet-{world}", rank=rank, world_size=world)
+        meet = f"file://{folder}/meet-{world}"
+        dist.init_process_group("gloo", meet, timeout=timedelta(seconds=120), rank=rank, world_size=world)
         cross = ProcessGroupRanks()
     together = results(cross, rank)
     if rank == world - 1:  # buffers must be right on every rank; the last one has not the first images
         save_file({name: value.contiguous() for name, value in together.items()}, folder / f"{world}.safetensors")
     if world > 1:
         dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    fork = multiprocessing.get_context("fork")
+    places = [(Path(sys.argv[1]), int(world), rank) for world in sys.argv[2:] for rank in range(int(world))]
+    processes = [fork.Process(target=run_rank, args=place, daemon=True) for place in places]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    sys.exit(any(process.exitcode for process in processes))

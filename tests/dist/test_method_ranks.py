@@ -19,23 +19,9 @@ LOCAL = ("embedding_spread",)
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Tensor]]:
     folder = tmp_path_factory.mktemp("ranks")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(WORKER), str(rank), str(world), str(folder)],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for world in WORLDS
-        for rank in range(world)
-    ]
-    try:
-        for process in processes:
-            _, text = process.communicate(timeout=120)
-            assert process.returncode == 0, text
-    finally:
-        for process in processes:
-            process.kill()
+    command = [sys.executable, str(WORKER), str(folder), *map(str, WORLDS)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
     return {world: load_file(folder / f"{world}.safetensors") for world in WORLDS}
 
 
