@@ -9,29 +9,44 @@ DALI's operators on a CPU. The graph of a GPU is that chain; both follow torchvi
 and `tests/unit/data/test_pipelines.py` bounds their differences from them.
 """
 
-import io
-from collections import deque
 from typing import Any
 
-import numpy as np
 import nvidia.dali as dali
-import torch
-from numpy.typing import NDArray
 from nvidia.dali import fn, math
 from nvidia.dali.plugin.numba import NumbaFunction
-from PIL import Image
-from torch import Tensor
 
 from fra_dist.config import DataConfig
 from fra_dist.data import pixels
-from fra_dist.data.images import decode
-from fra_dist.data.pipeline import Request, UndecodableError
-from fra_dist.data.slots import SLOTS, chain_numbers
+from fra_dist.data.slots import SLOTS
 from fra_dist.data.views import BRIGHTNESS, CONTRAST, SATURATION
 
 types: Any = dali.types  # its members are made at run time
 
 _FLOOR = -0.5 / 255  # makes DALI's rounding to the nearest a rounding down, as torchvision's
+
+
+def build_graph(config: DataConfig, batch_size: int, gpu: int | None, chain: bool) -> Any:
+    """A built DALI pipeline for at most batch_size photos.
+
+    gpu: number of the GPU, None for the CPU; chain: the chain of operators, which a GPU needs.
+    Inputs: `encoded`, and `view0.NAME`, `view1.NAME` with the names of `dali_pipeline.py`; outputs: the two views,
+    (B, 3, S, S) float32.
+    """
+    settings = {
+        "batch_size": batch_size,
+        "num_threads": config.threads,
+        "device_id": gpu,
+        # A greater depth makes the first run ask for as many batches at once; what is scheduled ahead overlaps with
+        # training at any depth.
+        "prefetch_queue_depth": 1,
+        "exec_dynamic": True,
+    }
+    if chain:
+        pipe = _chain_graph(config, "cpu" if gpu is None else "gpu", **settings)
+    else:
+        pipe = _host_graph(config, **settings)
+    pipe.build()
+    return pipe
 
 
 class _Finish(NumbaFunction):  # type: ignore[misc]
@@ -148,125 +163,3 @@ def _hue(x: Any, shift: Any, device: str) -> Any:
         far = math.min(far, around - far)
         turned.append(math.min(fn.cast(twice - far, dtype=types.UINT8), chroma) + low)
     return fn.reshape(fn.stack(*turned, axis=2), layout="HWC")
-
-
-class DaliPipeline:
-    """Implements `pipeline.Pipeline`. chain: use the chain of operators on a CPU too."""
-
-    def __init__(self, config: DataConfig, device: torch.device, batch_size: int, chain: bool = False) -> None:
-        self.config, self.device, self.batch_size = config, device, batch_size
-        self.gpu = device.type == "cuda"
-        self.chain = chain or self.gpu
-        self.waiting: deque[Request] = deque()
-        self.done: deque[tuple[Tensor, Tensor] | UndecodableError] = deque()
-        self.pipe = self._build()
-
-    def submit(self, request: Request) -> None:
-        self.waiting.append(request)
-        self._feed(request)
-
-    def collect(self) -> tuple[Tensor, Tensor]:
-        outcome = self.done.popleft() if self.done else self._next()
-        if isinstance(outcome, UndecodableError):
-            raise outcome
-        return outcome
-
-    def redo(self, request: Request) -> tuple[Tensor, Tensor]:
-        while self.waiting:  # DALI works in order: what is under way comes first, and is kept
-            self.done.append(self._next())
-        self.submit(request)
-        outcome = self._next()
-        if isinstance(outcome, UndecodableError):
-            raise outcome
-        return outcome
-
-    def close(self) -> None:
-        self.waiting.clear()
-        self.done.clear()
-        self.pipe = None
-
-    def _next(self) -> tuple[Tensor, Tensor] | UndecodableError:
-        """Outcome of the oldest request under way. A failure may leave the pipeline dead: it is built anew."""
-        try:
-            outcome: tuple[Tensor, Tensor] | UndecodableError = self._outputs()
-        except RuntimeError as error:
-            self.pipe = self._build()
-            reasons = self._find_bad(self.waiting[0])
-            if not reasons:
-                raise
-            outcome = UndecodableError(reasons)
-            outcome.__cause__ = error
-            for request in list(self.waiting)[1:]:
-                self._feed(request)
-        self.waiting.popleft()
-        return outcome
-
-    def _find_bad(self, request: Request) -> dict[int, str]:
-        """Each photo alone: DALI names only the first bad one of a batch, and not always."""
-        reasons = {}
-        for i in range(len(request.images)):
-            first, second = (params.take([i]) for params in request.params)
-            alone = Request([request.images[i]], [request.heads[i]], (first, second))
-            try:
-                self._feed(alone)
-                self._outputs()
-            except RuntimeError as error:
-                reasons[i] = _reason(error)
-                self.pipe = self._build()
-        return reasons
-
-    def _outputs(self) -> tuple[Tensor, Tensor]:
-        first, second = self.pipe.outputs()
-        return self._tensor(first), self._tensor(second)
-
-    def _tensor(self, output: Any) -> Tensor:
-        return torch.from_dlpack(output.as_tensor()).clone()
-
-    def _feed(self, request: Request) -> None:
-        self.pipe.feed_input("encoded", [_bytes(request, i) for i in range(len(request.images))])
-        size = self.config.image_size
-        for view, params in enumerate(request.params):
-            box = params.box
-            numbers: dict[str, NDArray[Any]] = {"start": box[:, [1, 0]], "shape": box[:, [3, 2]] - box[:, [1, 0]]}
-            if self.chain:
-                numbers |= chain_numbers(params, size)
-            else:
-                numbers["numbers"] = pixels.pack(params, size, self.config.mean, self.config.std)
-            for name, values in numbers.items():
-                self.pipe.feed_input(f"view{view}.{name}", np.ascontiguousarray(values))
-        self.pipe.schedule_run()
-
-    def _build(self) -> Any:
-        settings = {
-            "batch_size": self.batch_size,
-            "num_threads": self.config.threads,
-            "device_id": self.device.index if self.gpu else None,
-            # A greater depth makes the first run ask for as many batches at once; what is scheduled ahead overlaps
-            # with training at any depth.
-            "prefetch_queue_depth": 1,
-            "exec_dynamic": True,
-        }
-        if self.chain:
-            pipe = _chain_graph(self.config, "gpu" if self.gpu else "cpu", **settings)
-        else:
-            pipe = _host_graph(self.config, **settings)
-        pipe.build()
-        return pipe
-
-
-def _bytes(request: Request, i: int) -> NDArray[np.uint8]:
-    """What DALI is given of a photo: anything but a plain JPEG is decoded here and handed on as a bitmap."""
-    data = request.images[i]
-    if not request.heads[i].plain:
-        out = io.BytesIO()
-        Image.fromarray(decode(data)).save(out, "BMP")
-        data = out.getvalue()
-    return np.frombuffer(data, np.uint8)
-
-
-def _reason(error: RuntimeError) -> str:
-    """The line of DALI's report that says what went wrong."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    marks = [i for i, line in enumerate(lines) if line.startswith("encountered")]
-    line = lines[marks[0] + 1] if marks and marks[0] + 1 < len(lines) else lines[0] if lines else "cannot be decoded"
-    return line[:160]

@@ -59,7 +59,7 @@ def open_pipeline(config: DataConfig, device: torch.device, batch_size: int) -> 
     """
     if config.pipeline != "torch":
         try:
-            from fra_dist.data.dali import DaliPipeline
+            from fra_dist.data.dali_pipeline import DaliPipeline
 
             return DaliPipeline(config, device, batch_size)
         except (ImportError, OSError) as error:

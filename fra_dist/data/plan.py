@@ -96,7 +96,7 @@ class Plan:
 
     def epoch_ids(self, epoch: int, index: Ids) -> Ids:
         """Sample ids at places `index` (any shape, 0 <= index < N) of one epoch."""
-        return self._locate(epoch, self.line_places(epoch, index))
+        return self.ids_at(epoch, self.line_places(epoch, index))
 
     def line_places(self, epoch: int, index: Ids) -> Ids:
         """Where the samples at places `index` of an epoch lie on the line of shards laid end to end."""
@@ -111,7 +111,8 @@ class Plan:
         keys = key(_WINDOWS, self.seed, epoch, stream, number)
         return start + first + permute(offset - first, size, keys)
 
-    def _locate(self, epoch: int, places: Ids) -> Ids:
+    def ids_at(self, epoch: int, places: Ids) -> Ids:
+        """Sample ids at places on the line of an epoch."""
         order, ends = self._shard_order(epoch)
         slot = np.searchsorted(ends, places, side="right")
         shard = order[slot]
