@@ -1,8 +1,10 @@
 """Calls spread over processes, their results in the order of the calls."""
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -32,7 +34,7 @@ def in_order(calls: Iterable[Callable[[], T]], workers: int) -> Iterator[T]:
         yield from (call() for call in calls)
         return
     context = multiprocessing.get_context("spawn")  # forking a process with threads (CUDA, DALI) can hang
-    pool = ProcessPoolExecutor(workers, context, initializer=_leave_interrupts_to_the_parent)
+    pool = ProcessPoolExecutor(workers, context, initializer=_follow_the_parent)
     waiting: deque[Future[T]] = deque()
     try:
         for call in calls:
@@ -54,5 +56,14 @@ def _run(call: Callable[[], T]) -> T:
     return call()
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def _follow_the_parent() -> None:
+    """Leave Ctrl-C to it, and do not outlive it: a worker that waits for calls never learns that nobody sends any."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
