@@ -1,3 +1,4 @@
+import argparse
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from fra_dist.cli.main import main
+from fra_dist.cli.shards import configure
 from fra_dist.data.manifest import load_manifest
 
 
@@ -134,6 +136,16 @@ def test_view(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert sheet.size[0] > Image.open(plain).size[0]
     assert main(["shards", "view", str(shards), "--out", str(tmp_path / "x.nothing")]) == 2
     assert "name a .png" in capsys.readouterr().err
+
+
+def test_the_commands_in_the_docs_exist() -> None:
+    page = (Path(__file__).parents[3] / "docs/data.md").read_text()
+    commands = [line for line in page.splitlines() if line.startswith("fra-dist shards ")]
+    assert len(commands) > 10
+    for command in commands:
+        parser = argparse.ArgumentParser()
+        configure(parser)
+        parser.parse_args(command.split()[2:])
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
