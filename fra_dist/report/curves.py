@@ -41,9 +41,17 @@ PANELS: Mapping[str, Panel] = {
     "speed": Panel("Images a second", {"images/s": "images_per_second"}, floor=0),
     "wait": Panel("Share of the time spent waiting for data", {"wait": "data_wait"}, floor=0),
 }
+INK, PALE_INK, FAINT = "#22252b", "#e4e6ea", "#8a8f99"
 _LIGHT = ("#0072b2", "#d55e00", "#009e73", "#a8467d", "#7a6000", "#3d3d3d")
 _DARK = ("#6cb8f0", "#ff9b54", "#45d0a5", "#e8a1cb", "#e6c65a", "#d0d0d0")
 _STYLES = ("-", "--", ":", "-.")
+_THEME: Any = {
+    "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 10, "text.color": INK, "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT, "xtick.color": FAINT, "ytick.color": FAINT, "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK, "axes.spines.top": False, "axes.spines.right": False, "axes.facecolor": "none",
+    "axes.grid": True, "grid.color": FAINT, "grid.alpha": 0.22, "grid.linewidth": 0.6, "svg.fonttype": "path",
+    "svg.hashsalt": "fra_dist",
+}  # fmt: skip
 
 
 def draw_curves(runs: Runs, path: Path, regions: int = 8) -> None:
@@ -53,23 +61,31 @@ def draw_curves(runs: Runs, path: Path, regions: int = 8) -> None:
         return
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
-    with rc_context(_theme(dark=False)):
+    with rc_context(_THEME):
         figure = Figure(figsize=(4.4 * columns, 2.9 * rows), layout="constrained", facecolor="white")
         for place, name in enumerate(names):
-            _draw(figure.add_subplot(rows, columns, place + 1), name, runs, regions, dark=False)
+            _draw(figure.add_subplot(rows, columns, place + 1), name, runs, regions)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=130)
 
 
-def panel_svg(name: str, runs: Runs, regions: int = 8, dark: bool = False) -> bytes:
-    """One panel of PANELS as an SVG with a clear background, text drawn as shapes."""
-    with rc_context(_theme(dark)):
-        figure = Figure(figsize=(4.6, 3.0), layout="constrained")
+def panel_svg(name: str, runs: Runs, regions: int = 8) -> bytes:
+    """One panel of PANELS as an SVG for light paper, with a clear background and text drawn as shapes."""
+    with rc_context(_THEME):
+        figure = Figure(figsize=(4.6, 3.0))
         figure.patch.set_alpha(0.0)
-        _draw(figure.add_subplot(), name, runs, regions, dark)
+        axes = figure.add_axes((0.11, 0.155, 0.87, 0.745))
+        _draw(axes, name, runs, regions)
         out = io.BytesIO()
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     return out.getvalue()
+
+
+def for_dark_paper(svg: bytes) -> bytes:
+    """The same picture in the colours for a dark page."""
+    for light, dark in zip((INK, *_LIGHT), (PALE_INK, *_DARK), strict=True):
+        svg = svg.replace(light.encode(), dark.encode())
+    return svg
 
 
 def has_data(name: str, runs: Runs) -> bool:
@@ -94,15 +110,15 @@ def smooth(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     return (sums[place + reach + 1] - sums[place - reach]) / (2 * reach + 1)
 
 
-def _draw(axes: Axes, name: str, runs: Runs, regions: int, dark: bool) -> None:
-    panel, colours = PANELS[name], _DARK if dark else _LIGHT
+def _draw(axes: Axes, name: str, runs: Runs, regions: int) -> None:
+    panel = PANELS[name]
     several_runs, several_lines = len(runs) > 1, len(panel.lines) > 1
     for r, (run, rows) in enumerate(runs.items()):
         for k, (label, key) in enumerate(panel.lines.items()):
             steps, values = series(rows, key)
             if not len(steps):
                 continue
-            colour = colours[(r if several_runs else k) % len(colours)]
+            colour = _LIGHT[(r if several_runs else k) % len(_LIGHT)]
             style = _STYLES[k % len(_STYLES)] if several_runs else "-"
             text = ", ".join([run] * several_runs + [label] * several_lines)
             if len(values) > 150:
@@ -128,19 +144,8 @@ def _mark_saddle(axes: Axes, regions: int) -> None:
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, 0.68 * saddle), max(high, 1.06 * saddle))
     for level, text in ((saddle, f"ln {regions}: no regions yet"), (0.75 * saddle, f"0.75 ln {regions}")):
-        axes.axhline(level, color="#8a8f99", linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
+        axes.axhline(level, color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
         axes.annotate(
             text, (1, level), xycoords=("axes fraction", "data"), xytext=(-3, 3), textcoords="offset points",
-            ha="right", fontsize=8, color="#8a8f99",
+            ha="right", fontsize=8, color=FAINT,
         )  # fmt: skip
-
-
-def _theme(dark: bool) -> Any:
-    ink, faint = ("#e4e6ea", "#8a8f99") if dark else ("#22252b", "#8a8f99")
-    return {
-        "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 10, "text.color": ink, "axes.labelcolor": ink,
-        "axes.edgecolor": faint, "xtick.color": faint, "ytick.color": faint, "xtick.labelcolor": ink,
-        "ytick.labelcolor": ink, "axes.spines.top": False, "axes.spines.right": False, "axes.facecolor": "none",
-        "axes.grid": True, "grid.color": faint, "grid.alpha": 0.22, "grid.linewidth": 0.6, "svg.fonttype": "path",
-        "svg.hashsalt": "fra_dist",
-    }  # fmt: skip

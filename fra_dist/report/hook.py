@@ -59,11 +59,13 @@ class RunPictures(Hook):
 
 
 def sample_photos(config: Config, manifest: Manifest, count: int) -> Tensor:
-    """(n, 3, S, S) normalised photos spread over the data set, n <= count: those that cannot be decoded are left out."""
+    """(n, 3, S, S) normalised photos spread over the data set, n <= count: broken ones are left out."""
     ids = np.unique(np.linspace(0, manifest.total - 1, count).astype(np.int64))
     reader = ShardReader(manifest)
     try:
-        found = [p for p in (_photo(data, config.data.image_size) for data in reader.read(ids)) if p is not None]
+        found = [
+            p for p in (_photo(stored.data, config.data.image_size) for stored in reader.read(ids)) if p is not None
+        ]
     finally:
         reader.close()
     if not found:

@@ -15,6 +15,8 @@ from torch.nn import functional
 from fra_dist.report.palette import CLASS_COLOURS, REGION_COLOURS
 
 Pixels = NDArray[np.uint8]
+STRIP_TILE = 112
+"""Side of the pictures of a strip, in pixels."""
 
 
 def upsample(maps: Tensor, size: int) -> Tensor:
@@ -48,7 +50,7 @@ def stretch(heatmap: Tensor) -> Tensor:
     return (heatmap - low) / (high - low).clamp_min(1e-12)
 
 
-def draw_strip(photos: Pixels, similarity: Tensor, tile: int = 112) -> Image.Image:
+def draw_strip(photos: Pixels, similarity: Tensor, tile: int = STRIP_TILE) -> Image.Image:
     """The hard assignments of N photos side by side, without any text: a row of a film over the steps."""
     regions = upsample(similarity, tile).argmax(1).numpy()
     tiles = [assignment_overlay(resize(p, tile), r) for p, r in zip(photos, regions, strict=True)]

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fra_dist.report.overlay import draw_strip, region_shares, to_photos
+from fra_dist.report.overlay import STRIP_TILE, draw_strip, region_shares, resize, row_of_tiles, to_photos
 from fra_dist.report.sheet import Drawn, draw_sheet
 
 
@@ -42,8 +42,12 @@ def draw_run_heatmaps(
     std: Sequence[float],
     title: str = "",
     truth: NDArray[np.uint8] | None = None,
+    classes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Draw the regions of normalised images (N, 3, S, S) as `path` (PNG) and, beside it, `STEM.strip.png`.
+    """Draw the regions of normalised images (N, 3, S, S) as `path` (PNG).
+
+    Beside it go `STEM.strip.png`, the hard assignments in a row, and `photos.strip.png`, the photos in a row. `truth`
+    (N, h, w) adds a column of true masks, and `classes` a legend of their colours.
 
     Returns {"shares": (Q,) part of the pixels of each region, "in_use": regions with at least 1 %}, or {} for a
     network without a decoder, which draws nothing. The network's state is left as it was.
@@ -54,7 +58,8 @@ def draw_run_heatmaps(
     photos = to_photos(images, mean, std)
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn = Drawn(photos, found.similarity, found.heatmap, truth=truth)
-    draw_sheet(drawn, title).save(path)
+    draw_sheet(drawn, title, classes=classes).save(path)
     draw_strip(photos, found.similarity).save(path.with_suffix(".strip.png"))
+    row_of_tiles([resize(photo, STRIP_TILE) for photo in photos]).save(path.with_name("photos.strip.png"))
     shares = region_shares(found.similarity, images.shape[-1]).mean(0)
     return {"shares": [round(float(s), 4) for s in shares], "in_use": int((shares >= 0.01).sum())}

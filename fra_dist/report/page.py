@@ -1,0 +1,188 @@
+"""The report of a run: one HTML file that opens offline, on a phone or a wide screen, light or dark.
+
+Every picture is inside the file; nothing is fetched and no script runs.
+"""
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from fra_dist.errors import DataError
+from fra_dist.report.curves import PANELS, Runs, for_dark_paper, has_data, panel_svg
+from fra_dist.report.palette import CLASS_COLOURS, region_hex
+
+_WEBP_FROM = 60_000  # bytes: larger pictures are encoded anew, which makes the page ten times smaller
+
+
+class ColumnLike(Protocol):
+    @property
+    def title(self) -> str: ...
+    @property
+    def digits(self) -> int: ...
+    @property
+    def higher_is_better(self) -> bool | None: ...
+
+
+class TableLike(Protocol):
+    """What `eval.table` makes."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def note(self) -> str: ...
+    @property
+    def columns(self) -> Sequence[ColumnLike]: ...
+    @property
+    def rows(self) -> Sequence[tuple[str, Sequence[float | None]]]: ...
+
+
+@dataclass(frozen=True)
+class Picture:
+    """`image`: a file, or the bytes of one (PNG, JPEG, WebP). `alt` says what is seen, for those who do not see it."""
+
+    image: Path | bytes
+    alt: str
+    caption: str = ""
+
+
+Film = Sequence[tuple[str, Picture]]
+"""Rows of pictures above each other, each with a label; the columns are the same photos."""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A number that matters, in large type."""
+
+    label: str
+    value: str
+    note: str = ""
+    good: bool | None = None
+    """Whether it reached what was asked of it; None: nothing was asked."""
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything on the page; what is empty leaves out its section."""
+
+    title: str
+    summary: str
+    regions: int
+    headlines: Sequence[Headline] = ()
+    examples: Film = ()
+    """Photos, their true masks, and the regions that each network finds in them; see `compare`."""
+    classes: Sequence[str] = ()
+    """Names of the true parts, in the order of their numbers."""
+    stages: Film = ()
+    """Photos and their regions while the run went on; see `stages_of`."""
+    region_table: TableLike | None = None
+    probe_table: TableLike | None = None
+    curves: Runs = field(default_factory=dict)
+    """Rows of metrics.jsonl by the name of the run."""
+    sheets: Sequence[Picture] = ()
+    facts: Sequence[tuple[str, str]] = ()
+    """(what, value): photos, steps, device, time, versions."""
+    settings: str = ""
+    """The configuration, as YAML."""
+    commands: Sequence[str] = ()
+    """What to type to get the same, a line each."""
+    notes: Sequence[str] = ()
+    """What a reader should know before believing the numbers."""
+
+
+def write_page(data: ReportData, path: str | Path) -> Path:
+    """Write the page and return its path. Raises DataError when a picture is missing or the file cannot be written."""
+    environment = Environment(
+        loader=PackageLoader("fra_dist.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    text = environment.get_template("page.html.j2").render(
+        data=data,
+        curves=_curves(data.curves, data.regions),
+        tables={name: _cells(table) for name in ("region_table", "probe_table") if (table := getattr(data, name))},
+        swatches=[(q, region_hex(q)) for q in range(data.regions)],
+        parts=[(name, "#" + bytes(colour).hex()) for name, colour in zip(data.classes, CLASS_COLOURS, strict=False)],
+        inline=inline,
+        saddle=math.log(data.regions),
+    )
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"cannot write the report {target}: {error.strerror}") from None
+    return target
+
+
+def inline(picture: Picture) -> Markup:
+    """An `img` element with the picture inside it, as large as it is at most. Raises DataError when it is missing."""
+    try:
+        raw = picture.image if isinstance(picture.image, bytes) else picture.image.read_bytes()
+        with Image.open(io.BytesIO(raw)) as image:
+            width, height = image.size
+            kind = (image.format or "PNG").lower()
+            if len(raw) > _WEBP_FROM and kind == "png":
+                out = io.BytesIO()
+                image.save(out, "WEBP", quality=88, method=4)
+                raw, kind = out.getvalue(), "webp"
+    except OSError as error:
+        raise DataError(f"picture {picture.image!r:.80} of the report cannot be read: {error}") from None
+    return Markup('<img src="{}" alt="{}" width="{}" height="{}">').format(
+        data_uri(raw, f"image/{kind}"), picture.alt, width, height
+    )
+
+
+def data_uri(raw: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(raw).decode()}"
+
+
+@dataclass(frozen=True)
+class _Curve:
+    name: str
+    title: str
+    light: str
+    dark: str
+
+
+def _curves(runs: Runs, regions: int) -> list[_Curve]:
+    """A light and a dark picture of each panel that has data."""
+    found = []
+    for name, panel in PANELS.items():
+        if has_data(name, runs):
+            light = panel_svg(name, runs, regions)
+            pictures = [data_uri(svg, "image/svg+xml") for svg in (light, for_dark_paper(light))]
+            found.append(_Curve(name, panel.title, *pictures))
+    return found
+
+
+@dataclass(frozen=True)
+class _Cell:
+    text: str
+    best: bool = False
+    bar: int = 0
+    """Percent of the largest of the column, for columns in which more is better."""
+
+
+def _cells(table: TableLike) -> list[tuple[str, list[_Cell]]]:
+    columns = []
+    for k, column in enumerate(table.columns):
+        values = [values[k] for _, values in table.rows]
+        known = [v for v in values if v is not None and not math.isnan(v)]
+        up = column.higher_is_better
+        top = None if up is None or len(known) < 2 else (max if up else min)(known)
+        largest = max(known, default=0.0)
+        columns.append([_cell(v, column.digits, top, largest if up else 0.0) for v in values])
+    return [(label, [column[r] for column in columns]) for r, (label, _) in enumerate(table.rows)]
+
+
+def _cell(value: float | None, digits: int, top: float | None, largest: float) -> _Cell:
+    if value is None or math.isnan(value):
+        return _Cell("–")
+    bar = round(100 * max(value, 0.0) / largest) if largest > 0 else 0
+    return _Cell(f"{value:.{digits}f}", value == top, bar)

@@ -1,0 +1,71 @@
+"""Parts of the report page, made from what a run and an evaluation leave behind."""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from fra_dist.report.overlay import STRIP_TILE, Pixels, class_tile, draw_strip, resize, row_of_tiles
+from fra_dist.report.page import Film, Headline, Picture
+
+
+def compare(photos: Pixels, masks: Sequence[NDArray[np.uint8]], found: Mapping[str, Tensor]) -> Film:
+    """N photos (N, s, s, 3), their true masks, and a row of hard assignments for each of `found`.
+
+    `found` maps a label to similarities (N, Q, H, W), or (1, Q, H, W) for regions that are the same in each photo.
+    """
+    rows = [
+        ("photo", row_of_tiles([resize(p, STRIP_TILE) for p in photos]), "The photos."),
+        ("true parts", row_of_tiles([class_tile(m, STRIP_TILE) for m in masks]), "The true parts of the faces."),
+    ]
+    for label, similarity in found.items():
+        each = similarity.expand(len(photos), -1, -1, -1)
+        rows.append((label, draw_strip(photos, each), f"The photos with the regions of: {label}."))
+    return [(label, Picture(_png(image), alt)) for label, image, alt in rows]
+
+
+def stages_of(run: str | Path) -> Film:
+    """The strips that `draw_run_heatmaps` left in a run folder, photos first, then by step."""
+    folder = Path(run) / "heatmaps"
+    stages = []
+    photos = folder / "photos.strip.png"
+    if photos.exists():
+        stages.append(("photos", Picture(photos, "The photos themselves.")))
+    for strip in sorted(folder.glob("step-*.strip.png")):
+        step = int(strip.name.removeprefix("step-").split(".")[0])
+        stages.append((f"step {step}", Picture(strip, f"The photos with their regions at step {step}.")))
+    return stages
+
+
+def headlines_of(
+    relation: float, regions: int, in_use: int, scores: Mapping[str, Mapping[str, float]]
+) -> list[Headline]:
+    """The demo's headlines: relation loss against the saddle, regions in use, and region scores of rows by name.
+
+    `scores` maps a row's name to {"nmi", "miou"}; the first row is the run itself.
+    """
+    saddle = math.log(regions)
+    found = [
+        Headline(
+            "Relation loss at the end", f"{relation:.2f}",
+            f"{relation / saddle:.2f} of ln {regions} = {saddle:.2f}, where no region is told from another",
+            relation < 0.75 * saddle,
+        ),
+        Headline("Regions in use", f"{in_use} of {regions}", "hold 1 % of the pixels or more", in_use == regions),
+    ]  # fmt: skip
+    for key, label in (("nmi", "Regions against true masks, NMI"), ("miou", "The same, mean IoU")):
+        (_, own), *others = scores.items()
+        rest = ", ".join(f"{name} {values[key]:.3f}" for name, values in others)
+        found.append(Headline(label, f"{own[key]:.3f}", rest))
+    return found
+
+
+def _png(image: Image.Image) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
