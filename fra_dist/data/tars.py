@@ -72,7 +72,7 @@ def scan(path: str | Path) -> Iterator[Member | Damage]:
 
 def samples(found: Iterator[Member | Damage]) -> Iterator[Sample | Damage]:
     """Group what `scan` found; members that webdataset would pass over are left out."""
-    key, members = "", {}
+    key, members = "", dict[str, Member]()
     for item in found:
         if isinstance(item, Damage):
             yield item
