@@ -5,20 +5,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fra_dist.config import Config, dump_config
 from fra_dist.eval.labelled import Labelled
-from fra_dist.eval.regions import MASK_CLASSES
-from fra_dist.eval.suite import HEATMAPS, POSITION, Scores, evaluate, floors
+from fra_dist.eval.regions import MASK_CLASSES, position_clusters
+from fra_dist.eval.suite import HEATMAPS, POSITION, Scores, evaluate, floors, regions_of
 from fra_dist.eval.table import probe_table, region_table
 from fra_dist.models.fra import FRA
 from fra_dist.report.overlay import to_images
-from fra_dist.report.page import Headline, Picture, ReportData, headlines_of, stages_of, write_page
+from fra_dist.report.page import Film, Headline, Picture, ReportData, write_page
 from fra_dist.report.run_pictures import draw_run_heatmaps
+from fra_dist.report.story import compare, headlines_of, stages_of
 from fra_dist.train.checkpoint import load_model
 from fra_dist.train.run_folder import read_rows, versions
 
 UNTRAINED = "untrained"
+SHOWN = 8
+"""Faces in the pictures of the page."""
 
 _SUMMARY = (
     "A small network was pre-trained on synthetic faces, without labels, by FRA (facial region awareness): learnable "
@@ -47,17 +51,20 @@ def draw_report(
 ) -> Path:
     """Write OUT/report.html and return its path. Raises DataError when it cannot be written."""
     config = next(iter(configs.values()))
+    places = np.linspace(0, len(labelled) - 1, min(SHOWN, len(labelled))).astype(int)
     rows = {name: read_rows(Path(c.output) / "metrics.jsonl") for name, c in configs.items()}
     data = ReportData(
         title="What FRA found in synthetic faces",
         summary=_SUMMARY,
         regions=config.model.regions,
         headlines=_headlines(config, rows, scores),
-        examples=[_examples(config, labelled, out)],
+        examples=_comparison(configs, labelled, places),
+        classes=MASK_CLASSES,
         stages=stages_of(config.output),
         region_table=region_table(scores),
         probe_table=probe_table(scores),
         curves=rows,
+        sheets=[_sheet(config, labelled, places, out)],
         facts=_facts(configs, labelled, seconds),
         settings=dump_config(config),
         commands=["make demo"],
@@ -75,21 +82,24 @@ def _headlines(config: Config, rows: Mapping[str, list[dict[str, float]]], score
     return headlines_of(last["loss/relation"], config.model.regions, int(last["regions/in_use"]), values)
 
 
-def _examples(config: Config, labelled: Labelled, out: Path, count: int = 8) -> Picture:
-    model, _, _ = load_model(config.output)
-    places = np.linspace(0, len(labelled) - 1, count).astype(int)
-    path = out / "examples.png"
-    images = to_images(labelled.photos[places], config.data.mean, config.data.std)
-    truth = None
-    if labelled.masks is not None:
-        truth = np.stack([labelled.masks[i] for i in places])
-    data = config.data
-    draw_run_heatmaps(model.online, images, path, mean=data.mean, std=data.std, truth=truth, classes=MASK_CLASSES)
-    return Picture(
-        path,
-        f"{count} synthetic faces, their true regions ({', '.join(MASK_CLASSES)}), the regions found, and the map of each region",
-        "Faces of people that the network has not seen.",
-    )
+def _comparison(configs: Mapping[str, Config], labelled: Labelled, places: NDArray[np.int64]) -> Film:
+    """The same faces with the regions of every run."""
+    found = {}
+    for name, config in configs.items():
+        label = name if config.model.decoder else f"{name}, k-means on features"
+        found[label] = regions_of(load_model(config.output)[0].online, labelled, config, config.seed)[places]
+    found["k-means on position"] = position_clusters(next(iter(configs.values())).model.regions)
+    masks = labelled.masks or []
+    return compare(labelled.photos[places], [masks[i] for i in places] if masks else [], found)
+
+
+def _sheet(config: Config, labelled: Labelled, places: NDArray[np.int64], out: Path) -> Picture:
+    """The same faces with the soft maps of the first run."""
+    path, data = out / "examples" / "sheet.png", config.data
+    images = to_images(labelled.photos[places], data.mean, data.std)
+    draw_run_heatmaps(load_model(config.output)[0].online, images, path, mean=data.mean, std=data.std, title="FRA")
+    alt = f"{len(places)} synthetic faces, the regions found in them, and the map of each region"
+    return Picture(path, alt, "Faces of people that the network has not seen.")
 
 
 def _facts(configs: Mapping[str, Config], labelled: Labelled, seconds: float) -> list[tuple[str, str]]:

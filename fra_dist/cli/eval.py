@@ -6,7 +6,6 @@ at all; `--out` writes everything as JSON.
 
 import argparse
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -67,18 +66,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _write(path: Path, result: dict[str, Any]) -> None:
     try:
-        path.write_text(json.dumps(_without_nan(result), indent=1))
+        path.write_text(json.dumps(result, indent=1))
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror}") from None
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON has no NaN: null says that a score does not apply."""
-    if isinstance(value, dict):
-        return {key: _without_nan(child) for key, child in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(child) for child in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _count(text: str) -> int:

@@ -12,12 +12,14 @@ those of k-means on their backbone's pixel features; networks without one (plain
 | `identity/knn_accuracy`, `identity/linear_accuracy` | people with 3 photos or more, their photos shared out |
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fra_dist.config import Config
 from fra_dist.eval import metrics
@@ -54,7 +56,9 @@ class Scores:
     probes: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "regions": {k: v.to_json() for k, v in self.regions.items()}, "probes": self.probes}
+        """Plain values; None in place of NaN, which JSON does not have."""
+        regions = {k: v.to_json() for k, v in self.regions.items()}
+        return _without_nan({"name": self.name, "regions": regions, "probes": self.probes})
 
 
 def evaluate(name: str, network: FRANetwork, labelled: Labelled, config: Config, seed: int = 0) -> Scores:
@@ -69,6 +73,14 @@ def evaluate(name: str, network: FRANetwork, labelled: Labelled, config: Config,
             found[HEATMAPS] = score_similarity(features.similarity, labelled.masks)
         found[CLUSTERS] = score_similarity(feature_clusters(features.maps, config.model.regions, seed), labelled.masks)
     return Scores(name, found, probe_all(features, labelled, seed))
+
+
+def regions_of(network: FRANetwork, labelled: Labelled, config: Config, seed: int = 0) -> Tensor:
+    """(N, Q, H, W) similarities of the heatmaps or, without a decoder, of k-means on features; `evaluate` scores both."""
+    features = extract(network, labelled.photos, config.data.mean, config.data.std)
+    if features.similarity is not None:
+        return features.similarity
+    return feature_clusters(features.maps, config.model.regions, seed)
 
 
 def floors(labelled: Labelled, regions: int = 8, seed: int = 0) -> Scores:
@@ -155,3 +167,11 @@ def _landmarks(features: Features | None, landmarks: NDArray[np.float64], split:
     else:
         out = linear_probe(features.flat, targets, split, lambda o, at: -error(o, at))
     return {"landmarks/linear_nme": error(out, split.test)}
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(child) for child in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -15,14 +15,14 @@ from fra_dist.report.page import Film, Headline, Picture
 
 
 def compare(photos: Pixels, masks: Sequence[NDArray[np.uint8]], found: Mapping[str, Tensor]) -> Film:
-    """N photos (N, s, s, 3), their true masks, and a row of hard assignments for each of `found`.
+    """N photos (N, s, s, 3), their true masks if any are known, and a row of hard assignments for each of `found`.
 
     `found` maps a label to similarities (N, Q, H, W), or (1, Q, H, W) for regions that are the same in each photo.
     """
-    rows = [
-        ("photo", row_of_tiles([resize(p, STRIP_TILE) for p in photos]), "The photos."),
-        ("true parts", row_of_tiles([class_tile(m, STRIP_TILE) for m in masks]), "The true parts of the faces."),
-    ]
+    rows = [("photo", row_of_tiles([resize(p, STRIP_TILE) for p in photos]), "The photos.")]
+    if masks:
+        truth = row_of_tiles([class_tile(m, STRIP_TILE) for m in masks])
+        rows.append(("true parts", truth, "The true parts of the faces."))
     for label, similarity in found.items():
         each = similarity.expand(len(photos), -1, -1, -1)
         rows.append((label, draw_strip(photos, each), f"The photos with the regions of: {label}."))

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,8 @@ import torch
 from fra_dist.config import parse_config
 from fra_dist.eval.features import LARGEST_FLAT, Features, extract
 from fra_dist.eval.labelled import Labelled
-from fra_dist.eval.suite import evaluate, floors, probe_all
+from fra_dist.eval.regions import score_similarity
+from fra_dist.eval.suite import Scores, evaluate, floors, probe_all, regions_of
 from fra_dist.eval.table import as_text, best_of, probe_table, region_table
 from fra_dist.models.fra import FRA
 
@@ -132,3 +135,17 @@ def test_tables_show_every_row_and_mark_the_best(network):
     assert len({len(line) for line in text}) <= 2  # aligned but for trailing blanks
     assert f"{min(values):.4f}*" in text[1]
     assert as_text(regions).count("-  ") >= 4
+
+
+@pytest.mark.parametrize(("settings", "kind"), [(SETTINGS, "heatmaps"), (BYOL, "clusters")])
+def test_pictures_show_the_regions_that_are_scored(settings, kind):
+    config, data = parse_config(settings), labelled(12)
+    torch.manual_seed(0)
+    net = FRA(config.model).eval().online
+    similarity = regions_of(net, data, config)
+    assert score_similarity(similarity, data.masks) == evaluate("x", net, data, config).regions[kind]
+
+
+def test_scores_become_plain_json():
+    scores = Scores("x", {}, {"a": float("nan"), "b": 0.5})
+    assert json.loads(json.dumps(scores.to_json(), allow_nan=False))["probes"] == {"a": None, "b": 0.5}
