@@ -78,8 +78,9 @@ def _time(config: Config, sizes: Sizes | None, seconds: float, device: torch.dev
     else:
         steps, per_step = sizes.total_steps, seconds * sizes.per_rank
         rows.append(
-            f"data: {sizes.samples:,} samples; batch {sizes.global_batch} = {sizes.global_batch // sizes.per_rank} ranks x "
-            f"{sizes.accumulation} accumulated x {sizes.micro_batch}; warm-up {sizes.warmup_steps} steps; peak lr {sizes.lr:g}"
+            f"data: {sizes.samples:,} samples; batch {sizes.global_batch} = "
+            f"{sizes.global_batch // sizes.per_rank} ranks x {sizes.accumulation} accumulated x {sizes.micro_batch}; "
+            f"warm-up {sizes.warmup_steps} steps; peak lr {sizes.lr:g}"
         )
     return [*rows, f"{steps:,} steps, about {steps * per_step / 3600:,.2f} hours"]
 

@@ -15,7 +15,6 @@ from fra_dist.train.checkpoint import optimizer_tensors, save_checkpoint
 from fra_dist.train.run_folder import versions
 from fra_dist.train.trainer import Hook, Run
 
-
 _METRIC_NAMES = {
     "embedding_spread": "embedding/spread",
     "query_cosine": "queries/cosine",
