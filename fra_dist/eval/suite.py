@@ -76,7 +76,7 @@ def evaluate(name: str, network: FRANetwork, labelled: Labelled, config: Config,
 
 
 def regions_of(network: FRANetwork, labelled: Labelled, config: Config, seed: int = 0) -> Tensor:
-    """(N, Q, H, W) similarities of the heatmaps or, without a decoder, of k-means on features, as `evaluate` has them."""
+    """(N, Q, H, W) similarities as `evaluate` scores them: of the heatmaps or, without a decoder, of k-means."""
     features = extract(network, labelled.photos, config.data.mean, config.data.std)
     if features.similarity is not None:
         return features.similarity
