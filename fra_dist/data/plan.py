@@ -41,7 +41,8 @@ class Plan:
     """The order in which samples are read.
 
     sizes: samples in each shard, in manifest order (zeros allowed); seed: of the run; global_batch: G; streams: C, at
-    most N are used; window: W, in samples, 0 for a shuffle over the whole epoch.
+    most min(N, G) are used, so that every batch draws from all of them; window: W, in samples, 0 for a shuffle over
+    the whole epoch.
 
     Raises DataError when there are fewer samples than one global batch takes.
     """
@@ -57,7 +58,7 @@ class Plan:
         if global_batch < 1 or streams < 1 or window < 0:
             raise ConfigError("a plan needs a global batch and streams of 1 or more and a window of 0 or more")
         self.seed, self.global_batch, self.window = seed, global_batch, window
-        self.streams = 1 if window == 0 else min(streams, self.samples)
+        self.streams = 1 if window == 0 else min(streams, self.samples, global_batch)
         self.first_ids = np.cumsum(self.sizes) - self.sizes
         self._epochs: dict[int, tuple[Ids, Ids]] = {}
 
