@@ -57,10 +57,11 @@ class DataConfig(Section):
     pipeline: Literal["auto", "dali", "torch"] = "auto"
     threads: Count = 2
     prefetch: Count = 2
+    """Batches that the pipeline works on ahead of the one being trained on."""
     shuffle_streams: Count = 32
     """How many places of the data set a global batch is read from; see `data/plan.py`."""
-    shuffle_window: Count = 4096
-    """Samples that are shuffled together inside a stream."""
+    shuffle_window: Whole = 4096
+    """Samples that are shuffled together inside a stream; 0: the whole set at once, wherever samples lie."""
     max_bad_share: Share = 0.01
     """The run stops when more than this share of the samples read could not be decoded."""
     view1: ViewConfig = ViewConfig()

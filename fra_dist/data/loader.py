@@ -61,7 +61,7 @@ class Loader:
     def __init__(self, feeder: Feeder, pipeline: Pipeline, start_step: int, stop_step: int | None) -> None:
         self.plan, self.quarantine = feeder.plan, feeder.quarantine
         self.wait_seconds = 0.0
-        self._out: queue.Queue[Batch | BaseException | None] = queue.Queue(feeder.config.data.prefetch)
+        self._out: queue.Queue[Batch | BaseException | None] = queue.Queue(1)  # beside those in the pipeline
         self._stop = threading.Event()
         self._thread = threading.Thread(
             target=_produce,

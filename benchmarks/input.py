@@ -1,0 +1,145 @@
+"""Images a second from shards to two augmented views: our DALI and torch pipelines against a usual torch loader.
+
+    python benchmarks/input.py                                   # prints a table
+    python benchmarks/input.py --out benchmarks/results --shards DIR
+
+The usual loader is webdataset with torchvision's v2 transforms (exact Gaussian blur of 23 pixels) in a DataLoader with
+as many worker processes as we have threads. Everybody reads the same JPEGs, by default synthetic faces of 320 pixels,
+and makes both views with all augmentations of the published recipe. The ways are timed in turn, several times; the
+table has the medians.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+import webdataset
+from torchvision.transforms import v2
+
+from fra_dist.config import Config, ViewConfig, parse_config
+from fra_dist.data.loader import make_loader
+from fra_dist.data.manifest import Manifest, load_manifest
+from fra_dist.data.shards import ShardOptions, make_shards
+from fra_dist.dist import SINGLE, RankContext
+
+PACKAGES = ("torch", "torchvision", "nvidia-dali-cuda130", "numba", "numpy", "pillow", "webdataset")
+
+
+def settings(args: argparse.Namespace, size: int, pipeline: str) -> Config:
+    data = {"image_size": size, "pipeline": pipeline, "threads": args.threads, "shuffle_window": 256}
+    return parse_config({"data": data, "train": {"global_batch": args.batch}})
+
+
+def ours(args: argparse.Namespace, manifest: Manifest, size: int, pipeline: str) -> Iterator[Any]:
+    device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    ctx = RankContext(0, 1, 0, 0, device, SINGLE)
+    with make_loader(settings(args, size, pipeline), manifest, ctx) as loader:
+        for batch in loader:
+            yield batch.views
+
+
+def transform(view: ViewConfig, size: int, config: Config) -> v2.Compose:
+    jitter = v2.ColorJitter(view.brightness, view.contrast, view.saturation, view.hue)
+    return v2.Compose(
+        [
+            v2.PILToTensor(),
+            v2.RandomResizedCrop(size, view.crop_scale, view.crop_ratio, antialias=True),
+            v2.RandomHorizontalFlip(view.flip),
+            v2.RandomApply([jitter], view.jitter),
+            v2.RandomGrayscale(view.grey),
+            v2.RandomApply([v2.GaussianBlur(23, view.blur_sigma)], view.blur),
+            v2.RandomSolarize(view.solarise_threshold, view.solarise),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(config.data.mean, config.data.std),
+        ]
+    )
+
+
+def usual(args: argparse.Namespace, manifest: Manifest, size: int) -> Iterator[Any]:
+    config = settings(args, size, "torch")
+    first, second = (transform(view, size, config) for view in (config.data.view1, config.data.view2))
+    urls = [str(manifest.path(shard)) for shard in range(len(manifest.shards))]
+    samples = (
+        webdataset.WebDataset(urls, shardshuffle=len(urls), repeat=True, nodesplitter=None)
+        .shuffle(256)
+        .decode("pil")
+        .to_tuple("jpg")
+        .map(lambda sample: (first(sample[0]), second(sample[0])))
+    )
+    yield from torch.utils.data.DataLoader(samples, batch_size=args.batch, num_workers=args.threads)
+
+
+def rate(open_loader: Callable[[], Iterator[Any]], args: argparse.Namespace) -> float:
+    """Images a second over `--batches` batches after two to warm up."""
+    loader = open_loader()
+    for _ in range(2):
+        next(loader)
+    before = time.perf_counter()
+    for _ in range(args.batches):
+        next(loader)
+    seconds = time.perf_counter() - before
+    loader.close()  # type: ignore[attr-defined]
+    return args.batches * args.batch / seconds
+
+
+def measure(args: argparse.Namespace, manifest: Manifest, size: int) -> dict[str, float]:
+    ways = {
+        "dali": lambda: ours(args, manifest, size, "dali"),
+        "torch": lambda: ours(args, manifest, size, "torch"),
+        "torchvision v2 + webdataset": lambda: usual(args, manifest, size),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(args.rounds):
+        for name, open_loader in ways.items():
+            rates[name].append(rate(open_loader, args))
+    return {name: statistics.median(values) for name, values in rates.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shards", type=Path, help="a folder of shards; made anew when absent")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[224, 112])
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--batches", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--out", type=Path, help="folder for a row of JSON")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as scratch:
+        if args.shards is None:
+            manifest = make_shards("synthetic:384@320", Path(scratch) / "faces", ShardOptions(shard_samples=64))
+        else:
+            manifest = load_manifest(args.shards)
+        found = {size: measure(args, manifest, size) for size in args.sizes}
+        mean_bytes = sum(shard.bytes for shard in manifest.shards) / manifest.total
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {args.threads} threads"
+    print(f"{device}; {manifest.total} photos, {mean_bytes / 1000:.0f} kB each in the shards; two views, images/s")
+    for size, rates in found.items():
+        print(f"\n{size} px")
+        for name, value in rates.items():
+            print(f"  {name:<28} {value:8.1f}   x {value / rates['torchvision v2 + webdataset']:.2f}")
+    if args.out is not None:
+        args.out.mkdir(parents=True, exist_ok=True)
+        row = {
+            "device": device,
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            "versions": {name: metadata.version(name) for name in PACKAGES},
+            **{"threads": args.threads, "batch": args.batch, "images_per_second": found},
+        }
+        with open(args.out / "input.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    main()
