@@ -115,6 +115,22 @@ def test_torch_backend_has_the_same_result(undisturbed, config, shards, tmp_path
     assert_same_run(undisturbed, tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    "more", [["train.micro_batch=4"], ["train.precision=bf16", "optim.clip=1.0", "optim.name=adamw"]]
+)
+def test_accumulation_clipping_and_bf16_agree_between_the_backends(config, shards, tmp_path, fra_dist, more):
+    for backend in ("deepspeed", "torch"):
+        line = words(config, shards, tmp_path / backend, f"train.backend={backend}", "train.steps=4", *more)
+        done = fra_dist(*line)
+        assert done.returncode == 0, done.stderr
+    rows = [read_rows(tmp_path / backend / "metrics.jsonl") for backend in ("deepspeed", "torch")]
+    for one, two in zip(*rows, strict=True):
+        assert one["loss/total"] == pytest.approx(two["loss/total"], rel=1e-5)
+    first, second = (weights(tmp_path / backend, 4) for backend in ("deepspeed", "torch"))
+    worst = max(float((first[k].float() - second[k].float()).abs().max()) for k in first)
+    assert worst < 1e-5
+
+
 def test_damaged_newest_checkpoint_is_reported_and_passed_over(config, shards, tmp_path, fra_dist):
     run = tmp_path / "run"
     line = words(config, shards, run, "checkpoint.every_steps=4")
