@@ -33,6 +33,8 @@ _NOTES = (
     "what each form of the method does under one budget, not what FRA reaches on photographs.",
     "The published form starts with all queries alike and needs far more steps to tell them apart; FRA here means the "
     "form with centred queries and an offset for each.",
+    "Heatmap temperature and the weight of the relation loss are set for a short run, in all of them alike; the "
+    "settings below say how.",
     "All networks saw the same photos in the same views for the same number of steps.",
 )
 
