@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     together = 1 if torch.cuda.is_available() else 2
     _say(began, f"pre-training {len(configs)} networks, {configs[FRA_FORM].train.steps} steps each")
     train_all(configs, together)
-    _say(began, "measuring them on faces of other people")
+    _say(began, "measuring them on pictures that no run has seen")
     labelled = read_labelled(out / "shards" / "test", configs[FRA_FORM].data.image_size)
     scores = measure(configs, labelled)
     (out / "scores.json").write_text(json.dumps([one.to_json() for one in scores], indent=1))

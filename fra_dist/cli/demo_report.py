@@ -101,7 +101,7 @@ def _sheet(config: Config, labelled: Labelled, places: NDArray[np.int64], out: P
     images = to_images(labelled.photos[places], data.mean, data.std)
     draw_run_heatmaps(load_model(config.output)[0].online, images, path, mean=data.mean, std=data.std, title="FRA")
     alt = f"{len(places)} synthetic faces, the regions found in them, and the map of each region"
-    return Picture(path, alt, "Faces of people that the network has not seen.")
+    return Picture(path, alt, "Pictures that the network has not seen.")
 
 
 def _facts(configs: Mapping[str, Config], labelled: Labelled, seconds: float) -> list[tuple[str, str]]:
@@ -113,7 +113,7 @@ def _facts(configs: Mapping[str, Config], labelled: Labelled, seconds: float) ->
     return [
         ("pre-training", f"{len(configs)} runs of {steps} steps with {batch} faces each, two views a face"),
         ("network", f"{config.model.backbone}, {config.data.image_size} px, {config.model.regions} regions"),
-        ("measured on", f"{len(labelled)} faces of other people"),
+        ("measured on", f"{len(labelled)} pictures that no run has seen"),
         ("time", f"{seconds:.0f} s in all"),
         ("device", str(found["device"])),
         ("versions", ", ".join(f"{name} {found[name]}" for name in packages)),
