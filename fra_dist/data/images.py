@@ -89,7 +89,7 @@ def _probe_other(data: bytes) -> Head:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 width, height = image.size
                 _check_size(height, width)  # before the EXIF block: that of a PNG may come behind the pixels
-                turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+                turned = _may_be_turned(data) and image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
     except BadImage:
         raise
     except Image.DecompressionBombError:
@@ -100,6 +100,15 @@ def _probe_other(data: bytes) -> Head:
         cut = "truncated" in str(error).lower()
         raise BadImage("truncated" if cut else "damaged header") from None
     return Head(width, height, False) if turned else Head(height, width, False)
+
+
+def _may_be_turned(data: bytes) -> bool:
+    """False where there is surely no EXIF block: Pillow decodes the whole of a PNG to look for one at its end."""
+    if data[:8] != b"\x89PNG\r\n\x1a\n":
+        return True
+    if data.rfind(b"IEND") < 0:
+        raise BadImage("truncated")
+    return any(name in data for name in (b"eXIf", b"exif", b"xmp"))
 
 
 _START_OF_FRAME = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
@@ -137,6 +146,8 @@ def _probe_jpeg(data: bytes) -> Head:
         raise BadImage("damaged header")
     if data.rfind(b"\xff\xd9", at) < 0:
         raise BadImage("truncated")
+    if b"tiff:Orientation" in data[:at]:  # in XMP, which Pillow heeds and other decoders do not
+        return _probe_other(data)
     return Head(size[1], size[0], plain) if turned else Head(*size, plain)
 
 

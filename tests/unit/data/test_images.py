@@ -24,6 +24,21 @@ def test_sizes_are_those_of_the_upright_photo(orientation: int) -> None:
     assert np.array_equal(decode(data), np.asarray(upright))
 
 
+def test_a_png_can_be_turned_too() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = saved(textured(20, 30), "PNG", exif=exif)
+    assert probe(data) == Head(30, 20, plain=False)
+    assert decode(data).shape == (30, 20, 3)
+
+
+def test_an_orientation_in_xmp_counts_and_makes_a_photo_odd() -> None:
+    note = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="8"/></x:xmpmeta>'
+    data = saved(textured(20, 30), xmp=note)
+    assert probe(data) == Head(30, 20, plain=False)
+    assert decode(data).shape == (30, 20, 3)
+
+
 @pytest.mark.parametrize(("kind", "plain"), [("L", True), ("RGB", True), ("CMYK", False)])
 def test_plain_jpegs_are_told_from_others(kind: str, plain: bool) -> None:
     data = saved(textured(20, 30).convert(kind))
