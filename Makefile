@@ -1,6 +1,6 @@
 # make demo    set up, then run the whole path on synthetic faces
 # make test    set up, then run the tests
-# make faults the long fault tests on real SLURM and Ray clusters
+# make faults  the long fault tests on real SLURM and Ray clusters
 # make check   formatter, linter, types, import directions
 # make lock    resolve pyproject.toml anew into requirements.lock
 PYTHON ?= python3
@@ -18,6 +18,7 @@ $(READY): requirements.lock pyproject.toml scripts/make_venv.sh
 	@echo "Installing the locked packages (about 3 GB to download the first time) ..."
 	@VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet --require-hashes -r requirements.lock
 	@VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet --no-deps -e .
+	@$(VENV)/bin/python -c "import fra_dist.data.pixels"  # compiles once what every run uses
 	@touch $(READY)
 
 demo: setup

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     _shards(QUICK_TRAIN if args.quick else TRAIN, out / "shards" / "train", seed=0)
     _shards(QUICK_TEST if args.quick else TEST, out / "shards" / "test", seed=1)
     configs = demo_configs(args.config, out, args.quick)
-    together = 1 if torch.cuda.is_available() else 2
+    together = 1 if torch.cuda.is_available() else len(configs)
     _say(began, f"pre-training {len(configs)} networks, {configs[FRA_FORM].train.steps} steps each")
     train_all(configs, together)
     _say(began, "measuring them on pictures that no run has seen")

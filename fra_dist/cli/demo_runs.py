@@ -1,4 +1,4 @@
-"""The pre-training runs of the demo: each in a process of its own, two at a time on a CPU."""
+"""The pre-training runs of the demo, each in a process of its own."""
 
 import os
 import subprocess
