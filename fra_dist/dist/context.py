@@ -33,13 +33,13 @@ class RankContext:
     def is_main(self) -> bool:
         return self.rank == 0
 
-    def agree_any(self, flag: bool) -> bool:
-        """True on every rank when it is true on at least one."""
+    def agree_any(self, *flags: bool) -> list[bool]:
+        """For each flag, true on every rank when it is true on at least one. One small exchange between the hosts."""
         if self.world == 1:
-            return flag
-        value = torch.tensor([int(flag)])
-        dist.all_reduce(value, op=dist.ReduceOp.MAX, group=self.control)
-        return bool(value.item())
+            return list(flags)
+        votes = torch.tensor(flags, dtype=torch.uint8)
+        dist.all_reduce(votes, op=dist.ReduceOp.MAX, group=self.control)
+        return votes.bool().tolist()
 
 
 def start(device: str = "auto", timeout_minutes: float = 10.0) -> RankContext:

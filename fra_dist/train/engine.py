@@ -6,6 +6,7 @@ target network in bf16, where an EMA with momentum 0.996 does not move most weig
 
 import logging
 import os
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from fra_dist.config import Config
 from fra_dist.dist import RankContext
 from fra_dist.models.fra import FRAOutput
+from fra_dist.train.checkpoint import optimizer_tensors, restore_optimizer
 from fra_dist.train.sizes import Sizes
 
 
@@ -25,6 +27,14 @@ class Engine(Protocol):
 
     def backward(self, loss: Tensor, last: bool) -> None:
         """`loss` is the mean over the micro batch; gradients are averaged over micro batches and ranks."""
+        ...
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """The optimiser's state, whole tensors by PARAMETER/STATE. Every rank calls it; rank 0 gets all of it."""
+        ...
+
+    def load_optimizer_state(self, saved: Mapping[str, Tensor]) -> None:
+        """Take up what `optimizer_state` gave, at any world size. Raises CheckpointError on an unknown name."""
         ...
 
     def close(self) -> None: ...
@@ -70,6 +80,7 @@ class DeepSpeedEngine:
         self.engine, *_ = deepspeed.initialize(
             model=model, optimizer=optimizer, config=dictionary, dist_init_required=False
         )
+        self.optimizer, self.names = optimizer, parameter_names(model)
 
     def __call__(self, view1: Tensor, view2: Tensor, last: bool) -> FRAOutput:
         return self.engine(view1, view2)
@@ -77,6 +88,12 @@ class DeepSpeedEngine:
     def backward(self, loss: Tensor, last: bool) -> None:
         self.engine.backward(loss)
         self.engine.step()  # counts micro batches itself
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        return optimizer_tensors(self.optimizer, self.names)
+
+    def load_optimizer_state(self, saved: Mapping[str, Tensor]) -> None:
+        restore_optimizer(self.optimizer, self.names, saved)
 
     def close(self) -> None:
         self.engine.destroy()
@@ -89,7 +106,7 @@ class TorchEngine:
         self, config: Config, model: nn.Module, optimizer: torch.optim.Optimizer, ctx: RankContext, sizes: Sizes
     ) -> None:
         self.module = model
-        self.optimizer = optimizer
+        self.optimizer, self.names = optimizer, parameter_names(model)
         self.clip = config.optim.clip
         self.accumulation = sizes.accumulation
         self.dtype = precision_of(config, ctx.device)
@@ -114,6 +131,12 @@ class TorchEngine:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
+    def optimizer_state(self) -> dict[str, Tensor]:
+        return optimizer_tensors(self.optimizer, self.names)
+
+    def load_optimizer_state(self, saved: Mapping[str, Tensor]) -> None:
+        restore_optimizer(self.optimizer, self.names, saved)
+
     def close(self) -> None:
         return
 
@@ -122,6 +145,10 @@ class TorchEngine:
         if last or not isinstance(self.wrapped, nn.parallel.DistributedDataParallel):
             return nullcontext()
         return self.wrapped.no_sync()
+
+
+def parameter_names(model: nn.Module) -> dict[Tensor, str]:
+    return {parameter: name for name, parameter in model.named_parameters()}
 
 
 def _import_deepspeed(device: torch.device) -> Any:

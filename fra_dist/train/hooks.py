@@ -11,7 +11,7 @@ from torch import Tensor
 from fra_dist.data.batch import Batch
 from fra_dist.data.quarantine import append_quarantine
 from fra_dist.errors import CheckpointError, FraError
-from fra_dist.train.checkpoint import optimizer_tensors, save_checkpoint
+from fra_dist.train.checkpoint import save_checkpoint
 from fra_dist.train.run_folder import versions
 from fra_dist.train.trainer import Hook, Run
 
@@ -119,17 +119,20 @@ class Checkpoints(Hook):
 
     def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
         settings = run.config.checkpoint
-        due = run.completed % settings.every_steps == 0
-        due = due or time.monotonic() - self.saved_at > settings.every_minutes * 60
-        if run.ctx.is_main and due:
+        if run.save_due or run.completed % settings.every_steps == 0:
             self._save(run)
+        late = time.monotonic() - self.saved_at > settings.every_minutes * 60
+        run.save_due = run.ctx.is_main and late  # all ranks hear of it at the next step boundary
 
     def end(self, run: Run) -> None:
-        if run.ctx.is_main and self.saved_step != run.completed:
+        if self.saved_step != run.completed:
             self._save(run, last=True)
 
     def _save(self, run: Run, last: bool = False) -> None:
-        optimizer = optimizer_tensors(run.optimizer, run.parameter_names())
+        optimizer = run.engine.optimizer_state()
+        self.saved_at, self.saved_step = time.monotonic(), run.completed
+        if not run.ctx.is_main:
+            return
         try:
             path = save_checkpoint(
                 run.folder.checkpoints,
@@ -142,12 +145,10 @@ class Checkpoints(Hook):
                 permit=run.folder.check,
             )
             run.folder.note("checkpoint", step=run.completed, name=path.name)
-            self.saved_step = run.completed
         except CheckpointError as error:
             if last:
                 raise
             print(f"warning: {error}; training goes on", file=sys.stderr)
-        self.saved_at = time.monotonic()
 
 
 def _brief(row: Mapping[str, Any]) -> str:

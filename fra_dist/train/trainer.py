@@ -16,7 +16,7 @@ from fra_dist.data.quarantine import read_quarantine
 from fra_dist.dist import RankContext
 from fra_dist.errors import ConfigError
 from fra_dist.models.fra import FRA
-from fra_dist.train.checkpoint import Checkpoint, newest_good, restore_model, restore_optimizer
+from fra_dist.train.checkpoint import Checkpoint, newest_good, restore_model
 from fra_dist.train.engine import Engine, build_engine
 from fra_dist.train.groups import build_optimizer
 from fra_dist.train.run_folder import RunFolder
@@ -41,9 +41,14 @@ class Run:
     loader: Loader
     completed: int
     stopped_by: str | None = None
+    save_due: bool = False
+    """After `agree`: every rank takes part in a checkpoint now. Before it, a hook of any rank may set it."""
 
-    def parameter_names(self) -> dict[Tensor, str]:
-        return {parameter: name for name, parameter in self.model.named_parameters()}
+    def agree(self, stop: StopFlag) -> None:
+        """Come to one mind with the other ranks on what this step boundary is for."""
+        stopping, self.save_due = self.ctx.agree_any(stop.requested is not None, self.save_due)
+        if stopping:
+            self.stopped_by = stop.requested.name if stop.requested else "another rank"
 
 
 class Hook:
@@ -67,8 +72,7 @@ def train(run: Run, hooks: Sequence[Hook]) -> bool:
         for batch in run.loader:
             terms = run.step.run(batch.step, batch.views)
             run.completed = batch.step + 1
-            if run.ctx.agree_any(stop.requested is not None):
-                run.stopped_by = stop.requested.name if stop.requested else "another rank"
+            run.agree(stop)
             for hook in hooks:
                 hook.after_step(run, batch, terms)
             if run.stopped_by:
@@ -107,7 +111,7 @@ def prepare(config: Config, force: bool = False) -> Run:
     loader = make_loader(config, manifest, ctx, start_step=completed, stop_step=sizes.total_steps, known_bad=bad)
     run = Run(config, ctx, folder, manifest, sizes, model, optimizer, engine, step, loader, completed)
     if checkpoint is not None:
-        restore_optimizer(optimizer, run.parameter_names(), checkpoint.optimizer())
+        engine.load_optimizer_state(checkpoint.optimizer())
     return run
 
 
