@@ -12,6 +12,7 @@ COMMANDS = {
     "pretrain": "pre-train a backbone, or go on with a run",
     "launch": "start a run under SLURM, Ray or torchrun, and again after faults",
     "status": "one screen about a run",
+    "plan": "what a run reads: steps, shards and bytes a rank, the cache it needs",
     "shards": "make and inspect WebDataset shards",
     "heatmaps": "draw the regions that a checkpoint finds in photos",
     "eval": "measure what a checkpoint learned",

@@ -119,6 +119,19 @@ class Plan:
         shard = order[slot]
         return self.first_ids[shard] + places - (ends[slot] - self.sizes[shard])
 
+    def shards_between(self, epoch: int, begin: int, end: int) -> Ids:
+        """Numbers of the shards that hold places begin .. end - 1 of an epoch's line, in the order of the line."""
+        order, ends = self._shard_order(epoch)
+        first, last = np.searchsorted(ends, [begin, end - 1], side="right").tolist()
+        shards = order[first : last + 1]
+        return shards[self.sizes[shards] > 0]
+
+    def stream_span(self, stream: int) -> tuple[int, int]:
+        """Where a stream begins and ends on the line of an epoch."""
+        short, longer = divmod(self.samples, self.streams)
+        begin = stream * short + min(stream, longer)
+        return begin, begin + short + (stream < longer)
+
     def _shard_order(self, epoch: int) -> tuple[Ids, Ids]:
         """The shards in this epoch's order, and where each ends on the line."""
         known = self._epochs.get(epoch)

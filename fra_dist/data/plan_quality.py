@@ -1,5 +1,6 @@
 """How well a plan shuffles, what it costs to read, and how evenly it loads the ranks."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -56,12 +57,28 @@ def rank_bytes(plan: Plan, shard_bytes: ArrayLike, world: int, steps: int, start
     return total
 
 
-def shards_read(plan: Plan, rank: int, world: int, steps: int, start: int = 0) -> int:
-    """Different shards that one rank reads from in `steps` steps: what a cache must hold for them."""
+def shards_of_rank(plan: Plan, rank: int, world: int, epoch: int = 0) -> int:
+    """Different shards that hold the streams which one rank reads during an epoch."""
     found: set[int] = set()
-    for step in range(start, start + steps):
-        ids = plan.batch(step, rank, world).ids
-        found.update((np.searchsorted(plan.first_ids, ids, side="right") - 1).tolist())
+    for number in range(plan.streams_of_rank(world)):
+        span = plan.stream_span((rank + world * number) % plan.streams)
+        found.update(plan.shards_between(epoch, *span).tolist())
+    return len(found)
+
+
+def working_set(plan: Plan, ranks: Iterable[int], world: int, start: int = 0, looks: int = 64) -> int:
+    """Different shards that the given ranks together read from while each stream is in one window.
+
+    This is what a cache that they share must hold so that no shard is fetched twice. Found from `looks` batches spread
+    over the steps of a window, so it can miss a few when a window spans many small shards.
+    """
+    window = min(plan.window or plan.samples, -(-plan.samples // plan.streams))
+    steps = max(1, window * plan.streams // plan.global_batch)
+    found: set[int] = set()
+    chosen = list(ranks)
+    for step in np.unique(np.linspace(start, start + steps - 1, min(steps, looks)).astype(int)).tolist():
+        ids = plan.batch(step).ids.reshape(-1, world)[:, chosen]
+        found.update((np.searchsorted(plan.first_ids, ids.ravel(), side="right") - 1).tolist())
     return len(found)
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fra_dist.data.counter import key, permute, uniform
 from fra_dist.data.plan import Plan
-from fra_dist.data.plan_quality import measure_shuffle, rank_bytes, shards_read
+from fra_dist.data.plan_quality import measure_shuffle, rank_bytes, shards_of_rank, working_set
 from fra_dist.errors import ConfigError, DataError
 
 
@@ -63,8 +63,26 @@ def test_a_rank_meets_few_streams() -> None:
     assert [plan.streams_of_rank(world) for world in (1, 4, 16, 64, 6)] == [16, 4, 1, 1, 8]
     places = [plan.line_places(0, np.arange(3, 8000, 16))]  # rank 3 of 16: every 16th place
     assert np.ptp(places[0]) < 8000 / 16
-    assert shards_read(plan, rank=3, world=16, steps=100) <= 2
-    assert shards_read(plan, rank=0, world=1, steps=100) == 8
+    assert working_set(plan, [3], world=16) <= 2
+    assert working_set(plan, [0], world=1) == 8
+    assert working_set(Plan([1000] * 8, 0, 64, window=0), [0], world=64) == 8
+
+
+@given(
+    sizes=st.lists(st.integers(0, 30), min_size=1, max_size=12).filter(lambda sizes: sum(sizes) >= 8),
+    streams=st.integers(1, 9),
+    world=st.sampled_from([1, 2, 4, 8]),
+    window=st.sampled_from([0, 3, 20]),
+)
+def test_the_shards_of_a_rank_are_those_it_reads(sizes: list[int], streams: int, world: int, window: int) -> None:
+    plan = Plan(sizes, 0, 8, streams=streams, window=window)
+    rank = world - 1
+    steps = plan.samples // 8  # whole batches of the first epoch
+    ids = np.concatenate([plan.batch(step, rank, world).ids for step in range(steps)])
+    read = set((np.searchsorted(plan.first_ids, ids, side="right") - 1).tolist())
+    assert len(read) <= shards_of_rank(plan, rank, world) <= sum(size > 0 for size in sizes)
+    if window and plan.samples % 8 == 0:
+        assert len(read) == shards_of_rank(plan, rank, world)
 
 
 def test_samples_stay_within_their_window_and_mix() -> None:

@@ -1,0 +1,112 @@
+"""`fra-dist plan CONFIG key=value ... --ranks N`: what a run reads, before it is started anywhere."""
+
+import argparse
+from collections.abc import Iterator
+
+import numpy as np
+
+from fra_dist.config import Config, load_config
+from fra_dist.data.loader import make_plan
+from fra_dist.data.manifest import Manifest, load_manifest
+from fra_dist.data.plan import Plan
+from fra_dist.data.plan_quality import measure_shuffle, rank_bytes, shards_of_rank, working_set
+from fra_dist.errors import ConfigError
+from fra_dist.train.sizes import Sizes, derive_sizes
+
+_STEPS = 32
+"""Steps over which the ranks' bytes are compared."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="YAML file, for example configs/vggface2_r50.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example data.shards=shards/mine")
+    parser.add_argument("--ranks", type=int, default=1, help="processes over all nodes, usually GPUs (default 1)")
+    parser.add_argument("--per-node", type=int, help="ranks that share a node and its cache (default: at most 8)")
+    parser.add_argument(
+        "--rate", type=float, default=1000.0, help="images/s that a rank trains on, for the read rate (default 1000)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Raises ConfigError or DataError with the reason when the run could not work."""
+    config = load_config(args.config, args.overrides)
+    if args.ranks < 1 or (args.per_node is not None and args.per_node < 1) or not args.rate > 0:
+        raise ConfigError("--ranks, --per-node and --rate must be above 0")
+    per_node = min(args.per_node or 8, args.ranks)
+    if args.ranks % per_node:
+        raise ConfigError(f"--ranks {args.ranks} is not a multiple of --per-node {per_node}")
+    manifest = load_manifest(config.data.shards)
+    sizes = derive_sizes(config, manifest.total, args.ranks)
+    plan = make_plan(config, manifest)
+    for title, text in describe(config, manifest, plan, sizes, args.ranks, per_node, args.rate):
+        print(f"{title:<12} {text}")
+    return 0
+
+
+def describe(
+    config: Config, manifest: Manifest, plan: Plan, sizes: Sizes, ranks: int, per_node: int, rate: float
+) -> Iterator[tuple[str, str]]:
+    """(heading, sentence) of each fact."""
+    shard_bytes = np.array([shard.bytes for shard in manifest.shards], np.float64)
+    total, each = float(shard_bytes.sum()), float(shard_bytes.sum()) / manifest.total
+    small, large = int(manifest.sizes.min()), int(manifest.sizes.max())
+    held = f"{small:,}" if small == large else f"{small:,} to {large:,}"
+    yield "data", f"{manifest.total:,} samples, {_size(total)}, {len(manifest.shards):,} shards of {held} samples"
+    yield (
+        "batch",
+        (
+            f"{sizes.global_batch:,} images = {ranks:,} rank{'s' if ranks > 1 else ''} x {sizes.accumulation} accumulated "
+            f"x {sizes.micro_batch}; {_size(each * sizes.global_batch)} a step, {_size(each * sizes.per_rank)} a rank"
+        ),
+    )
+    epochs = sizes.total_steps * sizes.global_batch / manifest.total
+    yield "steps", f"{plan.steps_per_epoch:,.2f} an epoch, {sizes.total_steps:,} in all = {epochs:,.2f} epochs"
+    yield "last batch", _last_batch(plan)
+    shuffle = measure_shuffle(plan)
+    yield (
+        "order",
+        (
+            f"a sample moves {shuffle.moved_mean:,.0f} places on average, {shuffle.moved_max:,} at most; correlation of "
+            f"neighbours {shuffle.correlation:+.3f}; two samples of a batch share a shard with {shuffle.same_shard:.2%}, "
+            f"by chance {shuffle.same_shard_by_chance:.2%}"
+        ),
+    )
+    balance = rank_bytes(plan, shard_bytes, ranks, _STEPS)
+    yield (
+        "ranks",
+        (
+            f"rank 0 reads {manifest.total // ranks:,} samples of {shards_of_rank(plan, 0, ranks):,} shards in an epoch; "
+            f"over {_STEPS} steps the ranks read {_size(balance.min())} to {_size(balance.max())} each"
+        ),
+    )
+    shards = working_set(plan, range(per_node), ranks)
+    need = float(np.sort(shard_bytes)[::-1][:shards].sum())
+    yield (
+        "cache",
+        (
+            f"a node of {per_node} rank{'s' if per_node > 1 else ''} reads from {shards:,} shards at a time: "
+            f"{_size(need)} of cache on an object store"
+        ),
+    )
+    yield (
+        "read rate",
+        (f"{_size(rate * each)}/s a rank and {_size(rate * each * ranks)}/s in all at {rate:,.0f} images/s a rank"),
+    )
+
+
+def _last_batch(plan: Plan) -> str:
+    rest = plan.samples % plan.global_batch
+    if rest == 0:
+        return "an epoch is a whole number of batches"
+    return (
+        f"the end of an epoch cuts a batch: batch {plan.samples // plan.global_batch:,} takes the last {rest:,} samples "
+        f"of the first epoch and {plan.global_batch - rest:,} of the second; none is dropped or repeated"
+    )
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000 or unit == "TB":
+            break
+        count /= 1000
+    return f"{count:,.3g} {unit}" if count < 1000 else f"{count:,.0f} {unit}"
