@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -20,13 +21,26 @@ from fra_dist.train.checkpoint import optimizer_tensors, restore_optimizer
 from fra_dist.train.sizes import Sizes
 
 
+@dataclass(frozen=True)
+class Update:
+    """What became of an optimiser step: 0-dim tensors on the device, equal on every rank."""
+
+    applied: Tensor
+    """1.0, or 0.0 when the loss or a gradient was not finite and everything stays as before the step."""
+    gradient_norm: Tensor
+    """Of the whole gradient, averaged over ranks and micro batches, before clipping."""
+
+
 class Engine(Protocol):
     """Called once a micro batch: forward, then `backward`, which moves the optimiser on the last one of a step."""
 
     def __call__(self, view1: Tensor, view2: Tensor, last: bool) -> FRAOutput: ...
 
-    def backward(self, loss: Tensor, last: bool) -> None:
-        """`loss` is the mean over the micro batch; gradients are averaged over micro batches and ranks."""
+    def backward(self, loss: Tensor, last: bool) -> Update | None:
+        """`loss` is the mean over the micro batch; gradients are averaged over micro batches and ranks.
+
+        The update when `last`, otherwise None.
+        """
         ...
 
     def optimizer_state(self) -> dict[str, Tensor]:
@@ -85,9 +99,11 @@ class DeepSpeedEngine:
     def __call__(self, view1: Tensor, view2: Tensor, last: bool) -> FRAOutput:
         return self.engine(view1, view2)
 
-    def backward(self, loss: Tensor, last: bool) -> None:
+    def backward(self, loss: Tensor, last: bool) -> Update | None:
         self.engine.backward(loss)
+        norm = _gradient_norm(self.engine.module) if last else None
         self.engine.step()  # counts micro batches itself
+        return None if norm is None else Update(torch.ones_like(norm), norm)
 
     def optimizer_state(self) -> dict[str, Tensor]:
         return optimizer_tensors(self.optimizer, self.names)
@@ -121,15 +137,17 @@ class TorchEngine:
         with autocast, self._reduced_when(last):
             return self.wrapped(view1, view2)
 
-    def backward(self, loss: Tensor, last: bool) -> None:
+    def backward(self, loss: Tensor, last: bool) -> Update | None:
         with self._reduced_when(last):
             (loss / self.accumulation).backward()
         if not last:
-            return
+            return None
+        norm = _gradient_norm(self.module)
         if self.clip is not None:
-            nn.utils.clip_grad_norm_(self.module.parameters(), self.clip)
+            nn.utils.clip_grads_with_norm_(self.module.parameters(), self.clip, norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        return Update(torch.ones_like(norm), norm)
 
     def optimizer_state(self) -> dict[str, Tensor]:
         return optimizer_tensors(self.optimizer, self.names)
@@ -145,6 +163,10 @@ class TorchEngine:
         if last or not isinstance(self.wrapped, nn.parallel.DistributedDataParallel):
             return nullcontext()
         return self.wrapped.no_sync()
+
+
+def _gradient_norm(model: nn.Module) -> Tensor:
+    return nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
 
 
 def parameter_names(model: nn.Module) -> dict[Tensor, str]:

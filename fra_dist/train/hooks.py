@@ -16,6 +16,8 @@ from fra_dist.train.run_folder import versions
 from fra_dist.train.trainer import Hook, Run
 
 _METRIC_NAMES = {
+    "applied": "step/applied",
+    "gradient_norm": "gradient/norm",
     "embedding_spread": "embedding/spread",
     "query_cosine": "queries/cosine",
     "similarity_spread": "regions/similarity_spread",

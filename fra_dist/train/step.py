@@ -35,7 +35,8 @@ class Step:
     def run(self, step: int, views: Views) -> dict[str, Tensor]:
         """Do step number `step` (from 0) on this rank's share of the batch, each view (B, 3, S, S).
 
-        Returns the named loss terms and diagnostics, means over micro batches, 0-dim tensors on the device.
+        Returns the named loss terms and diagnostics, means over micro batches, and `applied` and `gradient_norm` (see
+        `engine.Update`): 0-dim tensors on the device.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step)
@@ -43,11 +44,13 @@ class Step:
         sums: dict[str, Tensor] = {}
         for view1, view2, last in self._micro_batches(views):
             terms = fra_loss(self.engine(view1, view2, last), self.config.loss, self.ctx.cross)
-            self.engine.backward(terms["total"], last)
+            update = self.engine.backward(terms["total"], last)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0) + value.detach()  # type: ignore[assignment]
+        assert update is not None
         update_target(self.model, self.ema_momentum(step))
-        return {name: value / self.sizes.accumulation for name, value in sums.items()}
+        means = {name: value / self.sizes.accumulation for name, value in sums.items()}
+        return {**means, "applied": update.applied, "gradient_norm": update.gradient_norm}
 
     def learning_rate(self, step: int) -> float:
         return learning_rate(step, self.sizes.total_steps, self.sizes.warmup_steps, self.sizes.lr)
