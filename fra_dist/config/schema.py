@@ -50,7 +50,17 @@ class ViewConfig(Section):
 
 class DataConfig(Section):
     shards: str = ""
-    """Folder that holds `manifest.json` and the tars."""
+    """Folder that holds `manifest.json` and the tars, or its URL: s3://, gs://, https://, hf://datasets/..."""
+    cache: str = ""
+    """Folder on a node's own disk for copies of remote shards; empty: $FRA_DIST_CACHE, or ~/.cache/fra_dist/shards."""
+    cache_gb: NonNegative = 50
+    """GiB that the copies may take; 0: none are kept, every sample is read by a range request."""
+    prefetch_shards: Whole | None = None
+    """Shards that a rank has copied before it needs them; null: the next one of each stream it reads."""
+    retries: Annotated[int, Field(ge=0, le=100)] = 6
+    """Attempts after the first for a request to a store, with pauses that grow to 20 s."""
+    timeout_seconds: Positive = 30
+    """That one request (at most 8 MiB) may take."""
     image_size: Annotated[int, Field(ge=16, le=2048)] = 224
     mean: Triple = (0.5231, 0.4044, 0.3489)
     std: tuple[Positive, Positive, Positive] = (0.2536, 0.2194, 0.2070)
@@ -153,7 +163,25 @@ class CheckpointConfig(Section):
 
     every_steps: Count = 1000
     every_minutes: Positive = 30
+    asynchronous: bool = True
+    """Steps wait only for a copy in memory; a thread writes it. False: they wait for the disk."""
+    patience_seconds: Positive = 300
+    """How long the end of a run, or a stop, waits for a disk that does not answer."""
     keep_last: Count = 3
+    keep_every: Whole = 0
+    """Checkpoints of steps that are a multiple of this are kept for ever; 0: none."""
+    keep_best: str | None = None
+    """A name of metrics.jsonl, for example `loss/total`: the checkpoint with the best value in its step's row stays."""
+    best_is: Literal["lowest", "highest"] = "lowest"
+
+    @model_validator(mode="after")
+    def _saved_when_kept(self) -> Self:
+        if self.keep_every % self.every_steps:
+            raise ValueError(
+                f"checkpoint.keep_every {self.keep_every} must be a multiple of "
+                f"checkpoint.every_steps {self.every_steps}: other steps are not saved"
+            )
+        return self
 
 
 class LogConfig(Section):

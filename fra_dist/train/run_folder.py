@@ -29,6 +29,7 @@ _PACKAGES = ("fra-dist", "torch", "torchvision", "deepspeed", "nvidia-dali-cuda1
 _HARMLESS = (
     *("name", "output", "checkpoint", "log", "train.device", "train.backend"),
     *("data.shards", "data.threads", "data.prefetch", "data.pipeline", "data.max_bad_share"),
+    *("data.cache", "data.cache_gb", "data.prefetch_shards", "data.retries", "data.timeout_seconds"),
 )
 
 
