@@ -4,7 +4,8 @@
     python benchmarks/input.py --out benchmarks/results --shards DIR
 
 The usual loader is webdataset with torchvision's v2 transforms (exact Gaussian blur of 23 pixels) in a DataLoader with
-as many worker processes as we have threads. Everybody reads the same JPEGs, by default synthetic faces of 320 pixels,
+as many worker processes as we have threads; also with the same transforms on Pillow images and Pillow's approximate
+blur. Everybody reads the same JPEGs, by default synthetic faces of 320 pixels,
 and makes both views with all augmentations of the published recipe. The ways are timed in turn, several times; the
 table has the medians.
 """
@@ -13,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+import random
 import statistics
 import tempfile
 import time
@@ -23,6 +25,7 @@ from typing import Any
 
 import torch
 import webdataset
+from PIL import Image, ImageFilter
 from torchvision.transforms import v2
 
 from fra_dist.config import Config, ViewConfig, parse_config
@@ -47,26 +50,39 @@ def ours(args: argparse.Namespace, manifest: Manifest, size: int, pipeline: str)
             yield batch.views
 
 
-def transform(view: ViewConfig, size: int, config: Config) -> v2.Compose:
+class ApproximateBlur:
+    """Pillow's box filters in place of a Gaussian, as many training scripts use."""
+
+    def __init__(self, sigma: tuple[float, float]) -> None:
+        self.sigma = sigma
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        return image.filter(ImageFilter.GaussianBlur(random.uniform(*self.sigma)))
+
+
+def transform(view: ViewConfig, size: int, config: Config, exact: bool) -> v2.Compose:
+    """torchvision's transforms: on tensors with the exact blur, or on Pillow images with Pillow's blur."""
     jitter = v2.ColorJitter(view.brightness, view.contrast, view.saturation, view.hue)
+    blur = v2.GaussianBlur(23, view.blur_sigma) if exact else ApproximateBlur(view.blur_sigma)
     return v2.Compose(
         [
-            v2.PILToTensor(),
+            v2.PILToTensor() if exact else v2.Identity(),
             v2.RandomResizedCrop(size, view.crop_scale, view.crop_ratio, antialias=True),
             v2.RandomHorizontalFlip(view.flip),
             v2.RandomApply([jitter], view.jitter),
             v2.RandomGrayscale(view.grey),
-            v2.RandomApply([v2.GaussianBlur(23, view.blur_sigma)], view.blur),
+            v2.RandomApply([blur], view.blur),
             v2.RandomSolarize(view.solarise_threshold, view.solarise),
+            v2.Identity() if exact else v2.PILToTensor(),
             v2.ToDtype(torch.float32, scale=True),
             v2.Normalize(config.data.mean, config.data.std),
         ]
     )
 
 
-def usual(args: argparse.Namespace, manifest: Manifest, size: int) -> Iterator[Any]:
+def usual(args: argparse.Namespace, manifest: Manifest, size: int, exact: bool = True) -> Iterator[Any]:
     config = settings(args, size, "torch")
-    first, second = (transform(view, size, config) for view in (config.data.view1, config.data.view2))
+    first, second = (transform(view, size, config, exact) for view in (config.data.view1, config.data.view2))
     urls = [str(manifest.path(shard)) for shard in range(len(manifest.shards))]
     samples = (
         webdataset.WebDataset(urls, shardshuffle=len(urls), repeat=True, nodesplitter=None)
@@ -96,6 +112,7 @@ def measure(args: argparse.Namespace, manifest: Manifest, size: int) -> dict[str
         "dali": lambda: ours(args, manifest, size, "dali"),
         "torch": lambda: ours(args, manifest, size, "torch"),
         "torchvision v2 + webdataset": lambda: usual(args, manifest, size),
+        "the same on Pillow, its blur": lambda: usual(args, manifest, size, exact=False),
     }
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(args.rounds):

@@ -99,8 +99,8 @@ def _last_batch(plan: Plan) -> str:
     if rest == 0:
         return "an epoch is a whole number of batches"
     return (
-        f"the end of an epoch cuts a batch: batch {plan.samples // plan.global_batch:,} takes the last {rest:,} samples "
-        f"of the first epoch and {plan.global_batch - rest:,} of the second; none is dropped or repeated"
+        f"the end of an epoch cuts a batch: batch {plan.samples // plan.global_batch:,} takes the last {rest:,} "
+        f"samples of the first epoch and {plan.global_batch - rest:,} of the second; none is dropped or repeated"
     )
 
 
