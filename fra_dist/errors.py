@@ -24,6 +24,12 @@ class CheckpointError(FraError):
     """A checkpoint is missing, damaged, of another format or of another model."""
 
 
+class SaveError(CheckpointError):
+    """A checkpoint could not be written: the disk refuses or hangs. Another attempt may succeed."""
+
+    exit_status = 1
+
+
 class LaunchError(FraError):
     """A process group, a cluster or a run folder cannot be used."""
 

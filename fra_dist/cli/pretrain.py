@@ -11,6 +11,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example train.global_batch=256")
     parser.add_argument("--dry-run", action="store_true", help="print settings, sizes and estimates; train nothing")
     parser.add_argument("--force", action="store_true", help="go on with a run although settings that matter changed")
+    begin = parser.add_mutually_exclusive_group()
+    begin.add_argument("--fresh", action="store_true", help="begin at step 0; what RUN holds is moved to RUN/former-N")
+    begin.add_argument(
+        "--from",
+        dest="source",
+        metavar="PATH",
+        type=Path,
+        help="go on from this checkpoint (or a run's newest good one) instead of the newest good one of RUN",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -24,27 +33,30 @@ def run(args: argparse.Namespace) -> int:
     from fra_dist import dist
 
     try:
-        return pretrain(config, force=args.force)
+        return pretrain(config, args.force, args.fresh, args.source)
     finally:
         dist.stop()
 
 
-def pretrain(config: Config, force: bool = False) -> int:
+def pretrain(config: Config, force: bool = False, fresh: bool = False, source: Path | None = None) -> int:
     """Train and draw; see `run` for the exit status."""
     from fra_dist import dist
     from fra_dist.report.hook import RunPictures
-    from fra_dist.train.hooks import Checkpoints, Metrics, Progress
+    from fra_dist.train.checkpoint_hook import Checkpoints
+    from fra_dist.train.hooks import Metrics, Progress
+    from fra_dist.train.resume import Origin
+    from fra_dist.train.sample_log import SampleLog
     from fra_dist.train.signals import STOPPED
     from fra_dist.train.trainer import close, prepare, train
 
-    run = prepare(config, force)
+    run = prepare(config, force, Origin(fresh, source))
     try:
         if run.ctx.is_main:
             print(
                 _opening(config, run.completed, run.sizes.total_steps, run.ctx.world, str(run.ctx.device)), flush=True
             )
         metrics = Metrics()
-        done = train(run, [metrics, RunPictures(), Checkpoints(), Progress(metrics)])
+        done = train(run, [SampleLog(), metrics, Checkpoints(), RunPictures(), Progress(metrics)])
         run.folder.note("complete" if done else "stopped", step=run.completed, signal=run.stopped_by)
         if run.ctx.is_main:
             print(_closing(config, done, run.completed), flush=True)

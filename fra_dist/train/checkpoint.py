@@ -1,26 +1,26 @@
-"""Checkpoints that are whole or absent, checked before they are trusted, and hold nothing that could run code.
+"""Checkpoints: what they hold, and reading them. They are checked before they are trusted and run no code.
 
     RUN/checkpoints/step-00000500/
         model.safetensors       every parameter and buffer of FRA: online, target, predictors, prototypes
         optimizer.safetensors   PARAMETER/STATE, for example online.backbone.conv1.weight/momentum_buffer
-        state.json              step, the whole configuration, the versions that wrote it
-        manifest.json           format version, size and SHA-256 of the three files above
+        state.json              step, the whole configuration, the versions that wrote it, the metrics of that step
+        manifest.json           format version, size and SHA-256 of the three files above, and a sum of itself
+    RUN/checkpoints/aside-00000600/   one that the run went back behind: damaged, or of steps that were undone
 
-A checkpoint is written under a temporary name, flushed to the disk and then renamed.
+`checkpoint_write.py` writes them.
 """
 
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from fra_dist.config import Config, parse_config
@@ -28,82 +28,63 @@ from fra_dist.errors import CheckpointError, FraError
 from fra_dist.models.fra import FRA
 
 FORMAT = 1
-_PARTS = ("model.safetensors", "optimizer.safetensors", "state.json")
+MODEL, OPTIMIZER, STATE, MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
+PARTS = (MODEL, OPTIMIZER, STATE)
+_NAME = re.compile(r"step-(\d{8,})")
+
+
+class FormatError(CheckpointError):
+    """A checkpoint of another version of this package: whole, but not readable here."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One verified checkpoint on disk."""
+    """One verified checkpoint on disk. `metrics`: finite values of its step's row; `memory`: small values of hooks."""
 
     path: Path
     step: int
     config: Config
     versions: dict[str, Any]
+    metrics: dict[str, float] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)
+    averaged: list[int] = field(default_factory=list)
+    """The steps whose mean it is, when `fra-dist ckpt average` made it; such a one has no optimiser state."""
 
     def model(self) -> dict[str, Tensor]:
-        return _tensors(self.path / "model.safetensors")
+        return _tensors(self.path / MODEL)
 
     def optimizer(self) -> dict[str, Tensor]:
-        return _tensors(self.path / "optimizer.safetensors")
-
-
-def save_checkpoint(
-    folder: Path,
-    step: int,
-    config: Config,
-    model: Mapping[str, Tensor],
-    optimizer: Mapping[str, Tensor],
-    versions: Mapping[str, Any],
-    keep_last: int,
-    permit: Callable[[], None] = lambda: None,
-) -> Path:
-    """Write `folder/step-N` and delete all but the newest `keep_last`. Raises CheckpointError when the disk refuses.
-
-    `permit` is called before anything that exists is touched, and again before the new folder gets its name.
-    """
-    permit()
-    final = folder / f"step-{step:08d}"
-    partial = folder / f".partial-{step:08d}-{os.getpid()}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for stale in folder.glob(".partial-*"):
-            shutil.rmtree(stale)
-        partial.mkdir()
-        save_file(_packed(model), partial / "model.safetensors")
-        save_file(_packed(optimizer), partial / "optimizer.safetensors")
-        state = {"step": step, "config": config.model_dump(mode="json", by_alias=True), "versions": dict(versions)}
-        (partial / "state.json").write_text(json.dumps(state, indent=1))
-        files = {name: {"bytes": (partial / name).stat().st_size, "sha256": _digest(partial / name)} for name in _PARTS}
-        (partial / "manifest.json").write_text(json.dumps({"format": FORMAT, "step": step, "files": files}, indent=1))
-        for name in (*_PARTS, "manifest.json"):
-            _flush(partial / name)
-        _flush(partial)
-        permit()
-        if final.exists():
-            shutil.rmtree(final)
-        partial.rename(final)
-        _flush(folder)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise CheckpointError(
-            f"cannot write checkpoint {final}: {getattr(error, 'strerror', None) or error}; earlier ones are untouched"
-        ) from None
-    for old in list_checkpoints(folder)[:-keep_last]:
-        shutil.rmtree(old, ignore_errors=True)
-    return final
+        return _tensors(self.path / OPTIMIZER)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Finished checkpoint folders, oldest first; damage is not looked for."""
-    return sorted(folder.glob("step-*"))
+    """Finished checkpoint folders, oldest first; damage is not looked for, and what has another name is not ours."""
+    try:
+        found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
+    except OSError:
+        return []
+    return sorted(found, key=step_of)
 
 
-def newest_good(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint that verifies, and one line for each newer one that does not."""
+def step_of(path: Path) -> int:
+    """The step in a folder's name; -1 for other names."""
+    match = _NAME.fullmatch(path.name)
+    return int(match[1]) if match else -1
+
+
+def newest_good(folder: Path, before: int | None = None) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint that verifies (of a step below `before`), and one line for each newer one that does not.
+
+    Raises FormatError when a newer one is of another format version: going on from an older one would undo its steps.
+    """
     damage: list[str] = []
     for path in reversed(list_checkpoints(folder)):
+        if before is not None and step_of(path) >= before:
+            continue
         try:
             return open_checkpoint(path), damage
+        except FormatError:
+            raise
         except CheckpointError as error:
             damage.append(str(error))
     return None, damage
@@ -111,31 +92,60 @@ def newest_good(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 
 def open_checkpoint(path: Path) -> Checkpoint:
     """Verify sizes and checksums, then read the state. Raises CheckpointError."""
-    manifest = _json(path / "manifest.json", path)
+    if not path.is_dir():
+        raise CheckpointError(f"no checkpoint at {path}: no such folder")
+    manifest = read_manifest(path)
+    for name in PARTS:
+        _verify(path, name, manifest["files"].get(name))
+    state = _json(path / STATE, path)
+    if state.get("step") != manifest.get("step") or step_of(path) not in (-1, state.get("step")):
+        raise CheckpointError(f"checkpoint {path} is damaged: it holds step {state.get('step')}")
+    try:
+        config = parse_config(state["config"], where=f"checkpoint {path}")
+        facts = {name: state[name] for name in ("metrics", "memory", "averaged") if name in state}
+        return Checkpoint(path, int(state["step"]), config, dict(state["versions"]), **facts)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"checkpoint {path} is damaged: {STATE} lacks {error}") from None
+    except FraError as error:
+        raise FormatError(f"{error}: it was written by another version of fra-dist") from None
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a checkpoint folder. Raises CheckpointError on damage, FormatError on another format."""
+    manifest = _json(path / MANIFEST, path)
+    if manifest.get("check") != manifest_check(manifest):
+        raise CheckpointError(f"checkpoint {path} is damaged: the checksum of {MANIFEST} does not match")
     if manifest.get("format") != FORMAT:
-        raise CheckpointError(
-            f"checkpoint {path} has format {manifest.get('format')}; this version reads format {FORMAT}"
+        raise FormatError(
+            f"checkpoint {path} has format {manifest.get('format')}; this version of fra-dist reads format {FORMAT}: "
+            f"use the version that wrote it, or name another checkpoint with --from"
         )
-    for name in _PARTS:
-        expected = manifest.get("files", {}).get(name, {})
-        part = path / name
-        if not part.is_file():
-            raise CheckpointError(f"checkpoint {path} is damaged: {name} is missing")
+    return manifest
+
+
+def manifest_check(manifest: Mapping[str, Any]) -> str:
+    """A sum over the manifest itself: a damaged one must not pass for one of another format. The same in all formats:
+    SHA-256 of its JSON with sorted keys, without spaces, and without this entry."""
+    rest = {key: value for key, value in manifest.items() if key != "check"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _verify(path: Path, name: str, expected: dict[str, Any] | None) -> None:
+    part = path / name
+    if expected is None or not part.is_file():
+        raise CheckpointError(f"checkpoint {path} is damaged: {name} is missing")
+    try:
         size = part.stat().st_size
         if size != expected.get("bytes"):
             raise CheckpointError(
                 f"checkpoint {path} is damaged: {name} has {size} bytes instead of {expected.get('bytes')}"
             )
-        if _digest(part) != expected.get("sha256"):
-            raise CheckpointError(f"checkpoint {path} is damaged: the checksum of {name} does not match")
-    state = _json(path / "state.json", path)
-    try:
-        config = parse_config(state["config"], where=f"checkpoint {path}")
-        return Checkpoint(path, int(state["step"]), config, dict(state["versions"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"checkpoint {path} is damaged: state.json lacks {error}") from None
-    except FraError as error:
-        raise CheckpointError(str(error)) from None
+        with part.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path} cannot be read: {name}: {error.strerror}") from None
+    if digest != expected.get("sha256"):
+        raise CheckpointError(f"checkpoint {path} is damaged: the checksum of {name} does not match")
 
 
 def find_checkpoint(path: str | Path) -> Checkpoint:
@@ -206,10 +216,6 @@ def restore_optimizer(
         optimizer.state[parameter][kind] = value.to(parameter.device if value.dim() else value.device)
 
 
-def _packed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-
-
 def _tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
@@ -220,23 +226,12 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 def _json(path: Path, checkpoint: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text())
-    except OSError:
-        raise CheckpointError(f"{checkpoint} is not a checkpoint: it has no {path.name}") from None
+    except FileNotFoundError:
+        raise CheckpointError(f"{checkpoint} is not a checkpoint, or a damaged one: it has no {path.name}") from None
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {checkpoint} cannot be read: {path.name}: {error.strerror}") from None
     except ValueError:
         raise CheckpointError(f"checkpoint {checkpoint} is damaged: {path.name} is not JSON") from None
     if not isinstance(value, dict):
         raise CheckpointError(f"checkpoint {checkpoint} is damaged: {path.name} is not an object")
     return value
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,18 +1,16 @@
-"""What happens around the steps: metrics, progress, checkpoints."""
+"""What happens around the steps: metrics and progress; `checkpoint_hook.py` has the checkpoints."""
 
 import sys
 import time
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fra_dist.data.batch import Batch
-from fra_dist.data.quarantine import append_quarantine
-from fra_dist.errors import CheckpointError, FraError
-from fra_dist.train.checkpoint import save_checkpoint
-from fra_dist.train.run_folder import versions
+from fra_dist.data.quarantine import append_quarantine, judge, read_quarantine
 from fra_dist.train.trainer import Hook, Run
 
 _METRIC_NAMES = {
@@ -30,7 +28,8 @@ class Metrics(Hook):
     """Every `log.every_steps`: fetch the terms once, write a row, hand it to the progress display and TensorBoard."""
 
     def begin(self, run: Run) -> None:
-        self.quarantined = 0
+        self.found = 0
+        self.known = len(read_quarantine(run.folder.path))
         self.writer: Any = None
         self.last_row: dict[str, Any] = {}
         if run.config.log.tensorboard and run.ctx.is_main:
@@ -41,25 +40,26 @@ class Metrics(Hook):
 
     def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
         if batch.quarantined:
-            self.quarantined += len(batch.quarantined)
-            append_quarantine(run.folder.path, batch.quarantined)
+            self.found += len(batch.quarantined)
+            append_quarantine(run.folder.path, batch.quarantined, run.completed)
         if run.completed % run.config.log.every_steps and run.completed < run.sizes.total_steps:
             return
-        values = run.ctx.cross.mean(torch.stack([v.float() for v in terms.values()])).tolist()
+        bad = run.loader.quarantine
+        counts = torch.tensor([self.found, len(bad.met), bad.read], dtype=torch.float64, device=run.ctx.device)
+        values = torch.cat([torch.stack([v.double() for v in terms.values()]), counts / run.ctx.world])
+        *means, found, met, read = run.ctx.cross.mean(values).tolist()
         names = [_METRIC_NAMES.get(name, f"loss/{name}") for name in terms]
-        row = {"step": run.completed, **dict(zip(names, values, strict=True)), **self._pace(run)}
+        row = {"step": run.completed, **{n: v if isfinite(v) else None for n, v in zip(names, means, strict=True)}}
+        row |= self._pace(run)
         row |= {"lr": run.step.learning_rate(batch.step), "ema_momentum": run.step.ema_momentum(batch.step)}
-        row["quarantined"] = self.quarantined
+        row["quarantined"] = self.known + round(found)
         run.folder.log(row)
         if self.writer is not None:
             for name, value in row.items():
-                self.writer.add_scalar(name, value, run.completed)
+                if value is not None:
+                    self.writer.add_scalar(name, value, run.completed)
         self.last_row = row
-        if not all(abs(v) < float("inf") for v in values):
-            raise FraError(
-                f"the loss is not finite at step {run.completed} ({_brief(row)}): "
-                f"lower optim.lr or lengthen the warm-up; the last checkpoint is from before that"
-            )
+        judge(round(met), round(read), run.sizes.samples, run.config.data.max_bad_share)
         self._restart_clock(run)
 
     def end(self, run: Run) -> None:
@@ -111,51 +111,13 @@ class Progress(Hook):
             self.bar.close()
 
 
-class Checkpoints(Hook):
-    """Saves every N steps, every M minutes, when the run is asked to stop, and at the end."""
-
-    def begin(self, run: Run) -> None:
-        self.saved_at = time.monotonic()
-        self.saved_step = run.completed
-        self.versions = versions(run.ctx.device)
-
-    def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
-        settings = run.config.checkpoint
-        if run.save_due or run.completed % settings.every_steps == 0:
-            self._save(run)
-        late = time.monotonic() - self.saved_at > settings.every_minutes * 60
-        run.save_due = run.ctx.is_main and late  # all ranks hear of it at the next step boundary
-
-    def end(self, run: Run) -> None:
-        if self.saved_step != run.completed:
-            self._save(run, last=True)
-
-    def _save(self, run: Run, last: bool = False) -> None:
-        optimizer = run.engine.optimizer_state()
-        self.saved_at, self.saved_step = time.monotonic(), run.completed
-        if not run.ctx.is_main:
-            return
-        try:
-            path = save_checkpoint(
-                run.folder.checkpoints,
-                run.completed,
-                run.config,
-                run.model.state_dict(),
-                optimizer,
-                self.versions,
-                run.config.checkpoint.keep_last,
-                permit=run.folder.check,
-            )
-            run.folder.note("checkpoint", step=run.completed, name=path.name)
-        except CheckpointError as error:
-            if last:
-                raise
-            print(f"warning: {error}; training goes on", file=sys.stderr)
-
-
 def _brief(row: Mapping[str, Any]) -> str:
-    parts = [f"{name.removeprefix('loss/')} {row[name]:.3f}" for name in _SHOWN if name in row]
+    parts = [f"{name.removeprefix('loss/')} {_number(row[name])}" for name in _SHOWN if name in row]
     return "  ".join([*parts, f"{row['images_per_second']:.0f} images/s", f"data wait {row['data_wait']:.0%}"])
+
+
+def _number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.3f}"
 
 
 _SHOWN = ("loss/total", "loss/global", "loss/local", "loss/relation")

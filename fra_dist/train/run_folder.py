@@ -6,6 +6,7 @@ RUN/config.yaml       every setting, resolved
     history.jsonl     starts, resumes, checkpoints, damage found, how it ended
     metrics.jsonl     one row a log step
     quarantine.jsonl  samples that could not be decoded
+    samples/          with log.samples, what each rank read at every step
     checkpoints/  heatmaps/  tensorboard/  curves.png
 """
 
@@ -21,11 +22,16 @@ from typing import Any
 import torch
 
 from fra_dist.config import Config, dump_config, load_config
+from fra_dist.data.quarantine import FILE as QUARANTINE
 from fra_dist.errors import ConfigError, LaunchError
 from fra_dist.ranks import read_launch
+from fra_dist.train.checkpoint import Checkpoint, list_checkpoints
 from fra_dist.train.fence import Claim
+from fra_dist.train.row_file import RowFile
 
 _PACKAGES = ("fra-dist", "torch", "torchvision", "deepspeed", "nvidia-dali-cuda130", "webdataset", "numpy", "triton")
+SAMPLES = "samples"
+"""Folder of the sample logs of the ranks."""
 _HARMLESS = (
     *("name", "output", "checkpoint", "log", "train.device", "train.backend"),
     *("data.shards", "data.threads", "data.prefetch", "data.pipeline", "data.max_bad_share"),
@@ -41,25 +47,33 @@ class RunFolder:
         self.is_main = is_main
         self.checkpoints = self.path / "checkpoints"
         self.heatmaps = self.path / "heatmaps"
+        self.latest: dict[str, Any] = {}
+        """The newest row of metrics; rows of one step are one."""
         self._claim: Claim | None = None
+        self._rows = {name: RowFile(self.path / name) for name in ("metrics.jsonl", "history.jsonl")}
 
-    def open(self, config: Config, device: torch.device, force: bool = False) -> list[str]:
-        """Lock the folder, compare with the configuration that it holds, write ours; returns harmless differences.
+    def open(self, config: Config, device: torch.device, force: bool = False, fresh: bool = False) -> None:
+        """Lock the folder, compare with the configuration that it holds, write ours, note harmless differences.
 
-        Raises LaunchError when another process holds it or it cannot be written, ConfigError when a setting that
-        changes the result differs (unless `force`).
+        `fresh` moves what an earlier run left to RUN/former-N. Raises LaunchError when another process holds the
+        folder or it cannot be written, ConfigError when a setting that changes the result differs (unless `force`).
         """
         if not self.is_main:
-            return []
+            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._claim = Claim.take(self.path, read_launch(os.environ))
+            if fresh:
+                self._move_away()
             notes = self._compare(config, force)
-            (self.path / "config.yaml").write_text(dump_config(config))
-            (self.path / "versions.json").write_text(json.dumps(versions(device), indent=1))
+            _replace(self.path / "config.yaml", dump_config(config))
+            _replace(self.path / "versions.json", json.dumps(versions(device), indent=1))
         except OSError as error:
-            raise LaunchError(f"cannot write the run folder {self.path}: {error.strerror}") from None
-        return notes
+            raise LaunchError(
+                f"cannot write the run folder {self.path}: {error.strerror}: make room there, or set another output"
+            ) from None
+        for text in notes:
+            self.note("notice", text=text)
 
     def close(self) -> None:
         if self._claim is not None:
@@ -78,35 +92,56 @@ class RunFolder:
 
     def log(self, row: dict[str, Any]) -> None:
         """Add a row to metrics.jsonl."""
+        same = self.latest.get("step") == row.get("step")
+        self.latest = {**self.latest, **row} if same else dict(row)
         self._append("metrics.jsonl", row)
 
     def forget_after(self, step: int) -> None:
-        """Drop metric rows beyond the checkpoint that the run goes on from: they will be written again."""
-        path = self.path / "metrics.jsonl"
-        if self.is_main and path.exists():
-            kept = [row for row in read_rows(path) if row["step"] <= step]
-            partial = path.with_suffix(".partial")
-            partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
-            partial.rename(path)
+        """Drop rows beyond the checkpoint that the run goes on from: they will be written again."""
+        self.latest = {}
+        for path in (self.path / "metrics.jsonl", self.path / QUARANTINE, *self.path.glob(f"{SAMPLES}/*.jsonl")):
+            if self.is_main and path.exists():
+                _keep_rows(path, step)
+
+    def own_step(self, checkpoint: Checkpoint | None) -> int:
+        """The step of a checkpoint of this run; -1 for one of another."""
+        own = checkpoint is not None and checkpoint.path.resolve().parent == self.checkpoints.resolve()
+        return checkpoint.step if checkpoint is not None and own else -1
 
     def _append(self, name: str, row: dict[str, Any]) -> None:
         if self.is_main:
             self.check()
-            with (self.path / name).open("a") as stream:
-                stream.write(json.dumps(row) + "\n")
+            self._rows[name].append(row)
+
+    def _move_away(self) -> None:
+        """Checkpoints and metrics of an earlier run, for a start at step 0."""
+        old = [path for path in (self.checkpoints, self.path / "metrics.jsonl") if path.exists()]
+        if not old:
+            return
+        number = 1 + max((int(p.name[7:]) for p in self.path.glob("former-*") if p.name[7:].isdigit()), default=0)
+        target = self.path / f"former-{number}"
+        target.mkdir()
+        for path in old:
+            path.rename(target / path.name)
+        self.note("notice", text=f"a fresh start: checkpoints and metrics were moved to {target.name}")
 
     def _compare(self, config: Config, force: bool) -> list[str]:
         path = self.path / "config.yaml"
-        if not path.exists() or not any(self.checkpoints.glob("step-*")):
+        if not path.exists() or not list_checkpoints(self.checkpoints):
             return []
-        differences = compare_configs(load_config(path), config)
-        harmful = [text for key, text in differences if not _is_harmless(key)]
+        before = load_config(path)
+        harmful = harmful_differences(before, config)
         if harmful and not force:
             raise ConfigError(
                 f"{self.path} was begun with another configuration: {'; '.join(harmful)}. "
                 "Give a new output=, the old values, or --force to go on all the same"
             )
-        return [text for _, text in differences]
+        return [text for _, text in compare_configs(before, config)]
+
+
+def harmful_differences(old: Config, new: Config) -> list[str]:
+    """ "key: old -> new" of the settings that differ and change what a run computes."""
+    return [text for key, text in compare_configs(old, new) if not _is_harmless(key)]
 
 
 def compare_configs(old: Config, new: Config) -> list[tuple[str, str]]:
@@ -140,6 +175,28 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue
     return rows
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file as a whole: one cut short by a full disk must not take the place of the old one."""
+    partial = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        with partial.open("w") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _keep_rows(path: Path, last: int) -> None:
+    kept = [row for row in read_rows(path) if row["step"] <= last]
+    try:
+        _replace(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
+    except OSError as error:
+        raise LaunchError(f"cannot write {path}: {error.strerror}: make room there, or set another output") from None
 
 
 def _is_harmless(key: str) -> bool:

@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,10 +17,12 @@ from fra_dist.data.quarantine import read_quarantine
 from fra_dist.dist import RankContext
 from fra_dist.errors import ConfigError
 from fra_dist.models.fra import FRA
-from fra_dist.train.checkpoint import Checkpoint, newest_good, restore_model
+from fra_dist.train.checkpoint import restore_model
 from fra_dist.train.engine import Engine, build_engine
 from fra_dist.train.groups import build_optimizer
+from fra_dist.train.resume import NEWEST, Origin, choose_checkpoint
 from fra_dist.train.run_folder import RunFolder
+from fra_dist.train.saver import Saver
 from fra_dist.train.signals import StopFlag
 from fra_dist.train.sizes import Sizes, derive_sizes
 from fra_dist.train.step import Step
@@ -40,6 +43,9 @@ class Run:
     step: Step
     loader: Loader
     completed: int
+    saver: Saver
+    memory: dict[str, Any] = field(default_factory=dict)
+    """Small JSON values of hooks that outlive a stop: saved with each checkpoint, of rank 0."""
     stopped_by: str | None = None
     save_due: bool = False
     """After `agree`: every rank takes part in a checkpoint now. Before it, a hook of any rank may set it."""
@@ -82,8 +88,8 @@ def train(run: Run, hooks: Sequence[Hook]) -> bool:
     return run.completed >= run.sizes.total_steps
 
 
-def prepare(config: Config, force: bool = False) -> Run:
-    """Build every part and go on from the newest good checkpoint, if the run folder has one.
+def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run:
+    """Build every part and go on from the newest good checkpoint, if the run folder has one and `origin` agrees.
 
     Raises ConfigError, DataError, CheckpointError or LaunchError, each before the first step.
     """
@@ -102,15 +108,19 @@ def prepare(config: Config, force: bool = False) -> Run:
     optimizer = build_optimizer(model, config.optim)
 
     folder = RunFolder(config.output, ctx.is_main)
-    notes = dist.from_main(lambda: folder.open(config, ctx.device, force))
-    checkpoint, damage = dist.from_main(lambda: newest_good(folder.checkpoints))
-    completed = _resume(folder, checkpoint, damage + notes, model)
+    dist.from_main(lambda: folder.open(config, ctx.device, force, origin.fresh))
+    checkpoint = dist.from_main(lambda: choose_checkpoint(folder, config, origin, force))
+    if checkpoint is not None:
+        restore_model(model, checkpoint)
+    completed = checkpoint.step if checkpoint else 0
+    saver = Saver(folder.checkpoints, config.checkpoint, folder.check, newest=folder.own_step(checkpoint))
     engine = build_engine(config, model, optimizer, ctx, sizes)
     step = Step(config, model, engine, optimizer, ctx, sizes)
     bad = [sample.id for sample in read_quarantine(folder.path)]
     loader = make_loader(config, manifest, ctx, start_step=completed, stop_step=sizes.total_steps, known_bad=bad)
-    run = Run(config, ctx, folder, manifest, sizes, model, optimizer, engine, step, loader, completed)
+    run = Run(config, ctx, folder, manifest, sizes, model, optimizer, engine, step, loader, completed, saver)
     if checkpoint is not None:
+        run.memory.update(checkpoint.memory)
         engine.load_optimizer_state(checkpoint.optimizer())
     return run
 
@@ -118,18 +128,6 @@ def prepare(config: Config, force: bool = False) -> Run:
 def close(run: Run) -> None:
     """Stop the input and let go of the run folder. The process group stays: DeepSpeed cannot join a second one."""
     run.loader.close()
+    run.saver.close()  # before another process may write here
     run.engine.close()
     run.folder.close()
-
-
-def _resume(folder: RunFolder, checkpoint: Checkpoint | None, notes: list[str], model: FRA) -> int:
-    for text in notes:
-        folder.note("notice", text=text)
-    if checkpoint is None:
-        folder.note("start")
-        folder.forget_after(0)
-        return 0
-    restore_model(model, checkpoint)
-    folder.note("resume", step=checkpoint.step, checkpoint=checkpoint.path.name)
-    folder.forget_after(checkpoint.step)
-    return checkpoint.step

@@ -3,7 +3,7 @@ import torch
 
 from fra_dist.config import parse_config
 from fra_dist.models.fra import FRA
-from fra_dist.train.checkpoint import save_checkpoint
+from fra_dist.train.checkpoint_write import Contents, save_checkpoint
 
 SMALL = {
     "name": "small",
@@ -25,7 +25,8 @@ def save_small(folder, **model):
     config = parse_config(settings)
     torch.manual_seed(0)
     state = FRA(config.model).state_dict()
-    return save_checkpoint(folder / "checkpoints", 7, config, state, {}, {"torch": torch.__version__}, keep_last=1)
+    contents = Contents(7, config, state, {}, {"torch": torch.__version__})
+    return save_checkpoint(folder / "checkpoints", contents)
 
 
 @pytest.fixture(scope="session")

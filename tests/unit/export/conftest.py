@@ -2,7 +2,7 @@ import pytest
 import torch
 from export_models import small_config, trained_a_little
 
-from fra_dist.train.checkpoint import save_checkpoint
+from fra_dist.train.checkpoint_write import Contents, save_checkpoint
 
 
 @pytest.fixture(scope="session")
@@ -13,7 +13,8 @@ def save(tmp_path_factory):
         config = small_config(**settings)
         model = trained_a_little(config)
         folder = tmp_path_factory.mktemp("run")
-        save_checkpoint(folder / "checkpoints", 12, config, model.state_dict(), {}, {"torch": torch.__version__}, 1)
+        contents = Contents(12, config, model.state_dict(), {}, {"torch": torch.__version__})
+        save_checkpoint(folder / "checkpoints", contents)
         return folder, model
 
     return save_run

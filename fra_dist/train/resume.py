@@ -1,0 +1,83 @@
+"""From which checkpoint a run goes on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fra_dist.config import Config
+from fra_dist.errors import CheckpointError, ConfigError
+from fra_dist.train.checkpoint import Checkpoint, find_checkpoint, list_checkpoints, newest_good
+from fra_dist.train.checkpoint_write import set_aside
+from fra_dist.train.run_folder import RunFolder, harmful_differences
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the user says about it; the newest good checkpoint of the run folder when nothing.
+
+    fresh: begin at step 0; what the folder holds is moved to RUN/former-N.
+    source: a checkpoint or a run folder. One of this run goes back to that step, and later ones are set aside.
+    """
+
+    fresh: bool = False
+    source: Path | None = None
+
+
+NEWEST = Origin()
+
+
+def choose_checkpoint(folder: RunFolder, config: Config, origin: Origin, force: bool = False) -> Checkpoint | None:
+    """The checkpoint to go on from, or None at the start of a run. Called on rank 0, with the folder claimed.
+
+    Everything in the folder that is of later steps is set aside or dropped, and the history says what was done.
+    Raises CheckpointError when there are checkpoints but none can be used, ConfigError when `source` has another
+    configuration (unless `force`).
+    """
+    if origin.source is not None:
+        found: Checkpoint | None = _named(folder, config, origin, force)
+        damage: list[str] = []
+    else:
+        found, damage = newest_good(folder.checkpoints)
+        _refuse_to_lose(folder, found, damage)
+    step = found.step if found else 0
+    for text in damage:
+        folder.note("notice", text=text)
+    for path in set_aside(folder.checkpoints, step):
+        folder.note("notice", text=f"set aside as {path.name}: the run goes on after step {step}")
+    folder.forget_after(step)
+    if found is None:
+        folder.note("start")
+    else:
+        own = found.path.parent == folder.checkpoints
+        folder.note("resume", step=step, checkpoint=found.path.name if own else str(found.path))
+    return found
+
+
+def _refuse_to_lose(folder: RunFolder, found: Checkpoint | None, damage: list[str]) -> None:
+    if found is None and damage:
+        count = len(damage)
+        which = "its only checkpoint" if count == 1 else f"none of its {count} checkpoints"
+        raise CheckpointError(
+            f"{folder.path} cannot go on: {which} can{'not' if count == 1 else ''} be used ({damage[0]}); "
+            f"restore one, name another with --from, or begin at step 0 with --fresh"
+        )
+
+
+def _named(folder: RunFolder, config: Config, origin: Origin, force: bool) -> Checkpoint:
+    assert origin.source is not None
+    found = find_checkpoint(origin.source)
+    if found.averaged:
+        raise CheckpointError(
+            f"{found.path} is a mean of checkpoints and has no optimiser state: a run cannot go on from it"
+        )
+    if found.path.resolve().parent != folder.checkpoints.resolve() and list_checkpoints(folder.checkpoints):
+        raise CheckpointError(
+            f"{folder.path} has checkpoints of its own, so it cannot go on from {found.path}: "
+            f"give a new output=, or --fresh to move them away"
+        )
+    harmful = harmful_differences(found.config, config)
+    if harmful and not force:
+        raise ConfigError(
+            f"{found.path} was trained with another configuration: {'; '.join(harmful)}. "
+            "Give the old values, or --force to go on all the same"
+        )
+    return found

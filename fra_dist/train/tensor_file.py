@@ -1,0 +1,77 @@
+"""Safetensors files, written a piece at a time and hashed on the way.
+
+The safetensors package would copy every tensor first and hold Python's lock while it does, which stops the training
+loop; a file object and `hashlib` let go of it. Format: https://github.com/huggingface/safetensors#format
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+_NAMES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+_PIECE = 4 << 20
+
+
+@dataclass(frozen=True)
+class Written:
+    """Size in bytes and SHA-256 of what was handed to the disk."""
+
+    bytes: int
+    sha256: str
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> Written:
+    """Write CPU tensors of any shape and flush them to the disk. Raises OSError."""
+    names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))  # keeps each one aligned
+    header, offset = {}, 0
+    for name in names:
+        value = tensors[name]
+        end = offset + value.numel() * value.element_size()
+        header[name] = {"dtype": _NAMES[value.dtype], "shape": list(value.shape), "data_offsets": [offset, end]}
+        offset = end
+    head = json.dumps(header, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)
+    return write_pieces(path, _pieces(head, [tensors[name] for name in names]))
+
+
+def write_pieces(path: Path, pieces: Iterator[bytes | memoryview]) -> Written:
+    """Write a new file and flush it to the disk. Raises OSError."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("wb", buffering=0) as stream:
+        for piece in pieces:
+            rest = memoryview(piece)
+            digest.update(rest)
+            size += rest.nbytes
+            while rest.nbytes:
+                rest = rest[stream.write(rest) :]
+        os.fsync(stream.fileno())
+    return Written(size, digest.hexdigest())
+
+
+def tensor_bytes(tensors: Mapping[str, Tensor]) -> int:
+    return sum(value.numel() * value.element_size() for value in tensors.values())
+
+
+def _pieces(head: bytes, values: list[Tensor]) -> Iterator[bytes | memoryview]:
+    yield len(head).to_bytes(8, "little") + head
+    for value in values:
+        raw = memoryview(value.detach().contiguous().reshape(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
+        for start in range(0, raw.nbytes, _PIECE):
+            yield raw[start : start + _PIECE]
