@@ -83,7 +83,7 @@ def check_shards(
     """
     made_here = manifest.source.get("kind") != "tars"
     tasks = [
-        CheckTask(manifest.folder, entry, positions, made_here)
+        CheckTask(manifest.local_folder, entry, positions, made_here)
         for entry, positions in zip(manifest.shards, _chosen(manifest, decode), strict=True)
     ]
     hashes = list[NDArray[np.uint64]]()

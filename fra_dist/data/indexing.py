@@ -84,7 +84,7 @@ def index_tars(
 
 @dataclass(frozen=True)
 class _MeasureTask:
-    path: Path
+    path: tars.Place
     ranges: tuple[tuple[int, int], ...]
 
     def __call__(self) -> tuple[Moments, int]:

@@ -18,8 +18,11 @@ from fra_dist.data.feeder import Feeder, Prepared
 from fra_dist.data.manifest import Manifest
 from fra_dist.data.pipeline import Pipeline, UndecodableError, open_pipeline
 from fra_dist.data.plan import Plan
+from fra_dist.data.prefetch import Prefetcher, start_prefetcher
 from fra_dist.data.quarantine import Quarantine
-from fra_dist.data.reader import ShardReader
+from fra_dist.data.reader import ShardReader, open_source
+from fra_dist.data.remote_source import STATS
+from fra_dist.data.stores import RemoteFolder
 from fra_dist.dist import RankContext
 
 
@@ -36,20 +39,25 @@ def make_loader(
     start_step: int = 0,
     stop_step: int | None = None,
     known_bad: Iterable[int] = (),
+    check_files: bool = True,
 ) -> "Loader":
     """Batches of this rank for steps start_step .. stop_step - 1 (without end when None).
 
     known_bad: ids that an earlier attempt found undecodable; they are replaced without being read again.
+    check_files: look first whether every shard is there; one rank of a node suffices.
     Raises ConfigError when the ranks cannot share the batch, DataError when the data set is too small or incomplete.
     """
     plan = make_plan(config, manifest)
     plan.batch(start_step, ctx.rank, ctx.world)
-    reader = ShardReader(manifest)
-    reader.check()
-    quarantine = Quarantine(config.data.max_bad_share, plan.samples, known_bad)
+    manifest = manifest.separate()
+    reader = ShardReader(manifest, open_source(manifest))
+    if check_files:
+        reader.check()
+    quarantine = Quarantine(known_bad)
     feeder = Feeder(config, plan, reader, quarantine, ctx.rank, ctx.world)
     pipeline = open_pipeline(config.data, ctx.device, config.train.global_batch // ctx.world)
-    return Loader(feeder, pipeline, start_step, stop_step)
+    ahead = start_prefetcher(config.data, reader.source, manifest, plan, ctx, (start_step, stop_step))
+    return Loader(feeder, pipeline, start_step, stop_step, ahead)
 
 
 class Loader:
@@ -58,19 +66,28 @@ class Loader:
     wait_seconds: total time that `next` spent waiting for a batch, for the data-wait share of a run.
     """
 
-    def __init__(self, feeder: Feeder, pipeline: Pipeline, start_step: int, stop_step: int | None) -> None:
+    def __init__(
+        self,
+        feeder: Feeder,
+        pipeline: Pipeline,
+        start_step: int,
+        stop_step: int | None,
+        ahead: Prefetcher | None = None,
+    ) -> None:
         self.plan, self.quarantine = feeder.plan, feeder.quarantine
+        folder = feeder.reader.manifest.folder
+        self._folder = folder if isinstance(folder, RemoteFolder) else None
         self.wait_seconds = 0.0
         self._out: queue.Queue[Batch | BaseException | None] = queue.Queue(1)  # beside those in the pipeline
         self._stop = threading.Event()
         self._thread = threading.Thread(
             target=_produce,
-            args=(feeder, pipeline, start_step, stop_step, self._out, self._stop),
+            args=(feeder, pipeline, start_step, stop_step, self._out, self._stop, ahead),
             name="fra-loader",
             daemon=True,
         )
         # Also runs at interpreter exit, before daemon threads are cut off in the middle of native code.
-        self._finish = weakref.finalize(self, _finish, self._thread, self._out, self._stop)
+        self._finish = weakref.finalize(self, _finish, self._thread, self._out, self._stop, self._folder)
         self._thread.start()
 
     def __iter__(self) -> Self:
@@ -89,6 +106,12 @@ class Loader:
             raise StopIteration
         raise item
 
+    @property
+    def source_stats(self) -> dict[str, float]:
+        """What was read from a store so far (`remote_source.STATS`); empty for a local folder."""
+        counters = self._folder.counters if self._folder is not None else None
+        return {} if counters is None else {name: counters[name] for name in STATS}
+
     def close(self) -> None:
         """Stop the threads and let go of files. Safe to call twice."""
         self._finish()
@@ -100,8 +123,15 @@ class Loader:
         self.close()
 
 
-def _finish(thread: threading.Thread, out: "queue.Queue[Batch | BaseException | None]", stop: threading.Event) -> None:
+def _finish(
+    thread: threading.Thread,
+    out: "queue.Queue[Batch | BaseException | None]",
+    stop: threading.Event,
+    folder: RemoteFolder | None,
+) -> None:
     stop.set()
+    if folder is not None:
+        folder.stop()
     while thread.is_alive():  # the producer may be waiting for room in the queue
         try:
             out.get_nowait()
@@ -116,6 +146,7 @@ def _produce(
     stop_step: int | None,
     out: "queue.Queue[Batch | BaseException | None]",
     stop: threading.Event,
+    ahead: Prefetcher | None,
 ) -> None:
     """Body of the background thread. Errors travel through the queue to whoever asks for the next batch."""
     try:
@@ -124,6 +155,8 @@ def _produce(
         step = start_step
         while not stop.is_set():
             while len(waiting) < depth and (stop_step is None or step < stop_step):
+                if ahead is not None:
+                    ahead.reached(step)
                 waiting.append(feeder.prepare(step))
                 pipeline.submit(waiting[-1].request())
                 step += 1
@@ -135,6 +168,8 @@ def _produce(
         if not stop.is_set():
             out.put(error)
     finally:
+        if ahead is not None:
+            ahead.close()
         pipeline.close()
         feeder.reader.close()
 

@@ -13,7 +13,7 @@ the sizes of the shards are held in memory; an index is read when one of its sam
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fra_dist.data import tars
+from fra_dist.data.shard_files import check_shard_files
 from fra_dist.data.shard_index import Rows, ShardEntry, read_index
+from fra_dist.data.stores import RemoteFile, RemoteFolder, StoreOptions, is_remote
 from fra_dist.errors import DataError
 
 MANIFEST = "manifest.json"
@@ -39,7 +41,7 @@ _OTHER_FIELDS: dict[str, type] = dict(image_extensions=list, stats=dict, source=
 class Manifest:
     """A folder of shards. Made by `load_manifest`."""
 
-    folder: Path
+    folder: Path | RemoteFolder
     shards: tuple[ShardEntry, ...]
     image_extensions: tuple[str, ...] = ("jpg",)
     """Extensions of the members that the index points to."""
@@ -75,9 +77,23 @@ class Manifest:
         numbers = np.searchsorted(self.starts, wanted, side="right") - 1  # an empty shard shares the start of the next
         return numbers, wanted - self.starts[numbers]
 
-    def path(self, shard: int) -> Path:
+    @property
+    def local_folder(self) -> Path:
+        """Raises DataError when the shards are behind a URL."""
+        if isinstance(self.folder, RemoteFolder):
+            raise DataError(f"this needs shards in a local folder: copy {self.folder} first")
+        return self.folder
+
+    def separate(self) -> "Manifest":
+        """The same for a reader that counts what it fetches and can be stopped by itself."""
+        return replace(self, folder=self.folder.separate()) if isinstance(self.folder, RemoteFolder) else self
+
+    def path(self, shard: int) -> Path | RemoteFile:
         """Of the tar."""
-        return self.folder / self.shards[shard].name
+        entry = self.shards[shard]
+        if isinstance(self.folder, RemoteFolder):
+            return RemoteFile(self.folder, entry.name, entry.bytes)
+        return self.folder / entry.name
 
     def index(self, shard: int) -> Rows:
         """Index of a shard: (samples,) of INDEX_DTYPE, read-only; the last MAX_LOADED used stay in memory.
@@ -123,16 +139,24 @@ def read_members(manifest: Manifest, sample: int) -> dict[str, bytes]:
     return tars.members_at(manifest.path(number), int(row["start"]))
 
 
-def load_manifest(folder: str | Path, check_files: bool = True) -> Manifest:
-    """The manifest of a folder of shards.
+def load_manifest(folder: str | Path, check_files: bool = True, options: StoreOptions | None = None) -> Manifest:
+    """The manifest of a folder of shards, or of a URL.
 
-    check_files: look whether every tar is there with the size that the manifest names (one stat a shard).
-    Raises DataError, in one line, when there is no manifest, it is damaged or of another version, or a tar is missing
+    check_files: look whether every tar is there with the size that the manifest names.
+    options: how a URL is read.
+    Raises DataError, in one line, when there is no manifest, it is damaged or of another version, or a file is missing
     or of another size.
     """
     if not str(folder):
         raise DataError("no folder of shards was named: set data.shards (fra-dist shards make writes one)")
-    folder = Path(folder)
+    place = RemoteFolder(str(folder), options) if is_remote(folder) else Path(folder)
+    manifest = _read(place)
+    if check_files:
+        check_shard_files(place, manifest.shards, indices=False)
+    return manifest
+
+
+def _read(folder: Path | RemoteFolder) -> Manifest:
     raw = _read_json(folder)
     if raw.get("format") != FORMAT:
         raise DataError(f"{folder / MANIFEST} has format {raw.get('format')!r}; this version reads format {FORMAT}")
@@ -148,8 +172,6 @@ def load_manifest(folder: str | Path, check_files: bool = True) -> Manifest:
             f"{folder / MANIFEST} says {raw.get('samples')!r} samples, its shards have {manifest.total}: "
             "it is damaged; make it anew"
         )
-    if check_files:
-        _check_files(manifest)
     return manifest
 
 
@@ -167,27 +189,22 @@ def write_manifest(manifest: Manifest) -> None:
     }
     lines = [json.dumps({name: getattr(shard, name) for name in _SHARD_FIELDS}) for shard in manifest.shards]
     text = json.dumps(head, indent=1)[:-2] + ',\n "shards": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n"
-    partial = manifest.folder / (MANIFEST + ".part")
+    folder = manifest.local_folder
+    partial = folder / (MANIFEST + ".part")
     try:
         with open(partial, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, manifest.folder / MANIFEST)
+        os.replace(partial, folder / MANIFEST)
     except OSError as error:
-        raise DataError(f"cannot write {manifest.folder / MANIFEST}: {error.strerror}") from None
+        raise DataError(f"cannot write {folder / MANIFEST}: {error.strerror}") from None
 
 
-def _read_json(folder: Path) -> dict[str, Any]:
+def _read_json(folder: Path | RemoteFolder) -> dict[str, Any]:
     path = folder / MANIFEST
     try:
-        raw = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        what = "has no manifest.json" if folder.is_dir() else "does not exist"
-        advice = "write shards with fra-dist shards make, or index existing ones with fra-dist shards index"
-        raise DataError(f"folder {folder} {what}: {advice}") from None
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from None
+        raw = json.loads(folder.first_file(MANIFEST) if isinstance(folder, RemoteFolder) else _local_bytes(folder))
     except ValueError:  # also undecodable bytes
         raise DataError(f"{path} is not JSON: it is damaged or was cut; make it anew") from None
     except RecursionError:
@@ -197,7 +214,18 @@ def _read_json(folder: Path) -> dict[str, Any]:
     return raw
 
 
-def _entries(raw: Any, folder: Path) -> tuple[ShardEntry, ...]:
+def _local_bytes(folder: Path) -> bytes:
+    try:
+        return (folder / MANIFEST).read_bytes()
+    except FileNotFoundError:
+        what = "has no manifest.json" if folder.is_dir() else "does not exist"
+        advice = "write shards with fra-dist shards make, or index existing ones with fra-dist shards index"
+        raise DataError(f"folder {folder} {what}: {advice}") from None
+    except OSError as error:
+        raise DataError(f"cannot read {folder / MANIFEST}: {error.strerror}") from None
+
+
+def _entries(raw: Any, folder: Path | RemoteFolder) -> tuple[ShardEntry, ...]:
     if not isinstance(raw, list) or not raw:
         raise DataError(f"{folder / MANIFEST} lists no shards")
     entries, start, names = [], 0, set()
@@ -221,19 +249,3 @@ def _entries(raw: Any, folder: Path) -> tuple[ShardEntry, ...]:
 def _inside(name: str) -> bool:
     """A relative path that stays below the folder."""
     return bool(name) and name[0] != "/" and "\0" not in name and "/../" not in f"/{name}/"
-
-
-def _check_files(manifest: Manifest) -> None:
-    for shard in manifest.shards:
-        path = manifest.folder / shard.name
-        try:
-            size = os.stat(path).st_size
-        except OSError as error:
-            raise DataError(
-                f"cannot read shard {path}: {error.strerror}; restore it, or index the folder again"
-            ) from None
-        if size != shard.bytes:
-            raise DataError(
-                f"shard {path} has {size} bytes but {shard.bytes} in the manifest, so it was cut or changed: "
-                f"restore it, or run: fra-dist shards index {manifest.folder}"
-            )

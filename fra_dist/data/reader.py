@@ -1,7 +1,7 @@
 """Encoded photos by sample id.
 
-`ShardReader` knows which shard holds a sample and where; a `Source` fetches byte ranges of shards. Local folders are
-one kind of source; another store needs only the same two methods.
+`ShardReader` knows which shard holds a sample and where; a `Source` fetches byte ranges of shards: `LocalSource` from a
+folder, those of `remote_source.py` from a store.
 """
 
 import os
@@ -15,6 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fra_dist.data.manifest import Manifest
+from fra_dist.data.remote_source import RangeSource, cached_source
+from fra_dist.data.shard_files import check_shard_files
+from fra_dist.data.shard_index import Rows
+from fra_dist.data.stores import RemoteFolder
 from fra_dist.errors import DataError
 
 MAX_OPEN = 64
@@ -28,8 +32,8 @@ class Source(Protocol):
         """Bytes of a shard; a range that runs over its end comes back short. Raises DataError when it is not there."""
         ...
 
-    def check(self, name: str) -> None:
-        """Raises DataError when a file is not there."""
+    def doubt(self, shard: str) -> bool:
+        """Called when bytes of a shard are not those that were indexed. True: it may be worth reading them again."""
         ...
 
     def close(self) -> None: ...
@@ -49,12 +53,8 @@ class LocalSource:
         except OSError as error:
             raise DataError(f"cannot read shard {self.folder / shard}: {error.strerror}") from None
 
-    def check(self, name: str) -> None:
-        if not os.access(self.folder / name, os.R_OK):
-            raise DataError(
-                f"{self.folder / name} is missing or unreadable: restore it, "
-                f"or run: fra-dist shards index {self.folder}"
-            )
+    def doubt(self, shard: str) -> bool:
+        return False
 
     def close(self) -> None:
         self._files.clear()
@@ -80,7 +80,7 @@ class ShardReader:
 
     def __init__(self, manifest: Manifest, source: Source | None = None) -> None:
         self.manifest = manifest
-        self.source = source or LocalSource(manifest.folder)
+        self.source = source or _source(manifest)
 
     def read(self, ids: NDArray[np.int64]) -> list[Stored]:
         """The encoded photo of each id, in the order asked; shards are visited once, in the order of their bytes.
@@ -93,23 +93,27 @@ class ShardReader:
             here = np.flatnonzero(numbers == number)
             rows = self.manifest.index(number)[positions[here]]
             order = np.argsort(rows["offset"], kind="stable")
-            offsets, lengths = rows["offset"][order].tolist(), rows["length"][order].tolist()
-            found = self.source.ranges(self.manifest.shards[number].name, offsets, lengths)
-            checksums = rows["crc"][order].tolist()
-            for position, data, checksum in zip(here[order].tolist(), found, checksums, strict=True):
-                out[position] = Stored(data, zlib.crc32(data) == checksum)
+            for position, stored in zip(here[order].tolist(), self._stored(number, rows[order]), strict=True):
+                out[position] = stored
         return out
+
+    def _stored(self, number: int, rows: Rows) -> list[Stored]:
+        """Photos of one shard. Bytes that differ from the index are read again if the source doubts its copy."""
+        name, checksums = self.manifest.shards[number].name, rows["crc"].tolist()
+        for again in (True, False):
+            found = self.source.ranges(name, rows["offset"].tolist(), rows["length"].tolist())
+            stored = [Stored(data, zlib.crc32(data) == crc) for data, crc in zip(found, checksums, strict=True)]
+            if all(photo.intact for photo in stored) or not (again and self.source.doubt(name)):
+                break
+        return stored
 
     def shard_of(self, sample: int) -> int:
         """Number of the shard that holds a sample."""
         return int(self.manifest.locate([sample])[0][0])
 
     def check(self) -> None:
-        """Raises DataError unless every shard that has samples is there, and its index beside it."""
-        for shard in self.manifest.shards:
-            if shard.samples:
-                self.source.check(shard.name)
-                self.source.check(shard.index)
+        """Raises DataError unless every shard is there, and its index beside it."""
+        check_shard_files(self.manifest.folder, self.manifest.shards, indices=True)
 
     def name(self, sample: int) -> tuple[str, str]:
         """(shard file, key) of a sample."""
@@ -117,6 +121,18 @@ class ShardReader:
 
     def close(self) -> None:
         self.source.close()
+
+
+def _source(manifest: Manifest) -> Source:
+    """For a few samples here and there: nothing of a store is copied."""
+    folder = manifest.folder
+    return RangeSource(folder) if isinstance(folder, RemoteFolder) else LocalSource(folder)
+
+
+def open_source(manifest: Manifest) -> Source:
+    """For a whole run: shards of a store are copied as its options say."""
+    folder = manifest.folder
+    return cached_source(folder, manifest.shards) if isinstance(folder, RemoteFolder) else LocalSource(folder)
 
 
 class _Recent:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fra_dist.data.stores import RemoteFolder
 from fra_dist.data.tars import BLOCK
 from fra_dist.errors import DataError
 
@@ -85,13 +86,30 @@ def misfit(rows: Rows, entry: ShardEntry) -> str | None:
     return "it has images without pixels" if np.any(rows["height"] < 1) or np.any(rows["width"] < 1) else None
 
 
-def read_index(folder: Path, entry: ShardEntry) -> Rows:
-    """Index of a shard, verified against the manifest's entry and the size of the tar.
+def read_index(folder: Path | RemoteFolder, entry: ShardEntry) -> Rows:
+    """Index of a shard, verified against the manifest's entry and, in a local folder, the size of the tar.
 
     Raises DataError when the tar or the index is missing, damaged or of something else.
     """
-    tar, path = folder / entry.name, folder / entry.index
-    advice = f"restore it, or run: fra-dist shards index {folder}"
+    path = folder / entry.index
+    if isinstance(folder, RemoteFolder):
+        advice = "upload it again"
+        data = folder.verified(entry.index, entry.index_sha256)
+    else:
+        advice = f"restore it, or run: fra-dist shards index {folder}"
+        data = _read_beside(folder / entry.name, folder / entry.index, entry, advice)
+    try:
+        rows = parse_index(data)
+    except DataError as error:
+        raise DataError(f"index {path} is {error}; {advice}") from None
+    reason = misfit(rows, entry)
+    if reason is not None:
+        raise DataError(f"index {path} does not fit its shard: {reason}; {advice}")
+    return rows
+
+
+def _read_beside(tar: Path, path: Path, entry: ShardEntry, advice: str) -> bytes:
+    """The file of an index whose tar is there."""
     try:
         size = tar.stat().st_size
     except OSError as error:
@@ -104,11 +122,4 @@ def read_index(folder: Path, entry: ShardEntry) -> Rows:
         raise DataError(f"cannot read index {path}: {error.strerror}; {advice}") from None
     if hashlib.sha256(data).hexdigest() != entry.index_sha256:
         raise DataError(f"index {path} is not the one that the manifest names (its checksum differs); {advice}")
-    try:
-        rows = parse_index(data)
-    except DataError as error:
-        raise DataError(f"index {path} is {error}; {advice}") from None
-    reason = misfit(rows, entry)
-    if reason is not None:
-        raise DataError(f"index {path} does not fit its shard: {reason}; {advice}")
-    return rows
+    return data

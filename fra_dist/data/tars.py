@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from fra_dist.data.stores import RemoteFile, Window
 from fra_dist.errors import DataError
 
 BLOCK = tarfile.BLOCKSIZE
@@ -23,6 +24,10 @@ _SEARCH = 1 << 20
 
 Read = Callable[[int, int], bytes]
 """(length, offset) -> bytes, fewer at the end of the file."""
+
+
+Place = str | Path | RemoteFile
+"""Of a tar."""
 
 
 class Member(NamedTuple):
@@ -63,10 +68,10 @@ def split_name(name: str) -> tuple[str, str] | None:
     return (folder + slash + stem, extension) if stem and dot and extension else None
 
 
-def scan(path: str | Path) -> Iterator[Member | Damage]:
+def scan(path: Place) -> Iterator[Member | Damage]:
     """Walk a whole tar. Raises DataError when it cannot be opened or read."""
     with _Opened(path) as read:
-        size = os.stat(path).st_size
+        size = _size(path)
         yield from _walk(read, size)
 
 
@@ -89,7 +94,7 @@ def samples(found: Iterator[Member | Damage]) -> Iterator[Sample | Damage]:
         yield Sample(key, members)
 
 
-def key_at(path: str | Path, start: int) -> str:
+def key_at(path: Place, start: int) -> str:
     """Key of the sample whose first header is at byte `start`. Raises DataError."""
     with _Opened(path) as read:
         parts = split_name(_member_at(read, start, path).name)
@@ -98,12 +103,12 @@ def key_at(path: str | Path, start: int) -> str:
     return parts[0]
 
 
-def members_at(path: str | Path, start: int) -> dict[str, bytes]:
+def members_at(path: Place, start: int) -> dict[str, bytes]:
     """Contents of the sample whose first header is at byte `start`, by extension. Raises DataError."""
     out: dict[str, bytes] = {}
     with _Opened(path) as read:
         _member_at(read, start, path)
-        for item in samples(_walk(read, os.stat(path).st_size, start)):
+        for item in samples(_walk(read, _size(path), start)):
             if isinstance(item, Damage):
                 raise DataError(f"{path}: {item}")
             for extension, member in item.members.items():
@@ -112,18 +117,20 @@ def members_at(path: str | Path, start: int) -> dict[str, bytes]:
     return out
 
 
-def read_range(path: str | Path, offset: int, length: int) -> bytes:
+def read_range(path: Place, offset: int, length: int) -> bytes:
     """Raises DataError when the file has no such bytes."""
     with _Opened(path) as read:
         return _exactly(read, offset, length, path)
 
 
 class _Opened:
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.path = path
         self.file = -1
 
     def __enter__(self) -> Read:
+        if isinstance(self.path, RemoteFile):
+            return Window(self.path).read
         try:
             self.file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -137,10 +144,15 @@ class _Opened:
             raise DataError(f"cannot read {self.path}: {error.strerror}") from None
 
     def __exit__(self, *_: object) -> None:
-        os.close(self.file)
+        if self.file >= 0:
+            os.close(self.file)
 
 
-def _exactly(read: Read, offset: int, length: int, path: str | Path) -> bytes:
+def _size(path: Place) -> int:
+    return path.size if isinstance(path, RemoteFile) else os.stat(path).st_size
+
+
+def _exactly(read: Read, offset: int, length: int, path: Place) -> bytes:
     data = read(length, offset)
     while len(data) < length and (more := read(length - len(data), offset + len(data))):
         data += more
@@ -149,7 +161,7 @@ def _exactly(read: Read, offset: int, length: int, path: str | Path) -> bytes:
     return data
 
 
-def _member_at(read: Read, start: int, path: str | Path) -> Member:
+def _member_at(read: Read, start: int, path: Place) -> Member:
     try:
         member, _ = _header(read, start)
     except tarfile.TarError:

@@ -1,0 +1,42 @@
+"""Locks on open files, which the kernel drops when a process dies, and what goes with them."""
+
+import fcntl
+import os
+from pathlib import Path
+
+SHARED, EXCLUSIVE = fcntl.LOCK_SH, fcntl.LOCK_EX
+
+
+def try_lock(file: int, kind: int) -> bool:
+    """Take a lock on an open file, or change it; False when others' locks forbid that now."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def wait_for_lock(file: int) -> None:
+    """Take the exclusive lock, however long that takes."""
+    fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def is_at(file: int, path: Path) -> bool:
+    """Whether a path still leads to an open file."""
+    return os.fstat(file).st_ino == inode(path)
+
+
+def inode(path: Path) -> int | None:
+    """None when there is nothing."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
+
+
+def write_at(file: int, data: bytes, at: int) -> None:
+    """All of the bytes."""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(file, view, at)
+        view, at = view[written:], at + written
