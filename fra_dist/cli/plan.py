@@ -52,45 +52,31 @@ def describe(
     small, large = int(manifest.sizes.min()), int(manifest.sizes.max())
     held = f"{small:,}" if small == large else f"{small:,} to {large:,}"
     yield "data", f"{manifest.total:,} samples, {_size(total)}, {len(manifest.shards):,} shards of {held} samples"
-    yield (
-        "batch",
-        (
-            f"{sizes.global_batch:,} images = {ranks:,} rank{'s' if ranks > 1 else ''} x {sizes.accumulation} accumulated "
-            f"x {sizes.micro_batch}; {_size(each * sizes.global_batch)} a step, {_size(each * sizes.per_rank)} a rank"
-        ),
-    )
+    world = f"{ranks:,} rank{'s' if ranks > 1 else ''}"
+    batch = f"{sizes.global_batch:,} images = {world} x {sizes.accumulation} accumulated x {sizes.micro_batch}"
+    yield "batch", f"{batch}; {_size(each * sizes.global_batch)} a step, {_size(each * sizes.per_rank)} a rank"
     epochs = sizes.total_steps * sizes.global_batch / manifest.total
     yield "steps", f"{plan.steps_per_epoch:,.2f} an epoch, {sizes.total_steps:,} in all = {epochs:,.2f} epochs"
     yield "last batch", _last_batch(plan)
-    shuffle = measure_shuffle(plan)
-    yield (
-        "order",
-        (
-            f"a sample moves {shuffle.moved_mean:,.0f} places on average, {shuffle.moved_max:,} at most; correlation of "
-            f"neighbours {shuffle.correlation:+.3f}; two samples of a batch share a shard with {shuffle.same_shard:.2%}, "
-            f"by chance {shuffle.same_shard_by_chance:.2%}"
-        ),
-    )
+    yield "order", _order(plan)
+    own = f"rank 0 reads {manifest.total // ranks:,} samples of {shards_of_rank(plan, 0, ranks):,} shards in an epoch"
     balance = rank_bytes(plan, shard_bytes, ranks, _STEPS)
-    yield (
-        "ranks",
-        (
-            f"rank 0 reads {manifest.total // ranks:,} samples of {shards_of_rank(plan, 0, ranks):,} shards in an epoch; "
-            f"over {_STEPS} steps the ranks read {_size(balance.min())} to {_size(balance.max())} each"
-        ),
-    )
+    spread = f"{_size(balance.min())} to {_size(balance.max())}"
+    yield "ranks", f"{own}; over {_STEPS} steps the ranks read {spread} each"
     shards = working_set(plan, range(per_node), ranks)
-    need = float(np.sort(shard_bytes)[::-1][:shards].sum())
-    yield (
-        "cache",
-        (
-            f"a node of {per_node} rank{'s' if per_node > 1 else ''} reads from {shards:,} shards at a time: "
-            f"{_size(need)} of cache on an object store"
-        ),
-    )
-    yield (
-        "read rate",
-        (f"{_size(rate * each)}/s a rank and {_size(rate * each * ranks)}/s in all at {rate:,.0f} images/s a rank"),
+    need = _size(float(np.sort(shard_bytes)[::-1][:shards].sum()))
+    node = f"a node of {per_node} rank{'s' if per_node > 1 else ''}"
+    yield "cache", f"{node} reads from {shards:,} shards at a time: {need} of cache on an object store"
+    rates = f"{_size(rate * each)}/s a rank and {_size(rate * each * ranks)}/s in all"
+    yield "read rate", f"{rates} at {rate:,.0f} images/s a rank"
+
+
+def _order(plan: Plan) -> str:
+    found = measure_shuffle(plan)
+    return (
+        f"a sample moves {found.moved_mean:,.0f} places on average, {found.moved_max:,} at most; "
+        f"correlation of neighbours {found.correlation:+.3f}; two samples of a batch share a shard with "
+        f"{found.same_shard:.2%}, by chance {found.same_shard_by_chance:.2%}"
     )
 
 

@@ -4,7 +4,7 @@ Sections are frozen and strict: an unknown key, a wrong type or a value out of r
 before anything starts. Sizes are in pixels, times in the unit that the name says.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -153,9 +153,24 @@ class TrainConfig(Section):
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Of the forward and backward arithmetic (weights stay fp32); auto: bf16 on a GPU, fp32 on a CPU."""
     backend: Literal["deepspeed", "torch"] = "deepspeed"
+    zero_stage: Annotated[int, Field(ge=0, le=3)] = 0
+    """What ranks share instead of each holding all: 1 the optimiser's state, 2 gradients as well; needs DeepSpeed."""
+    deepspeed: dict[str, Any] = {}
+    """Keys of DeepSpeed's own configuration that have no setting here, for example zero_optimization.overlap_comm."""
     channels_last: bool = True
     deterministic: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @model_validator(mode="after")
+    def _carried(self) -> Self:
+        if self.zero_stage == 3:
+            raise ValueError(
+                "train.zero_stage=3 shares out the weights themselves, but the target network's update, pictures and "
+                "probes read whole weights in every step: use train.zero_stage=2"
+            )
+        if self.backend == "torch" and (self.zero_stage or self.deepspeed):
+            raise ValueError("train.zero_stage and train.deepspeed need train.backend=deepspeed")
+        return self
 
 
 class CheckpointConfig(Section):
@@ -190,6 +205,8 @@ class LogConfig(Section):
     """Steps between heatmap pictures; 0: only at the end."""
     heatmap_images: Count = 8
     tensorboard: bool = True
+    samples: bool = False
+    """Also write which samples each rank reads at every step."""
 
 
 class Config(Section):

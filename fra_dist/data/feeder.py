@@ -11,7 +11,7 @@ from fra_dist.data.batch import BadSample, Geometry
 from fra_dist.data.images import BadImage, Head, probe
 from fra_dist.data.pipeline import Request
 from fra_dist.data.plan import Plan
-from fra_dist.data.quarantine import Quarantine, candidates
+from fra_dist.data.quarantine import Quarantine, candidates, judge
 from fra_dist.data.reader import ShardReader, Stored
 from fra_dist.data.views import ViewParams, draw_views
 from fra_dist.errors import DataError
@@ -93,7 +93,9 @@ class Feeder:
         bad = BadSample(sample, *self.reader.name(sample), reason)
         if self.quarantine.add(sample, planned):
             batch.found.append(bad)
-        self.quarantine.check(bad)
+        if self.world == 1:  # several ranks judge together, see `train/hooks.py`
+            met, read = len(self.quarantine.met), self.quarantine.read
+            judge(met, read, self.plan.samples, self.config.data.max_bad_share, bad)
 
     def _substitute(self, batch: Prepared, position: int) -> None:
         """Take the next good candidate for a position, noting the bad ones on the way."""

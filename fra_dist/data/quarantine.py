@@ -34,10 +34,9 @@ def candidates(seed: int, epoch: int, sample: int, shard_start: int, shard_sampl
 
 
 class Quarantine:
-    """The bad samples that this rank knows, and the judgement whether there are too many."""
+    """The bad samples that this rank knows, and how many of those it read were bad."""
 
-    def __init__(self, max_share: float, total: int, known: Iterable[int] = ()) -> None:
-        self.max_share, self.total = max_share, total
+    def __init__(self, known: Iterable[int] = ()) -> None:
         self.known = set(known)
         self.met: set[int] = set()
         self.read = 0
@@ -50,21 +49,23 @@ class Quarantine:
         self.known.add(sample)
         return new
 
-    def check(self, example: BadSample | None) -> None:
-        """Raises DataError when the bad samples met are more than the allowed share of those read."""
-        share = len(self.met) / max(1, min(self.read, self.total))
-        enough = len(self.met) >= MIN_COUNT or (self.max_share == 0 and self.met)
-        if enough and share > self.max_share:
-            last = f", the last being {example.key} in {example.shard} ({example.reason})" if example else ""
-            raise DataError(
-                f"{len(self.met)} of {min(self.read, self.total)} samples read cannot be used ({share:.1%}, more than "
-                f"data.max_bad_share={self.max_share:g}){last}: check the shards, or raise data.max_bad_share"
-            )
+
+def judge(bad: int, read: int, total: int, max_share: float, example: BadSample | None = None) -> None:
+    """Raises DataError when `bad` samples of `read` are more than the allowed share; `total`: samples of the set."""
+    read = max(1, min(read, total))
+    enough = bad >= MIN_COUNT or (max_share == 0 and bad > 0)
+    if enough and bad / read > max_share:
+        last = f", one being {example.key} in {example.shard} ({example.reason})" if example else ""
+        raise DataError(
+            f"{bad} of {read} samples read cannot be used ({bad / read:.1%}, more than "
+            f"data.max_bad_share={max_share:g}){last}: check the shards, or raise data.max_bad_share"
+        )
 
 
-def append_quarantine(folder: str | Path, samples: Iterable[BadSample]) -> None:
-    """Add bad samples to `folder/quarantine.jsonl`, one JSON object a line: id, shard, key, reason."""
-    lines = "".join(json.dumps(asdict(sample), ensure_ascii=False) + "\n" for sample in samples)
+def append_quarantine(folder: str | Path, samples: Iterable[BadSample], step: int) -> None:
+    """Add bad samples to `folder/quarantine.jsonl`, one JSON object a line: step, id, shard, key, reason."""
+    rows = ({"step": step, **asdict(sample)} for sample in samples)
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if lines:
         with open(Path(folder) / FILE, "a", encoding="utf-8") as file:  # one write: lines of ranks do not interleave
             file.write(lines)

@@ -258,9 +258,9 @@ def test_ctrl_c_ends_the_process(clean: Manifest) -> None:
 def test_the_quarantine_file_can_be_read_back(tmp_path: Path) -> None:
     assert read_quarantine(tmp_path) == []
     bad = [BadSample(3, "s.tar", "ä b", "truncated"), BadSample(9, "t.tar", "k", "empty")]
-    append_quarantine(tmp_path, bad[:1])
-    append_quarantine(tmp_path, [])
-    append_quarantine(tmp_path, bad[1:])
+    append_quarantine(tmp_path, bad[:1], 3)
+    append_quarantine(tmp_path, [], 4)
+    append_quarantine(tmp_path, bad[1:], 5)
     with open(tmp_path / "quarantine.jsonl", "a") as file:
         file.write('{"id": 4, "shard"')  # a process was killed here
     assert read_quarantine(tmp_path) == bad

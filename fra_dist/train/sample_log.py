@@ -1,0 +1,35 @@
+"""With `log.samples`: which samples every rank trained on at every step, to compare runs or to trace a bad batch."""
+
+import json
+from collections.abc import Mapping
+from typing import TextIO
+
+from torch import Tensor
+
+from fra_dist.data.batch import Batch
+from fra_dist.train.run_folder import SAMPLES
+from fra_dist.train.trainer import Hook, Run
+
+
+class SampleLog(Hook):
+    """Each rank adds a line a step to `RUN/samples/rank-R.jsonl`: step, world size, ids in the order of its batch.
+
+    The ids of the global batch are those of all ranks of the step, rank r having places r, r + world, ... of it.
+    """
+
+    def begin(self, run: Run) -> None:
+        self.file: TextIO | None = None
+        if run.config.log.samples:
+            folder = run.folder.path / SAMPLES
+            folder.mkdir(exist_ok=True)
+            self.file = open(folder / f"rank-{run.ctx.rank:05d}.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+
+    def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
+        if self.file is not None:
+            row = {"step": run.completed, "world": run.ctx.world, "ids": batch.ids.tolist()}
+            self.file.write(json.dumps(row) + "\n")
+            self.file.flush()
+
+    def end(self, run: Run) -> None:
+        if self.file is not None:
+            self.file.close()
