@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from fra_dist import dist
 from fra_dist.config import Config, dump_config
 from fra_dist.data.manifest import load_manifest
+from fra_dist.data.stores import StoreOptions, is_remote
 from fra_dist.errors import ConfigError
 from fra_dist.losses.total import fra_loss
 from fra_dist.models.fra import FRA
@@ -32,8 +33,9 @@ def describe(config: Config) -> str:
         model.train()
         parts = [dump_config(config).rstrip(), "", *_parameters(model)]
         sizes = None
-        if config.data.shards and Path(config.data.shards).exists():
-            sizes = derive_sizes(config, load_manifest(config.data.shards).total, ctx.world)
+        if config.data.shards and (is_remote(config.data.shards) or Path(config.data.shards).exists()):
+            manifest = load_manifest(config.data.shards, options=StoreOptions.of(config.data))
+            sizes = derive_sizes(config, manifest.total, ctx.world)
         micro = (
             sizes.micro_batch
             if sizes

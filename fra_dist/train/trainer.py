@@ -14,8 +14,10 @@ from fra_dist.data.batch import Batch
 from fra_dist.data.loader import Loader, make_loader
 from fra_dist.data.manifest import Manifest, load_manifest
 from fra_dist.data.quarantine import read_quarantine
+from fra_dist.data.shard_files import check_shard_files
+from fra_dist.data.stores import StoreOptions
 from fra_dist.dist import RankContext
-from fra_dist.errors import ConfigError
+from fra_dist.errors import ConfigError, DataError
 from fra_dist.models.fra import FRA
 from fra_dist.train.checkpoint import restore_model
 from fra_dist.train.engine import Engine, build_engine
@@ -88,6 +90,20 @@ def train(run: Run, hooks: Sequence[Hook]) -> bool:
     return run.completed >= run.sizes.total_steps
 
 
+def _load_shards(config: Config, ctx: RankContext) -> Manifest:
+    """The manifest, read once and sent to all ranks; one rank of each node looks whether the files are there."""
+    manifest = dist.from_main(lambda: load_manifest(config.data.shards, False, StoreOptions.of(config.data)))
+    problem = None
+    if ctx.local_rank == 0:
+        try:
+            check_shard_files(manifest.folder, manifest.shards, indices=True)
+        except DataError as error:
+            problem = error
+    if ctx.agree_any(problem is not None)[0]:
+        raise problem or DataError("a node cannot read all shards: the message of its first rank names the file")
+    return manifest
+
+
 def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run:
     """Build every part and go on from the newest good checkpoint, if the run folder has one and `origin` agrees.
 
@@ -99,7 +115,7 @@ def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run
     if not config.data.shards:
         raise ConfigError("data.shards is empty: give the folder that `fra-dist shards make` wrote")
     ctx = dist.start(config.train.device)
-    manifest = load_manifest(config.data.shards)
+    manifest = _load_shards(config, ctx)
     sizes = derive_sizes(config, manifest.total, ctx.world)
     torch.manual_seed(config.seed)
     model = FRA(config.model, cross=ctx.cross).to(ctx.device)
@@ -117,7 +133,7 @@ def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run
     engine = build_engine(config, model, optimizer, ctx, sizes)
     step = Step(config, model, engine, optimizer, ctx, sizes)
     bad = [sample.id for sample in read_quarantine(folder.path)]
-    loader = make_loader(config, manifest, ctx, start_step=completed, stop_step=sizes.total_steps, known_bad=bad)
+    loader = make_loader(config, manifest, ctx, completed, sizes.total_steps, known_bad=bad, check_files=False)
     run = Run(config, ctx, folder, manifest, sizes, model, optimizer, engine, step, loader, completed, saver)
     if checkpoint is not None:
         run.memory.update(checkpoint.memory)
