@@ -7,6 +7,7 @@ from fra_dist.config import load_config
 from fra_dist.errors import CheckpointError
 from fra_dist.models.fra import FRA
 from fra_dist.train import checkpoint as ck
+from fra_dist.train.checkpoint_write import Contents, save_checkpoint, set_aside
 
 SMALL = [
     "model.backbone=tiny", "model.regions=3", "model.width=16", "model.hidden=16", "model.decoder.layers=1",
@@ -14,7 +15,7 @@ SMALL = [
 ]  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def config():
     return load_config(None, SMALL)
 
@@ -25,7 +26,9 @@ def saved(config, tmp_path):
     model = FRA(config.model)
     for step in (5, 10, 15):
         model.online.prototypes.fill_(step)
-        ck.save_checkpoint(tmp_path / "checkpoints", step, config, model.state_dict(), {}, {"torch": "x"}, keep_last=2)
+        metrics = {"step": step, "loss/total": 1.0 / step, "lr": float("nan")}
+        contents = Contents(step, config, model.state_dict(), {}, {"torch": "x"}, metrics, {"guard": [step]})
+        save_checkpoint(tmp_path / "checkpoints", contents)
     return tmp_path
 
 
@@ -41,9 +44,11 @@ def test_round_trip_is_exact(config, saved):
     assert bool((model.online.prototypes == 15).all())
 
 
-def test_only_the_last_are_kept_and_no_partial_is_left(saved):
-    names = sorted(p.name for p in (saved / "checkpoints").iterdir())
-    assert names == ["step-00000010", "step-00000015"]
+def test_what_hooks_keep_comes_back(saved):
+    found = ck.find_checkpoint(saved)
+    assert found.metrics == {"step": 15, "loss/total": 1.0 / 15}
+    assert found.memory == {"guard": [15]}
+    assert found.averaged == []
 
 
 def test_each_way_to_name_a_checkpoint(saved):
@@ -57,6 +62,10 @@ def _truncate(path):
     path.write_bytes(path.read_bytes()[:-7])
 
 
+def _empty(path):
+    path.write_bytes(b"")
+
+
 def _flip(path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -67,28 +76,144 @@ def _remove(path):
     path.unlink()
 
 
-@pytest.mark.parametrize("damage", [_truncate, _flip, _remove])
-@pytest.mark.parametrize("part", ["model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"])
-def test_damage_is_found_and_the_one_before_is_used(saved, damage, part):
-    newest = saved / "checkpoints" / "step-00000015"
-    damage(newest / part)
-    if part == "manifest.json" and damage is _flip:
-        # a changed bit inside a number or a name: still refused, whatever it hits
-        (newest / part).write_text((newest / part).read_text().replace('"format": 1', '"format": 9'))
+def _become_a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def _dangle(path):
+    path.unlink()
+    path.symlink_to("nowhere")
+
+
+def assert_the_one_before_is_used(saved, count=1):
     with pytest.raises(CheckpointError) as caught:
-        ck.open_checkpoint(newest)
+        ck.open_checkpoint(saved / "checkpoints" / "step-00000015")
     assert "\n" not in str(caught.value)
+    assert "step-00000015" in str(caught.value)
     found, notes = ck.newest_good(saved / "checkpoints")
     assert found is not None
     assert found.step == 10
+    assert len(notes) == count
+
+
+@pytest.mark.parametrize("damage", [_truncate, _empty, _flip, _remove, _become_a_folder, _dangle])
+@pytest.mark.parametrize("part", ["model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"])
+def test_damage_is_found_and_the_one_before_is_used(saved, damage, part):
+    damage(saved / "checkpoints" / "step-00000015" / part)
+    assert_the_one_before_is_used(saved)
+
+
+def test_every_single_flipped_bit_of_the_manifest_is_damage_and_not_another_format(saved):
+    path = saved / "checkpoints" / "step-00000015" / "manifest.json"
+    good = path.read_bytes()
+    for bit in range(0, len(good) * 8, 5):
+        data = bytearray(good)
+        data[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(bytes(data))
+        try:
+            manifest = ck.read_manifest(path.parent)
+        except ck.FormatError as error:
+            raise AssertionError(f"bit {bit} looks like another format") from error
+        except CheckpointError:
+            continue
+        assert manifest == json.loads(good)  # white space became other white space
+
+
+@pytest.mark.parametrize("text", ["", "[]", "not json", '{"format": 1}', "\x00\x01"])
+def test_a_manifest_that_is_none(saved, text):
+    (saved / "checkpoints" / "step-00000015" / "manifest.json").write_text(text)
+    assert_the_one_before_is_used(saved)
+
+
+def test_a_folder_under_the_name_of_another_step(saved):
+    folder = saved / "checkpoints"
+    (folder / "step-00000005").rename(folder / "step-00000020")
+    found, notes = ck.newest_good(folder)
+    assert found is not None
+    assert found.step == 15
+    assert "holds step 5" in notes[0]
+
+
+def test_what_is_not_ours_is_no_checkpoint(saved):
+    folder = saved / "checkpoints"
+    (folder / "step-latest").symlink_to("step-00000005")
+    (folder / "step-00000099").write_text("a file")
+    (folder / "notes").mkdir()
+    assert [path.name[-2:] for path in ck.list_checkpoints(folder)] == ["05", "10", "15"]
+    (folder / "step-00000042").mkdir()
+    found, notes = ck.newest_good(folder)
+    assert found is not None
+    assert found.step == 15
     assert len(notes) == 1
 
 
-def test_format_of_another_version(saved):
-    path = saved / "checkpoints" / "step-00000015" / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
-    with pytest.raises(CheckpointError, match="format 99"):
-        ck.open_checkpoint(path.parent)
+def test_a_linked_checkpoint_counts(saved, tmp_path):
+    other = tmp_path / "elsewhere"
+    (saved / "checkpoints" / "step-00000015").rename(other)
+    (saved / "checkpoints" / "step-00000015").symlink_to(other)
+    assert ck.find_checkpoint(saved).step == 15
+
+
+def other_format(path, number):
+    manifest = {**json.loads((path / "manifest.json").read_text()), "format": number}
+    manifest["check"] = ck.manifest_check(manifest)
+    (path / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_another_format_is_refused_and_not_passed_over(saved):
+    other_format(saved / "checkpoints" / "step-00000015", 99)
+    with pytest.raises(ck.FormatError, match=r"format 99.*reads format 1.*--from"):
+        ck.newest_good(saved / "checkpoints")
+    with pytest.raises(ck.FormatError):
+        ck.load_model(saved)
+    assert ck.find_checkpoint(saved / "checkpoints" / "step-00000010").step == 10
+
+
+def test_settings_that_this_version_does_not_know_are_another_versions(config, saved):
+    state = json.loads((saved / "checkpoints" / "step-00000015" / "state.json").read_text())
+    state["config"]["model"]["sparkle"] = 3
+
+    class Newer(Contents):
+        def state(self):
+            return {**state, "step": self.step}
+
+    save_checkpoint(saved / "checkpoints", Newer(20, config, {}, {}, {}))
+    with pytest.raises(ck.FormatError, match=r"model\.sparkle.*another version"):
+        ck.newest_good(saved / "checkpoints")
+
+
+def test_a_checkpoint_without_settings_that_came_later_reads_with_their_defaults(config, saved):
+    older = config.model_dump(mode="json", by_alias=True)
+    del older["checkpoint"]["asynchronous"]
+
+    class Older(Contents):
+        def state(self):
+            return {"step": self.step, "config": older, "versions": {}}
+
+    save_checkpoint(saved / "checkpoints", Older(20, config, {}, {}, {}))
+    assert ck.find_checkpoint(saved).config == config
+
+
+def test_the_newest_before_a_step(saved):
+    found, _ = ck.newest_good(saved / "checkpoints", before=15)
+    assert found is not None
+    assert found.step == 10
+    assert ck.newest_good(saved / "checkpoints", before=5) == (None, [])
+
+
+def test_setting_aside_leaves_the_older_ones_and_at_most_two_aside(config, saved):
+    folder = saved / "checkpoints"
+    assert [path.name for path in set_aside(folder, 10)] == ["aside-00000015"]
+    assert ck.find_checkpoint(saved).step == 10
+    for step in (15, 20, 25):
+        save_checkpoint(folder, Contents(step, config, {}, {}, {}))
+    set_aside(folder, 10)
+    assert sorted(p.name for p in folder.glob("aside-*")) == ["aside-00000015", "aside-00000020", "aside-00000025"]
+    save_checkpoint(folder, Contents(11, config, {}, {}, {}))
+    set_aside(folder, 10)
+    assert len(list(folder.glob("aside-*"))) == 2
+    assert (folder / "aside-00000011").is_dir()
 
 
 @pytest.mark.parametrize("change", ["model.regions=4", "model.width=8", "model.decoder.layers=2"])
@@ -103,16 +228,6 @@ def test_nothing_there(tmp_path):
         ck.load_model(tmp_path / "none")
     with pytest.raises(CheckpointError, match="no usable checkpoint"):
         ck.load_model(tmp_path)
-
-
-def test_a_disk_that_refuses_gives_one_line_and_leaves_the_old(config, saved, monkeypatch):
-    def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(ck, "save_file", full)
-    with pytest.raises(CheckpointError, match="No space left"):
-        ck.save_checkpoint(saved / "checkpoints", 20, config, {}, {}, {}, keep_last=2)
-    assert ck.find_checkpoint(saved).step == 15
 
 
 def test_optimiser_state_by_name():
