@@ -30,6 +30,10 @@ class SaveError(CheckpointError):
     exit_status = 1
 
 
+class TrainingError(FraError):
+    """The training itself went wrong, and would again."""
+
+
 class LaunchError(FraError):
     """A process group, a cluster or a run folder cannot be used."""
 

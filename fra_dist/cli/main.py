@@ -11,6 +11,7 @@ from fra_dist.errors import FraError
 COMMANDS = {
     "pretrain": "pre-train a backbone, or go on with a run",
     "launch": "start a run under SLURM, Ray or torchrun, and again after faults",
+    "replay": "do one step of a run again and say where it goes wrong",
     "status": "one screen about a run",
     "plan": "what a run reads: steps, shards and bytes a rank, the cache it needs",
     "shards": "make and inspect WebDataset shards",

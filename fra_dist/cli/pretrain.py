@@ -44,10 +44,11 @@ def pretrain(config: Config, force: bool = False, fresh: bool = False, source: P
     from fra_dist.report.hook import RunPictures
     from fra_dist.train.checkpoint_hook import Checkpoints
     from fra_dist.train.hooks import Metrics, Progress
+    from fra_dist.train.prepare import close, prepare
     from fra_dist.train.resume import Origin
     from fra_dist.train.sample_log import SampleLog
     from fra_dist.train.signals import STOPPED
-    from fra_dist.train.trainer import close, prepare, train
+    from fra_dist.train.trainer import train
 
     run = prepare(config, force, Origin(fresh, source))
     try:

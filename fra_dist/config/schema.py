@@ -199,6 +199,22 @@ class CheckpointConfig(Section):
         return self
 
 
+class GuardConfig(Section):
+    """What to do about steps that went wrong. Weights are never updated with what is not finite."""
+
+    nonfinite: Literal["skip", "retry", "rollback", "stop"] = "skip"
+    """skip: leave the step out; retry: go back to the last checkpoint and leave it out if it fails there again;
+    rollback: go back to the last checkpoint and leave it out; stop: end the run."""
+    spike: Literal["note", "rollback", "stop"] = "note"
+    """The same for a loss that jumps; note: only write it down."""
+    spike_score: Positive = 10.0
+    """How many robust deviations above the median of the last log steps count as a jump."""
+    spike_window: Annotated[int, Field(ge=16)] = 100
+    """Log steps that are compared with."""
+    patience: Count = 5
+    """The run stops after so many steps in a row that are not finite."""
+
+
 class LogConfig(Section):
     every_steps: Count = 10
     heatmaps_every: Whole = 500
@@ -220,6 +236,7 @@ class Config(Section):
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    guard: GuardConfig = GuardConfig()
     log: LogConfig = LogConfig()
 
     @model_validator(mode="after")

@@ -71,8 +71,8 @@ class Metrics(Hook):
 
     def _pace(self, run: Run) -> dict[str, float]:
         seconds = max(time.perf_counter() - self.since, 1e-9)
-        steps = run.completed - self.since_step
-        left = (run.sizes.total_steps - run.completed) * seconds / max(steps, 1)
+        steps = max(run.completed - self.since_step, 1)  # fewer after the guard sent the run back
+        left = (run.sizes.total_steps - run.completed) * seconds / steps
         wait = (run.loader.wait_seconds - self.since_wait) / seconds
         pace = {"images_per_second": steps * run.sizes.global_batch / seconds, "data_wait": wait, "seconds_left": left}
         return {name: float(f"{value:.5g}") for name, value in pace.items()}

@@ -1,13 +1,23 @@
-"""From which checkpoint a run goes on."""
+"""From which checkpoint a run goes on, at its start and in the middle."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from fra_dist import dist
 from fra_dist.config import Config
+from fra_dist.data.loader import Loader, make_loader
+from fra_dist.data.manifest import Manifest
+from fra_dist.data.quarantine import read_quarantine
+from fra_dist.dist import RankContext
 from fra_dist.errors import CheckpointError, ConfigError
 from fra_dist.train.checkpoint import Checkpoint, find_checkpoint, list_checkpoints, newest_good
 from fra_dist.train.checkpoint_write import set_aside
 from fra_dist.train.run_folder import RunFolder, harmful_differences
+from fra_dist.train.sizes import Sizes
+
+if TYPE_CHECKING:
+    from fra_dist.train.trainer import Run
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,17 @@ def choose_checkpoint(folder: RunFolder, config: Config, origin: Origin, force: 
     return found
 
 
+def newest_before(folder: RunFolder, step: int) -> Checkpoint | None:
+    """The newest good checkpoint of at most `step` steps, with everything later set aside; None when there is none."""
+    found, damage = newest_good(folder.checkpoints, before=step + 1)
+    for text in damage:
+        folder.note("notice", text=text)
+    if found is not None:
+        set_aside(folder.checkpoints, found.step)
+        folder.forget_after(found.step)
+    return found
+
+
 def _refuse_to_lose(folder: RunFolder, found: Checkpoint | None, damage: list[str]) -> None:
     if found is None and damage:
         count = len(damage)
@@ -81,3 +102,29 @@ def _named(folder: RunFolder, config: Config, origin: Origin, force: bool) -> Ch
             "Give the old values, or --force to go on all the same"
         )
     return found
+
+
+def go_back(run: "Run", before: int) -> int | None:
+    """Return to the newest good checkpoint of at most `before` steps; its step, or None when there is none.
+
+    Every rank calls it at a step boundary. Later checkpoints are set aside and later rows forgotten.
+    """
+    patience = run.config.checkpoint.patience_seconds
+    found = dist.from_main(lambda: newest_before(run.folder, before) if run.saver.wait(patience) else None)
+    if found is None:
+        return None
+    run.engine.load_model_state(found.model())
+    run.engine.load_optimizer_state(found.optimizer())
+    run.loader.close()
+    run.completed = run.saver.newest = found.step
+    run.memory = dict(found.memory)
+    run.loader = load_batches(run.config, run.manifest, run.ctx, run.folder, found.step, run.sizes)
+    return found.step
+
+
+def load_batches(
+    config: Config, manifest: Manifest, ctx: RankContext, folder: RunFolder, start: int, sizes: Sizes
+) -> Loader:
+    """Batches of this rank from step `start` on, without reading again what the run knows to be bad."""
+    bad = [sample.id for sample in read_quarantine(folder.path)]
+    return make_loader(config, manifest, ctx, start, sizes.total_steps, known_bad=bad, check_files=False)

@@ -33,7 +33,7 @@ _PACKAGES = ("fra-dist", "torch", "torchvision", "deepspeed", "nvidia-dali-cuda1
 SAMPLES = "samples"
 """Folder of the sample logs of the ranks."""
 _HARMLESS = (
-    *("name", "output", "checkpoint", "log", "train.device", "train.backend"),
+    *("name", "output", "checkpoint", "log", "guard", "train.device", "train.backend"),
     *("data.shards", "data.threads", "data.prefetch", "data.pipeline", "data.max_bad_share"),
     *("data.cache", "data.cache_gb", "data.prefetch_shards", "data.retries", "data.timeout_seconds"),
 )
@@ -77,6 +77,8 @@ class RunFolder:
 
     def close(self) -> None:
         if self._claim is not None:
+            for rows in self._rows.values():
+                rows.flush()
             self._claim.release()
             self._claim = None
 
@@ -98,10 +100,22 @@ class RunFolder:
 
     def forget_after(self, step: int) -> None:
         """Drop rows beyond the checkpoint that the run goes on from: they will be written again."""
+        if not self.is_main:
+            return
         self.latest = {}
+        self._rows["metrics.jsonl"].forget(lambda row: row["step"] > step)
         for path in (self.path / "metrics.jsonl", self.path / QUARANTINE, *self.path.glob(f"{SAMPLES}/*.jsonl")):
-            if self.is_main and path.exists():
-                _keep_rows(path, step)
+            try:
+                if path.exists():
+                    _keep_rows(path, step)
+            except OSError as error:
+                raise LaunchError(f"cannot write {path}: {error.strerror}: make room there") from None
+
+    def losses(self) -> list[float]:
+        """Total losses of the log steps so far."""
+        path = self.path / "metrics.jsonl"
+        rows = read_rows(path) if path.exists() else []
+        return [float(row["loss/total"]) for row in rows if row.get("loss/total") is not None]
 
     def own_step(self, checkpoint: Checkpoint | None) -> int:
         """The step of a checkpoint of this run; -1 for one of another."""

@@ -1,32 +1,24 @@
-"""A run: put together by `prepare`, carried out by `train`."""
+"""A run and its loop; `prepare.py` puts it together."""
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fra_dist import dist
 from fra_dist.config import Config
 from fra_dist.data.batch import Batch
-from fra_dist.data.loader import Loader, make_loader
-from fra_dist.data.manifest import Manifest, load_manifest
-from fra_dist.data.quarantine import read_quarantine
-from fra_dist.data.shard_files import check_shard_files
-from fra_dist.data.stores import StoreOptions
+from fra_dist.data.loader import Loader
+from fra_dist.data.manifest import Manifest
 from fra_dist.dist import RankContext
-from fra_dist.errors import ConfigError, DataError
 from fra_dist.models.fra import FRA
-from fra_dist.train.checkpoint import restore_model
-from fra_dist.train.engine import Engine, build_engine
-from fra_dist.train.groups import build_optimizer
-from fra_dist.train.resume import NEWEST, Origin, choose_checkpoint
+from fra_dist.train.engine import Engine
+from fra_dist.train.guards import Guard
 from fra_dist.train.run_folder import RunFolder
 from fra_dist.train.saver import Saver
 from fra_dist.train.signals import StopFlag
-from fra_dist.train.sizes import Sizes, derive_sizes
+from fra_dist.train.sizes import Sizes
 from fra_dist.train.step import Step
 
 
@@ -46,6 +38,7 @@ class Run:
     loader: Loader
     completed: int
     saver: Saver
+    guard: Guard
     memory: dict[str, Any] = field(default_factory=dict)
     """Small JSON values of hooks that outlive a stop: saved with each checkpoint, of rank 0."""
     stopped_by: str | None = None
@@ -57,6 +50,26 @@ class Run:
         stopping, self.save_due = self.ctx.agree_any(stop.requested is not None, self.save_due)
         if stopping:
             self.stopped_by = stop.requested.name if stop.requested else "another rank"
+
+    def batches(self) -> Iterator[Batch]:
+        """Those to be trained on, also after `resume.go_back`; steps that are to be left out are passed over."""
+        while self.completed < self.sizes.total_steps:
+            loader = self.loader
+            for batch in loader:
+                self.completed = batch.step + 1
+                if batch.step not in self.guard.passed_over:
+                    yield batch
+                if self.loader is not loader:
+                    break
+            else:
+                return
+
+    def looks_wrong(self) -> bool:
+        """True when the guard has sent the run back. It looks at log steps, before every checkpoint and at the end."""
+        at_log = self.completed % self.config.log.every_steps == 0
+        at_save = self.save_due or self.completed % self.config.checkpoint.every_steps == 0
+        at_end = self.stopped_by is not None or self.completed == self.sizes.total_steps
+        return (at_log or at_save or at_end) and self.guard.look(self)
 
 
 class Hook:
@@ -77,10 +90,12 @@ def train(run: Run, hooks: Sequence[Hook]) -> bool:
     with StopFlag() as stop:
         for hook in hooks:
             hook.begin(run)
-        for batch in run.loader:
+        for batch in run.batches():
             terms = run.step.run(batch.step, batch.views)
-            run.completed = batch.step + 1
+            run.guard.note(batch.step, terms)
             run.agree(stop)
+            if run.looks_wrong():
+                continue
             for hook in hooks:
                 hook.after_step(run, batch, terms)
             if run.stopped_by:
@@ -88,62 +103,3 @@ def train(run: Run, hooks: Sequence[Hook]) -> bool:
         for hook in hooks:
             hook.end(run)
     return run.completed >= run.sizes.total_steps
-
-
-def _load_shards(config: Config, ctx: RankContext) -> Manifest:
-    """The manifest, read once and sent to all ranks; one rank of each node looks whether the files are there."""
-    manifest = dist.from_main(lambda: load_manifest(config.data.shards, False, StoreOptions.of(config.data)))
-    problem = None
-    if ctx.local_rank == 0:
-        try:
-            check_shard_files(manifest.folder, manifest.shards, indices=True)
-        except DataError as error:
-            problem = error
-    if ctx.agree_any(problem is not None)[0]:
-        raise problem or DataError("a node cannot read all shards: the message of its first rank names the file")
-    return manifest
-
-
-def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run:
-    """Build every part and go on from the newest good checkpoint, if the run folder has one and `origin` agrees.
-
-    Raises ConfigError, DataError, CheckpointError or LaunchError, each before the first step.
-    """
-    if config.train.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-    if not config.data.shards:
-        raise ConfigError("data.shards is empty: give the folder that `fra-dist shards make` wrote")
-    ctx = dist.start(config.train.device)
-    manifest = _load_shards(config, ctx)
-    sizes = derive_sizes(config, manifest.total, ctx.world)
-    torch.manual_seed(config.seed)
-    model = FRA(config.model, cross=ctx.cross).to(ctx.device)
-    model.check_image_size(config.data.image_size)
-    model.train()
-    optimizer = build_optimizer(model, config.optim)
-
-    folder = RunFolder(config.output, ctx.is_main)
-    dist.from_main(lambda: folder.open(config, ctx.device, force, origin.fresh))
-    checkpoint = dist.from_main(lambda: choose_checkpoint(folder, config, origin, force))
-    if checkpoint is not None:
-        restore_model(model, checkpoint)
-    completed = checkpoint.step if checkpoint else 0
-    saver = Saver(folder.checkpoints, config.checkpoint, folder.check, newest=folder.own_step(checkpoint))
-    engine = build_engine(config, model, optimizer, ctx, sizes)
-    step = Step(config, model, engine, optimizer, ctx, sizes)
-    bad = [sample.id for sample in read_quarantine(folder.path)]
-    loader = make_loader(config, manifest, ctx, completed, sizes.total_steps, known_bad=bad, check_files=False)
-    run = Run(config, ctx, folder, manifest, sizes, model, optimizer, engine, step, loader, completed, saver)
-    if checkpoint is not None:
-        run.memory.update(checkpoint.memory)
-        engine.load_optimizer_state(checkpoint.optimizer())
-    return run
-
-
-def close(run: Run) -> None:
-    """Stop the input and let go of the run folder. The process group stays: DeepSpeed cannot join a second one."""
-    run.loader.close()
-    run.saver.close()  # before another process may write here
-    run.engine.close()
-    run.folder.close()

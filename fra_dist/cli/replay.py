@@ -1,0 +1,21 @@
+"""`fra-dist replay RUN STEP`: one step of a run again, with an eye on every module."""
+
+import argparse
+from pathlib import Path
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="the run folder; it is not changed")
+    parser.add_argument("step", type=int, help="as in metrics.jsonl and in RUN/guard/, from 1")
+
+
+def run(args: argparse.Namespace) -> int:
+    from fra_dist import dist
+    from fra_dist.train.replay import replay
+
+    try:
+        for line in replay(args.run, args.step):
+            print(line, flush=True)
+        return 0
+    finally:
+        dist.stop()

@@ -1,0 +1,84 @@
+"""A run put together from its configuration, and taken apart again."""
+
+import os
+
+import torch
+
+from fra_dist import dist
+from fra_dist.config import Config
+from fra_dist.data.manifest import Manifest, load_manifest
+from fra_dist.data.shard_files import check_shard_files
+from fra_dist.data.stores import StoreOptions
+from fra_dist.dist import RankContext
+from fra_dist.errors import ConfigError, DataError
+from fra_dist.models.fra import FRA
+from fra_dist.train.checkpoint import restore_model
+from fra_dist.train.engine import build_engine
+from fra_dist.train.groups import build_optimizer
+from fra_dist.train.guards import Guard
+from fra_dist.train.resume import NEWEST, Origin, choose_checkpoint, load_batches
+from fra_dist.train.run_folder import RunFolder
+from fra_dist.train.saver import Saver
+from fra_dist.train.sizes import derive_sizes
+from fra_dist.train.step import Step
+from fra_dist.train.trainer import Run
+
+
+def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run:
+    """Build every part and go on from the newest good checkpoint, if the run folder has one and `origin` agrees.
+
+    Raises ConfigError, DataError, CheckpointError or LaunchError, each before the first step.
+    """
+    if config.train.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    if not config.data.shards:
+        raise ConfigError("data.shards is empty: give the folder that `fra-dist shards make` wrote")
+    ctx = dist.start(config.train.device)
+    manifest = _load_shards(config, ctx)
+    sizes = derive_sizes(config, manifest.total, ctx.world)
+    torch.manual_seed(config.seed)
+    model = FRA(config.model, cross=ctx.cross).to(ctx.device)
+    model.check_image_size(config.data.image_size)
+    model.train()
+    optimizer = build_optimizer(model, config.optim)
+
+    folder = RunFolder(config.output, ctx.is_main)
+    dist.from_main(lambda: folder.open(config, ctx.device, force, origin.fresh))
+    checkpoint = dist.from_main(lambda: choose_checkpoint(folder, config, origin, force))
+    if checkpoint is not None:
+        restore_model(model, checkpoint)
+    completed = checkpoint.step if checkpoint else 0
+    saver = Saver(folder.checkpoints, config.checkpoint, folder.check, newest=folder.own_step(checkpoint))
+    engine = build_engine(config, model, optimizer, ctx, sizes)
+    step = Step(config, model, engine, optimizer, ctx, sizes)
+    loader = load_batches(config, manifest, ctx, folder, completed, sizes)
+    losses = dist.from_main(folder.losses)
+    guard = Guard(config.guard, folder.path, losses)
+    run = Run(config, ctx, folder, manifest, sizes, model, optimizer, engine, step, loader, completed, saver, guard)
+    if checkpoint is not None:
+        run.memory.update(checkpoint.memory)
+        engine.load_optimizer_state(checkpoint.optimizer())
+    return run
+
+
+def close(run: Run) -> None:
+    """Stop the input and let go of the run folder. The process group stays: DeepSpeed cannot join a second one."""
+    run.loader.close()
+    run.saver.close()  # before another process may write here
+    run.engine.close()
+    run.folder.close()
+
+
+def _load_shards(config: Config, ctx: RankContext) -> Manifest:
+    """The manifest, read once and sent to all ranks; one rank of each node looks whether the files are there."""
+    manifest = dist.from_main(lambda: load_manifest(config.data.shards, False, StoreOptions.of(config.data)))
+    problem = None
+    if ctx.local_rank == 0:
+        try:
+            check_shard_files(manifest.folder, manifest.shards, indices=True)
+        except DataError as error:
+            problem = error
+    if ctx.agree_any(problem is not None)[0]:
+        raise problem or DataError("a node cannot read all shards: the message of its first rank names the file")
+    return manifest
