@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,17 @@ class RowFile:
     def append(self, row: dict[str, Any]) -> None:
         """Write the row, or keep it for the next call and say so once. Never raises for the disk's sake."""
         self.waiting.append(json.dumps(row) + "\n")
+        self.flush()
+
+    def forget(self, unwanted: Callable[[dict[str, Any]], bool]) -> None:
+        """Drop rows among those that still wait."""
+        kept = [line for line in self.waiting if not unwanted(json.loads(line))]
+        self.waiting = deque(kept, maxlen=_WAITING)
+
+    def flush(self) -> None:
+        """Try to write what waits."""
+        if not self.waiting:
+            return
         try:
             self._write("".join(self.waiting).encode())
         except OSError as error:

@@ -23,7 +23,7 @@ import torch
 
 from fra_dist.config import Config, dump_config, load_config
 from fra_dist.data.quarantine import FILE as QUARANTINE
-from fra_dist.errors import ConfigError, LaunchError
+from fra_dist.errors import ConfigError, FraError, LaunchError
 from fra_dist.ranks import read_launch
 from fra_dist.train.checkpoint import Checkpoint, list_checkpoints
 from fra_dist.train.fence import Claim
@@ -69,9 +69,13 @@ class RunFolder:
             _replace(self.path / "config.yaml", dump_config(config))
             _replace(self.path / "versions.json", json.dumps(versions(device), indent=1))
         except OSError as error:
+            self.close()
             raise LaunchError(
                 f"cannot write the run folder {self.path}: {error.strerror}: make room there, or set another output"
             ) from None
+        except FraError:
+            self.close()
+            raise
         for text in notes:
             self.note("notice", text=text)
 
@@ -105,11 +109,8 @@ class RunFolder:
         self.latest = {}
         self._rows["metrics.jsonl"].forget(lambda row: row["step"] > step)
         for path in (self.path / "metrics.jsonl", self.path / QUARANTINE, *self.path.glob(f"{SAMPLES}/*.jsonl")):
-            try:
-                if path.exists():
-                    _keep_rows(path, step)
-            except OSError as error:
-                raise LaunchError(f"cannot write {path}: {error.strerror}: make room there") from None
+            if path.exists():
+                _keep_rows(path, step)
 
     def losses(self) -> list[float]:
         """Total losses of the log steps so far."""
