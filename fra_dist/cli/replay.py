@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, help="the run folder; it is not changed")
+    parser.add_argument("folder", metavar="RUN", type=Path, help="the run folder; it is not changed")
     parser.add_argument("step", type=int, help="as in metrics.jsonl and in RUN/guard/, from 1")
 
 
@@ -14,7 +14,7 @@ def run(args: argparse.Namespace) -> int:
     from fra_dist.train.replay import replay
 
     try:
-        for line in replay(args.run, args.step):
+        for line in replay(args.folder, args.step):
             print(line, flush=True)
         return 0
     finally:

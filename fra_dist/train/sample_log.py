@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import TextIO
+from pathlib import Path
 
 from torch import Tensor
 
@@ -18,18 +18,14 @@ class SampleLog(Hook):
     """
 
     def begin(self, run: Run) -> None:
-        self.file: TextIO | None = None
+        self.path: Path | None = None
         if run.config.log.samples:
             folder = run.folder.path / SAMPLES
             folder.mkdir(exist_ok=True)
-            self.file = open(folder / f"rank-{run.ctx.rank:05d}.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+            self.path = folder / f"rank-{run.ctx.rank:05d}.jsonl"
 
     def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
-        if self.file is not None:
+        if self.path is not None:
             row = {"step": run.completed, "world": run.ctx.world, "ids": batch.ids.tolist()}
-            self.file.write(json.dumps(row) + "\n")
-            self.file.flush()
-
-    def end(self, run: Run) -> None:
-        if self.file is not None:
-            self.file.close()
+            with open(self.path, "a", encoding="utf-8") as file:  # anew each time: going back replaces the file
+                file.write(json.dumps(row) + "\n")

@@ -14,6 +14,7 @@ from fra_dist.data.manifest import Manifest
 from fra_dist.dist import RankContext
 from fra_dist.models.fra import FRA
 from fra_dist.train.engine import Engine
+from fra_dist.train.faults import Faults
 from fra_dist.train.guards import Guard
 from fra_dist.train.run_folder import RunFolder
 from fra_dist.train.saver import Saver
@@ -41,6 +42,7 @@ class Run:
     guard: Guard
     memory: dict[str, Any] = field(default_factory=dict)
     """Small JSON values of hooks that outlive a stop: saved with each checkpoint, of rank 0."""
+    faults: Faults = field(default_factory=Faults)
     stopped_by: str | None = None
     save_due: bool = False
     """After `agree`: every rank takes part in a checkpoint now. Before it, a hook of any rank may set it."""
@@ -58,7 +60,7 @@ class Run:
             for batch in loader:
                 self.completed = batch.step + 1
                 if batch.step not in self.guard.passed_over:
-                    yield batch
+                    yield self.faults.touch(batch, self.ctx.rank)
                 if self.loader is not loader:
                     break
             else:
