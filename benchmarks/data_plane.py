@@ -5,8 +5,9 @@
 
 Resume: time to the first batch at the last step of a run of 10^6 steps against step 0, in turn, and how many samples
 are read there that no batch uses. Training: the loader alone against `fra-dist pretrain` with the demo's settings, and
-the share of its time that the training waited for a batch. Scale: start, batches and memory of one rank of 4,096 on a
-manifest of 10^9 samples in 10^5 shards of unequal size, in a process of its own.
+the share of its time that the training waited for a batch. Pixels: mean difference of the two paths in levels of 0 to
+255 for each augmentation alone, at its full strength on every photo. Scale: start, batches and memory of one rank of
+4,096 on a manifest of 10^9 samples in 10^5 shards of unequal size, in a process of its own.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,12 +31,15 @@ import numpy as np
 import torch
 
 from fra_dist.config import Config, load_config, parse_config
+from fra_dist.data.images import probe
 from fra_dist.data.loader import make_loader
 from fra_dist.data.manifest import Manifest, load_manifest, write_manifest
+from fra_dist.data.pipeline import Request
 from fra_dist.data.plan import Plan
 from fra_dist.data.reader import LocalSource, ShardReader
 from fra_dist.data.shard_index import INDEX_DTYPE, ShardEntry, index_bytes
 from fra_dist.data.shards import ShardOptions, make_shards
+from fra_dist.data.views import draw_views
 from fra_dist.dist import SINGLE, RankContext
 
 PACKAGES = ("torch", "nvidia-dali-cuda130", "numpy")
@@ -112,6 +117,36 @@ def training(manifest: Manifest, steps: int, scratch: Path) -> dict[str, float]:
         "loader_against_training": alone / rate,
         "data_wait_share": wait,
     }
+
+
+def pixels(manifest: Manifest, photos: int = 64) -> dict[str, float]:
+    """Mean absolute difference of the DALI path from the torch path, which runs torchvision's own functions."""
+    from fra_dist.data.cpu import TorchPipeline
+    from fra_dist.data.dali_pipeline import DaliPipeline
+
+    config = parse_config({"data": {"image_size": 112}}).data
+    ids = np.arange(photos)
+    images = [manifest.image(i) for i in ids.tolist()]
+    heads = [probe(image) for image in images]
+    sizes = np.array([head.height for head in heads]), np.array([head.width for head in heads])
+    view = draw_views(config.view1, 0, 0, ids, 0, *sizes)
+    spread = np.linspace(-1, 1, photos)
+    none = {name: np.ones(photos) for name in ("brightness", "contrast", "saturation")}
+    none |= {"hue": np.zeros(photos), "sigma": np.zeros(photos), "grey": np.zeros(photos, bool)}
+    none["solarise"] = np.full(photos, 256, np.int16)
+    full = {name: 1 + 0.4 * spread for name in ("brightness", "contrast")} | {"saturation": 1 + 0.2 * spread}
+    full |= {"hue": 0.1 * spread, "sigma": 1.05 + 0.95 * spread, "grey": np.ones(photos, bool)}
+    full["solarise"] = np.full(photos, 128, np.int16)
+    std = torch.tensor(config.std).view(3, 1, 1) * 255
+    ways = DaliPipeline(config, HERE.device, photos), TorchPipeline(config, HERE.device)
+    found = {}
+    for name in ("crop and resize", *full):
+        params = replace(view, **none | ({name: full[name]} if name in full else {}))
+        ours, theirs = (way.redo(Request(images, heads, (params, params)))[0] for way in ways)
+        found[f"pixels_{name.replace(' ', '_')}"] = ((ours - theirs) * std).abs().mean().item()
+    for way in ways:
+        way.close()
+    return found
 
 
 def simulated_set(folder: Path, shards: int = 10**5, samples: int = 10**9) -> None:
@@ -199,6 +234,7 @@ def main() -> None:
         manifest = make_shards("synthetic:640@112", Path(scratch) / "faces", ShardOptions(shard_samples=64))
         found |= resume(manifest, args.rounds)
         found |= training(manifest, args.steps, Path(scratch) / "run")
+        found |= pixels(manifest)
         found |= scale(Path(scratch) / "large")
     for name, value in found.items():
         print(f"{name.replace('_', ' '):<44} {value:10.4g}")

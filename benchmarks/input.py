@@ -37,15 +37,16 @@ from fra_dist.dist import SINGLE, RankContext
 PACKAGES = ("torch", "torchvision", "nvidia-dali-cuda130", "numba", "numpy", "pillow", "webdataset")
 
 
-def settings(args: argparse.Namespace, size: int, pipeline: str) -> Config:
-    data = {"image_size": size, "pipeline": pipeline, "threads": args.threads, "shuffle_window": 256}
+def settings(args: argparse.Namespace, size: int, pipeline: str, decode: str = "auto") -> Config:
+    data = {"image_size": size, "pipeline": pipeline, "decode": decode}
+    data |= {"threads": args.threads, "shuffle_window": 256}
     return parse_config({"data": data, "train": {"global_batch": args.batch}})
 
 
-def ours(args: argparse.Namespace, manifest: Manifest, size: int, pipeline: str) -> Iterator[Any]:
+def ours(args: argparse.Namespace, manifest: Manifest, size: int, pipeline: str, decode: str = "auto") -> Iterator[Any]:
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     ctx = RankContext(0, 1, 0, 0, device, SINGLE)
-    with make_loader(settings(args, size, pipeline), manifest, ctx) as loader:
+    with make_loader(settings(args, size, pipeline, decode), manifest, ctx) as loader:
         for batch in loader:
             yield batch.views
 
@@ -109,7 +110,8 @@ def rate(open_loader: Callable[[], Iterator[Any]], args: argparse.Namespace) -> 
 
 def measure(args: argparse.Namespace, manifest: Manifest, size: int) -> dict[str, float]:
     ways = {
-        "dali": lambda: ours(args, manifest, size, "dali"),
+        "dali, each region decoded": lambda: ours(args, manifest, size, "dali", "crops"),
+        "dali, decoded once": lambda: ours(args, manifest, size, "dali", "once"),
         "torch": lambda: ours(args, manifest, size, "torch"),
         "torchvision v2 + webdataset": lambda: usual(args, manifest, size),
         "the same on Pillow, its blur": lambda: usual(args, manifest, size, exact=False),

@@ -65,6 +65,9 @@ class DataConfig(Section):
     mean: Triple = (0.5231, 0.4044, 0.3489)
     std: tuple[Positive, Positive, Positive] = (0.2536, 0.2194, 0.2070)
     pipeline: Literal["auto", "dali", "torch"] = "auto"
+    decode: Literal["auto", "once", "crops"] = "auto"
+    """With DALI: decode a photo once and cut both views from it, or only the region of each view by itself; auto:
+    crops on a CPU, once on a GPU."""
     threads: Count = 2
     prefetch: Count = 2
     """Batches that the pipeline works on ahead of the one being trained on."""

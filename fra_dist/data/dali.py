@@ -1,8 +1,9 @@
 """The DALI path: encoded photos in, both views out, on the CPU or, with a GPU, decoded and augmented there.
 
 DALI draws nothing itself: every number comes from `views.py` through external sources, so it has no state and the
-geometry is known to the host. A photo is decoded once and both views are cut from it: for the photos of a few hundred
-pixels that faces come in, that costs less than decoding two regions. This is the only file that imports DALI.
+geometry is known to the host. With `data.decode: once` a photo is decoded and both views are cut from it; with `crops`
+the region of each view is decoded by itself, which is faster on a CPU (`benchmarks/input.py`). This is the only file
+that imports DALI.
 
 After the resize the graph of a CPU runs `pixels.py` as one operator per view, some ten times as fast as a chain of
 DALI's operators on a CPU. The graph of a GPU is that chain; both follow torchvision's operations on uint8 pixels,
@@ -66,14 +67,22 @@ def _source(view: int, what: str) -> Any:
     return fn.external_source(name=f"view{view}.{what}")
 
 
-def _cut(photo: Any, view: int, size: int) -> Any:
-    x = fn.slice(photo, _source(view, "start"), _source(view, "shape"), axes=[0, 1])
-    return fn.resize(x, size=[size, size], interp_type=types.INTERP_LINEAR, antialias=True)
+def _crops(config: DataConfig, decoder: str) -> list[Any]:
+    """The crop of each view, resized: (S, S, 3) uint8."""
+    encoded = fn.external_source(name="encoded", dtype=types.UINT8)
+    boxes = [(_source(view, "start"), _source(view, "shape")) for view in (0, 1)]
+    if config.decode == "once" or (config.decode == "auto" and decoder == "mixed"):
+        photo = fn.decoders.image(encoded, device=decoder, output_type=types.RGB)
+        crops = [fn.slice(photo, start, shape, axes=[0, 1]) for start, shape in boxes]
+    else:
+        region = {"device": decoder, "output_type": types.RGB, "axes": [0, 1]}
+        crops = [fn.decoders.image_slice(encoded, start=start, shape=shape, **region) for start, shape in boxes]
+    size = [config.image_size] * 2
+    return [fn.resize(crop, size=size, interp_type=types.INTERP_LINEAR, antialias=True) for crop in crops]
 
 
 @dali.pipeline_def
 def _host_graph(config: DataConfig) -> Any:
-    photo = fn.decoders.image(fn.external_source(name="encoded", dtype=types.UINT8), output_type=types.RGB)
     finish = _Finish(
         run_fn=None,
         out_types=[types.FLOAT],
@@ -82,22 +91,20 @@ def _host_graph(config: DataConfig) -> Any:
         ins_ndim=[3, 1],
         batch_processing=False,
     )
-    return tuple(finish(_cut(photo, view, config.image_size), _source(view, "numbers")) for view in (0, 1))
+    return tuple(finish(crop, _source(view, "numbers")) for view, crop in enumerate(_crops(config, "cpu")))
 
 
 @dali.pipeline_def(enable_conditionals=True)
 def _chain_graph(config: DataConfig, device: str) -> Any:
     """The chain of DALI operators; device: gpu, or cpu to test it without one."""
-    encoded = fn.external_source(name="encoded", dtype=types.UINT8)
-    photo = fn.decoders.image(encoded, device="mixed" if device == "gpu" else "cpu", output_type=types.RGB)
+    first, second = _crops(config, "mixed" if device == "gpu" else "cpu")
     return (
-        _chain(photo, 0, config, config.view1.solarise_threshold, device),
-        _chain(photo, 1, config, config.view2.solarise_threshold, device),
+        _chain(first, 0, config, config.view1.solarise_threshold, device),
+        _chain(second, 1, config, config.view2.solarise_threshold, device),
     )
 
 
-def _chain(photo: Any, view: int, config: DataConfig, threshold: int, device: str) -> Any:
-    x = _cut(photo, view, config.image_size)
+def _chain(x: Any, view: int, config: DataConfig, threshold: int, device: str) -> Any:
     for k in range(SLOTS // 2):
         x = _slot(x, _source(view, f"kind{k}"), _source(view, f"factor{k}"), device)
     shift = _source(view, "hue")

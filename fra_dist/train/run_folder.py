@@ -34,7 +34,7 @@ SAMPLES = "samples"
 """Folder of the sample logs of the ranks."""
 _HARMLESS = (
     *("name", "output", "checkpoint", "log", "guard", "train.device", "train.backend"),
-    *("data.shards", "data.threads", "data.prefetch", "data.pipeline", "data.max_bad_share"),
+    *("data.shards", "data.threads", "data.prefetch", "data.pipeline", "data.decode", "data.max_bad_share"),
     *("data.cache", "data.cache_gb", "data.prefetch_shards", "data.retries", "data.timeout_seconds"),
 )
 

@@ -39,9 +39,10 @@ def levels(view: Tensor, config: DataConfig = CONFIG) -> Tensor:
     return (view * std + mean) * 255
 
 
-@pytest.fixture(scope="module", params=["host", "chain"])
+@pytest.fixture(scope="module", params=["once", "crops", "once chain", "crops chain"])
 def dali(request: pytest.FixtureRequest) -> Iterator[DaliPipeline]:
-    pipeline = DaliPipeline(CONFIG, CPU, B, chain=request.param == "chain")
+    decode, _, chain = request.param.partition(" ")
+    pipeline = DaliPipeline(CONFIG.model_copy(update={"decode": decode}), CPU, B, chain=bool(chain))
     yield pipeline
     pipeline.close()
 
