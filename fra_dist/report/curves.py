@@ -39,6 +39,7 @@ PANELS: Mapping[str, Panel] = {
     "lr": Panel("Learning rate", {"rate": "lr"}, floor=0),
     "momentum": Panel("Momentum of the target network", {"momentum": "ema_momentum"}),
     "speed": Panel("Images a second", {"images/s": "images_per_second"}, floor=0),
+    "memory": Panel("Memory of rank 0, MiB", {"MiB": "memory_mib"}, floor=0),
     "wait": Panel("Share of the time spent waiting for data", {"wait": "data_wait"}, floor=0),
 }
 INK, PALE_INK, FAINT = "#22252b", "#e4e6ea", "#8a8f99"

@@ -1,9 +1,11 @@
 """What happens around the steps: metrics and progress; `checkpoint_hook.py` has the checkpoints."""
 
+import os
 import sys
 import time
 from collections.abc import Mapping
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -75,6 +77,7 @@ class Metrics(Hook):
         left = (run.sizes.total_steps - run.completed) * seconds / steps
         wait = (run.loader.wait_seconds - self.since_wait) / seconds
         pace = {"images_per_second": steps * run.sizes.global_batch / seconds, "data_wait": wait, "seconds_left": left}
+        pace["memory_mib"] = _memory(run)
         return {name: float(f"{value:.5g}") for name, value in pace.items()}
 
 
@@ -109,6 +112,14 @@ class Progress(Hook):
     def end(self, run: Run) -> None:
         if self.bar is not None:
             self.bar.close()
+
+
+def _memory(run: Run) -> float:
+    """MiB: resident in this process, or on a GPU the most that torch has held there."""
+    if run.ctx.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(run.ctx.device) / 2**20
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def _brief(row: Mapping[str, Any]) -> str:

@@ -32,6 +32,8 @@ from fra_dist.train.row_file import RowFile
 _PACKAGES = ("fra-dist", "torch", "torchvision", "deepspeed", "nvidia-dali-cuda130", "webdataset", "numpy", "triton")
 SAMPLES = "samples"
 """Folder of the sample logs of the ranks."""
+MEASURED = ("images_per_second", "data_wait", "seconds_left", "memory_mib")
+"""Entries of a metrics row that depend on the machine and the moment; the others repeat to the bit."""
 _HARMLESS = (
     *("name", "output", "checkpoint", "log", "guard", "train.device", "train.backend"),
     *("data.shards", "data.threads", "data.prefetch", "data.pipeline", "data.decode", "data.max_bad_share"),

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tiny import TINY
 
 from fra_dist.config import load_config
-from fra_dist.train.run_folder import read_rows
+from fra_dist.train.run_folder import MEASURED, read_rows
 
 pytestmark = pytest.mark.slow
 
@@ -37,9 +37,8 @@ def assert_same_run(one, two, step=8):
     first, second = weights(one, step), weights(two, step)
     assert first.keys() == second.keys()
     assert all(first[k].equal(second[k]) for k in first)
-    timings = {"images_per_second", "data_wait", "seconds_left"}
     rows = [
-        [{k: v for k, v in row.items() if k not in timings} for row in read_rows(r / "metrics.jsonl")]
+        [{k: v for k, v in row.items() if k not in MEASURED} for row in read_rows(r / "metrics.jsonl")]
         for r in (one, two)
     ]
     assert rows[0] == rows[1]
@@ -217,3 +216,12 @@ def test_a_second_process_on_the_same_folder_is_refused(config, shards, tmp_path
     finally:
         os.kill(first.pid, signal.SIGKILL)
         first.wait()
+
+
+def test_memory_does_not_grow(config, shards, tmp_path, fra_dist):
+    """2,000 steps with everything that a run does at its side: logs, checkpoints, pictures' hook."""
+    settings = ["train.steps=2000", "log.every_steps=50", "checkpoint.every_steps=250", "data.image_size=16"]
+    told = fra_dist(*words(config, shards, "long", *settings), timeout=280)
+    assert told.returncode == 0, told.stderr
+    held = {row["step"]: row["memory_mib"] for row in read_rows(tmp_path / "long" / "metrics.jsonl")}
+    assert held[2000] <= 1.02 * held[500]
