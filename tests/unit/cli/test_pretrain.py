@@ -224,4 +224,4 @@ def test_memory_does_not_grow(config, shards, tmp_path, fra_dist):
     told = fra_dist(*words(config, shards, "long", *settings), timeout=280)
     assert told.returncode == 0, told.stderr
     held = {row["step"]: row["memory_mib"] for row in read_rows(tmp_path / "long" / "metrics.jsonl")}
-    assert held[2000] <= 1.02 * held[500]
+    assert max(held.values()) <= 1.02 * held[100]
