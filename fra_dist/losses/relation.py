@@ -44,7 +44,9 @@ def semantic_relation(
     targets = balanced_assignment(teacher, teacher_temperature, rounds, cross)
     log_student = functional.log_softmax(student / student_temperature, dim=2)
     cross_entropy = -(targets * log_student).sum(dim=2).mean(dim=(1, 2))
-    hard = functional.one_hot(student.detach().argmax(dim=2), student.shape[2]).to(student.dtype).mean(dim=(1, 2))
+    numbers = torch.arange(student.shape[2], device=student.device)
+    # not one_hot, which looks at the values first
+    hard = (student.detach().argmax(dim=2, keepdim=True) == numbers.view(-1, 1)).to(student.dtype).mean(dim=(1, 3))
     mean, share = cross.mean(torch.stack([log_student.exp().mean(dim=(1, 3)), hard])).unbind()
     tiny = torch.finfo(mean.dtype).tiny
     entropy = -(mean * mean.clamp_min(tiny).log()).sum(dim=1)
