@@ -10,6 +10,7 @@ from fra_dist.data.loader import make_plan
 from fra_dist.data.manifest import Manifest, load_manifest
 from fra_dist.data.plan import Plan
 from fra_dist.data.plan_quality import measure_shuffle, rank_bytes, shards_of_rank, working_set
+from fra_dist.data.stores import StoreOptions
 from fra_dist.errors import ConfigError
 from fra_dist.train.sizes import Sizes, derive_sizes
 
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     per_node = min(args.per_node or 8, args.ranks)
     if args.ranks % per_node:
         raise ConfigError(f"--ranks {args.ranks} is not a multiple of --per-node {per_node}")
-    manifest = load_manifest(config.data.shards)
+    manifest = load_manifest(config.data.shards, False, StoreOptions.of(config.data))
     sizes = derive_sizes(config, manifest.total, args.ranks)
     plan = make_plan(config, manifest)
     for title, text in describe(config, manifest, plan, sizes, args.ranks, per_node, args.rate):
@@ -64,11 +65,20 @@ def describe(
     spread = f"{_size(balance.min())} to {_size(balance.max())}"
     yield "ranks", f"{own}; over {_STEPS} steps the ranks read {spread} each"
     shards = working_set(plan, range(per_node), ranks)
-    need = _size(float(np.sort(shard_bytes)[::-1][:shards].sum()))
+    need = float(np.sort(shard_bytes)[::-1][:shards].sum())
     node = f"a node of {per_node} rank{'s' if per_node > 1 else ''}"
-    yield "cache", f"{node} reads from {shards:,} shards at a time: {need} of cache on an object store"
+    yield "cache", f"{node} reads from {shards:,} shards at a time: {_size(need)}; {_cache(config, need)}"
     rates = f"{_size(rate * each)}/s a rank and {_size(rate * each * ranks)}/s in all"
     yield "read rate", f"{rates} at {rate:,.0f} images/s a rank"
+
+
+def _cache(config: Config, need: float) -> str:
+    bound = config.data.cache_gb
+    if bound == 0:
+        return "data.cache_gb=0: every sample is a request of its own"
+    if need <= bound * 1e9:
+        return f"fits data.cache_gb={bound:g}, which is used when data.shards is a URL"
+    return f"more than data.cache_gb={bound:g}: with a URL, shards would be fetched again and again"
 
 
 def _order(plan: Plan) -> str:
