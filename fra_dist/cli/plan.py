@@ -76,7 +76,7 @@ def _cache(config: Config, need: float) -> str:
     bound = config.data.cache_gb
     if bound == 0:
         return "data.cache_gb=0: every sample is a request of its own"
-    if need <= bound * 1e9:
+    if need <= bound * 2**30:
         return f"fits data.cache_gb={bound:g}, which is used when data.shards is a URL"
     return f"more than data.cache_gb={bound:g}: with a URL, shards would be fetched again and again"
 
