@@ -3,6 +3,7 @@
 `describe()` says which path each kernel takes and why; `force("reference")` or `force("triton")` insists on one.
 """
 
+from fra_dist.kernels import batch_norm as _batch_norm  # noqa: F401  (registers itself)
 from fra_dist.kernels import region_attention as _region_attention  # noqa: F401  (registers itself)
 from fra_dist.kernels.dispatch import Choice, describe, force
 

@@ -1,27 +1,17 @@
-"""Run by the tests in a process of its own, with TRITON_INTERPRET=1 from its start: prints {check: error or null}.
+"""Run by the tests in a process of its own; see `interpreting.py`."""
 
-`checks` runs every check; `mutants` breaks the kernels' source in one place at a time and runs checks until one fails.
-"""
-
-import importlib.util
-import json
-import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 
 import torch
 import triton.language as tl
+from interpreting import main
 from region_attention_checks import CASES, Case, check, check_empty_batch, check_not_a_number, error
 from region_attention_mutants import MUTANTS
 
 from fra_dist.errors import ConfigError
-from fra_dist.kernels import dispatch, region_attention_launch, region_attention_triton
+from fra_dist.kernels import dispatch, region_attention_launch
 from fra_dist.kernels.region_attention import reference, region_attention
 from fra_dist.kernels.region_attention_op import backward_operator, forward_operator
-
-SOURCE = Path(region_attention_triton.__file__).read_text()
 
 
 def check_split_halves() -> None:
@@ -120,47 +110,5 @@ def others() -> dict[str, Callable[[], None]]:
     }
 
 
-def outcome(run: Callable[[], None]) -> str | None:
-    try:
-        run()
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return None
-
-
-def mutated(old: str, new: str, folder: str) -> ModuleType:
-    assert SOURCE.count(old) == 1, f"{old!r} occurs {SOURCE.count(old)} times"
-    path = Path(folder, "mutant.py")
-    path.write_text(SOURCE.replace(old, new))
-    spec = importlib.util.spec_from_file_location("mutant", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def catch(old: str, new: str, expected: str) -> str | None:
-    """The check that fails on a mutant, the expected one first; None if all pass."""
-    checks = cases()
-    with tempfile.TemporaryDirectory() as folder:
-        region_attention_launch.kernels = mutated(old, new, folder)
-        for name in (expected, *(other for other in checks if other != expected)):
-            if outcome(checks[name]) is not None:
-                return name
-    return None
-
-
-def main() -> None:
-    torch.set_num_threads(1)
-    # Room for results is filled with NaN, so a value that no kernel wrote is seen.
-    torch.use_deterministic_algorithms(True)
-    if sys.argv[1] == "mutants":
-        results = {name: catch(*mutant) for name, mutant in MUTANTS.items()}
-    else:
-        results = {name: outcome(run) for name, run in (cases() | others()).items()}
-    print(json.dumps(results))
-
-
 if __name__ == "__main__":
-    main()
+    main(cases(), others(), region_attention_launch, MUTANTS)

@@ -1,17 +1,10 @@
 """The Triton kernels compiled for real GPUs without one: no spills, shared memory, wide loads, tensor cores."""
 
-import functools
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
+from compiling import assert_fits, compiler, count, narrow
 
-HERE = Path(__file__).parent
-MOST_SHARED = {80: 166_912, 90: 232_448}
 KERNELS = [
     "similarity_kernel",
     "pool_kernel",
@@ -33,21 +26,7 @@ SHAPES = [QUICK, *(pytest.param(shape, marks=pytest.mark.slow) for shape in MORE
 
 @pytest.fixture(scope="module")
 def compiled(request: pytest.FixtureRequest) -> Any:
-    folder = request.config.cache.mkdir("triton")
-
-    @functools.lru_cache
-    def run(*shape: Any) -> list[dict[str, Any]]:
-        environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"} | {"TRITON_CACHE_DIR": folder}
-        command = [sys.executable, HERE / "compile_region_attention.py", *map(str, shape)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    return run
-
-
-def count(kernel: dict[str, Any], *parts: str) -> int:
-    return sum(n for name, n in kernel["instructions"].items() if all(part in name.split(".") for part in parts))
+    return compiler("compile_region_attention.py", request.config.cache.mkdir("triton"))
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "-".join(map(str, shape)))
@@ -55,12 +34,7 @@ def test_fits_the_gpu(compiled: Any, shape: tuple[Any, ...]) -> None:
     report, capability = compiled(*shape), shape[0]
     assert [kernel["name"] for kernel in report] == KERNELS
     for kernel in report:
-        assert kernel["capability"] == capability
-        assert sum(kernel["instructions"].values()) > 100
-        assert kernel["stack"] == 0, kernel["name"]
-        assert count(kernel, "LDL") + count(kernel, "STL") == 0, kernel["name"]
-        assert kernel["shared"] <= MOST_SHARED[capability], kernel["name"]
-        assert kernel["registers"] <= 255
+        assert_fits(kernel, capability)
         if kernel["name"] != "prototypes_backward_kernel":  # it only adds
             assert count(kernel, "HGMMA") + count(kernel, "HMMA") > 0, kernel["name"]
 
@@ -78,8 +52,3 @@ def test_bf16_maps_move_wide_and_meet_in_tensor_cores(compiled: Any) -> None:
 def test_the_search_for_narrow_accesses_finds_them(compiled: Any) -> None:
     """Rows of 49 bf16 numbers, planar, cannot be read 16 bytes at a time."""
     assert narrow(compiled(90, "bfloat16", "planar", 7, 2040, 240, 8)[0]) > 0
-
-
-def narrow(kernel: dict[str, Any]) -> int:
-    """Accesses to single 16-bit numbers in global memory."""
-    return count(kernel, "LDG", "U16") + count(kernel, "STG", "U16")
