@@ -50,7 +50,7 @@ def start(fetched: Fetched, step: int = 0, stop: int | None = None, shards: int 
 
 def test_shards_of_coming_steps_are_fetched() -> None:
     fetched = Fetched()
-    ahead = start(fetched)
+    ahead = start(fetched, shards=5)  # one a stream
     try:
         for step in (0, 7, 40, 300):
             ahead.reached(step)
