@@ -1,0 +1,70 @@
+"""CelebA: 40 attributes, 5 landmarks, people and the official partition, for the aligned photos of 178 × 218 px.
+
+Anno/list_attr_celeba.txt, Anno/list_landmarks_align_celeba.txt   count, names, then a row a photo
+Anno/identity_CelebA.txt                                          000001.jpg 2880
+Eval/list_eval_partition.txt                                      000001.jpg 0      (0 train, 1 val, 2 test)
+Img/img_align_celeba/000001.jpg
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fra_dist.errors import DataError
+from fra_dist.eval.datasets.crop import RULES
+from fra_dist.eval.datasets.files import bad_row, need, numbers, rows
+from fra_dist.eval.datasets.record import FaceSet, Record
+
+PARTS = {"0": "train", "1": "val", "2": "test"}
+
+
+def read(folder: Path) -> FaceSet:
+    """Raises DataError when a file is missing, a row cannot be read, or the files disagree on the photos."""
+    images = need(folder, "Img/img_align_celeba", "the aligned photos 000001.jpg, ...")
+    parts = read_partition(need(folder, "Eval/list_eval_partition.txt", "lines of photo and 0, 1 or 2"))
+    names, attributes = read_signs(need(folder, "Anno/list_attr_celeba.txt", "40 attributes of each photo"))
+    places = need(folder, "Anno/list_landmarks_align_celeba.txt", "five landmarks of each aligned photo")
+    points = {words[0]: numbers(places, n, words[1:], 10).reshape(5, 2) for n, words in rows(places, skip=2)}
+    people_file = folder / "Anno/identity_CelebA.txt"
+    people = {words[0]: words[-1] for _, words in rows(people_file)} if people_file.exists() else {}
+    for other, file in ((attributes, "Anno/list_attr_celeba.txt"), (points, places.name)):
+        if parts.keys() - other.keys():
+            raise DataError(f"{folder}: {min(parts.keys() - other.keys())} has a part but no row in {file}")
+    records = [
+        Record(
+            name,
+            part,
+            images / name,
+            attributes=tuple(attributes[name].tolist()),
+            points=points[name],
+            identity=people.get(name),
+        )
+        for name, part in parts.items()
+    ]
+    notes = () if people else ("without Anno/identity_CelebA.txt: people are not checked for being in two parts",)
+    return FaceSet("celeba", folder, tuple(records), RULES["celeba"], (), names, "celeba5", notes=notes)
+
+
+def read_partition(path: Path) -> dict[str, str]:
+    """Photo -> train, val or test."""
+    found = {}
+    for number, words in rows(path):
+        if len(words) != 2 or words[1] not in PARTS:
+            raise bad_row(path, number, "not a photo and a part 0, 1 or 2")
+        found[words[0]] = PARTS[words[1]]
+    return found
+
+
+def read_signs(path: Path) -> tuple[tuple[str, ...], dict[str, NDArray[np.int8]]]:
+    """(names, photo -> 1 or 0 for each) of a table of a count, a row of names and rows of 1 and -1."""
+    table = rows(path)
+    next(table, None)
+    names = tuple(next(table, (2, []))[1])
+    if not names:
+        raise bad_row(path, 2, "it should hold the names of the attributes")
+    found = {}
+    for number, words in table:
+        values = numbers(path, number, words[1:], len(names))
+        found[words[0]] = (values > 0).astype(np.int8)
+    return names, found

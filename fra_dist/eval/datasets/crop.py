@@ -1,0 +1,132 @@
+"""From photo to face: the square that every task cuts out, one rule for each data set.
+
+    side   = scale · the longer side of the box, or of the landmarks' extent, or of the fixed square
+    centre = its middle, moved down by `down` · side (negative: up)
+
+The square is cut at fractions of a pixel and scaled with an area-averaging filter; where it leaves the photo, the
+photo's edge is repeated. Landmarks become shares of the square's side. The rule is written into every result.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+IGNORE = 255
+"""Mask value of pixels that do not count, those outside the photo among them."""
+SMALLEST = 8.0
+"""Pixels of a square's side below which a photo is taken to show no face."""
+
+
+@dataclass(frozen=True)
+class CropRule:
+    source: Literal["middle", "fixed", "box", "points"]
+    """The largest middle square of the photo; one place in all photos; the data set's box; the landmarks' extent."""
+    scale: float = 1.0
+    down: float = 0.0
+    fixed: tuple[float, float, float] | None = None
+    """Centre x, y and side in pixels, for `fixed`."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+RULES = {
+    "rafdb": CropRule("middle"),
+    "affectnet": CropRule("middle"),
+    "affectnet8": CropRule("middle"),
+    "fer2013": CropRule("middle"),
+    "ferplus": CropRule("middle"),
+    "celeba": CropRule("fixed", fixed=(89.0, 121.0, 160.0)),
+    "lfwa": CropRule("fixed", fixed=(125.0, 125.0, 150.0)),
+    "lfw": CropRule("fixed", fixed=(125.0, 125.0, 150.0)),
+    "wflw": CropRule("box", scale=1.25),
+    "300w": CropRule("points", scale=1.3, down=-0.05),
+    "aflw19": CropRule("box", scale=1.1),
+    "celebamask": CropRule("middle"),
+    "lapa": CropRule("points", scale=1.4, down=-0.05),
+    "csv": CropRule("middle"),
+}
+
+
+@dataclass(frozen=True)
+class Square:
+    x: float
+    y: float
+    side: float
+
+
+class NoFace(ValueError):
+    """The labels leave no square to cut; the message says why."""
+
+
+def square_of(
+    rule: CropRule,
+    height: int,
+    width: int,
+    points: NDArray[np.float64] | None = None,
+    box: tuple[float, float, float, float] | None = None,
+) -> Square:
+    """Where to cut a photo of height × width. Raises NoFace for a box or landmarks that are missing or degenerate."""
+    if rule.source == "middle":
+        extent = _middle(height, width)
+    elif rule.source == "fixed":
+        assert rule.fixed is not None
+        x, y, side = rule.fixed
+        extent = (x - side / 2, y - side / 2, x + side / 2, y + side / 2)
+    elif rule.source == "box":
+        if box is None:
+            raise NoFace("it has no box")
+        extent = box
+    else:
+        if points is None:
+            raise NoFace("it has no landmarks")
+        low, high = points.min(0), points.max(0)
+        extent = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
+    x0, y0, x1, y1 = extent
+    side = rule.scale * max(x1 - x0, y1 - y0)
+    if not math.isfinite(side) or side < SMALLEST:
+        raise NoFace(f"its face measures {x1 - x0:.1f} by {y1 - y0:.1f} pixels")
+    x, y = (x0 + x1) / 2, (y0 + y1) / 2 + rule.down * side
+    square = Square(x - side / 2, y - side / 2, side)
+    if not (-side < square.x < width and -side < square.y < height):
+        raise NoFace(f"its face lies outside the photo of {width} by {height} pixels")
+    return square
+
+
+def cut_photo(photo: NDArray[np.uint8], square: Square, size: int) -> NDArray[np.uint8]:
+    """(H, W, 3) to (size, size, 3)."""
+    height, width = photo.shape[:2]
+    left, top = max(0, math.ceil(-square.x)), max(0, math.ceil(-square.y))
+    right = max(0, math.ceil(square.x + square.side - width))
+    bottom = max(0, math.ceil(square.y + square.side - height))
+    if left or top or right or bottom:
+        photo = np.pad(photo, ((top, bottom), (left, right), (0, 0)), mode="edge")
+    x, y = square.x + left, square.y + top
+    place = (x, y, x + square.side, y + square.side)
+    return np.asarray(Image.fromarray(photo).resize((size, size), Image.Resampling.BILINEAR, box=place))
+
+
+def cut_mask(mask: NDArray[np.uint8], square: Square, photo_size: tuple[int, int], size: int) -> NDArray[np.uint8]:
+    """(h, w) class numbers, of a photo of `photo_size` (height, width), to (size, size); IGNORE outside the photo."""
+    out = np.full((size, size), IGNORE, np.uint8)
+    steps = (np.arange(size) + 0.5) / size * square.side
+    rows = np.floor((square.y + steps) * mask.shape[0] / photo_size[0]).astype(np.int64)
+    columns = np.floor((square.x + steps) * mask.shape[1] / photo_size[1]).astype(np.int64)
+    inside_rows, inside_columns = (rows >= 0) & (rows < mask.shape[0]), (columns >= 0) & (columns < mask.shape[1])
+    out[np.ix_(inside_rows, inside_columns)] = mask[np.ix_(rows[inside_rows], columns[inside_columns])]
+    return out
+
+
+def cut_points(points: NDArray[np.float64], square: Square) -> NDArray[np.float64]:
+    """Pixels of the photo to shares of the square's side."""
+    return (points - np.array([square.x, square.y])) / square.side
+
+
+def _middle(height: int, width: int) -> tuple[float, float, float, float]:
+    side = min(height, width)
+    left, top = (width - side) // 2, (height - side) // 2
+    return (float(left), float(top), float(left + side), float(top + side))

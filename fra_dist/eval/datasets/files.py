@@ -1,0 +1,116 @@
+"""Reading the files of data sets: every failure is one line that says what is missing, where, and what goes there."""
+
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fra_dist.errors import DataError
+
+
+def need(folder: Path, relative: str, what: str) -> Path:
+    """The path of a file or folder of a data set. Raises DataError that names it when it is not there."""
+    if not folder.is_dir():
+        hint = "unpack it first" if folder.is_file() else "no such folder"
+        raise DataError(f"--data {folder} is not a folder of a data set: {hint}")
+    path = folder / relative
+    if not path.exists():
+        raise DataError(f"{path} is missing: it should hold {what}; docs/evaluation.md says what goes where")
+    return path
+
+
+def rows(path: Path, skip: int = 0) -> Iterator[tuple[int, list[str]]]:
+    """(line number from 1, words) of a text file without its first `skip` and its empty lines. Raises DataError."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="strict")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+    for number, line in enumerate(text.splitlines(), 1):
+        if number > skip and line.strip():
+            yield number, line.split()
+
+
+def bad_row(path: Path, number: int, why: str) -> DataError:
+    return DataError(f"{path}, line {number}: {why}; is the file damaged or of another release?")
+
+
+def numbers(path: Path, number: int, words: Sequence[str], count: int) -> NDArray[np.float64]:
+    """`count` finite numbers of a row. Raises DataError."""
+    try:
+        values = np.array(words, np.float64)
+    except ValueError:
+        raise bad_row(path, number, f"{' '.join(words)[:40]!r} are not numbers") from None
+    if len(values) != count or not np.isfinite(values).all():
+        raise bad_row(path, number, f"{len(values)} numbers instead of {count}")
+    return values
+
+
+def mask_file(path: Path, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A one-channel picture of class numbers, translated by `table` (256 entries). Raises DataError."""
+    try:
+        with Image.open(io.BytesIO(path.read_bytes()), formats=("PNG",)) as picture:
+            if picture.mode not in ("L", "P"):
+                raise ValueError(f"mode {picture.mode}, not one byte a pixel")
+            return table[np.asarray(picture)]
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"mask {path} cannot be read: {error}") from None
+
+
+def translation(pairs: dict[int, int], rest: int = 255) -> NDArray[np.uint8]:
+    """A table of 256 entries: `pairs`, and `rest` for all other values."""
+    table = np.full(256, rest, np.uint8)
+    for value, meaning in pairs.items():
+        table[value] = meaning
+    return table
+
+
+def matlab(path: Path) -> dict[str, Any]:
+    """The variables of a MATLAB file of any version; cells of text come as lists of str. Raises DataError."""
+    try:
+        with path.open("rb") as stream:
+            modern = b"MATLAB 7.3" in stream.read(32)
+        return _hdf5(path) if modern else _classic(path)
+    except (OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:
+        raise DataError(f"{path} cannot be read as a MATLAB file: {error or type(error).__name__}") from None
+
+
+def _classic(path: Path) -> dict[str, Any]:
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        found = loadmat(path)
+    except MatReadError as error:
+        raise ValueError(error) from None
+    return {
+        key: [_text(cell) for cell in value.ravel()] if value.dtype == object else value
+        for key, value in found.items()
+        if isinstance(value, np.ndarray)
+    }
+
+
+def _text(cell: Any) -> str:
+    while isinstance(cell, np.ndarray) and cell.size:
+        cell = cell.ravel()[0]
+    return str(cell)
+
+
+def _hdf5(path: Path) -> dict[str, Any]:
+    try:
+        import h5py
+    except ImportError:
+        raise DataError(f"{path} is a MATLAB 7.3 file: reading it needs `pip install h5py`") from None
+    found: dict[str, Any] = {}
+    with h5py.File(path, "r") as store:
+        for key, item in store.items():
+            if not isinstance(item, h5py.Dataset):
+                continue
+            if item.dtype == object:
+                found[key] = ["".join(map(chr, np.ravel(store[cell][()]))) for cell in np.ravel(item[()])]
+            else:
+                found[key] = np.asarray(item[()]).T
+    return found

@@ -1,0 +1,37 @@
+"""LaPa: masks of 11 classes and 106 landmarks.
+
+    train/images/*.jpg   train/labels/*.png   train/landmarks/*.txt       val/..., test/...
+
+Left and right, and the three parts of the mouth, become one class each.
+"""
+
+from functools import partial
+from pathlib import Path
+
+from fra_dist.errors import DataError
+from fra_dist.eval.datasets.crop import RULES
+from fra_dist.eval.datasets.files import mask_file, need, numbers, rows, translation
+from fra_dist.eval.datasets.record import SPLITS, FaceSet, Record
+
+CLASSES = ("background", "hair", "skin", "brows", "eyes", "nose", "mouth")
+TABLE = translation({0: 0, 1: 2, 2: 3, 3: 3, 4: 4, 5: 4, 6: 5, 7: 6, 8: 6, 9: 6, 10: 1})
+
+
+def read(folder: Path) -> FaceSet:
+    """Raises DataError when a folder, a mask or landmarks are missing or cannot be read."""
+    records = []
+    for split in SPLITS:
+        images = need(folder, f"{split}/images", "photos *.jpg")
+        labels = need(folder, f"{split}/labels", "masks *.png")
+        places = need(folder, f"{split}/landmarks", "106 landmarks of each photo, *.txt")
+        for photo in sorted(images.glob("*.jpg")):
+            mask, table = labels / f"{photo.stem}.png", places / f"{photo.stem}.txt"
+            for file in (mask, table):
+                if not file.exists():
+                    raise DataError(f"{file} is missing, but its photo is there: unpack {file.parent} again")
+            words = [(n, row) for n, row in rows(table, skip=1)]
+            flat = [word for _, row in words for word in row]
+            points = numbers(table, 1, flat, 212).reshape(106, 2)
+            name = f"{split}/{photo.name}"
+            records.append(Record(name, split, photo, points=points, mask=partial(mask_file, mask, TABLE)))
+    return FaceSet("lapa", folder, tuple(records), RULES["lapa"], scheme="lapa106", mask_classes=CLASSES)

@@ -1,0 +1,57 @@
+"""300-W: 68 landmarks of the collections' own photos, each with a .pts file beside it.
+
+afw/*.jpg + .pts, helen/trainset, lfpw/trainset                 train
+helen/testset, lfpw/testset                                     test, common
+ibug                                                            test, challenging
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fra_dist.errors import DataError
+from fra_dist.eval.datasets.crop import RULES
+from fra_dist.eval.datasets.files import bad_row, need
+from fra_dist.eval.datasets.record import FaceSet, Record
+
+FOLDERS = (
+    ("afw", "train", ()),
+    ("helen/trainset", "train", ()),
+    ("lfpw/trainset", "train", ()),
+    ("helen/testset", "test", ("common",)),
+    ("lfpw/testset", "test", ("common",)),
+    ("ibug", "test", ("challenging",)),
+)  # fmt: skip
+SUFFIXES = (".jpg", ".png", ".jpeg")
+
+
+def read(folder: Path) -> FaceSet:
+    """Raises DataError when a folder or a photo is missing or a .pts file cannot be read."""
+    records = []
+    for place, split, subsets in FOLDERS:
+        files = sorted(need(folder, place, "photos with a .pts file each").glob("*.pts"))
+        if not files:
+            raise DataError(f"{folder / place} holds no .pts file")
+        for file in files:
+            photo = next((file.with_suffix(s) for s in SUFFIXES if file.with_suffix(s).exists()), None)
+            if photo is None:
+                raise DataError(f"{file} has no photo beside it: {file.stem}.jpg or .png is missing")
+            points = read_points(file) - 1  # MATLAB's first pixel is 1
+            records.append(Record(f"{place}/{photo.name}", split, photo, subsets=subsets, points=points))
+    return FaceSet("300w", folder, tuple(records), RULES["300w"], scheme="ibug68")
+
+
+def read_points(path: Path, count: int = 68) -> NDArray[np.float64]:
+    """(count, 2) of a .pts file: `version`, `n_points`, then a pair a line between braces. Raises DataError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        inside = text[text.index("{") + 1 : text.rindex("}")]
+        values = np.array(inside.split(), np.float64)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+    except ValueError:
+        raise bad_row(path, 1, "not a .pts file with numbers between braces") from None
+    if len(values) != 2 * count or not np.isfinite(values).all():
+        raise bad_row(path, 1, f"{len(values) / 2:g} points instead of {count}")
+    return values.reshape(count, 2)

@@ -1,0 +1,47 @@
+"""Small synthetic stand-ins for data sets, in their official layouts: to try a command, to see where files go."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from fra_dist.errors import DataError
+from fra_dist.eval.miniatures.expressions import write_affectnet, write_fer, write_rafdb
+from fra_dist.eval.miniatures.people import write_celeba, write_celebamask, write_lfw, write_lfwa
+from fra_dist.eval.miniatures.shapes import write_aflw19, write_lapa, write_table, write_w300, write_wflw
+
+__all__ = ["WRITERS", "write_miniature"]
+
+WRITERS: dict[str, Callable[[Path, int, int], None]] = {
+    "rafdb": write_rafdb,
+    "affectnet": write_affectnet,
+    "affectnet8": write_affectnet,
+    "fer2013": write_fer,
+    "ferplus": write_fer,
+    "celeba": write_celeba,
+    "lfwa": write_lfwa,
+    "lfw": write_lfw,
+    "wflw": write_wflw,
+    "300w": write_w300,
+    "aflw19": write_aflw19,
+    "celebamask": write_celebamask,
+    "lapa": write_lapa,
+    "csv": write_table,
+}
+
+
+def write_miniature(name: str, folder: str | Path, count: int = 24, seed: int = 0) -> None:
+    """Write a miniature with about `count` training photos into a new folder.
+
+    Raises DataError for an unknown name, fewer than 4 photos, or a folder that cannot be made or has files in it.
+    """
+    if name not in WRITERS:
+        raise DataError(f"data set {name!r} is not known: use {', '.join(WRITERS)}")
+    if count < 4:
+        raise DataError(f"a miniature needs 4 photos or more, not {count}")
+    place = Path(folder)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        if any(place.iterdir()):
+            raise DataError(f"{place} has files in it: give a new folder")
+        WRITERS[name](place, count, seed)
+    except OSError as error:
+        raise DataError(f"cannot write a miniature to {place}: {error.strerror}") from None
