@@ -13,6 +13,8 @@ COMMANDS = {
     "launch": "start a run under SLURM, Ray or torchrun, and again after faults",
     "replay": "do one step of a run again and say where it goes wrong",
     "status": "one screen about a run",
+    "ckpt": "list, check, compare and average checkpoints",
+    "verify-resume": "prove on this machine that a stopped run ends like one that was not",
     "plan": "what a run reads: steps, shards and bytes a rank, the cache it needs",
     "shards": "make and inspect WebDataset shards",
     "heatmaps": "draw the regions that a checkpoint finds in photos",
@@ -33,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, summary in COMMANDS.items():
         sub = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         if name == chosen:
-            module = importlib.import_module(f"fra_dist.cli.{name}")
+            module = importlib.import_module(f"fra_dist.cli.{name.replace('-', '_')}")
             module.configure(sub)
             sub.set_defaults(run=module.run)
     args = parser.parse_args(words)

@@ -34,7 +34,7 @@ def apply_retention(folder: Path, settings: CheckpointConfig) -> list[Path]:
     """Delete what may go, after a new checkpoint is whole; returns what was deleted. Never raises: a checkpoint too
     many does no harm."""
     paths = {step_of(path): path for path in list_checkpoints(folder)}
-    found = [Scored(step, _score(path, settings.keep_best)) for step, path in paths.items()]
+    found = [Scored(step, metric_of(path, settings.keep_best)) for step, path in paths.items()]
     gone = []
     for step in expendable(found, settings):
         try:
@@ -45,7 +45,8 @@ def apply_retention(folder: Path, settings: CheckpointConfig) -> list[Path]:
     return gone
 
 
-def _score(path: Path, metric: str | None) -> float | None:
+def metric_of(path: Path, metric: str | None) -> float | None:
+    """A value of the row of a checkpoint's step; None when it has none, or is damaged."""
     if metric is None:
         return None
     try:
