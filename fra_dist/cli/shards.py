@@ -21,7 +21,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     index = commands.add_parser("index", help="index WebDataset tars that others made")
     index.add_argument("folder", metavar="DIR")
     index.add_argument(
-        "--image-ext", metavar="EXT", help="the image of a sample that counts, for example jpg or left.png"
+        "--image-ext",
+        metavar="EXT",
+        help="the image of a sample that counts, for example jpg or left.png; several (left.png,right.png), or all: "
+        "each becomes a sample",
     )
     index.add_argument("--decode", action="store_true", help="decode every image and leave out those that fail")
     check = commands.add_parser("check", help="compare shards with their manifest; status 1 when anything is wrong")

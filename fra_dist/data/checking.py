@@ -37,13 +37,15 @@ class CheckTask:
     positions: tuple[int, ...] | None
     all_indexed: bool
     """Every sample of the tar must be in the index."""
+    every_image: bool = False
+    """Each image is a sample by itself."""
 
     def __call__(self) -> ShardCheck:
         name, path = self.entry.name, self.folder / self.entry.name
         nothing = np.zeros(0, np.uint64)
         try:
             problems = _checksum(path, self.entry)
-            found = list(tars.samples(tars.scan(path)))
+            found = list(tars.samples(tars.scan(path), self.every_image))
             problems += [str(item) for item in found if isinstance(item, tars.Damage)]
             rows = read_index(self.folder, self.entry)
         except OSError as error:
@@ -83,7 +85,7 @@ def check_shards(
     """
     made_here = manifest.source.get("kind") != "tars"
     tasks = [
-        CheckTask(manifest.local_folder, entry, positions, made_here)
+        CheckTask(manifest.local_folder, entry, positions, made_here, manifest.every_image)
         for entry, positions in zip(manifest.shards, _chosen(manifest, decode), strict=True)
     ]
     hashes = list[NDArray[np.uint64]]()

@@ -16,10 +16,12 @@ from fra_dist.data.photos import look, verify
 from fra_dist.data.samples import Skip
 from fra_dist.data.shard_index import DECODED, INDEX_DTYPE, ShardEntry, index_bytes, index_name
 from fra_dist.data.shard_writer import write_whole
+from fra_dist.data.tar_reads import Opened
 from fra_dist.errors import DataError
 
 IMAGE_EXTENSIONS = frozenset(["jpg", "jpeg", "png", "webp", "avif", "bmp", "gif", "tif", "tiff", "ppm", "pgm"])
 _MOST_BYTES = 1 << 30
+_COMPRESSED = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "xz": b"\xfd7zXZ\0", "bzip2": b"BZh", "zip": b"PK\3\4"}
 
 
 class Indexed(NamedTuple):
@@ -45,13 +47,19 @@ class IndexTask:
 
     folder: Path
     name: str
-    image_extension: str | None
+    wanted: tuple[str, ...]
+    """Extensions of the images that count; none: all that are known."""
+    every: bool
+    """Each of them is a sample by itself; otherwise a sample has one."""
     decode: bool
 
     def __call__(self) -> Indexed:
         path = self.folder / self.name
         skipped, damage = list[Skip](), list[str]()
         images, several, extensions = Counter[str](), Counter[str](), set[str]()
+        packed = compression(path)
+        if packed is not None:
+            raise DataError(f"{path} is compressed ({packed}), so its files cannot be found by place: unpack it first")
         without, total, rows = 0, np.zeros(7, np.int64), list[tuple[int, ...]]()
         for sample in tars.samples(tars.scan(path)):
             if isinstance(sample, tars.Damage):
@@ -59,21 +67,22 @@ class IndexTask:
                 skipped.append(Skip(self.name, str(sample)))
                 continue
             extensions.update(sample.members)
-            choice = choose(sample.members, self.image_extension)
-            if not choice:
-                without += 1
-                continue
-            member = sample.members[choice[0]]
-            try:
-                *measured, part = self._measure(path, member)
-            except BadImage as error:
-                skipped.append(Skip(f"{self.name}: {member.name}", str(error)))
-                continue
-            total += part
-            images[choice[0]] += 1
-            if len(choice) > 1:
+            choice = choose(sample.members, self.wanted)
+            without += not choice
+            if len(choice) > 1 and not self.every:
                 several[", ".join(choice)] += 1
-            rows.append((sample.start, member.offset, member.size, *measured))
+            for extension in choice if self.every else choice[:1]:
+                member = sample.members[extension]
+                try:
+                    *measured, part = self._measure(path, member)
+                except BadImage as error:
+                    skipped.append(Skip(f"{self.name}: {member.name}", str(error)))
+                    continue
+                total += part
+                images[extension] += 1
+                start = member.start if self.every else sample.start
+                rows.append((start, member.offset, member.size, *measured))
+        rows.sort()  # images of a sample, which came in the order in which they count
         entry = self._write(path, np.array(rows, INDEX_DTYPE))
         return Indexed(entry, skipped, damage, images, several, extensions, without, total)
 
@@ -101,12 +110,20 @@ class IndexTask:
         return ShardEntry(self.name, len(rows), size, digest, index_name(self.name), index_digest, 0)
 
 
-def choose(members: dict[str, tars.Member], wanted: str | None) -> list[str]:
+def compression(path: Path) -> str | None:
+    """How a file that should be a tar is compressed, by its first bytes; None when it is not. Raises DataError."""
+    with Opened(path) as read:
+        head = read(6, 0)
+    return next((name for name, magic in _COMPRESSED.items() if head.startswith(magic)), None)
+
+
+def choose(members: dict[str, tars.Member], wanted: tuple[str, ...]) -> list[str]:
     """Extensions of a sample's images, the one that counts first; empty when it has none.
 
-    wanted: only this extension counts (in any case of letters).
+    wanted: only these extensions count (in any case of letters), in this order; none: those of images, the simplest
+    (`jpg` before `mask.png`) first.
     """
-    if wanted is not None:
-        return [extension for extension in members if extension.lower() == wanted][:1]
+    if wanted:
+        return [found for name in wanted for found in members if found.lower() == name]
     images = [extension for extension in members if extension.lower().rpartition(".")[2] in IMAGE_EXTENSIONS]
     return sorted(images, key=lambda extension: extension.count("."))  # stable: the tar's order decides

@@ -1,7 +1,8 @@
 """An index and a manifest for WebDataset tars that others made: `index_tars`.
 
 One image of each sample is indexed. Where a sample has several, the one with the simplest extension counts (`jpg`
-before `mask.png`), then the first in the tar, unless an extension is named.
+before `mask.png`), then the first in the tar, unless an extension is named. With several extensions named, or `all`,
+each such image becomes a sample of its own.
 """
 
 import os
@@ -22,9 +23,11 @@ from fra_dist.data.photos import verify
 from fra_dist.data.samples import Skip, json_bytes
 from fra_dist.data.shard_index import ShardEntry, read_index
 from fra_dist.data.shard_writer import write_whole
+from fra_dist.data.stores import is_remote
+from fra_dist.data.tar_reads import Place
 from fra_dist.data.tool_versions import tool_versions
 from fra_dist.data.workers import Progress, in_order, usable_cores
-from fra_dist.errors import DataError
+from fra_dist.errors import ConfigError, DataError
 
 MEASURED = 1000
 """Images, evenly spaced over the set, that are decoded for the colour statistics."""
@@ -46,15 +49,21 @@ def index_tars(
 ) -> IndexResult:
     """Index every tar in a folder and below, and write the manifest. The tars are not changed.
 
-    image_extension: which image of a sample counts, as in the tar after the first dot (`jpg`, `left.png`).
+    image_extension: which image of a sample counts, as in the tar after the first dot (`jpg`, `left.png`). Several,
+    with commas between them, or `all`: each is a sample of its own, with the key `7.left` for `7.left.png`.
     decode: decode every image completely and leave out those that fail; otherwise headers are looked at.
     What cannot be indexed is named in `skipped.jsonl`; a damaged tar is read on after the damage.
     Raises DataError when there are no tars, nothing usable in them, or the folder cannot be read or written.
     """
+    if is_remote(folder):
+        raise DataError(
+            f"{folder} is not a local folder: copy the tars here, index them, then copy manifest.json and every "
+            ".idx.npy to where the tars lie"
+        )
     folder, workers = Path(folder), workers or usable_cores()
-    names = _find_tars(folder)
-    wanted = None if image_extension is None else image_extension.lower().lstrip(".")
-    tasks = [IndexTask(folder, name, wanted, decode) for name in names]
+    names, compressed = _find_tars(folder)
+    wanted, every = _wanted(image_extension)
+    tasks = [IndexTask(folder, name, wanted, every, decode) for name in names]
     found: list[Indexed] = []
     for item in in_order(tasks, min(workers, len(tasks))):
         found.append(item)
@@ -68,7 +77,8 @@ def index_tars(
     _write_skipped(folder, skipped)
     if not images:
         raise DataError(_nothing(folder, wanted, found, skipped))
-    manifest = Manifest(folder, tuple(shards), tuple(sorted(images)), {}, {"kind": "tars"}, {}, len(skipped))
+    source = {"kind": "tars", **({"images": "every"} if every else {})}
+    manifest = Manifest(folder, tuple(shards), tuple(sorted(images)), {}, source, {}, len(skipped))
     totals, measured, broken = _measure(manifest, [item.moments for item in found] if decode else None, workers)
     stats = {
         "images": measured,
@@ -79,12 +89,27 @@ def index_tars(
         folder, tuple(shards), manifest.image_extensions, stats, manifest.source, tool_versions(), len(skipped)
     )
     write_manifest(manifest)
-    return IndexResult(manifest, _notes(manifest, found, skipped, images, measured, broken))
+    notes = _notes(manifest, found, skipped, images, measured, broken)
+    if compressed:
+        notes.append(f"{compressed} compressed tars were passed over: unpack them to have them indexed")
+    return IndexResult(manifest, notes)
+
+
+def _wanted(image_extension: str | None) -> tuple[tuple[str, ...], bool]:
+    """(extensions, whether each image is a sample) that the user's words mean."""
+    if image_extension is None:
+        return (), False
+    named = tuple(name.strip().lower().lstrip(".") for name in image_extension.split(","))
+    if not all(named) or len(set(named)) < len(named) or ("all" in named and len(named) > 1):
+        raise ConfigError(
+            f"--image-ext is one extension, different ones with commas between them, or all, not {image_extension!r}"
+        )
+    return ((), True) if named == ("all",) else (named, len(named) > 1)
 
 
 @dataclass(frozen=True)
 class _MeasureTask:
-    path: tars.Place
+    path: Place
     ranges: tuple[tuple[int, int], ...]
 
     def __call__(self) -> tuple[Moments, int]:
@@ -115,7 +140,8 @@ def _measure(manifest: Manifest, known: Sequence[Moments] | None, workers: int) 
     return total, len(ids) - broken, broken
 
 
-def _find_tars(folder: Path) -> list[str]:
+def _find_tars(folder: Path) -> tuple[list[str], int]:
+    """(names of tars, how many compressed ones there are besides)."""
     if not folder.is_dir():
         raise DataError(f"folder {folder} does not exist" if not folder.exists() else f"{folder} is not a folder")
     errors: list[OSError] = []
@@ -133,7 +159,7 @@ def _find_tars(folder: Path) -> list[str]:
     if not names:
         advice = ": unpack the compressed ones first" if compressed else ""
         raise DataError(f"no .tar files in {folder}{advice}")
-    return sorted(names)
+    return sorted(names), compressed
 
 
 def _write_skipped(folder: Path, skipped: list[Skip]) -> None:
@@ -143,10 +169,11 @@ def _write_skipped(folder: Path, skipped: list[Skip]) -> None:
         raise DataError(f"cannot write into folder {folder}: {error.strerror}") from None
 
 
-def _nothing(folder: Path, wanted: str | None, found: list[Indexed], skipped: list[Skip]) -> str:
-    if wanted is not None:
+def _nothing(folder: Path, wanted: tuple[str, ...], found: list[Indexed], skipped: list[Skip]) -> str:
+    if wanted:
         others = sorted({extension for item in found for extension in item.extensions})
-        return f"no sample in {folder} has a usable .{wanted}; extensions there: {', '.join(others[:12]) or 'none'}"
+        listed = ", ".join(others[:12]) or "none"
+        return f"no sample in {folder} has a usable .{' or .'.join(wanted)}; extensions there: {listed}"
     why = f": {skipped[0].name}: {skipped[0].reason}" if skipped else ""
     return f"the {len(found)} tars in {folder} hold no samples with a usable image{why}"
 
@@ -158,7 +185,7 @@ def _notes(
     several = sum((item.several for item in found), Counter[str]())
     for choice, count in several.most_common(3):
         notes.append(
-            f"{count} samples have several images ({choice}); --image-ext chooses another than the first named"
+            f"{count} samples have several images ({choice}); --image-ext chooses another than the first, or several"
         )
     if len(images) > 1:
         notes.append("images are of several kinds: " + ", ".join(f"{n} {ext}" for ext, n in images.most_common()))

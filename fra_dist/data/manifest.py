@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fra_dist.data import tars
-from fra_dist.data.shard_files import check_shard_files
+from fra_dist.data.shard_files import check_shard_files, first_bytes
 from fra_dist.data.shard_index import Rows, ShardEntry, read_index
 from fra_dist.data.stores import RemoteFile, RemoteFolder, StoreOptions, is_remote
 from fra_dist.errors import DataError
@@ -78,6 +78,11 @@ class Manifest:
         return numbers, wanted - self.starts[numbers]
 
     @property
+    def every_image(self) -> bool:
+        """Whether each image of a tar is a sample by itself, not each group of one key."""
+        return self.source.get("images") == "every"
+
+    @property
     def local_folder(self) -> Path:
         """Raises DataError when the shards are behind a URL."""
         if isinstance(self.folder, RemoteFolder):
@@ -116,14 +121,14 @@ class Manifest:
     def key(self, sample: int) -> str:
         """WebDataset key of a sample, from its tar header. Raises DataError."""
         number, row = self.row(sample)
-        return tars.key_at(self.path(number), int(row["start"]))
+        return tars.key_at(self.path(number), int(row["start"]), self.every_image)
 
     def where(self, sample: int) -> tuple[str, str]:
         """(shard file, key) of a sample, for messages; a damaged header gives the byte in place of the key."""
         number, row = self.row(sample)
         start = int(row["start"])
         try:
-            return self.shards[number].name, tars.key_at(self.path(number), start)
+            return self.shards[number].name, tars.key_at(self.path(number), start, self.every_image)
         except DataError:
             return self.shards[number].name, f"(byte {start})"
 
@@ -136,7 +141,7 @@ class Manifest:
 def read_members(manifest: Manifest, sample: int) -> dict[str, bytes]:
     """All files of a sample by extension: jpg, json and, in synthetic shards, mask.png. Raises DataError."""
     number, row = manifest.row(sample)
-    return tars.members_at(manifest.path(number), int(row["start"]))
+    return tars.members_at(manifest.path(number), int(row["start"]), manifest.every_image)
 
 
 def load_manifest(folder: str | Path, check_files: bool = True, options: StoreOptions | None = None) -> Manifest:
@@ -204,7 +209,7 @@ def write_manifest(manifest: Manifest) -> None:
 def _read_json(folder: Path | RemoteFolder) -> dict[str, Any]:
     path = folder / MANIFEST
     try:
-        raw = json.loads(folder.first_file(MANIFEST) if isinstance(folder, RemoteFolder) else _local_bytes(folder))
+        raw = json.loads(first_bytes(folder, MANIFEST))
     except ValueError:  # also undecodable bytes
         raise DataError(f"{path} is not JSON: it is damaged or was cut; make it anew") from None
     except RecursionError:
@@ -212,17 +217,6 @@ def _read_json(folder: Path | RemoteFolder) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise DataError(f"{path} is not a manifest of shards")
     return raw
-
-
-def _local_bytes(folder: Path) -> bytes:
-    try:
-        return (folder / MANIFEST).read_bytes()
-    except FileNotFoundError:
-        what = "has no manifest.json" if folder.is_dir() else "does not exist"
-        advice = "write shards with fra-dist shards make, or index existing ones with fra-dist shards index"
-        raise DataError(f"folder {folder} {what}: {advice}") from None
-    except OSError as error:
-        raise DataError(f"cannot read {folder / MANIFEST}: {error.strerror}") from None
 
 
 def _entries(raw: Any, folder: Path | RemoteFolder) -> tuple[ShardEntry, ...]:

@@ -12,13 +12,27 @@ from fra_dist.errors import DataError
 def check_shard_files(folder: Path | RemoteFolder, shards: Sequence[ShardEntry], indices: bool) -> None:
     """Raises DataError unless the files are there that a manifest names.
 
-    In a folder: every tar with its size, and the indices if asked. In a store that lists: the same, from its list. In another: the
-    last byte of the largest shard.
+    In a folder: every tar with its size, and the indices if asked. In a store that lists: the same, from its list. In
+    another: the last byte of the largest shard.
     """
     if isinstance(folder, RemoteFolder):
         _check_remote(folder, shards, indices)
     else:
         _check_local(folder, shards, indices)
+
+
+def first_bytes(folder: Path | RemoteFolder, name: str) -> bytes:
+    """The manifest of that name. Raises DataError."""
+    if isinstance(folder, RemoteFolder):
+        return folder.first_file(name)
+    try:
+        return (folder / name).read_bytes()
+    except FileNotFoundError:
+        what = f"has no {name}" if folder.is_dir() else "does not exist"
+        advice = "write shards with fra-dist shards make, or index existing ones with fra-dist shards index"
+        raise DataError(f"folder {folder} {what}: {advice}") from None
+    except OSError as error:
+        raise DataError(f"cannot read {folder / name}: {error.strerror}") from None
 
 
 def _check_local(folder: Path, shards: Sequence[ShardEntry], indices: bool) -> None:

@@ -7,13 +7,11 @@ A sample is a run of neighbouring members of one key: the name up to the first d
 dot is the extension (webdataset's rule).
 """
 
-import os
 import tarfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from fra_dist.data.stores import RemoteFile, Window
+from fra_dist.data.tar_reads import Opened, Place, Read, exactly, size_of
 from fra_dist.errors import DataError
 
 BLOCK = tarfile.BLOCKSIZE
@@ -21,13 +19,6 @@ _ZEROS = bytes(BLOCK)
 _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 _MOST = 1 << 20  # bytes that a header's own data (a long name) may have
 _SEARCH = 1 << 20
-
-Read = Callable[[int, int], bytes]
-"""(length, offset) -> bytes, fewer at the end of the file."""
-
-
-Place = str | Path | RemoteFile
-"""Of a tar."""
 
 
 class Member(NamedTuple):
@@ -70,13 +61,16 @@ def split_name(name: str) -> tuple[str, str] | None:
 
 def scan(path: Place) -> Iterator[Member | Damage]:
     """Walk a whole tar. Raises DataError when it cannot be opened or read."""
-    with _Opened(path) as read:
-        size = _size(path)
+    with Opened(path) as read:
+        size = size_of(path)
         yield from _walk(read, size)
 
 
-def samples(found: Iterator[Member | Damage]) -> Iterator[Sample | Damage]:
-    """Group what `scan` found; members that webdataset would pass over are left out."""
+def samples(found: Iterator[Member | Damage], every: bool = False) -> Iterator[Sample | Damage]:
+    """Group what `scan` found; members that webdataset would pass over are left out.
+
+    every: no groups, each member is a sample by itself, and its key ends at the last dot (`7.left` of `7.left.jpg`).
+    """
     key, members = "", dict[str, Member]()
     for item in found:
         if isinstance(item, Damage):
@@ -84,6 +78,10 @@ def samples(found: Iterator[Member | Damage]) -> Iterator[Sample | Damage]:
             continue
         parts = split_name(item.name)
         if parts is None:
+            continue
+        if every:
+            stem, _, extension = item.name.rpartition(".")
+            yield Sample(stem, {extension: item})
             continue
         if members and (parts[0] != key or parts[1] in members):
             yield Sample(key, members)
@@ -94,71 +92,34 @@ def samples(found: Iterator[Member | Damage]) -> Iterator[Sample | Damage]:
         yield Sample(key, members)
 
 
-def key_at(path: Place, start: int) -> str:
-    """Key of the sample whose first header is at byte `start`. Raises DataError."""
-    with _Opened(path) as read:
-        parts = split_name(_member_at(read, start, path).name)
+def key_at(path: Place, start: int, every: bool = False) -> str:
+    """Key of the sample whose first header is at byte `start`; `every` as in `samples`. Raises DataError."""
+    with Opened(path) as read:
+        name = _member_at(read, start, path).name
+    parts = split_name(name)
     if parts is None:
         raise DataError(f"{path}: no sample begins at byte {start}: index the folder again")
-    return parts[0]
+    return name.rpartition(".")[0] if every else parts[0]
 
 
-def members_at(path: Place, start: int) -> dict[str, bytes]:
+def members_at(path: Place, start: int, every: bool = False) -> dict[str, bytes]:
     """Contents of the sample whose first header is at byte `start`, by extension. Raises DataError."""
     out: dict[str, bytes] = {}
-    with _Opened(path) as read:
+    with Opened(path) as read:
         _member_at(read, start, path)
-        for item in samples(_walk(read, _size(path), start)):
+        for item in samples(_walk(read, size_of(path), start), every):
             if isinstance(item, Damage):
                 raise DataError(f"{path}: {item}")
             for extension, member in item.members.items():
-                out[extension] = _exactly(read, member.offset, member.size, path)
+                out[extension] = exactly(read, member.offset, member.size, path)
             break
     return out
 
 
 def read_range(path: Place, offset: int, length: int) -> bytes:
     """Raises DataError when the file has no such bytes."""
-    with _Opened(path) as read:
-        return _exactly(read, offset, length, path)
-
-
-class _Opened:
-    def __init__(self, path: Place) -> None:
-        self.path = path
-        self.file = -1
-
-    def __enter__(self) -> Read:
-        if isinstance(self.path, RemoteFile):
-            return Window(self.path).read
-        try:
-            self.file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise DataError(f"cannot open {self.path}: {error.strerror}") from None
-        return self._read
-
-    def _read(self, length: int, offset: int) -> bytes:
-        try:
-            return os.pread(self.file, length, offset)
-        except OSError as error:
-            raise DataError(f"cannot read {self.path}: {error.strerror}") from None
-
-    def __exit__(self, *_: object) -> None:
-        if self.file >= 0:
-            os.close(self.file)
-
-
-def _size(path: Place) -> int:
-    return path.size if isinstance(path, RemoteFile) else os.stat(path).st_size
-
-
-def _exactly(read: Read, offset: int, length: int, path: Place) -> bytes:
-    data = read(length, offset)
-    while len(data) < length and (more := read(length - len(data), offset + len(data))):
-        data += more
-    if len(data) < length:
-        raise DataError(f"{path} ends before byte {offset + length}: it was cut; restore it or index the folder again")
-    return data
+    with Opened(path) as read:
+        return exactly(read, offset, length, path)
 
 
 def _member_at(read: Read, start: int, path: Place) -> Member:

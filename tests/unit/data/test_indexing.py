@@ -13,7 +13,7 @@ from fra_dist.data.checking import check_shards
 from fra_dist.data.indexing import index_tars
 from fra_dist.data.manifest import load_manifest, read_members
 from fra_dist.data.shard_index import DECODED, GREY, PLAIN
-from fra_dist.errors import DataError
+from fra_dist.errors import ConfigError, DataError
 
 
 def write(path: Path, files: dict[str, bytes]) -> list[int]:
@@ -183,3 +183,95 @@ def test_indexing_twice_changes_nothing(shards: Path, tmp_path: Path) -> None:
     made = load_manifest(shards)
     assert [shard.sha256 for shard in first.shards] == [shard.sha256 for shard in made.shards]
     assert [shard.index_sha256 for shard in first.shards] == [shard.index_sha256 for shard in made.shards]
+
+
+PAIRS = {
+    f"./set/{n}.{extension}": data
+    for n in range(3)
+    for extension, data in (
+        ("left.jpg", photo(n)),
+        ("right.jpg", photo(n + 3)),
+        ("mask.png", photo(n + 6, "PNG")),
+        ("txt", b"t"),
+    )
+}
+
+
+def test_each_image_as_a_sample(tmp_path: Path) -> None:
+    write(tmp_path / "a.tar", PAIRS)
+    manifest, notes = index_tars(tmp_path, "left.jpg,RIGHT.jpg", workers=1)
+    assert notes == ["images are of several kinds: 3 left.jpg, 3 right.jpg"]
+    assert manifest == load_manifest(tmp_path)
+    assert [manifest.key(n) for n in range(6)] == [f"./set/{n}.{side}" for n in range(3) for side in ("left", "right")]
+    assert [manifest.image(n) for n in range(6)] == [photo(n + side) for n in range(3) for side in (0, 3)]
+    assert read_members(manifest, 3) == {"jpg": photo(4)}
+    assert list(check_shards(manifest, None, 1)) == []
+    every = index_tars(tmp_path, "all", workers=1).manifest
+    assert every.total == 9
+    assert every.index(0)["height"].tolist() == [30 + n + kind for n in range(3) for kind in (0, 3, 6)]
+    assert list(check_shards(every, None, 1)) == []
+    one = index_tars(tmp_path, "right.jpg", workers=1).manifest
+    assert ([one.key(n) for n in range(3)], one.index(0)["height"].tolist()) == (
+        ["./set/0", "./set/1", "./set/2"],
+        [33, 34, 35],
+    )
+
+
+@pytest.mark.parametrize("words", ["", "jpg,", "jpg,jpg", "all,jpg"])
+def test_extensions_that_make_no_sense(tmp_path: Path, words: str) -> None:
+    write(tmp_path / "a.tar", PAIRS)
+    with pytest.raises(ConfigError, match="--image-ext is one extension"):
+        index_tars(tmp_path, words)
+
+
+def test_pairs_of_the_webdataset_library(tmp_path: Path) -> None:
+    with webdataset.ShardWriter(str(tmp_path / "w-%03d.tar"), maxcount=2, verbose=0) as writer:
+        for n in range(3):
+            writer.write(
+                {"__key__": f"{n:03d}", "left.webp": photo(n, "WEBP"), "right.png": photo(n + 3, "PNG"), "cls": n}
+            )
+    manifest, notes = index_tars(tmp_path, workers=1)
+    assert manifest.index(0)["height"].tolist() == [30, 31]
+    assert notes == [
+        "3 samples have several images (left.webp, right.png); --image-ext chooses another than the first, or several"
+    ]
+    both = index_tars(tmp_path, "left.webp,right.png", workers=1).manifest
+    assert [shard.samples for shard in both.shards] == [4, 2]
+    assert [both.key(n) for n in range(6)] == [f"00{n}.{side}" for n in range(3) for side in ("left", "right")]
+
+
+@pytest.mark.parametrize("kind", ["gnu", "oldgnu", "pax", "posix", "ustar", "v7"])
+def test_formats_of_the_tar_command(tmp_path: Path, kind: str) -> None:
+    deep = "d" * 60 if kind in ("ustar", "v7") else "d" * 120
+    source = tmp_path / "in"
+    files = {f"{deep}/{name}.{e}" for name in ("a photo", "b", "übung") for e in ("left.jpg", "right.jpg")}
+    for n, name in enumerate(sorted(files)):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(photo(n))
+    (source / "empty folder").mkdir()
+    (source / "link.jpg").symlink_to("b.left.jpg")
+    (tmp_path / "out").mkdir()
+    subprocess.run(
+        ["tar", "cf", tmp_path / "out/a.tar", f"--format={kind}", "--sort=name", "-C", source, "."], check=True
+    )
+    manifest, notes = index_tars(tmp_path / "out", "all", workers=1)
+    assert [manifest.key(n) + ".jpg" for n in range(6)] == sorted(f"./{name}" for name in files)
+    assert [manifest.image(n) for n in range(6)] == [photo(n) for n in range(6)]
+    assert list(check_shards(manifest, None, 1)) == []
+    assert index_tars(tmp_path / "out", workers=1).manifest.total == 3
+    assert not any("damaged" in note for note in notes)
+
+
+def test_compressed_tars_are_named(tmp_path: Path) -> None:
+    write(tmp_path / "a.tar", PAIRS)
+    write(tmp_path / "c.tar", PAIRS)
+    subprocess.run(["gzip", tmp_path / "c.tar"], check=True)
+    assert "1 compressed tars were passed over: unpack them to have them indexed" in index_tars(tmp_path).notes
+    (tmp_path / "c.tar.gz").rename(tmp_path / "c.tar")
+    with pytest.raises(DataError, match=r"c\.tar is compressed \(gzip\), so .*: unpack it first"):
+        index_tars(tmp_path)
+
+
+def test_a_url_is_refused_with_the_way_round(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"s3://bucket/tars is not a local folder: copy the tars here"):
+        index_tars("s3://bucket/tars")
