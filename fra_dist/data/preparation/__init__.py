@@ -1,0 +1,1 @@
+"""From raw photos to training crops: where the face is, the crop, what is good enough, and what is there twice."""

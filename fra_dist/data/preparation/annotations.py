@@ -1,0 +1,116 @@
+"""Boxes and five points of faces from the files that come with face sets.
+
+| file | columns | a photo's name |
+|---|---|---|
+| VGGFace2 boxes, `loose_bb_train.csv` | `NAME_ID,X,Y,W,H` | `n000002/0001_01`, quoted, no extension |
+| VGGFace2 points, `loose_landmark_train.csv` | `NAME_ID,P1X,P1Y,...,P5Y` | the same |
+| CelebA boxes, `list_bbox_celeba.txt` | a count, then `image_id x_1 y_1 width height` | `000001.jpg` |
+| CelebA points, `list_landmarks_celeba.txt` | a count, then `lefteye_x lefteye_y ... rightmouth_y` | the same |
+| any other | a header with `name`, and `x,y,w,h` or `p1x,p1y,...,p5y`, or both | the relative path |
+
+Points are the left and right eye (as seen in the picture), nose, left and right corner of the mouth, in pixels of the
+upright photo. A name is looked up with and without extension, and from its end: `train/n000002/0001_01.jpg` finds
+`n000002/0001_01`.
+"""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from fra_dist.errors import DataError
+
+Box = tuple[float, float, float, float]
+"""x, y of the upper left corner, width, height, in pixels."""
+Points = tuple[float, ...]
+"""x and y of five points, ten numbers."""
+
+
+class Face(NamedTuple):
+    """What is known of the face in a photo."""
+
+    box: Box | None = None
+    points: Points | None = None
+    score: float = 1.0
+    """Of the detector; 1 for a face from a file."""
+
+
+class Annotations:
+    """Faces by photo. Raises DataError when a file cannot be read or is not of a known kind."""
+
+    def __init__(self, boxes: Path | None = None, points: Path | None = None) -> None:
+        self.faces: dict[str, Face] = {}
+        for path in dict.fromkeys(path for path in (boxes, points) if path is not None):
+            for name, box, found in _read(path):
+                before = self.faces.get(name, Face())
+                self.faces[name] = Face(box or before.box, found or before.points)
+        if (boxes or points) and not self.faces:
+            raise DataError(f"{boxes or points} names no face")
+
+    def find(self, name: str) -> Face | None:
+        """The face of a photo by its relative path, or None."""
+        stem = name.rpartition(".")[0] if "." in name.rpartition("/")[2] else name
+        parts, stems = name.split("/"), stem.split("/")
+        for at in range(len(parts)):  # the longest match counts
+            found = self.faces.get("/".join(parts[at:])) or self.faces.get("/".join(stems[at:]))
+            if found is not None:
+                return found
+        return None
+
+
+def _read(path: Path) -> Iterator[tuple[str, Box | None, Points | None]]:
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            lines = [line for line in file.read().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is not text'}") from None
+    if lines and lines[0].strip().isdecimal():  # CelebA begins with the number of rows
+        lines = lines[1:]
+    if not lines:
+        raise DataError(f"{path} is empty")
+    spaced = "," not in lines[0]
+    rows = (line.split() for line in lines) if spaced else csv.reader(lines)
+    header = [word.strip().lower() for word in next(iter(rows := iter(rows)))]
+    columns = _columns(header, path)
+    for number, row in enumerate(rows, start=2):
+        if len(row) == len(header) + 1 == 11:  # CelebA's points have no name in the header
+            row, values = row, {"name": row[0], **dict(zip(header, row[1:], strict=True))}
+        elif len(row) == len(header):
+            values = dict(zip(header, row, strict=True))
+        else:
+            raise DataError(f"{path}, row {number}: {len(row)} columns, not the {len(header)} of its first line")
+        try:
+            box = tuple(float(values[c]) for c in columns.box) if columns.box else None
+            points = tuple(float(values[c]) for c in columns.points) if columns.points else None
+        except ValueError:
+            raise DataError(f"{path}, row {number}: a coordinate is not a number") from None
+        yield values[columns.name].strip().strip('"'), box, points  # type: ignore[misc]
+
+
+class _Columns(NamedTuple):
+    name: str
+    box: tuple[str, ...] | None
+    points: tuple[str, ...] | None
+
+
+_NAMES = ("name_id", "image_id", "name", "file", "filename", "path")
+_BOXES = (("x", "y", "w", "h"), ("x_1", "y_1", "width", "height"), ("x", "y", "width", "height"))
+_CELEBA = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
+_POINTS = (
+    tuple(f"p{n}{axis}" for n in range(1, 6) for axis in "xy"),
+    tuple(f"{part}_{axis}" for part in _CELEBA for axis in "xy"),
+)
+
+
+def _columns(header: list[str], path: Path) -> _Columns:
+    box = next((names for names in _BOXES if set(names) <= set(header)), None)
+    points = next((names for names in _POINTS if set(names) <= set(header)), None)
+    name = next((word for word in _NAMES if word in header), None)
+    if name is None and points is not None and header == list(points):
+        name = "name"
+    if name is None or (box is None and points is None):
+        raise DataError(
+            f"{path}: its first line is {','.join(header)[:80]!r}; it needs a column name (or NAME_ID, image_id) and "
+            "x,y,w,h or p1x,p1y,...,p5y"
+        )
+    return _Columns(name, box, points)
