@@ -38,11 +38,12 @@ class RefusedError(DataError):
 
 
 class Range(NamedTuple):
-    """`length` bytes of a file from byte `start`; a whole file when length is None."""
+    """`length` bytes of a file from byte `start`. Whole: the file, which has `length` bytes if that is known."""
 
     path: str
     start: int = 0
     length: int | None = None
+    whole: bool = False
 
 
 class Counters:
@@ -152,12 +153,17 @@ class Fetcher:
                 self.check_running()
 
     def _whole(self, item: Range, data: bytes) -> bytes:
-        """The bytes, if they are as many as were asked for. A server without ranges sends the whole file."""
+        """The bytes, if they are as many as were asked for."""
         self.counters.add("bytes_fetched", len(data))
         if item.length is None or len(data) == item.length:
             return data
-        if len(data) >= item.start + item.length:
-            return data[item.start : item.start + item.length]
+        if len(data) > item.length:
+            reason = (
+                "so it is another file than manifest.json names"
+                if item.whole
+                else "so the server does not answer range requests; use one that does, as every object store does"
+            )
+            raise RefusedError(f"cannot read {item.path}: {len(data)} bytes came for {item.length}, {reason}")
         raise OSError(f"the answer has {len(data)} bytes of {item.length}")
 
 
@@ -167,7 +173,9 @@ def backoff(attempt: int) -> float:
 
 
 def _ends(item: Range) -> tuple[int | None, int | None]:
-    return (None, None) if item.length is None else (item.start, item.start + item.length)
+    if item.whole or item.length is None:
+        return None, None
+    return item.start, item.start + item.length
 
 
 def _is_final(error: BaseException) -> bool:

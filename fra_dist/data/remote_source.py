@@ -137,9 +137,10 @@ class CachedSource:
 
     def _pieces(self, entry: ShardEntry) -> Iterator[bytes]:
         path = self.folder.path(entry.name)
-        wanted = (
-            Range(path, start, min(PIECE, entry.bytes - start)) for start in range(0, entry.bytes, PIECE)
-        )  # of known lengths, so that a cut file is noticed
+        if entry.bytes <= PIECE:
+            return self._fetcher.read_all([Range(path, 0, entry.bytes, whole=True)], 1)
+        starts = range(0, entry.bytes, PIECE)
+        wanted = (Range(path, start, min(PIECE, entry.bytes - start)) for start in starts)
         return self._fetcher.read_all(wanted, _PARALLEL)
 
 

@@ -170,11 +170,30 @@ def test_http(local: Manifest, tmp_path: Path, ranges: bool) -> None:
     server = FaultyServer(files_of(local.local_folder, ranges))
     server.fault = lambda name, n: "cut" if (name, n) == ("s000.tar", 0) else None
     try:
-        for size in (1 << 30, 0):
-            manifest = load_manifest(server.url, options=options(cache=str(tmp_path), cache_bytes=size))
-            read_everything(manifest).close()
+        manifest = load_manifest(server.url, False, options(cache=str(tmp_path)))
+        read_everything(manifest).close()
+        direct = load_manifest(server.url, ranges, options(cache_bytes=0))
+        if ranges:
+            read_everything(direct).close()
+        else:
+            with pytest.raises(DataError, match="does not answer range requests"):
+                read_everything(direct)
         with pytest.raises(DataError, match=r"/no/manifest\.json: it does not exist"):
             load_manifest(server.url + "/no")
+    finally:
+        server.close()
+
+
+def test_shards_come_in_pieces(local: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fra_dist.data.remote_source.PIECE", 3000)
+    server = FaultyServer(files_of(local.local_folder))
+    server.fault = lambda name, n: ["cut", None, "500", None, "cut"][n] if n < 5 and name == "s002.tar" else None
+    try:
+        manifest = load_manifest(server.url, False, options(cache=str(tmp_path)))
+        read_everything(manifest).close()
+        assert {n: server.asked[f"s00{n}.tar"] for n in range(4)} == {0: 4, 1: 4, 2: 7, 3: 4}  # each has 10240 bytes
+        assert manifest.folder.counters["retries"] == 3  # type: ignore[union-attr]
+        assert manifest.folder.counters["bytes_fetched"] > 4 * 10240  # type: ignore[union-attr]
     finally:
         server.close()
 
