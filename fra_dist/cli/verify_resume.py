@@ -1,0 +1,103 @@
+"""`fra-dist verify-resume CONFIG key=value ...`: is a stopped run the same as one that was left alone?"""
+
+import argparse
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from fra_dist.config import Config, load_config
+from fra_dist.errors import LaunchError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="YAML file; its output folder is not touched")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example train.global_batch=64")
+    parser.add_argument("--stops", type=int, default=3, metavar="N", help="how often it is stopped (default 3)")
+    parser.add_argument("--steps", type=int, default=40, metavar="S", help="at most so many steps (default 40)")
+    parser.add_argument("--seed", type=int, default=0, help="of the steps and means of the stops")
+    parser.add_argument(
+        "--world", default="1", metavar="A[:B]", help="ranks on this machine; A:B: begin with A, resume once with B"
+    )
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="a new folder for both runs, instead of a temporary one"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: the same; 1: not, and the first difference is printed; 2: bad input."""
+    config = load_config(args.config, args.overrides)
+    first, second = _worlds(args.world)
+    from fra_dist.launch.resume_trial import Stop, Trial, draw_stops, trial_config
+    from fra_dist.launch.resume_verdict import near, same_bits
+    from fra_dist.train.sizes import share_of_rank
+
+    if args.steps < 4 or args.stops < 1:
+        raise LaunchError("give at least --steps 4 and --stops 1")
+    config = trial_config(_comparable(config, elastic=first != second), args.steps)
+    for world in (first, second):
+        share_of_rank(config, world)
+    steps = config.train.steps or 0
+    stops = draw_stops(args.stops if first == second else 1, steps, args.seed)
+    with _folder(args.keep) as folder:
+        left_alone, stopped = (Trial(folder, name, config, _say) for name in ("undisturbed", "stopped"))
+        left_alone.complete(first)
+        if first != second:
+            stopped.stop(Stop(stops[0].step, stops[0].means), first)
+            stopped.complete(second)
+            resumed = stopped.resumed_from()
+            verdict = near(left_alone.run, stopped.run, resumed, double=config.train.precision == "fp64")
+        else:
+            for stop in stops:
+                stopped.stop(stop, first)
+            stopped.complete(first)
+            verdict = same_bits(left_alone.run, stopped.run)
+    for line in verdict.lines:
+        _say(line)
+    for fault in verdict.faults:
+        _say(f"DIFFERENT: {fault}")
+    if verdict.good:
+        how = f"resumed with {second} instead of {first} ranks" if first != second else f"stopped {len(stops)} times"
+        _say(f"verdict: the run that was {how} is the same" + (" to the bit" if first == second else ", to rounding"))
+        return 0
+    _say("verdict: not the same")
+    return 1
+
+
+def _comparable(config: Config, elastic: bool) -> Config:
+    """Where the arithmetic itself is not repeatable, ask for the kind that is; says so."""
+    import torch
+
+    if config.train.device != "cpu" and torch.cuda.is_available() and not config.train.deterministic:
+        _say("on a GPU: with train.deterministic=true")
+        config = config.model_copy(update={"train": config.train.model_copy(update={"deterministic": True})})
+    decoder = config.model.decoder
+    if elastic and decoder is not None and decoder.dropout:
+        _say("ranks draw dropout independently, so other ranks draw other numbers: with model.decoder.dropout=0")
+        model = config.model.model_copy(update={"decoder": decoder.model_copy(update={"dropout": 0.0})})
+        config = config.model_copy(update={"model": model})
+    if elastic and config.train.micro_batch:
+        _say("with train.micro_batch, batch statistics depend on the number of ranks: differences are no fault then")
+    return config
+
+
+def _worlds(text: str) -> tuple[int, int]:
+    first, sign, second = text.partition(":")
+    if not first.isdigit() or (sign and not second.isdigit()) or int(first) < 1 or int(second or first) < 1:
+        raise LaunchError(f"--world {text}: give a number of ranks, or A:B")
+    return int(first), int(second or first)
+
+
+@contextlib.contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix="fra-verify-resume-") as name:
+            yield Path(name)
+        return
+    if keep.exists() and any(keep.iterdir()):
+        raise LaunchError(f"--keep {keep} is not empty: name a new folder")
+    yield keep.absolute()
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)

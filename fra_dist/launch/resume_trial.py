@@ -1,0 +1,138 @@
+"""Two real runs of one configuration: one left alone, one stopped at random steps by random means and resumed."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fra_dist.config import Config, dump_config
+from fra_dist.errors import LaunchError
+from fra_dist.launch.ledger import all_rows, last_logged_step
+from fra_dist.launch.prepare import absolute
+from fra_dist.launch.task import die_with_parent
+from fra_dist.train.fence import is_locked
+from fra_dist.train.signals import STOPPED
+
+MEANS = (signal.SIGKILL, signal.SIGTERM, signal.SIGUSR2)
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Stop:
+    """End the run with a signal, `delay` seconds after the row of `step` was written."""
+
+    step: int
+    means: signal.Signals
+    delay: float = 0.0
+
+
+def draw_stops(count: int, steps: int, seed: int) -> list[Stop]:
+    """`count` stops at different steps, each means used before one comes again. The last steps are left out: with
+    short ones the run would be over first. Raises LaunchError when there are not so many steps.
+    """
+    room = range(1, max(2, steps * 3 // 4))
+    if count > len(room):
+        raise LaunchError(f"{steps} steps have room for {len(room)} stops, not {count}: give more --steps")
+    draw = random.Random(seed)
+    means = [one for _ in range(0, count, len(MEANS)) for one in draw.sample(MEANS, len(MEANS))]
+    chosen = sorted(draw.sample(room, count))
+    return [Stop(step, one, draw.uniform(0, 0.05)) for step, one in zip(chosen, means, strict=False)]
+
+
+def trial_config(config: Config, steps: int) -> Config:
+    """The configuration with so few steps, a row and the samples of every step, and frequent checkpoints."""
+    steps = min(config.train.steps or steps, steps)
+    warmup = config.optim.warmup_steps
+    warmup = steps // 4 if warmup is None or warmup >= steps else warmup
+    log = {"every_steps": 1, "heatmaps_every": 0, "tensorboard": False, "samples": True}
+    save = {"every_steps": max(1, steps // 8), "keep_every": 0, "keep_best": None}
+    changed = {
+        "optim": config.optim.model_copy(update={"warmup_steps": warmup}),
+        "train": config.train.model_copy(update={"steps": steps}),
+        "checkpoint": config.checkpoint.model_copy(update=save),
+        "log": config.log.model_copy(update=log),
+    }
+    return absolute(config).model_copy(update=changed)
+
+
+class Trial:
+    """One run folder, `folder/NAME`, trained by processes of its own."""
+
+    def __init__(self, folder: Path, name: str, config: Config, say: Say) -> None:
+        self.run, self.name, self.say = folder / name, name, say
+        self.steps = config.train.steps or 0
+        self.yaml, self.log = folder / f"{name}.yaml", folder / f"{name}.log"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.yaml.write_text(dump_config(config.model_copy(update={"output": str(self.run)})))
+
+    def complete(self, world: int = 1) -> None:
+        """Train to the end. Raises LaunchError when the run fails."""
+        began = time.monotonic()
+        before = self.reached()
+        status = self._start(world).wait()
+        if status != 0:
+            raise LaunchError(f"the {self.name} run ended with status {status}: {self._last_line()}")
+        after = f" after step {before}" if before else ""
+        self.say(f"{self.name}: complete{after}, {_ranks(world)}, {time.monotonic() - began:.1f} s")
+
+    def stop(self, stop: Stop, world: int = 1) -> bool:
+        """Train until the stop; False when the run was over before. Raises LaunchError when it fails by itself."""
+        process = self._start(world)
+        try:
+            while last_logged_step(self.run) < stop.step and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(stop.delay)
+            if process.poll() is None:
+                process.send_signal(stop.means)
+            status = process.wait()
+        finally:
+            process.kill()
+        if status not in (0, STOPPED, -stop.means, 128 + stop.means):
+            raise LaunchError(f"the {self.name} run ended with status {status}: {self._last_line()}")
+        self._until_unlocked()
+        how = f"{stop.means.name} at step {self.reached()}" if status else "complete before the next stop"
+        self.say(f"{self.name}: {how}, {_ranks(world)}, status {status}")
+        return status != 0
+
+    def reached(self) -> int:
+        """The last step that a row was written for."""
+        return last_logged_step(self.run)
+
+    def resumed_from(self) -> int:
+        """The step that the last attempt began with."""
+        rows = [row for row in all_rows(self.run / "history.jsonl") if row["event"] == "resume"]
+        return int(rows[-1]["step"]) if rows else 0
+
+    def _start(self, world: int) -> "subprocess.Popen[bytes]":
+        words = ["pretrain", str(self.yaml)]
+        if world > 1:
+            words = ["launch", "torchrun", "--config", str(self.yaml), f"--ranks-per-node={world}", "--max-restarts=0"]
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "fra_dist.cli.main", *words],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                preexec_fn=die_with_parent(os.getpid()),
+            )
+
+    def _until_unlocked(self, patience: float = 60.0) -> None:
+        """Ranks whose launcher was killed die a moment later."""
+        end = time.monotonic() + patience
+        while is_locked(self.run):
+            if time.monotonic() > end:
+                raise LaunchError(f"processes of {self.run} are still there {patience:.0f} s after it was stopped")
+            time.sleep(0.1)
+
+    def _last_line(self) -> str:
+        lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
+        return lines[-1].strip() if lines else "it said nothing"
+
+
+def _ranks(world: int) -> str:
+    return f"{world} rank{'s' if world > 1 else ''}"
