@@ -153,8 +153,9 @@ class TrainConfig(Section):
     epochs: Positive = 50
     steps: Count | None = None
     """Instead of epochs."""
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Of the forward and backward arithmetic (weights stay fp32); auto: bf16 on a GPU, fp32 on a CPU."""
+    precision: Literal["auto", "bf16", "fp32", "fp64"] = "auto"
+    """Of the forward and backward arithmetic (weights stay fp32); auto: bf16 on a GPU, fp32 on a CPU. fp64: weights as
+    well, with train.backend=torch, to tell rounding from errors."""
     backend: Literal["deepspeed", "torch"] = "deepspeed"
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 0
     """What ranks share instead of each holding all: 1 the optimiser's state, 2 gradients as well; needs DeepSpeed."""
@@ -162,6 +163,9 @@ class TrainConfig(Section):
     """Keys of DeepSpeed's own configuration that have no setting here, for example zero_optimization.overlap_comm."""
     channels_last: bool = True
     deterministic: bool = False
+    watchdog_seconds: NonNegative | None = None
+    """Without progress, after which an attempt is ended; null: from the measured time of a step, 120 at the least; 0:
+    never."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     @model_validator(mode="after")
@@ -171,6 +175,8 @@ class TrainConfig(Section):
                 "train.zero_stage=3 shares out the weights themselves, but the target network's update, pictures and "
                 "probes read whole weights in every step: use train.zero_stage=2"
             )
+        if self.precision == "fp64" and self.backend != "torch":
+            raise ValueError("train.precision=fp64 needs train.backend=torch")
         if self.backend == "torch" and (self.zero_stage or self.deepspeed):
             raise ValueError("train.zero_stage and train.deepspeed need train.backend=deepspeed")
         return self
@@ -226,6 +232,8 @@ class LogConfig(Section):
     tensorboard: bool = True
     samples: bool = False
     """Also write which samples each rank reads at every step."""
+    straggler_factor: Annotated[float, Field(ge=1.0)] = 1.5
+    """A rank is named that takes so many times as long as the others, for its data or its arithmetic."""
 
 
 class Config(Section):

@@ -50,7 +50,7 @@ class RunPictures(Hook):
         path = run.folder.heatmaps / f"step-{run.completed:08d}.png"
         draw_run_heatmaps(
             run.model.online,
-            self.images.to(run.ctx.device),
+            self.images.to(run.ctx.device, run.step.dtype),
             path,
             mean=run.config.data.mean,
             std=run.config.data.std,

@@ -19,6 +19,7 @@ from fra_dist.train.guards import Guard
 from fra_dist.train.resume import NEWEST, Origin, choose_checkpoint, load_batches
 from fra_dist.train.run_folder import RunFolder
 from fra_dist.train.saver import Saver
+from fra_dist.train.shared_folder import meet_in
 from fra_dist.train.sizes import derive_sizes
 from fra_dist.train.step import Step
 from fra_dist.train.trainer import Run
@@ -39,12 +40,15 @@ def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run
     sizes = derive_sizes(config, manifest.total, ctx.world)
     torch.manual_seed(config.seed)
     model = FRA(config.model, cross=ctx.cross).to(ctx.device)
+    if config.train.precision == "fp64":
+        model.double()
     model.check_image_size(config.data.image_size)
     model.train()
     optimizer = build_optimizer(model, config.optim)
 
     folder = RunFolder(config.output, ctx.is_main)
     dist.from_main(lambda: folder.open(config, ctx.device, force, origin.fresh))
+    hosts = meet_in(folder.path)
     checkpoint = dist.from_main(lambda: choose_checkpoint(folder, config, origin, force))
     if checkpoint is not None:
         restore_model(model, checkpoint)
@@ -56,6 +60,7 @@ def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run
     losses = dist.from_main(folder.losses)
     guard = Guard(config.guard, folder.path, losses)
     run = Run(config, ctx, folder, manifest, sizes, model, optimizer, engine, step, loader, completed, saver, guard)
+    run.hosts = hosts
     if checkpoint is not None:
         run.memory.update(checkpoint.memory)
         engine.load_optimizer_state(checkpoint.optimizer())
