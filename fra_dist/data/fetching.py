@@ -65,8 +65,8 @@ class Counters:
 class Fetcher:
     """Reads ranges through one fsspec filesystem. Threads may share it.
 
-    retries: attempts after the first; timeout: seconds that one request may take. An asynchronous filesystem (s3, gs,
-    http) is cancelled when the time is over; others keep their own limits.
+    retries: attempts after the first; timeout: seconds that a first attempt may take; the n-th has n times as long, for
+    slow lines. An asynchronous filesystem (s3, gs, http) is cancelled when the time is over; others keep their limits.
     counters: gets `bytes_fetched`, `requests` and `retries`. stopped: once it is set, every call raises Cancelled.
     """
 
@@ -105,23 +105,23 @@ class Fetcher:
                 if future is not None:
                     future.cancel()
 
-    def _begin(self, item: Range) -> "concurrent.futures.Future[bytes] | None":
+    def _begin(self, item: Range, attempt: int = 1) -> "concurrent.futures.Future[bytes] | None":
         """Send a request; None where the filesystem can only be called, not asked."""
         self.check_running()
         if not getattr(self.system, "async_impl", False):
             return None
-        return asyncio.run_coroutine_threadsafe(self._ask(item), self.system.loop)
+        return asyncio.run_coroutine_threadsafe(self._ask(item, self.timeout * attempt), self.system.loop)
 
-    async def _ask(self, item: Range) -> bytes:
+    async def _ask(self, item: Range, timeout: float) -> bytes:
         """The first call also opens the session, so that too is under the time limit."""
         start, end = _ends(item)
-        return await asyncio.wait_for(self.system._cat_file(item.path, start=start, end=end), self.timeout)
+        return await asyncio.wait_for(self.system._cat_file(item.path, start=start, end=end), timeout)
 
     def _finish(self, item: Range, future: "concurrent.futures.Future[bytes] | None", retries: int | None) -> bytes:
         tries, began = (self.retries if retries is None else retries) + 1, time.monotonic()
         for attempt in range(1, tries + 1):
             try:
-                data = self._wait(item, future if attempt == 1 else self._begin(item))
+                data = self._wait(item, future if attempt == 1 else self._begin(item, attempt))
                 return self._whole(item, data)
             except (Cancelled, RefusedError):
                 raise

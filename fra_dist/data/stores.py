@@ -22,6 +22,7 @@ from fra_dist.errors import DataError
 GIB = 1 << 30
 _AT_START = 2  # retries of the first file: who mistyped a host should not wait for minutes
 _READ_AHEAD = 1 << 16
+_CONNECTIONS = 64  # to S3: no fewer than requests at a time, or some wait for others while their time runs
 
 _HINTS: Mapping[str, tuple[str, str]] = {
     "s3": (
@@ -207,7 +208,12 @@ def _open(folder: RemoteFolder) -> Any:
     if kind == "s3":
         own = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
         patience = {"connect_timeout": folder.options.timeout, "read_timeout": folder.options.timeout}
-        options["config_kwargs"] = {**patience, "retries": {"max_attempts": 0}, **own}
+        options["config_kwargs"] = {
+            "max_pool_connections": _CONNECTIONS,
+            **patience,
+            "retries": {"max_attempts": 0},
+            **own,
+        }
     try:
         system = fsspec.filesystem(protocol, skip_instance_cache=True, **options)
     except ImportError as error:

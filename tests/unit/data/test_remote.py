@@ -1,6 +1,7 @@
 """Shards in S3 and over HTTP: the same bytes as from a folder, whatever the store does on the way."""
 
 import itertools
+import pickle
 import time
 from pathlib import Path
 
@@ -57,6 +58,9 @@ def test_s3_gives_what_the_folder_gives(url: str, local: Manifest, cached: bool)
     assert manifest.image(9) == FLAT[9]
     reader.check()
     reader.close()
+    sent = pickle.loads(pickle.dumps(manifest))  # as to the other ranks
+    assert sent == manifest
+    assert sent.image(9) == FLAT[9]
 
 
 FAULTS = {
