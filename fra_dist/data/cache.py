@@ -54,7 +54,7 @@ class ShardCache:
 
     def open(self, digest: str, size: int) -> int | None:
         """File descriptor of a copy that is there and of the right size, locked against eviction until closed."""
-        path = self.folder / digest
+        path = self._path(digest)
         try:
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -72,7 +72,7 @@ class ShardCache:
 
     def drop(self, digest: str, file: int) -> None:
         """Take a damaged copy out, unless another has taken its place already."""
-        path = self.folder / digest
+        path = self._path(digest)
         if is_at(file, path):
             path.unlink(missing_ok=True)
             self.counters.add("damaged")
@@ -113,7 +113,7 @@ class ShardCache:
 
     def get_small(self, digest: str) -> bytes | None:
         """A copy of a small file; one with other bytes than its name says is dropped."""
-        path = self.folder / digest
+        path = self._path(digest)
         try:
             data = path.read_bytes()
             os.utime(path)
@@ -136,12 +136,18 @@ class ShardCache:
         """Bytes of all files, those on their way counted whole."""
         return sum(size for _, size, _ in self._files())
 
+    def _path(self, digest: str, suffix: str = "") -> Path:
+        """Digests come from a manifest, and must not lead out of the folder."""
+        if not _OURS.fullmatch(digest) or digest.endswith(_PART):
+            raise DataError(f"{digest[:80]!r} is not a SHA-256 in hexadecimal: manifest.json is damaged; make it anew")
+        return self.folder / (digest + suffix)
+
     def _claim(self, digest: str) -> int | None:
         """The `.part` of a file, locked; None when another has it or the file is there by now."""
-        path = self.folder / (digest + _PART)
+        path = self._path(digest, _PART)
         part = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         if try_lock(part, EXCLUSIVE) and is_at(part, path):
-            if not (self.folder / digest).exists():
+            if not self._path(digest).exists():
                 return part
             path.unlink()
         os.close(part)
@@ -149,11 +155,11 @@ class ShardCache:
 
     def _fill(self, part: int, digest: str, size: int, chunks: Chunks, name: str) -> bool:
         """Download into a claimed `.part` and give it its name; False, and closed, when there is no room."""
-        path = self.folder / (digest + _PART)
+        path = self._path(digest, _PART)
         try:
             if self._reserve(part, size):
                 self._download(part, digest, size, chunks, name)
-                os.rename(path, self.folder / digest)
+                os.rename(path, self._path(digest))
                 return True
         except BaseException:
             path.unlink(missing_ok=True)

@@ -134,6 +134,16 @@ def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
         User(tmp_path / "file/x", 1)
 
 
+@pytest.mark.parametrize("digest", ["../x", "/etc/passwd", "", "A" * 64, "0" * 64 + ".part", "0" * 64 + "\n"])
+def test_names_that_lead_elsewhere(tmp_path: Path, digest: str) -> None:
+    cache = ShardCache(tmp_path / "cache", 10**6, Counters())
+    with pytest.raises(DataError, match="is not a SHA-256 in hexadecimal"):
+        cache.put_small(digest, b"data")
+    with pytest.raises(DataError, match="is not a SHA-256 in hexadecimal"):
+        cache.fetch(digest, 4, lambda: iter([b"data"]), time.sleep, "it", str)
+    assert [path.name for path in tmp_path.rglob("*")] == ["cache", "lock"]
+
+
 def test_other_files_in_the_folder_are_left_alone(tmp_path: Path) -> None:
     for name in ("notes.txt", "a.part", "0" * 63):
         (tmp_path / name).write_bytes(bytes(5000))
