@@ -2,14 +2,13 @@
 
 import argparse
 import io
-import itertools
 import json
 import sys
-import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from fra_dist.cli import shards_make
+from fra_dist.cli.shards_text import Bar, count, summary
 from fra_dist.errors import ConfigError, DataError
 
 _SHOWN = 20
@@ -17,7 +16,7 @@ _SHOWN = 20
 
 def configure(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    _configure_make(commands.add_parser("make", help="photos, or synthetic faces, to shards"))
+    shards_make.configure(commands.add_parser("make", help="photos, or synthetic faces, to shards"))
     index = commands.add_parser("index", help="index WebDataset tars that others made")
     index.add_argument("folder", metavar="DIR")
     index.add_argument(
@@ -31,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     check.add_argument("folder", metavar="DIR")
     check.add_argument("--decode", default="100", metavar="all|N", help="images to decode, evenly spaced (default 100)")
     for command in (index, check):
-        command.add_argument("--workers", type=_count, metavar="N", help="processes; default: one a core")
+        command.add_argument("--workers", type=count, metavar="N", help="processes; default: one a core")
     stats = commands.add_parser("stats", help="counts, sizes, and mean and std for the configuration")
     stats.add_argument("folder", metavar="DIR")
     stats.add_argument("--json", action="store_true", help="as JSON")
@@ -41,32 +40,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     view = commands.add_parser("view", help="a contact sheet of photos")
     view.add_argument("folder", metavar="DIR")
     view.add_argument("--out", required=True, metavar="FILE.png")
-    view.add_argument("--count", type=_count, default=64, metavar="N", help="photos (default 64)")
+    view.add_argument("--count", type=count, default=64, metavar="N", help="photos (default 64)")
     view.add_argument("--seed", type=int, help="draw them; default: evenly spaced over the set")
-    view.add_argument("--tile", type=_count, default=112, metavar="PX", help="side of a photo on the sheet")
+    view.add_argument("--tile", type=count, default=112, metavar="PX", help="side of a photo on the sheet")
     view.add_argument("--masks", action="store_true", help="with the regions of synthetic faces")
-
-
-def _configure_make(make: argparse.ArgumentParser) -> None:
-    make.add_argument("source", metavar="SRC", help="folder tree, tar of photos, or synthetic:N[@SIZE][/PEOPLE]")
-    make.add_argument("--out", required=True, metavar="DIR", help="new folder for the shards")
-    make.add_argument("--shard-samples", type=_count, metavar="N", help="most samples in a shard (default 4096)")
-    make.add_argument("--shard-mb", type=float, metavar="M", help="most megabytes (10^6 bytes) in a shard")
-    make.add_argument("--size", type=_count, metavar="PX", help="scale photos down to this side; none is scaled up")
-    make.add_argument("--side", choices=("shorter", "longer"), default="shorter", help="the side that --size means")
-    make.add_argument("--min-side", type=_count, default=16, metavar="PX", help="leave smaller photos out (default 16)")
-    make.add_argument("--quality", type=_count, default=92, metavar="Q", help="of JPEGs encoded anew (default 92)")
-    make.add_argument("--order", choices=("shuffled", "source"), default="shuffled", help="of the photos in the shards")
-    make.add_argument("--seed", type=int, default=0, help="of the shuffle; of synthetic faces: which ones (default 0)")
-    make.add_argument("--workers", type=_count, metavar="N", help="processes; default: one a core")
-    make.add_argument("--overwrite", action="store_true", help="replace shards that this command made there before")
 
 
 def run(args: argparse.Namespace) -> int:
     """0: done; 1: `check` found something; 130: stopped by Ctrl-C."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
-    actions = {"make": _make, "index": _index, "check": _check, "stats": _stats, "ls": _ls, "view": _view}
+    actions = {"make": shards_make.run, "index": _index, "check": _check, "stats": _stats, "ls": _ls, "view": _view}
     try:
         return actions[args.action](args)
     except KeyboardInterrupt:
@@ -75,35 +59,12 @@ def run(args: argparse.Namespace) -> int:
         return 130
 
 
-def _make(args: argparse.Namespace) -> int:
-    from fra_dist.data.photos import PhotoRules
-    from fra_dist.data.shards import ShardOptions, make_shards
-
-    if args.shard_mb is not None and not args.shard_mb > 0:
-        raise ConfigError(f"--shard-mb is more than 0, not {args.shard_mb:g}")
-    by_bytes = args.shard_mb is not None and args.shard_samples is None
-    options = ShardOptions(
-        shard_samples=10**9 if by_bytes else args.shard_samples or ShardOptions.shard_samples,
-        shard_bytes=None if args.shard_mb is None else int(args.shard_mb * 1e6),
-        photos=PhotoRules(args.size, args.side, args.quality, args.min_side),
-        order=args.order,
-        seed=args.seed,
-        workers=args.workers,
-        overwrite=args.overwrite,
-    )
-    with _Bar("photos") as bar:
-        manifest = make_shards(args.source, args.out, options, bar)
-    print(_summary(manifest))
-    _print_skipped(manifest)
-    return 0
-
-
 def _index(args: argparse.Namespace) -> int:
     from fra_dist.data.indexing import index_tars
 
-    with _Bar("shards") as bar:
+    with Bar("shards") as bar:
         manifest, notes = index_tars(args.folder, args.image_ext, args.decode, args.workers, bar)
-    print(_summary(manifest))
+    print(summary(manifest))
     for note in notes[:_SHOWN]:
         print(f"note: {note}", file=sys.stderr)
     if len(notes) > _SHOWN:
@@ -120,7 +81,7 @@ def _check(args: argparse.Namespace) -> int:
     manifest = load_manifest(args.folder, check_files=False)
     decode = None if args.decode == "all" else int(args.decode)
     wrong = 0
-    with _Bar("shards") as bar:
+    with Bar("shards") as bar:
         for problem in check_shards(manifest, decode, args.workers, bar):
             wrong += 1
             bar.write(problem)
@@ -139,7 +100,7 @@ def _stats(args: argparse.Namespace) -> int:
         print(json.dumps({**counts, **manifest.stats}, indent=1))
         return 0
     stats: dict[str, Any] = dict(manifest.stats)
-    print(_summary(manifest))
+    print(summary(manifest))
     if "grey" in stats:
         print(f"grey: {stats['grey']}")
     columns = list(next((stats[n] for n in ("height", "width", "bytes") if stats.get(n)), {}))
@@ -181,58 +142,5 @@ def _view(args: argparse.Namespace) -> int:
     return 0
 
 
-def _summary(manifest: Any) -> str:
-    size = sum(shard.bytes for shard in manifest.shards)
-    return f"{manifest.folder}: {manifest.total} samples in {len(manifest.shards)} shards, {size / 1e6:.1f} MB"
-
-
-def _print_skipped(manifest: Any) -> None:
-    from fra_dist.data.manifest import SKIPPED
-
-    if not manifest.skipped:
-        return
-    path = manifest.folder / SKIPPED
-    lines = path.read_text(encoding="utf-8").splitlines()
-    reasons = Counter(json.loads(line)["reason"].partition(":")[0] for line in lines)
-    most = ", ".join(f"{count} {reason}" for reason, count in itertools.islice(reasons.most_common(), 6))
-    print(f"left out: {manifest.skipped} ({most}); each is named in {path}")
-
-
 def _triple(values: list[float]) -> str:
     return "[" + ", ".join(f"{value:.4f}" for value in values) + "]"
-
-
-def _count(text: str) -> int:
-    value = int(text) if text.isdecimal() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return value
-
-
-class _Bar:
-    """Progress with the time left on a terminal, a line now and then elsewhere; called with (done, in all)."""
-
-    def __init__(self, unit: str) -> None:
-        from tqdm import tqdm
-
-        self.unit, self._said = unit, time.monotonic()
-        self._bar = tqdm(unit=f" {unit}", disable=None, dynamic_ncols=True)  # None: on a terminal only
-
-    def __call__(self, done: int, total: int) -> None:
-        if self._bar.disable and time.monotonic() - self._said > 30:
-            self._said = time.monotonic()
-            print(f"{done} of {total} {self.unit}", file=sys.stderr, flush=True)
-        if self._bar.total != total:
-            self._bar.reset(total)
-            self._bar.initial = self._bar.n = done  # what an earlier attempt did says nothing about the speed
-        self._bar.update(done - self._bar.n)
-
-    def write(self, line: str) -> None:
-        """Print a line on standard output, beside the bar."""
-        self._bar.write(line)
-
-    def __enter__(self) -> "_Bar":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()

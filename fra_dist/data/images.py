@@ -4,6 +4,7 @@
 that views never depend on what an index claims. Sizes are those of the upright photo, after its EXIF rotation.
 """
 
+import functools
 import io
 import struct
 import warnings
@@ -18,6 +19,22 @@ MAX_PIXELS = 64_000_000
 
 # What Pillow may open: pictures only, none of the formats that start another program.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
+
+
+def formats() -> tuple[str, ...]:
+    """Those that Pillow may open here: FORMATS, and HEIF where the package pillow-heif is installed."""
+    return (*FORMATS, "HEIF") if heif_can_be_read() else FORMATS
+
+
+@functools.cache
+def heif_can_be_read() -> bool:
+    """Registers the plugin on the first call."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
 
 
 Image.init()  # Pillow loads its plugins on first use, and threads that meet there miss some
@@ -58,7 +75,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd EXIF blocks and palettes make Pillow talk
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            with Image.open(io.BytesIO(data), formats=formats()) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise BadImage(f"{image.width}x{image.height} pixels")
                 image.load()
@@ -86,7 +103,7 @@ def _probe_other(data: bytes) -> Head:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            with Image.open(io.BytesIO(data), formats=formats()) as image:
                 width, height = image.size
                 _check_size(height, width)  # before the EXIF block: that of a PNG may come behind the pixels
                 turned = _may_be_turned(data) and image.getexif().get(0x0112, 1) in (5, 6, 7, 8)

@@ -1,7 +1,8 @@
 """What of a set of shards is finished, so that a stopped `shards make` goes on instead of starting anew.
 
 `making.jsonl` exists while shards are being made: its first line says of what and how, each further line one finished
-shard. A line is written after the shard's files have their final names.
+shard. A line is written after the shard's files have their final names. `hashes.jsonl` does the same for the first
+pass, in which near-copies are looked for.
 """
 
 import fcntl
@@ -15,7 +16,9 @@ from fra_dist.data.manifest import MANIFEST, SKIPPED
 from fra_dist.errors import DataError
 
 JOURNAL = "making.jsonl"
-_OURS = re.compile(r"shard-\d{6,}\.(tar|idx\.npy)|manifest\.json|skipped\.jsonl|making\.jsonl")
+HASHES = "hashes.jsonl"
+REPORT = "report.html"
+_OURS = re.compile(r"shard-\d{6,}\.(tar|idx\.npy)|manifest\.json|skipped\.jsonl|(making|hashes)\.jsonl|report\.html")
 
 
 class Journal:
@@ -25,8 +28,8 @@ class Journal:
     folder cannot be written.
     """
 
-    def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
-        self.path = folder / JOURNAL
+    def __init__(self, folder: Path, identity: dict[str, Any], name: str = JOURNAL) -> None:
+        self.path = folder / name
         try:
             self._file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 (held, and closed by __exit__)
         except OSError as error:
@@ -81,9 +84,9 @@ def prepare_folder(folder: Path, overwrite: bool) -> None:
         names = {entry.name for entry in os.scandir(folder)}
     except OSError as error:
         raise DataError(f"cannot use folder {folder}: {error.strerror}") from None
-    if not names - {SKIPPED}:
+    if not names - {SKIPPED, REPORT}:
         return
-    if not names & {MANIFEST, JOURNAL}:
+    if not names & {MANIFEST, JOURNAL, HASHES}:
         raise DataError(f"folder {folder} is not empty: choose a new one for the shards")
     if overwrite:
         for name in sorted(names):

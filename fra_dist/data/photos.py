@@ -7,15 +7,19 @@ metadata. Transparent parts become white. Colour profiles are not applied.
 
 import io
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from fra_dist.data.images import FORMATS, BadImage, probe, to_rgb
+from fra_dist.data.images import BadImage, formats, heif_can_be_read, probe, to_rgb
 from fra_dist.data.moments import Moments, moments
+from fra_dist.data.preparation.annotations import Face
+from fra_dist.data.preparation.crop import CropRule, crop, face_pixels
+from fra_dist.data.preparation.detectors import choose, open_detector
+from fra_dist.data.preparation.quality import QualityRule, check_face, check_pixels, perceptual_hash
 from fra_dist.data.shard_index import DECODED, GREY, PLAIN
 
 _ORIENTATION = 0x0112
@@ -35,6 +39,11 @@ class PhotoRules:
     """Of the JPEGs that are encoded anew; chroma is not subsampled."""
     min_side: int = 16
     """Photos whose shorter side has fewer pixels, after scaling, are left out."""
+    crop: CropRule | None = None
+    """Cut the face out; None: the whole photo."""
+    detector: str | None = None
+    """Finds faces that no file names; see `preparation/detectors.py`."""
+    bounds: QualityRule = field(default_factory=QualityRule)
 
 
 class CleanPhoto(NamedTuple):
@@ -48,16 +57,45 @@ class CleanPhoto(NamedTuple):
     moments: Moments
 
 
-def clean_photo(data: bytes, rules: PhotoRules) -> CleanPhoto:
-    """Raises BadImage, with a reason of a few words, for what is no photo, not whole, too small or too large."""
-    if data[4:12] in _HEIC:
-        raise BadImage("HEIC, which cannot be read: convert it to JPEG or AVIF")
+class _Final(NamedTuple):
+    """A photo decoded, cut and scaled; kept: nothing was done to it, so its bytes can stay. pixels: before scaling."""
+
+    image: Image.Image
+    kept: bool
+    pixels: int
+
+
+def clean_photo(data: bytes, rules: PhotoRules, face: Face | None = None) -> CleanPhoto:
+    """Raises BadImage, with a reason of a few words, for what is no photo, not whole, too small, too large, or out of
+    `rules.bounds`. face: where it is, if a file says so."""
+    final = _finish(data, rules, face)
+    image = final.image
+    flags = DECODED | PLAIN | (GREY if image.mode == "L" else 0)
+    jpeg = data if final.kept else encode_jpeg(image, rules.quality)
+    return CleanPhoto(jpeg, image.height, image.width, flags, final.kept, moments(np.asarray(image)))
+
+
+def hash_photo(data: bytes, rules: PhotoRules, face: Face | None = None) -> tuple[bytes, int]:
+    """(perceptual hash, pixels before scaling) of what `clean_photo` would give. Raises BadImage as it does."""
+    final = _finish(data, rules, face)
+    return perceptual_hash(final.image), final.pixels
+
+
+def _finish(data: bytes, rules: PhotoRules, face: Face | None) -> _Final:
+    if data[4:12] in _HEIC and not heif_can_be_read():
+        raise BadImage("HEIC, which cannot be read: pip install fra-dist[heic], or convert it to JPEG")
+    final = _whole(data, rules) if rules.crop is None else _face(data, rules, rules.crop, face)
+    check_pixels(final.image, rules.bounds)
+    return final
+
+
+def _whole(data: bytes, rules: PhotoRules) -> _Final:
     head = probe(data)
     height, width = _scaled(head.height, head.width, rules)
     if min(height, width) < rules.min_side:
         raise BadImage(f"{head.width}x{head.height} pixels, too small: the shorter side needs {rules.min_side}")
     scaled = (height, width) != (head.height, head.width)
-    with _quiet(), _translated(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    with _quiet(), _translated(), Image.open(io.BytesIO(data), formats=formats()) as image:
         turn = _orientation(image)
         plain = head.plain and turn == 1 and image.mode in ("L", "RGB")
         enough = (2 * height, 2 * width) if turn > 4 else (2 * width, 2 * height)
@@ -67,27 +105,46 @@ def clean_photo(data: bytes, rules: PhotoRules) -> CleanPhoto:
         _refuse_closed_cut(image, data, enough if scaled else None)
         grey = _is_grey(image)
         if plain and not scaled:
-            pixels = np.asarray(image)
-            return CleanPhoto(data, height, width, DECODED | PLAIN | (GREY if grey else 0), True, moments(pixels))
+            return _Final(image.copy(), True, height * width)
         upright = _upright_rgb(image, turn)
         if scaled:
             upright = upright.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    final = upright.getchannel(0) if grey else upright
-    flags = DECODED | PLAIN | (GREY if grey else 0)
-    return CleanPhoto(encode_jpeg(final, rules.quality), height, width, flags, False, moments(np.asarray(final)))
+    return _Final(upright.getchannel(0) if grey else upright, False, head.height * head.width)
+
+
+def _face(data: bytes, rules: PhotoRules, rule: CropRule, face: Face | None) -> _Final:
+    probe(data)
+    with _quiet(), _translated(), Image.open(io.BytesIO(data), formats=formats()) as image:
+        turn = _orientation(image)
+        image.load()
+        _refuse_closed_cut(image, data, None)
+        grey = _is_grey(image)
+        upright = _upright_rgb(image, turn)
+    if face is None:
+        if rules.detector is None:
+            raise BadImage("no face is named for it")
+        face = choose(open_detector(rules.detector)(np.asarray(upright)), upright.height, upright.width)
+        if face is None:
+            raise BadImage("no face found")
+    check_face(face, rules.bounds)
+    cut = crop(upright, face, rule)
+    if min(cut.size) < rules.min_side:
+        raise BadImage(f"a face of {cut.width}x{cut.height} pixels, too small: it needs {rules.min_side}")
+    side = rule.margin * face_pixels(face)
+    return _Final(cut.getchannel(0) if grey else cut, False, int(side * side))
 
 
 def look(data: bytes) -> tuple[int, int, int]:
     """(upright height, width, index flags) from the header alone. Raises BadImage as far as that tells."""
     head = probe(data)
-    with _quiet(), _translated(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    with _quiet(), _translated(), Image.open(io.BytesIO(data), formats=formats()) as image:
         return head.height, head.width, (PLAIN if head.plain else 0) | (GREY if _is_grey(image) else 0)
 
 
 def verify(data: bytes) -> NDArray[np.uint8]:
     """Decode an encoded image completely: pixels (H, W) or (H, W, 3). Raises BadImage when it is not whole."""
     probe(data)
-    with _quiet(), _translated(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    with _quiet(), _translated(), Image.open(io.BytesIO(data), formats=formats()) as image:
         turn = _orientation(image)
         image.load()
         _refuse_closed_cut(image, data, None)
@@ -145,7 +202,7 @@ def _refuse_closed_cut(image: Image.Image, data: bytes, enough: tuple[int, int] 
     if abs(int(last[0, 0]) - 128) > 2:
         return
     end = data.rfind(b"\xff\xd9")
-    with Image.open(io.BytesIO(data[:end] + b"\x55" * 64 + data[end:]), formats=FORMATS) as again:
+    with Image.open(io.BytesIO(data[:end] + b"\x55" * 64 + data[end:]), formats=formats()) as again:
         if enough is not None:
             again.draft(None, enough)
         again.load()

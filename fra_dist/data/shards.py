@@ -4,6 +4,7 @@ The bytes of every file depend on the source and the options only, not on the nu
 often the work was stopped.
 """
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -12,14 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from fra_dist.data.journal import JOURNAL, Journal, prepare_folder
+from fra_dist.data.journal import HASHES, JOURNAL, Journal, prepare_folder
 from fra_dist.data.manifest import FORMAT, MANIFEST, SKIPPED, Manifest, load_manifest, write_manifest
 from fra_dist.data.moments import colour_stats, size_stats
 from fra_dist.data.photos import PhotoRules
+from fra_dist.data.preparation.selection import Selection, leave_out_copies, select
 from fra_dist.data.samples import Encoded, Skip, json_bytes
 from fra_dist.data.shard_index import ShardEntry, read_index
 from fra_dist.data.shard_writer import ShardWriter, write_whole
-from fra_dist.data.sources import CHUNK, Order, Source, open_source
+from fra_dist.data.sources import CHUNK, Order, Photos, Source, open_source
 from fra_dist.data.tool_versions import tool_versions
 from fra_dist.data.workers import Progress, in_order, usable_cores
 from fra_dist.errors import ConfigError, DataError
@@ -42,6 +44,8 @@ class ShardOptions:
     """Of the shuffle; of synthetic faces: which ones."""
     workers: int | None = None
     """Processes; None: one a core."""
+    selection: Selection = field(default_factory=Selection)
+    """Where faces are, and which photos are not to be used."""
     overwrite: bool = False
     """Replace shards that an earlier call made in the same folder."""
 
@@ -63,6 +67,28 @@ class ShardOptions:
             raise ConfigError(f"quality is 1 to 100, not {rules.quality}")
         if rules.size is not None and rules.size < rules.min_side:
             raise ConfigError(f"size {rules.size} is less than min-side {rules.min_side}: no photo could be used")
+        self._check_crop()
+
+    def _check_crop(self) -> None:
+        rules, chosen = self.photos, self.selection
+        named = chosen.boxes is not None or chosen.landmarks is not None
+        if rules.crop is None:
+            if named or rules.detector is not None:
+                raise ConfigError(
+                    "boxes, landmarks or a detector are given: say how faces are cut with crop box or align"
+                )
+            bounds = rules.bounds
+            if (bounds.most_turn, bounds.least_face, bounds.least_score) != (None, None, None):
+                raise ConfigError("max-turn, min-face and min-score judge faces: they need crop box or align")
+            return
+        if not named and rules.detector is None:
+            raise ConfigError("crop needs to know where faces are: give boxes, landmarks or a detector")
+        if rules.crop.kind == "align" and chosen.landmarks is None and rules.detector is None:
+            raise ConfigError("crop align needs five points: give landmarks or a detector")
+        if not 0.1 <= rules.crop.margin <= 10:
+            raise ConfigError(f"margin is 0.1 to 10, not {rules.crop.margin:g}")
+        if chosen.near_copies is not None and not 0 <= chosen.near_copies <= 100:
+            raise ConfigError(f"near-copies is 0 to 100 bits of 256, not {chosen.near_copies}")
 
 
 def make_shards(
@@ -80,15 +106,24 @@ def make_shards(
     entries = open_source(source, options.order, options.seed, options.photos)
     if not len(entries):
         raise DataError(f"source {source} holds no photos{_why_none(entries)}")
+    chosen = options.selection
+    if chosen != Selection():
+        if not isinstance(entries, Photos):
+            raise ConfigError(f"source {source} is rendered: boxes, lists and near-copies are for photos")
+        select(entries, chosen)
     prepare_folder(folder, options.overwrite)
     identity = _identity(entries, options)
     if (folder / MANIFEST).exists():
         return _finished(folder, identity)
     try:
         with Journal(folder, identity) as journal:
-            _write(entries, folder, options, journal, progress or (lambda done, total: None))
+            said = progress or (lambda done, total: None)
+            if isinstance(entries, Photos) and (chosen.near_copies is not None or chosen.exclude_like is not None):
+                leave_out_copies(entries, folder, chosen, identity, _workers(len(entries), options), said)
+            _write(entries, folder, options, journal, said)
             manifest = _finish(entries, folder, identity, journal)
             journal.remove()
+            (folder / HASHES).unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"cannot write shards into {folder}: {error.strerror}; the same command goes on") from None
     return manifest
@@ -130,11 +165,15 @@ def _results(
     """(place, what became of it) of every entry from `first` on, in order."""
     total = len(source)
     places = [range(at, min(at + CHUNK, total)) for at in range(first, total, CHUNK)]
-    workers = 1 if total - first < _ONE_PROCESS else options.workers or usable_cores()
+    workers = _workers(total - first, options)
     progress(first, total)
     for chunk, items in zip(places, in_order((source.task(chunk) for chunk in places), workers), strict=True):
         yield from zip(chunk, items, strict=True)
         progress(chunk.stop, total)
+
+
+def _workers(entries: int, options: ShardOptions) -> int:
+    return 1 if entries < _ONE_PROCESS else options.workers or usable_cores()
 
 
 def _full(writer: ShardWriter, item: Encoded, options: ShardOptions) -> bool:
@@ -180,7 +219,9 @@ def _finished(folder: Path, identity: dict[str, Any]) -> Manifest:
 def _identity(source: Source, options: ShardOptions) -> dict[str, Any]:
     """What decides the bytes that come out."""
     chosen = {**asdict(options.photos), "shard_samples": options.shard_samples, "shard_bytes": options.shard_bytes}
-    return {"format": FORMAT, "source": {**source.description, "options": chosen}, "tools": tool_versions()}
+    chosen["selection"] = options.selection.description()
+    identity = {"format": FORMAT, "source": {**source.description, "options": chosen}, "tools": tool_versions()}
+    return json.loads(json.dumps(identity))  # type: ignore[no-any-return]  # as it will be read again
 
 
 def _refuse_inside(folder: Path, source: str | Path) -> None:

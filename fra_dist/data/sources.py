@@ -4,11 +4,11 @@ A source is a fixed sequence of entries. `task(places)` gives a small value that
 and encode those entries, so that what comes out does not depend on who does the work.
 """
 
+import contextlib
 import hashlib
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -16,15 +16,13 @@ import numpy as np
 
 from fra_dist.data.counter import key, permute
 from fra_dist.data.faces import FaceTask
-from fra_dist.data.images import BadImage
 from fra_dist.data.keys import make_keys
 from fra_dist.data.listing import Found, Listing, list_folder, list_tar
-from fra_dist.data.photos import PhotoRules, clean_photo
-from fra_dist.data.samples import Encoded, Skip, json_bytes
+from fra_dist.data.photo_tasks import MAX_BYTES, HashTask, PhotoTask, Read
+from fra_dist.data.photos import PhotoRules
+from fra_dist.data.preparation.annotations import Annotations
+from fra_dist.data.samples import Encoded, Skip
 from fra_dist.errors import DataError
-
-MAX_BYTES = 256 << 20
-"""A file with more bytes is left out."""
 
 CHUNK = 32
 """Entries of one task."""
@@ -50,17 +48,6 @@ class Source(Protocol):
     def task(self, places: range) -> Task: ...
 
 
-@dataclass(frozen=True)
-class PhotoTask:
-    """Read and clean photos: (key, relative name, file, byte in it, size); byte -1: the whole file."""
-
-    reads: tuple[tuple[str, str, str, int, int], ...]
-    rules: PhotoRules
-
-    def __call__(self) -> list[Encoded | Skip]:
-        return [_encode(*read, self.rules) for read in self.reads]
-
-
 class Photos:
     """Photos in a folder or in a tar."""
 
@@ -70,6 +57,10 @@ class Photos:
         self.skipped = listing.skipped
         self.photos: Sequence[Found] = listing.photos
         self.keys = make_keys([photo.name for photo in listing.photos])
+        self.faces: Annotations | None = None
+        """Where the faces are."""
+        self.left_out: dict[str, str] = {}
+        """Names of photos that are not to be used, and why."""
         places = np.arange(len(self.photos))
         self.order = permute(places, len(places), key(_ORDER, seed)) if order == "shuffled" and places.size else places
         self.description = {
@@ -86,12 +77,24 @@ class Photos:
         return len(self.photos)
 
     def task(self, places: range) -> PhotoTask:
+        return PhotoTask(self._reads(places), self.rules)
+
+    def hash_task(self, places: range) -> HashTask:
+        return HashTask(self._reads(places), self.rules)
+
+    def name(self, place: int) -> str:
+        """Relative name of an entry."""
+        return self.photos[int(self.order[place])].name
+
+    def _reads(self, places: range) -> tuple[Read, ...]:
         reads = []
         for number in self.order[places.start : places.stop].tolist():
             photo = self.photos[number]
             file, byte = (self.path, photo.offset) if self.in_tar else (self.path / photo.name, -1)
-            reads.append((self.keys[number], photo.name, os.fspath(file), byte, photo.size))
-        return PhotoTask(tuple(reads), self.rules)
+            face = None if self.faces is None else self.faces.find(photo.name)
+            reason = self.left_out.get(photo.name, "")
+            reads.append(Read(self.keys[number], photo.name, os.fspath(file), byte, photo.size, face, reason))
+        return tuple(reads)
 
 
 class SyntheticFaces:
@@ -177,29 +180,19 @@ def _list_tar(path: Path) -> Listing:
     return listing
 
 
-def _encode(sample_key: str, name: str, file: str, byte: int, size: int, rules: PhotoRules) -> Encoded | Skip:
-    try:
-        data = _read(file, byte, size)
-        photo = clean_photo(data, rules)
-    except BadImage as error:
-        return Skip(name, str(error))
-    except OSError as error:
-        return Skip(name, f"cannot read: {error.strerror or error}")
-    facts: dict[str, Any] = {"name": name, "height": photo.height, "width": photo.width}
-    if not photo.kept:
-        facts["encoded_anew"] = True
-    members = {"jpg": photo.jpeg, "json": json_bytes(facts)}
-    return Encoded(sample_key, members, photo.height, photo.width, photo.flags, photo.moments)
-
-
-def _read(file: str, byte: int, size: int) -> bytes:
-    if size > MAX_BYTES:
-        raise BadImage(f"{size} bytes, more than {MAX_BYTES >> 20} MiB")
-    with open(file, "rb", buffering=0) as source:
-        if byte < 0:
-            return source.read()
-        source.seek(byte)
-        return source.read(size)
+def photo_bytes(spec: str | Path, names: Sequence[str]) -> dict[str, bytes]:
+    """Photos of a folder or tar by relative name, as they are; those that cannot be read are left out."""
+    path, found = Path(spec), {}
+    places = {} if path.is_dir() else {photo.name: photo for photo in _list_tar(path).photos}
+    for name in names:
+        file = path / name if path.is_dir() else path
+        offset, size = (places[name].offset, places[name].size) if name in places else (0, MAX_BYTES)
+        with contextlib.suppress(OSError):
+            if file.stat().st_size or name in places:
+                with open(file, "rb") as stream:
+                    stream.seek(offset)
+                    found[name] = stream.read(size)
+    return found
 
 
 def _fingerprint(photos: Sequence[Found]) -> str:

@@ -69,12 +69,12 @@ def _read(path: Path) -> Iterator[tuple[str, Box | None, Points | None]]:
     if not lines:
         raise DataError(f"{path} is empty")
     spaced = "," not in lines[0]
-    rows = (line.split() for line in lines) if spaced else csv.reader(lines)
-    header = [word.strip().lower() for word in next(iter(rows := iter(rows)))]
+    rows = [line.split() for line in lines] if spaced else list(csv.reader(lines))
+    header = [word.strip().lower() for word in rows[0]]
     columns = _columns(header, path)
-    for number, row in enumerate(rows, start=2):
+    for number, row in enumerate(rows[1:], start=2):
         if len(row) == len(header) + 1 == 11:  # CelebA's points have no name in the header
-            row, values = row, {"name": row[0], **dict(zip(header, row[1:], strict=True))}
+            values = {"name": row[0], **dict(zip(header, row[1:], strict=True))}
         elif len(row) == len(header):
             values = dict(zip(header, row, strict=True))
         else:

@@ -1,7 +1,7 @@
 """The crop around a face.
 
-**box**: the square around the centre of the box whose side is `margin` times the box's longer side. It is moved into the
-photo where it fits; what still hangs over is filled with the nearest pixels.
+**box**: the square around the centre of the box whose side is `margin` times the box's longer side. It is moved into
+the photo where it fits; what still hangs over is filled with the nearest pixels.
 
 **align**: the similarity transform (rotation, scale, shift) that brings five points closest to a template, by least
 squares (Umeyama, 1991). The template is that of 112-pixel face recognition crops, scaled to the size asked for and

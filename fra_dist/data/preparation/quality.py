@@ -8,6 +8,8 @@ from PIL import Image
 from scipy.fft import dctn
 
 from fra_dist.data.images import BadImage
+from fra_dist.data.preparation.annotations import Face
+from fra_dist.data.preparation.crop import face_pixels, turn
 
 _SIDE = 96  # crops are measured at this size, so that the measures do not depend on theirs
 _DARK, _BRIGHT = 8, 247
@@ -30,6 +32,16 @@ class QualityRule:
     """Longer side of the face in the photo, in pixels."""
     least_score: float | None = None
     """Of the detector."""
+
+
+def check_face(face: Face, rule: QualityRule) -> None:
+    """Raises BadImage, with the measure, for a face that is small, turned away or doubtful."""
+    if rule.least_score is not None and face.score < rule.least_score:
+        raise BadImage(f"doubtful face: score {face.score:.2f}")
+    if rule.least_face is not None and (found := face_pixels(face)) < rule.least_face:
+        raise BadImage(f"small face: {found:.0f} pixels")
+    if rule.most_turn is not None and face.points is not None and abs(found := turn(face.points)) > rule.most_turn:
+        raise BadImage(f"turned away: {abs(found):.2f}")
 
 
 def check_pixels(image: Image.Image, rule: QualityRule) -> None:

@@ -1,0 +1,47 @@
+"""What the `fra-dist shards` commands share: numbers in, progress and a summary out."""
+
+import argparse
+import sys
+import time
+from typing import Any
+
+
+def summary(manifest: Any) -> str:
+    size = sum(shard.bytes for shard in manifest.shards)
+    return f"{manifest.folder}: {manifest.total} samples in {len(manifest.shards)} shards, {size / 1e6:.1f} MB"
+
+
+def count(text: str) -> int:
+    value = int(text) if text.isdecimal() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return value
+
+
+class Bar:
+    """Progress with the time left on a terminal, a line now and then elsewhere; called with (done, in all)."""
+
+    def __init__(self, unit: str) -> None:
+        from tqdm import tqdm
+
+        self.unit, self._said = unit, time.monotonic()
+        self._bar = tqdm(unit=f" {unit}", disable=None, dynamic_ncols=True)  # None: on a terminal only
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._bar.disable and time.monotonic() - self._said > 30:
+            self._said = time.monotonic()
+            print(f"{done} of {total} {self.unit}", file=sys.stderr, flush=True)
+        if self._bar.total != total:
+            self._bar.reset(total)
+            self._bar.initial = self._bar.n = done  # what an earlier attempt did says nothing about the speed
+        self._bar.update(done - self._bar.n)
+
+    def write(self, line: str) -> None:
+        """Print a line on standard output, beside the bar."""
+        self._bar.write(line)
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
