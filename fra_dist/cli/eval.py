@@ -1,77 +1,93 @@
-"""`fra-dist eval CHECKPOINT --data LABELLED_SHARDS`: measure what a checkpoint learned.
+"""`fra-dist eval`: measure what a checkpoint learned.
 
-Prints two tables, regions and frozen features, beside an untrained network of the same kind and what needs no network
-at all; `--out` writes everything as JSON.
+fra-dist eval TASK --checkpoint RUN_OR_FILE --dataset NAME --data DIR [--out DIR]   one task on a labelled data set
+fra-dist eval all SUITE.yaml [--checkpoint RUN_OR_FILE] [--out DIR]                 all tasks of a file
+fra-dist eval miniature --dataset NAME --out DIR                                    a synthetic stand-in of a data set
+fra-dist eval CHECKPOINT --data LABELLED_SHARDS [--out FILE]                        a quick look, on labelled shards
 """
 
 import argparse
-import json
-from pathlib import Path
-from typing import Any
 
-from fra_dist.errors import DataError
+from fra_dist.errors import ConfigError
+from fra_dist.eval.settings import TASKS
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", help="a run folder, or a checkpoint in it")
-    parser.add_argument("--data", required=True, metavar="DIR", help="shards with labels and masks")
-    parser.add_argument("--out", metavar="FILE", help="write all numbers here, as JSON")
-    parser.add_argument("--limit", type=_count, default=2000, metavar="N", help="photos to use (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of splits, k-means, the untrained network (%(default)s)")
-    parser.add_argument("--alone", action="store_true", help="leave out the untrained network and the floors")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = __doc__
+    parser.add_argument("what", help=f"{', '.join(TASKS)}, all, miniature, or a checkpoint for a quick look")
+    parser.add_argument("suite", nargs="?", help="with `all`: the suite file")
+    parser.add_argument("--checkpoint", metavar="RUN_OR_FILE", help="run, weights, or random:resnet50")
+    parser.add_argument("--dataset", metavar="NAME", help="layout of the data: rafdb, celeba, wflw, csv, ...")
+    parser.add_argument("--data", metavar="DIR", help="folder of the data set; for a quick look: labelled shards")
+    parser.add_argument("--out", metavar="PATH", help="folder for results (for a quick look: a JSON file)")
+    parser.add_argument(
+        "--limit", type=_count, metavar="N", help="faces of each part at most (quick look: 2000 in all)"
+    )
+    parser.add_argument("--seed", type=_seed, default=0, help="of splits, draws, heads and intervals (%(default)s)")
+    parser.add_argument("--alone", action="store_true", help="quick look: leave out the untrained network and floors")
+    group = parser.add_argument_group("tasks")
+    group.add_argument("--labels", type=_numbers, metavar="P,P", help="percent of the labels (1,10,100)")
+    group.add_argument("--draws", type=_count, metavar="N", help="of the labels, below 100 %% (3)")
+    group.add_argument("--modes", type=_words, metavar="M,M", help="of linear, knn, finetune (linear,knn)")
+    group.add_argument("--reader", choices=("logistic", "ridge"), help="the linear reader of classes (logistic)")
+    group.add_argument("--loss", choices=("l1", "smooth_l1", "wing", "star"), help="of the landmark head (star)")
+    group.add_argument("--norm", choices=("inter_ocular", "inter_pupil", "diagonal"), help="of the alignment error")
+    group.add_argument("--embedding", choices=("pooled", "projected"), help="for verification (pooled)")
+    group.add_argument("--regions", type=_count, metavar="Q", help="clusters without heatmaps (8)")
+    tune = parser.add_argument_group("fine-tuning")
+    tune.add_argument("--epochs", type=_count, help="(100)")
+    tune.add_argument("--batch", type=_count, help="(256)")
+    tune.add_argument("--lr", type=float, help="(2e-4)")
+    tune.add_argument("--patience", type=_count, metavar="N", help="stop after N epochs without a better one")
+    network = parser.add_argument_group("network")
+    network.add_argument("--image-size", type=_count, metavar="PX", help="side of the faces (the network's own)")
+    network.add_argument("--normalise", choices=("auto", "fra", "imagenet"), default="auto", help="mean and deviation")
+    network.add_argument("--target", action="store_true", help="of ours: the target instead of the online network")
+    cache = parser.add_argument_group("cache of cut faces and features")
+    cache.add_argument("--cache", metavar="DIR", help="($FRA_DIST_CACHE or ~/.cache/fra_dist, folder eval)")
+    cache.add_argument("--no-cache", action="store_true", help="keep nothing on disk")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Raises CheckpointError or DataError when the checkpoint, the shards or the output cannot be used."""
-    import torch
+    """Raises ConfigError, CheckpointError or DataError for what cannot be used."""
+    if args.suite is not None and args.what != "all":
+        raise ConfigError(f"{args.suite!r} is one word too many: only `eval all` takes a second one")
+    if args.what == "miniature":
+        from fra_dist.cli.eval_tasks import make_miniature
 
-    from fra_dist.eval.labelled import read_labelled
-    from fra_dist.eval.suite import evaluate, floors
-    from fra_dist.eval.table import as_text, probe_table, region_table
-    from fra_dist.models.fra import FRA
-    from fra_dist.train.checkpoint import load_model
-    from fra_dist.train.run_folder import versions
+        return make_miniature(args)
+    if args.what == "all":
+        from fra_dist.cli.eval_tasks import run_suite
 
-    out = Path(args.out) if args.out else None
-    if out is not None and (out.is_dir() or not out.parent.is_dir()):
-        raise DataError(f"cannot write {out}: give a file in a folder that exists")
-    model, config, info = load_model(args.checkpoint)
-    labelled = read_labelled(args.data, config.data.image_size, args.limit)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    networks = {config.name: model.online}
-    if not args.alone:
-        torch.manual_seed(args.seed)
-        networks["untrained"] = FRA(config.model).eval().online
-    scores = [evaluate(name, net.to(device), labelled, config, args.seed) for name, net in networks.items()]
-    if not args.alone:
-        scores.append(floors(labelled, config.model.regions, args.seed))
-    print(f"{info['path']}, step {info['step']}, {len(labelled)} photos\n")
-    for table in (region_table(scores), probe_table(scores)):
-        if table.rows:
-            print(as_text(table), end="\n\n")
-    if out is not None:
-        result = {
-            "checkpoint": info["path"],
-            "step": info["step"],
-            "data": args.data,
-            "photos": len(labelled),
-            "seed": args.seed,
-            "scores": [one.to_json() for one in scores],
-            "versions": versions(device),
-        }
-        _write(out, result)
-        print(out)
-    return 0
+        return run_suite(args)
+    if args.what in TASKS:
+        from fra_dist.cli.eval_tasks import run_one
 
+        return run_one(args)
+    from fra_dist.cli.eval_quick import run_quick
 
-def _write(path: Path, result: dict[str, Any]) -> None:
-    try:
-        path.write_text(json.dumps(result, indent=1))
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}") from None
+    return run_quick(args)
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
     return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
+    return int(text)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list like 1,10,100") from None
+
+
+def _words(text: str) -> list[str]:
+    return text.split(",")

@@ -150,13 +150,22 @@ def feature_clusters(maps: Tensor, regions: int, seed: int = 0, sample: int = 16
     How networks without a region decoder get regions. Features are made unit length; the centres come from at most
     `sample` pixels drawn from all images, and no label is used.
     """
+    return closeness_to(maps, fit_clusters(maps, regions, seed, sample))
+
+
+def fit_clusters(maps: Tensor, regions: int, seed: int = 0, sample: int = 16384) -> Tensor:
+    """(Q, C) centres of k-means on the unit-length pixels of (N, C, H, W) maps, from at most `sample` of them."""
     from sklearn.cluster import KMeans
 
-    unit = functional.normalize(maps.float(), dim=1)
-    pixels = unit.permute(0, 2, 3, 1).reshape(-1, unit.shape[1])
+    pixels = functional.normalize(maps.float(), dim=1).permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
     chosen = np.random.default_rng(seed).choice(len(pixels), min(sample, len(pixels)), replace=False)
     fitted = KMeans(regions, n_init=4, random_state=seed).fit(pixels[chosen].numpy())
-    centres = torch.from_numpy(fitted.cluster_centers_.astype(np.float32))
+    return torch.from_numpy(fitted.cluster_centers_.astype(np.float32))
+
+
+def closeness_to(maps: Tensor, centres: Tensor) -> Tensor:
+    """(N, C, H, W) maps and (Q, C) centres to (N, Q, H, W) similarities: 1 less the squared distance."""
+    unit = functional.normalize(maps.float(), dim=1)
     # |u - c|^2 = 1 - 2 u.c + |c|^2: linear in u, so upsampling it is upsampling the distance.
     closeness = torch.einsum("nchw,qc->nqhw", unit, centres)
     return 2 * closeness - centres.pow(2).sum(1)[None, :, None, None]

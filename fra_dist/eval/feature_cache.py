@@ -1,0 +1,60 @@
+"""Arrays kept on disk under the name of what they were made from, mapped into memory by those who read them.
+
+    CACHE/photos-DIGEST/photos.npy           faces cut from their photos
+    CACHE/features-DIGEST/pooled.npy, ...    what a network says of them
+
+A folder appears under its name only when it is whole. Nothing is ever deleted: remove folders as you like.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fra_dist.errors import DataError
+
+
+class Cache:
+    """`folder` None: nothing is kept."""
+
+    def __init__(self, folder: str | Path | None) -> None:
+        self.folder = Path(folder) if folder is not None else None
+
+    def load(self, name: str, part: str) -> NDArray[Any] | None:
+        """The array, mapped read-only; None when it is not there or cannot be read."""
+        if self.folder is None:
+            return None
+        try:
+            return np.load(self.folder / name / f"{part}.npy", mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError):
+            return None
+
+    @contextmanager
+    def writer(self, name: str, parts: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> Iterator[dict[str, Any]]:
+        """Arrays to fill by their shapes; they are kept when the block ends without an exception. Raises DataError."""
+        if self.folder is None:
+            yield {part: np.empty(shape, dtype) for part, (shape, dtype) in parts.items()}
+            return
+        partial = self.folder / f".{os.getpid()}-{name}"
+        try:
+            partial.mkdir(parents=True, exist_ok=True)
+            arrays = {
+                part: np.lib.format.open_memmap(partial / f"{part}.npy", mode="w+", dtype=dtype, shape=shape)
+                for part, (shape, dtype) in parts.items()
+            }
+            yield arrays
+            for array in arrays.values():
+                array.flush()
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+            partial.rename(self.folder / name)
+        except OSError as error:
+            raise DataError(
+                f"cannot write to the cache {self.folder}: {error.strerror}; give another --cache"
+            ) from None
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,197 @@
+"""Consistency: do regions follow the face when the photo is cropped or mirrored, and from pose to pose?
+
+Lengths are in inter-ocular distances. A region's centre is the mean place of its pixels inside the face (the
+landmarks' box); regions with less than 1 % of these pixels have none.
+
+| score | meaning |
+|---|---|
+| `crop/distance` | between a region's centre and its centre in a known crop, taken back; smaller is better |
+| `crop/stable` | share of the face's pixels that keep their region |
+| `flip/distance`, `flip/stable` | the same for the mirrored photo, taken back |
+| `flip/follows` | of regions at one side of the face, the share found at the same side of the person in the mirrored photo; the others stay at the same side of the picture |
+| `pose/spread` | distance of a region's centre from its mean over all faces, after each face was brought to the mean shape by the best affine map of its landmarks |
+
+Regions of k-means on position do not move with the face: their scores are the floor.
+"""  # noqa: E501
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fra_dist.errors import DataError
+from fra_dist.eval.datasets.crop import Square, cut_photo
+from fra_dist.eval.datasets.points import SCHEMES, inter_ocular, inter_pupil
+from fra_dist.eval.regions import IN_USE, assign
+from fra_dist.eval.scores import Floats, Score, Statistic, measure
+from fra_dist.eval.segmenters import Segmenter, regions_of, segmenters
+from fra_dist.eval.tasks.common import Job, TaskResult
+
+GRID = 64
+"""Pixels a side at which regions are compared."""
+FACES = 500
+"""Test faces at most, spread evenly."""
+SIDE = 0.15
+"""A region whose centre is this many inter-ocular distances off the middle of the face is at one side of it."""
+CROPS = ((0.0, 0.0, 0.8), (0.2, 0.05, 0.8), (0.1, 0.15, 0.85))
+"""x, y and side of the crops, as shares of the side."""
+BATCH = 64
+
+
+def run(job: Job) -> TaskResult:
+    """Raises DataError when a set has no landmarks that give the distance of the eyes."""
+    prepared, seed = job.prepared, job.settings.seed
+    scheme = SCHEMES.get(prepared.faces.scheme)
+    test = prepared.places("test")
+    test = test[np.unique(np.linspace(0, len(test) - 1, min(FACES, len(test))).astype(np.int64))]
+    points = prepared.points()[test]
+    unit = (inter_ocular(points, scheme) if scheme.corners else inter_pupil(points, scheme)) if scheme else None
+    if unit is None or not (unit > 1e-6).all():
+        raise DataError(f"{prepared.faces.name} has no landmarks that give the distance of the eyes in every face")
+    regions = regions_of(job.encoder, job.settings.regions)
+    ways = segmenters(job.encoder, prepared.photos[prepared.places("train")], regions, seed)
+    people = prepared.people(test)
+    scores: dict[str, Score] = {}
+    details: dict[str, object] = {"regions": regions, "faces": len(test)}
+    for name, way in ways.items():
+        values = follow_face(np.asarray(prepared.photos[test]), points, unit, way, regions)
+        for key, each in values.items():
+            higher = key not in ("crop/distance", "flip/distance", "pose/spread")
+            scores[f"{name}/{key}"] = measure(known_mean(each), len(test), people, seed, higher)
+    return TaskResult("consistency", _protocol(), scores, tuple(scores), details)
+
+
+def follow_face(
+    photos: NDArray[np.uint8], points: Floats, unit: Floats, way: Segmenter, regions: int
+) -> dict[str, Floats]:
+    """(n,) values of each score; NaN where a face has no region to count. `points` (n, P, 2), `unit` (n,)."""
+    face = face_boxes(points)
+    before = _regions(photos, way)
+    centres = region_centres(before, face, regions)
+    crops = [_cropped(photos, face, unit, way, regions, before, crop) for crop in CROPS]
+    with np.errstate(all="ignore"):
+        found = {
+            "crop/distance": _mean([distance for distance, _ in crops]),
+            "crop/stable": _mean([stable for _, stable in crops]),
+        }
+        mirrored = _regions(photos[:, :, ::-1], way)
+        back = region_centres(mirrored[:, :, ::-1], face, regions)
+        found["flip/distance"] = _mean(list(_lengths(back - centres, unit).T))
+        found["flip/stable"] = _share((mirrored[:, :, ::-1] == before), face)
+        found["flip/follows"] = _follows(centres, back, points, unit)
+        found["pose/spread"] = pose_spread(centres, points)
+    return found
+
+
+def region_centres(assigned: NDArray[np.int64], face: NDArray[np.bool_], regions: int) -> Floats:
+    """(n, G, G) regions and faces -> (n, Q, 2) mean x, y of a region's pixels in the face; NaN below 1 % of them."""
+    grid = (np.arange(assigned.shape[1]) + 0.5) / assigned.shape[1]
+    out = np.full((len(assigned), regions, 2), np.nan)
+    total = face.sum((1, 2))
+    for q in range(regions):
+        inside = (assigned == q) & face
+        count = inside.sum((1, 2))
+        enough = (count >= IN_USE * total) & (count > 0)
+        x = (inside.sum(1) * grid).sum(1) / np.maximum(count, 1)
+        y = (inside.sum(2) * grid).sum(1) / np.maximum(count, 1)
+        out[enough, q] = np.stack([x, y], 1)[enough]
+    return out
+
+
+def face_boxes(points: Floats) -> NDArray[np.bool_]:
+    """(n, G, G): which pixels lie in the smallest upright box around the landmarks, kept inside the photo."""
+    grid = (np.arange(GRID) + 0.5) / GRID
+    low, high = points.min(1), points.max(1)
+    x = (grid >= low[:, :1]) & (grid <= high[:, :1])
+    y = (grid >= low[:, 1:]) & (grid <= high[:, 1:])
+    return y[:, :, None] & x[:, None, :]
+
+
+def pose_spread(centres: Floats, points: Floats) -> Floats:
+    """(n, Q, 2), (n, P, 2) -> (n,) mean distance of a face's centres from the regions' means.
+
+    In the mean shape's frame, over the mean distance of its points from their middle (about that of the eyes).
+    """
+    middle = points.mean(1, keepdims=True)
+    size = np.sqrt(((points - middle) ** 2).sum(-1).mean(1))[:, None, None]
+    mean = ((points - middle) / size).mean(0)
+    ones = np.ones((points.shape[1], 1))
+    placed = np.empty_like(centres)
+    for n in range(len(points)):
+        matrix = np.linalg.lstsq(np.concatenate([points[n], ones], 1), mean, rcond=None)[0]
+        placed[n] = centres[n] @ matrix[:2] + matrix[2]
+    length = np.linalg.norm(mean, axis=-1).mean()
+    known = ~np.isnan(placed[:, :, 0])
+    count = known.sum(0)[:, None]
+    typical = np.where(count > 0, np.nansum(placed, 0) / np.maximum(count, 1), np.nan)
+    return _mean(list((np.linalg.norm(placed - typical, axis=-1) / length).T))
+
+
+def known_mean(values: Floats) -> Statistic:
+    """Weighted mean of the values that are not NaN."""
+    known = ~np.isnan(values)
+    filled = np.where(known, values, 0.0)
+
+    def statistic(weights: Floats) -> float:
+        total = (weights * known).sum()
+        return float((weights * filled).sum() / total) if total else float("nan")
+
+    return statistic
+
+
+def _cropped(
+    photos: NDArray[np.uint8],
+    face: NDArray[np.bool_],
+    unit: Floats,
+    way: Segmenter,
+    regions: int,
+    before: NDArray[np.int64],
+    crop: tuple[float, float, float],
+) -> tuple[Floats, Floats]:
+    """Distance and stable share of each photo under one crop, over the pixels that both show."""
+    size = photos.shape[1]
+    square = Square(crop[0] * size, crop[1] * size, crop[2] * size)
+    after = _regions(np.stack([cut_photo(photo, square, size) for photo in photos]), way)
+    steps = (np.arange(GRID) + 0.5) / GRID * crop[2]
+    rows, columns = ((start + steps) * GRID for start in (crop[1], crop[0]))
+    window = np.ix_(np.arange(len(photos)), rows.astype(np.int64), columns.astype(np.int64))
+    seen, old = face[window], before[window]
+    shift = region_centres(after, seen, regions) - region_centres(old, seen, regions)
+    return _mean(list(_lengths(shift * crop[2], unit).T)), _share(after == old, seen)
+
+
+def _follows(centres: Floats, back: Floats, points: Floats, unit: Floats) -> Floats:
+    """`back` are the centres in the mirrored photo, taken back: a region that stays in the picture is at -d."""
+    middle = points[..., 0].mean(1)[:, None]
+    there, here = (centres[..., 0] - middle) / unit[:, None], (back[..., 0] - middle) / unit[:, None]
+    counted = (np.abs(there) > SIDE) & ~np.isnan(here)
+    follows = np.abs(here - there) < np.abs(here + there)
+    return np.where(counted.any(1), (follows & counted).sum(1) / np.maximum(counted.sum(1), 1), np.nan)
+
+
+def _regions(photos: NDArray[np.uint8], way: Segmenter) -> NDArray[np.int64]:
+    parts = [assign(way(photos[start : start + BATCH]), (GRID, GRID)) for start in range(0, len(photos), BATCH)]
+    return np.concatenate(parts)
+
+
+def _lengths(offsets: Floats, unit: Floats) -> Floats:
+    return np.linalg.norm(offsets, axis=-1) / unit[:, None]
+
+
+def _share(equal: NDArray[np.bool_], face: NDArray[np.bool_]) -> Floats:
+    return np.where(face.any((1, 2)), (equal & face).sum((1, 2)) / np.maximum(face.sum((1, 2)), 1), np.nan)
+
+
+def _mean(parts: list[Floats]) -> Floats:
+    """Mean over the list, NaN left out; NaN where all are."""
+    values = np.stack(parts)
+    known = ~np.isnan(values)
+    return np.where(known.any(0), np.where(known, values, 0).sum(0) / np.maximum(known.sum(0), 1), np.nan)
+
+
+def _protocol() -> dict[str, object]:
+    return {
+        "faces": f"at most {FACES} of the test part; nothing is trained",
+        "crops": [list(crop) for crop in CROPS],
+        "pixels": f"{GRID} by {GRID}, inside the box of the landmarks",
+        "unit": "distance of the outer eye corners, or of the pupils",
+        "side": SIDE,
+    }
