@@ -1,7 +1,7 @@
 """Ranks: who we are (`context`) and what we compute together (`collectives`)."""
 
-from fra_dist.dist.collectives import SINGLE, CrossRank, ProcessGroupRanks
-from fra_dist.dist.context import RankContext, barrier, from_main, read_ranks, start, stop
+from fra_dist.dist.collectives import SINGLE, CrossRank, ProcessGroupRanks, gather_to_main
+from fra_dist.dist.context import RankContext, barrier, from_all, from_main, read_ranks, start, stop
 
 __all__ = [
     "SINGLE",
@@ -9,7 +9,9 @@ __all__ = [
     "ProcessGroupRanks",
     "RankContext",
     "barrier",
+    "from_all",
     "from_main",
+    "gather_to_main",
     "read_ranks",
     "start",
     "stop",

@@ -68,3 +68,12 @@ class _AllReduceSum(torch.autograd.Function):
         out = grads[0].clone(memory_format=torch.contiguous_format)
         dist.all_reduce(out)
         return out
+
+
+def gather_to_main(x: Tensor) -> Tensor | None:
+    """(n,) on each rank -> all of them end to end, (world · n,), on rank 0; None elsewhere. Every rank calls it."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return x
+    parts = [torch.empty_like(x) for _ in range(dist.get_world_size())] if dist.get_rank() == 0 else None
+    dist.gather(x.contiguous(), parts, dst=0)
+    return None if parts is None else torch.cat(parts)

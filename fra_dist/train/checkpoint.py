@@ -213,7 +213,7 @@ def restore_optimizer(
         if name not in by_name:
             raise CheckpointError(f"the optimiser state of {name} has no parameter in this model")
         parameter = by_name[name]
-        optimizer.state[parameter][kind] = value.to(parameter.device if value.dim() else value.device)
+        optimizer.state[parameter][kind] = value.to(parameter.device, copy=True)  # the caller may use its own again
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

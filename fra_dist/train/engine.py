@@ -1,13 +1,10 @@
-"""What carries a training step: DeepSpeed, or plain PyTorch with the same results. DeepSpeed is imported only here.
+"""What carries a training step: DeepSpeed, or plain PyTorch with the same results.
 
 Weights stay fp32 and the arithmetic of forward and backward is autocast: DeepSpeed's own bf16 mode would keep the
 target network in bf16, where an EMA with momentum 0.996 does not move most weights.
 """
 
-import logging
-import os
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,7 +14,6 @@ from torch import Tensor, nn
 from fra_dist.config import Config
 from fra_dist.dist import RankContext
 from fra_dist.models.fra import FRAOutput
-from fra_dist.train.checkpoint import optimizer_tensors, restore_optimizer
 from fra_dist.train.sizes import Sizes
 
 
@@ -39,8 +35,17 @@ class Engine(Protocol):
     def backward(self, loss: Tensor, last: bool) -> Update | None:
         """`loss` is the mean over the micro batch; gradients are averaged over micro batches and ranks.
 
-        The update when `last`, otherwise None.
+        The update when `last`, otherwise None. A loss or gradient that is not finite, on any rank and in any micro
+        batch, leaves weights and optimiser as they were; that is decided on the device.
         """
+        ...
+
+    def model_state(self) -> dict[str, Tensor]:
+        """Every parameter and buffer by name. Every rank calls it."""
+        ...
+
+    def load_model_state(self, saved: Mapping[str, Tensor]) -> None:
+        """Take up what `model_state` gave, at any time. Every rank calls it."""
         ...
 
     def optimizer_state(self) -> dict[str, Tensor]:
@@ -48,7 +53,10 @@ class Engine(Protocol):
         ...
 
     def load_optimizer_state(self, saved: Mapping[str, Tensor]) -> None:
-        """Take up what `optimizer_state` gave, at any world size. Raises CheckpointError on an unknown name."""
+        """Take up what `optimizer_state` gave, at any world size and ZeRO stage. Every rank calls it.
+
+        Raises CheckpointError on an unknown name.
+        """
         ...
 
     def close(self) -> None: ...
@@ -57,9 +65,13 @@ class Engine(Protocol):
 def build_engine(
     config: Config, model: nn.Module, optimizer: torch.optim.Optimizer, ctx: RankContext, sizes: Sizes
 ) -> Engine:
-    """Wrap a model that is already on `ctx.device`."""
+    """Wrap a model that is already on `ctx.device`. Raises ConfigError for what DeepSpeed cannot do."""
     if config.train.backend == "deepspeed":
+        from fra_dist.train.deepspeed_engine import DeepSpeedEngine  # DeepSpeed is slow to import
+
         return DeepSpeedEngine(config, model, optimizer, ctx, sizes)
+    from fra_dist.train.torch_engine import TorchEngine
+
     return TorchEngine(config, model, optimizer, ctx, sizes)
 
 
@@ -70,117 +82,31 @@ def precision_of(config: Config, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if config.train.precision == "bf16" else torch.float32
 
 
-def deepspeed_dictionary(config: Config, sizes: Sizes, dtype: torch.dtype) -> dict[str, Any]:
-    """DeepSpeed's configuration, generated: users write ours."""
-    return {
-        "train_batch_size": sizes.global_batch,
-        "train_micro_batch_size_per_gpu": sizes.micro_batch,
-        "gradient_accumulation_steps": sizes.accumulation,
-        "gradient_clipping": config.optim.clip or 0.0,  # DeepSpeed clips at 1.0 when it is left out
-        "zero_optimization": {"stage": 0},
-        "torch_autocast": {"enabled": dtype != torch.float32, "dtype": "bfloat16"},
-        "steps_per_print": 1_000_000_000,
-    }
-
-
-class DeepSpeedEngine:
-    """ZeRO stage 0 with autocast."""
-
-    def __init__(
-        self, config: Config, model: nn.Module, optimizer: torch.optim.Optimizer, ctx: RankContext, sizes: Sizes
-    ) -> None:
-        deepspeed = _import_deepspeed(ctx.device)
-        dictionary = deepspeed_dictionary(config, sizes, precision_of(config, ctx.device))
-        self.engine, *_ = deepspeed.initialize(
-            model=model, optimizer=optimizer, config=dictionary, dist_init_required=False
-        )
-        self.optimizer, self.names = optimizer, parameter_names(model)
-
-    def __call__(self, view1: Tensor, view2: Tensor, last: bool) -> FRAOutput:
-        return self.engine(view1, view2)
-
-    def backward(self, loss: Tensor, last: bool) -> Update | None:
-        self.engine.backward(loss)
-        norm = _gradient_norm(self.engine.module) if last else None
-        self.engine.step()  # counts micro batches itself
-        return None if norm is None else Update(torch.ones_like(norm), norm)
-
-    def optimizer_state(self) -> dict[str, Tensor]:
-        return optimizer_tensors(self.optimizer, self.names)
-
-    def load_optimizer_state(self, saved: Mapping[str, Tensor]) -> None:
-        restore_optimizer(self.optimizer, self.names, saved)
-
-    def close(self) -> None:
-        self.engine.destroy()
-
-
-class TorchEngine:
-    """DistributedDataParallel on several ranks, the bare module on one."""
-
-    def __init__(
-        self, config: Config, model: nn.Module, optimizer: torch.optim.Optimizer, ctx: RankContext, sizes: Sizes
-    ) -> None:
-        self.module = model
-        self.optimizer, self.names = optimizer, parameter_names(model)
-        self.clip = config.optim.clip
-        self.accumulation = sizes.accumulation
-        self.dtype = precision_of(config, ctx.device)
-        self.device_type = ctx.device.type
-        self.wrapped: nn.Module = model
-        if ctx.world > 1:
-            # the prototypes and the norm statistics are computed over all ranks, so buffers need no broadcast
-            self.wrapped = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
-
-    def __call__(self, view1: Tensor, view2: Tensor, last: bool) -> FRAOutput:
-        autocast = torch.autocast(self.device_type, dtype=torch.bfloat16, enabled=self.dtype != torch.float32)
-        with autocast, self._reduced_when(last):
-            return self.wrapped(view1, view2)
-
-    def backward(self, loss: Tensor, last: bool) -> Update | None:
-        with self._reduced_when(last):
-            (loss / self.accumulation).backward()
-        if not last:
-            return None
-        norm = _gradient_norm(self.module)
-        if self.clip is not None:
-            nn.utils.clip_grads_with_norm_(self.module.parameters(), self.clip, norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return Update(torch.ones_like(norm), norm)
-
-    def optimizer_state(self) -> dict[str, Tensor]:
-        return optimizer_tensors(self.optimizer, self.names)
-
-    def load_optimizer_state(self, saved: Mapping[str, Tensor]) -> None:
-        restore_optimizer(self.optimizer, self.names, saved)
-
-    def close(self) -> None:
-        return
-
-    def _reduced_when(self, last: bool) -> AbstractContextManager[None]:
-        """Ranks average their gradients on the last micro batch only; DDP decides that in forward and in backward."""
-        if last or not isinstance(self.wrapped, nn.parallel.DistributedDataParallel):
-            return nullcontext()
-        return self.wrapped.no_sync()
-
-
-def _gradient_norm(model: nn.Module) -> Tensor:
-    return nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
-
-
 def parameter_names(model: nn.Module) -> dict[Tensor, str]:
     return {parameter: name for name, parameter in model.named_parameters()}
 
 
-def _import_deepspeed(device: torch.device) -> Any:
-    os.environ.setdefault("DS_ACCELERATOR", device.type)
-    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
-    import deepspeed
-    import deepspeed.ops
+@torch.no_grad()
+def judge(
+    optimizer: Any,
+    gradients: list[Tensor],
+    loss: Tensor,
+    clip: float | None,
+    sum_ranks: Callable[[Tensor], Tensor],
+    *,
+    shared: bool,
+) -> Update:
+    """Between backward and the optimiser: measure the gradient, clip it in place, and say whether it may be used.
 
-    if device.type == "cpu":
-        # otherwise it compiles a shared-memory collective at start-up, which takes minutes and a compiler
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
-    return deepspeed
+    `gradients` are averaged over ranks, all of them or (`shared`) this rank's part; `loss` is this rank's sum over
+    micro batches. The optimiser is told through `found_inf`, on the device, so that nothing waits.
+    """
+    norm = nn.utils.get_total_norm(gradients).double()
+    totals = sum_ranks(torch.stack([norm.square(), loss.double()]))
+    if shared:
+        norm = totals[0].sqrt()
+    fine = torch.isfinite(norm) & torch.isfinite(totals[1])
+    if clip is not None:
+        torch._foreach_mul_(gradients, (clip / (norm + 1e-6)).clamp(max=1.0).to(gradients[0].dtype))
+    optimizer.found_inf = (~fine).float()
+    return Update(fine.float(), norm.float())

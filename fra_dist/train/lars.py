@@ -1,12 +1,27 @@
 """LARS (You, Gitman and Ginsburg, arXiv 1708.03888): a step whose length is relative to the weights' own norm."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 _EPSILON = 1e-8
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The pieces of whole parameters that one flat tensor of a rank holds, when ranks share the optimiser (ZeRO)."""
+
+    spans: list[tuple[int, int]]
+    """(start, length) of each piece in the flat tensor."""
+    index: Tensor
+    """Which parameter of the group each piece belongs to, int64 like `spans`."""
+    parameters: int
+    """How many the group has, over all ranks."""
+    sum: Callable[[Tensor], Tensor]
+    """Over ranks, elementwise."""
 
 
 class LARS(torch.optim.Optimizer):
@@ -18,7 +33,12 @@ class LARS(torch.optim.Optimizer):
 
     η is inside v, so a change of the learning rate does not rescale what v already holds. A group may set
     `weight_decay` and `adapt` for itself. Multi-tensor calls; the norms stay on the device, so nothing waits for it.
+
+    `found_inf`, a 0-dim float32 tensor, leaves weights and momentum as they are when it holds 1, as PyTorch's fused
+    optimisers do. `cuts` names the flat tensors among the parameters whose pieces are to be measured as wholes.
     """
+
+    found_inf: Tensor | None = None
 
     def __init__(
         self,
@@ -32,6 +52,7 @@ class LARS(torch.optim.Optimizer):
         super().__init__(
             params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust, "adapt": adapt}
         )
+        self.cuts: dict[Tensor, Cut] = {}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -47,18 +68,36 @@ class LARS(torch.optim.Optimizer):
 
     def _move(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         gradients = [p.grad.to(p.dtype) for p in parameters if p.grad is not None]
-        decay, lr = group["weight_decay"], group["lr"]
         velocities = [self._velocity(p) for p in parameters]
-        torch._foreach_mul_(velocities, group["momentum"])
         if group["adapt"]:
-            change = torch._foreach_add(gradients, parameters, alpha=decay)
-            torch._foreach_mul_(change, _lengths(parameters, gradients, group))
-            torch._foreach_add_(velocities, change)
+            cut = self.cuts.get(parameters[0])
+            if cut is not None:
+                parameters, gradients, velocities = (
+                    [flat.narrow(0, *span) for span in cut.spans] for (flat,) in (parameters, gradients, velocities)
+                )
+            lengths = _lengths(parameters, gradients, group, cut)
+            if not parameters:
+                return
+            change = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
+            torch._foreach_mul_(change, lengths)
         else:
-            torch._foreach_add_(velocities, gradients, alpha=lr)
-            if decay:
-                torch._foreach_add_(velocities, parameters, alpha=lr * decay)
-        torch._foreach_sub_(parameters, velocities)
+            change = list(torch._foreach_mul(gradients, group["lr"]))
+            if group["weight_decay"]:
+                torch._foreach_add_(change, parameters, alpha=group["lr"] * group["weight_decay"])
+        # v ← μ v + change, p ← p − v, in one pass that does nothing where found_inf is 1
+        torch._fused_sgd_(
+            parameters,
+            change,
+            velocities,
+            weight_decay=0.0,
+            momentum=group["momentum"],
+            lr=1.0,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+            is_first_step=False,
+            found_inf=self.found_inf,
+        )
 
     def _velocity(self, parameter: Tensor) -> Tensor:
         state = self.state[parameter]
@@ -67,8 +106,16 @@ class LARS(torch.optim.Optimizer):
         return state["momentum_buffer"]
 
 
-def _lengths(parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
-    """η r of each parameter, 0-dim tensors."""
-    p_norm, g_norm = torch.stack(torch._foreach_norm(parameters)), torch.stack(torch._foreach_norm(gradients))
+def _lengths(parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any], cut: Cut | None) -> list[Tensor]:
+    """η r of each tensor, 0-dim; with a cut, of the whole parameter that each piece belongs to."""
+    if cut is None:
+        p_norm, g_norm = torch.stack(torch._foreach_norm(parameters)), torch.stack(torch._foreach_norm(gradients))
+    else:
+        squares = torch.zeros(2, cut.parameters, dtype=torch.float64, device=cut.index.device)
+        if parameters:
+            pieces = torch.stack([*torch._foreach_norm(parameters), *torch._foreach_norm(gradients)])
+            squares.index_add_(1, cut.index, pieces.double().square().view(2, -1))
+        whole = cut.sum(squares).sqrt()[:, cut.index]
+        p_norm, g_norm = whole.to(parameters[0].dtype if parameters else torch.float32).unbind()
     ratio = group["trust"] * p_norm / (g_norm + group["weight_decay"] * p_norm + _EPSILON)
     return list((torch.where(p_norm > 0, ratio, 1.0) * group["lr"]).unbind())

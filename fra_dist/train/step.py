@@ -9,6 +9,7 @@ from fra_dist.config import Config
 from fra_dist.dist import RankContext
 from fra_dist.losses.total import fra_loss
 from fra_dist.models.fra import FRA
+from fra_dist.train.buffers import KeptBuffers
 from fra_dist.train.ema import update_target
 from fra_dist.train.engine import Engine
 from fra_dist.train.schedule import ema_momentum, learning_rate
@@ -31,6 +32,8 @@ class Step:
     ) -> None:
         self.config, self.model, self.engine, self.optimizer = config, model, engine, optimizer
         self.ctx, self.sizes = ctx, sizes
+        self.dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
+        self.buffers = KeptBuffers(model)
 
     def run(self, step: int, views: Views) -> dict[str, Tensor]:
         """Do step number `step` (from 0) on this rank's share of the batch, each view (B, 3, S, S).
@@ -41,6 +44,7 @@ class Step:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step)
         self._seed(step)
+        self.buffers.remember()
         sums: dict[str, Tensor] = {}
         for view1, view2, last in self._micro_batches(views):
             terms = fra_loss(self.engine(view1, view2, last), self.config.loss, self.ctx.cross)
@@ -48,7 +52,8 @@ class Step:
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0) + value.detach()  # type: ignore[assignment]
         assert update is not None
-        update_target(self.model, self.ema_momentum(step))
+        self.buffers.restore_unless(update.applied)
+        update_target(self.model, self.ema_momentum(step), update.applied)
         means = {name: value / self.sizes.accumulation for name, value in sums.items()}
         return {**means, "applied": update.applied, "gradient_norm": update.gradient_norm}
 
@@ -66,5 +71,5 @@ class Step:
         layout = torch.channels_last if self.config.train.channels_last else torch.contiguous_format
         size, count = self.sizes.micro_batch, self.sizes.accumulation
         for i in range(count):
-            one, two = (v[i * size : (i + 1) * size].contiguous(memory_format=layout) for v in views)
+            one, two = (v[i * size : (i + 1) * size].to(self.dtype).contiguous(memory_format=layout) for v in views)
             yield one, two, i == count - 1

@@ -1,0 +1,28 @@
+"""Buffers that forward changes, kept so that a skipped step can leave them as they were."""
+
+import torch
+from torch import Tensor, nn
+
+
+class KeptBuffers:
+    """Batch norm's running statistics and the prototypes of a model, copied end to end, one tensor a type.
+
+    The model's buffers must keep their memory, as they do under in-place updates and `load_state_dict`.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.views: dict[torch.dtype, list[Tensor]] = {}
+        for buffer in model.buffers():
+            self.views.setdefault(buffer.dtype, []).append(buffer.view(-1))
+        self.kept: dict[torch.dtype, Tensor] = {}
+
+    @torch.no_grad()
+    def remember(self) -> None:
+        self.kept = {dtype: torch.cat(views) for dtype, views in self.views.items()}
+
+    @torch.no_grad()
+    def restore_unless(self, applied: Tensor) -> None:
+        """Put back what `remember` saw where `applied`, a 0-dim tensor, is 0. Decided on the device."""
+        for dtype, views in self.views.items():
+            chosen = torch.where(applied > 0, torch.cat(views), self.kept[dtype])
+            torch._foreach_copy_(views, list(chosen.split([view.numel() for view in views])))
