@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -87,6 +87,15 @@ def from_main(produce: Callable[[], T]) -> T:
     if isinstance(box[1], FraError):
         raise box[1]
     return box[0]  # type: ignore[return-value]
+
+
+def from_all(value: T) -> list[T]:
+    """The value of every rank, by rank, on every rank. It must be picklable. Used at start-up; every rank calls it."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
 
 
 def _device(wanted: str, local: int) -> torch.device:
