@@ -119,7 +119,7 @@ def checkpoint_stall(bench: Bench) -> list[Row]:
 def restart(bench: Bench) -> list[Row]:
     """From the start of the command to the end of the first step, going on from a checkpoint; files are cached."""
     config = bench.config("restart", "log.every_steps=1", "train.steps=1000")
-    until_row, to_begin = [], []
+    until_row, to_begin, work = [], [], []
     for attempt in range(bench.args.rounds + 1):
         history = Path(config.output) / "history.jsonl"
         began = time.time()
@@ -127,6 +127,7 @@ def restart(bench: Bench) -> list[Row]:
         assert process.stdout is not None
         if any(line.startswith("step ") for line in process.stdout) and attempt:
             until_row.append(time.time() - began)
+            work.append(processor_seconds(process.pid))
             resumed = [row["time"] for row in read_rows(history) if row["event"] == "resume"]
             to_begin.append(resumed[-1] - began)
         process.terminate()
@@ -135,7 +136,14 @@ def restart(bench: Bench) -> list[Row]:
     return [
         Row("start of the command to the end of the first step after a resume", statistics.median(until_row), "s", 8.0),
         Row("of it, until the checkpoint was found and verified", statistics.median(to_begin), "s"),
+        Row("processor time of it, which is what it takes on a quiet core", statistics.median(work), "s"),
     ]
+
+
+def processor_seconds(pid: int) -> float:
+    """User and system time of a process so far, of all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 MEASUREMENTS: dict[str, Callable[[Bench], list[Row]]] = {

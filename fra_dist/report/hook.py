@@ -1,6 +1,8 @@
 """Pictures while a run goes on: heatmap sheets every N steps, curves and a last sheet at the end."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -12,7 +14,6 @@ from fra_dist.data.batch import Batch
 from fra_dist.data.images import BadImage, decode
 from fra_dist.data.manifest import Manifest
 from fra_dist.data.reader import ShardReader
-from fra_dist.report.curves import draw_curves
 from fra_dist.report.run_pictures import draw_run_heatmaps
 from fra_dist.train.run_folder import read_rows
 from fra_dist.train.trainer import Hook, Run
@@ -39,23 +40,36 @@ class RunPictures(Hook):
             self._draw(run)
         rows = run.folder.path / "metrics.jsonl"
         if run.ctx.is_main and rows.exists():
-            draw_curves(
-                {run.config.name: read_rows(rows)}, run.folder.path / "curves.png", regions=run.config.model.regions
-            )
+            from fra_dist.report.curves import draw_curves  # matplotlib is slow to import, and a start should be quick
+
+            with _reported():
+                draw_curves(
+                    {run.config.name: read_rows(rows)}, run.folder.path / "curves.png", regions=run.config.model.regions
+                )
 
     def _draw(self, run: Run) -> None:
         self.drawn_at = run.completed
         if self.images is None or not len(self.images):
             return
         path = run.folder.heatmaps / f"step-{run.completed:08d}.png"
-        draw_run_heatmaps(
-            run.model.online,
-            self.images.to(run.ctx.device, run.step.dtype),
-            path,
-            mean=run.config.data.mean,
-            std=run.config.data.std,
-            title=f"{run.config.name}, step {run.completed}",
-        )
+        with _reported():
+            draw_run_heatmaps(
+                run.model.online,
+                self.images.to(run.ctx.device, run.step.dtype),
+                path,
+                mean=run.config.data.mean,
+                std=run.config.data.std,
+                title=f"{run.config.name}, step {run.completed}",
+            )
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """A picture that the disk does not take is no reason to stop training."""
+    try:
+        yield
+    except OSError as error:
+        print(f"warning: cannot draw {error.filename or 'a picture'}: {error.strerror or error}", file=sys.stderr)
 
 
 def sample_photos(config: Config, manifest: Manifest, count: int) -> Tensor:

@@ -45,7 +45,7 @@ class Checkpoints(Hook):
             raise SaveError(f"{error}; start the same command again when that is mended")
 
     def _save(self, run: Run) -> None:
-        model = getattr(run.engine, "model_state", run.model.state_dict)()
+        model = run.engine.model_state()
         optimizer = run.engine.optimizer_state()
         self.saved_at = time.monotonic()
         if not run.ctx.is_main:
