@@ -71,6 +71,8 @@ class ShardOptions:
 
     def _check_crop(self) -> None:
         rules, chosen = self.photos, self.selection
+        if chosen.near_copies is not None and not 0 <= chosen.near_copies <= 100:
+            raise ConfigError(f"near-copies is 0 to 100 bits of 256, not {chosen.near_copies}")
         named = chosen.boxes is not None or chosen.landmarks is not None
         if rules.crop is None:
             if named or rules.detector is not None:
@@ -87,8 +89,6 @@ class ShardOptions:
             raise ConfigError("crop align needs five points: give landmarks or a detector")
         if not 0.1 <= rules.crop.margin <= 10:
             raise ConfigError(f"margin is 0.1 to 10, not {rules.crop.margin:g}")
-        if chosen.near_copies is not None and not 0 <= chosen.near_copies <= 100:
-            raise ConfigError(f"near-copies is 0 to 100 bits of 256, not {chosen.near_copies}")
 
 
 def make_shards(

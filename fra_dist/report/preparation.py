@@ -28,7 +28,8 @@ def write_preparation_page(manifest: Manifest, source: str, path: Path) -> Path:
 
     Raises DataError when it cannot be written.
     """
-    skipped = [json.loads(line) for line in (manifest.folder / SKIPPED).read_text(encoding="utf-8").splitlines()]
+    lines = (Path(str(manifest.folder)) / SKIPPED).read_text(encoding="utf-8").splitlines()
+    skipped = [json.loads(line) for line in lines]
     total = manifest.total + len(skipped)
     by_reason: dict[str, list[tuple[str, str]]] = {}
     for item in skipped:
@@ -90,12 +91,11 @@ def _histogram(values: NDArray[Any], bins: int = 40) -> Markup:
         "</title></rect>"
         for n, c in enumerate(counts.tolist())
     )
-    text = (
-        f'<text x="{{x}}" y="{height + 14}" text-anchor="{{at}}" fill="var(--soft)" font-size="12">{{value:.4g}}</text>'
-    )
+    style = 'fill="var(--soft)" font-size="12"'
+    text = f'<text x="{{x}}" y="{height + 14}" text-anchor="{{at}}" {style}>{{value:.4g}}</text>'
     marks = text.format(x=0, at="start", value=low) + text.format(x=width, at="end", value=high)
     line = f'<line x1="0" x2="{width}" y1="{height}" y2="{height}" stroke="var(--line)"/>'
-    top = f'<text x="0" y="11" fill="var(--soft)" font-size="12">{most:,}</text>'
+    top = f'<text x="0" y="11" {style}>{most:,}</text>'
     size = f'viewBox="0 0 {width} {height + foot}" style="max-width:{width}px;width:100%"'
     return Markup(f'<svg {size} role="img" aria-label="Histogram">{bars}{line}{marks}{top}</svg>')
 

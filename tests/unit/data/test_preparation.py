@@ -1,0 +1,437 @@
+"""Where faces are, how they are cut out, what is good enough, and what is there twice."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from odd_photos import picture, saved
+from PIL import Image, ImageFilter
+
+from fra_dist.data.images import BadImage, decode, heif_can_be_read
+from fra_dist.data.manifest import load_manifest, read_members
+from fra_dist.data.photos import PhotoRules, clean_photo
+from fra_dist.data.preparation import selection as selection_module
+from fra_dist.data.preparation.annotations import Annotations, Face
+from fra_dist.data.preparation.copies import find_copies, nearest_within
+from fra_dist.data.preparation.crop import TEMPLATE, CropRule, crop, face_pixels, similarity, turn
+from fra_dist.data.preparation.detectors import choose, open_detector
+from fra_dist.data.preparation.quality import QualityRule, check_face, check_pixels, perceptual_hash, sharpness
+from fra_dist.data.preparation.selection import Selection
+from fra_dist.data.shards import ShardOptions, make_shards
+from fra_dist.data.synthetic import render
+from fra_dist.errors import ConfigError, DataError
+
+FACES = render(np.arange(40), 96)
+
+
+def face(number: int) -> Image.Image:
+    return Image.fromarray(FACES.images[number])
+
+
+def points(number: int) -> tuple[float, ...]:
+    """Five points from the 68 of a synthetic face."""
+    marks = FACES.landmarks[number]
+    five = [marks[36:42].mean(0), marks[42:48].mean(0), marks[30], marks[48], marks[54]]
+    return tuple(float(v) for point in five for v in point)
+
+
+# files of boxes and points
+
+FILES = {
+    "loose_bb_train.csv": 'NAME_ID,X,Y,W,H\n"n000002/0001_01",161,140,224,324\n"n000002/0002_01",1,2,3,4\n',
+    "list_bbox_celeba.txt": "2\nimage_id x_1 y_1 width height\n000001.jpg    95  71 226 313\n000002.jpg 1 2 3 4\n",
+    "mine.csv": "path,x,y,w,h\na/b.png,10,20,30,40\nc.jpg,1,2,3,4\n",
+    "loose_landmark_train.csv": "NAME_ID,P1X,P1Y,P2X,P2Y,P3X,P3Y,P4X,P4Y,P5X,P5Y\n"
+    '"n000002/0001_01",1,2,3,4,5,6,7,8,9,10\n',
+    "list_landmarks_celeba.txt": "1\nlefteye_x lefteye_y righteye_x righteye_y nose_x nose_y leftmouth_x leftmouth_y "
+    "rightmouth_x rightmouth_y\n000001.jpg 1 2 3 4 5 6 7 8 9 10\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "box", "five"),
+    [
+        ("loose_bb_train.csv", "train/n000002/0001_01.jpg", (161, 140, 224, 324), None),
+        ("list_bbox_celeba.txt", "000001.jpg", (95, 71, 226, 313), None),
+        ("mine.csv", "a/b.png", (10, 20, 30, 40), None),
+        ("loose_landmark_train.csv", "n000002/0001_01.jpg", None, tuple(range(1, 11))),
+        ("list_landmarks_celeba.txt", "img/000001.jpg", None, tuple(range(1, 11))),
+    ],
+)
+def test_files_of_face_sets_are_read(
+    tmp_path: Path, file: str, name: str, box: tuple[int, ...] | None, five: tuple[int, ...] | None
+) -> None:
+    (tmp_path / file).write_text(FILES[file])
+    found = Annotations(tmp_path / file)
+    assert found.find(name) == Face(box, five)  # type: ignore[arg-type]
+    assert found.find("elsewhere/0009_09.jpg") is None
+
+
+def test_boxes_and_points_of_two_files_meet(tmp_path: Path) -> None:
+    for name in ("loose_bb_train.csv", "loose_landmark_train.csv"):
+        (tmp_path / name).write_text(FILES[name])
+    found = Annotations(tmp_path / "loose_bb_train.csv", tmp_path / "loose_landmark_train.csv").find(
+        "n000002/0001_01.jpg"
+    )
+    assert found == Face((161, 140, 224, 324), tuple(range(1, 11)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "is empty"),
+        ("a,b,c\n1,2,3\n", "needs a column name"),
+        ("name,x,y,w,h\na.jpg,1,2,3\n", "row 2: 4 columns, not the 5"),
+        ("name,x,y,w,h\na.jpg,1,2,3,wide\n", "row 2: a coordinate is not a number"),
+        ("name,x,y,w,h\n", "names no face"),
+    ],
+)
+def test_files_that_make_no_sense_are_refused(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "boxes.csv").write_text(text)
+    with pytest.raises(DataError, match=reason):
+        Annotations(tmp_path / "boxes.csv")
+    with pytest.raises(DataError, match="cannot read"):
+        Annotations(tmp_path / "absent.csv")
+
+
+# crops
+
+
+def test_a_box_becomes_a_square_with_a_margin() -> None:
+    image = Image.fromarray(np.arange(100 * 80 * 3, dtype=np.uint32).reshape(100, 80, 3).astype(np.uint8))
+    cut = crop(image, Face((30, 40, 10, 20)), CropRule("box", 1.5))
+    assert cut.size == (30, 30)
+    assert np.array_equal(np.asarray(cut), np.asarray(image)[35:65, 20:50])
+    assert crop(image, Face((30, 40, 10, 20)), CropRule("box", 1.5, 16)).size == (16, 16)
+    assert crop(image, Face((30, 40, 10, 20)), CropRule("box", 1.5, 64)).size == (30, 30), "nothing is enlarged"
+
+
+def test_at_the_border_the_crop_moves_and_then_repeats_the_edge() -> None:
+    pixels = np.asarray(picture(60, 60))
+    moved = np.asarray(crop(Image.fromarray(pixels), Face((0, 0, 20, 20)), CropRule("box", 2.0)))
+    assert np.array_equal(moved, pixels[:40, :40])
+    large = np.asarray(crop(Image.fromarray(pixels), Face((10, 10, 40, 40)), CropRule("box", 2.0)))
+    assert large.shape == (80, 80, 3)
+    assert np.array_equal(large[10:70, 10:70], pixels)
+    assert np.array_equal(large[0, 10:70], pixels[0])
+
+
+@pytest.mark.parametrize("box", [(100, 0, 10, 10), (0, 0, 0, 5), (-50, -50, 20, 20)])
+def test_a_box_outside_the_photo_is_refused(box: tuple[float, float, float, float]) -> None:
+    with pytest.raises(BadImage, match="outside the photo"):
+        crop(picture(60, 60), Face(box), CropRule("box"))
+
+
+@given(st.floats(-3, 3), st.floats(0.2, 5), st.floats(-50, 50), st.floats(-50, 50))
+def test_the_similarity_is_found_again(angle: float, scale: float, x: float, y: float) -> None:
+    linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    found = similarity(TEMPLATE, TEMPLATE @ linear.T + (x, y))
+    assert np.allclose(found, np.column_stack([linear, [x, y]]), atol=1e-6)
+
+
+@pytest.mark.parametrize("number", [0, 3, 7])
+@pytest.mark.parametrize("angle", [0, 25, -40])
+def test_alignment_brings_the_points_to_the_template(number: int, angle: float) -> None:
+    """Dots painted on the five points are found where the template has them, whatever the photo's rotation."""
+    image = Image.new("L", (200, 200))
+    turned = np.radians(angle)
+    linear = 90 * np.array([[np.cos(turned), -np.sin(turned)], [np.sin(turned), np.cos(turned)]])
+    five = (TEMPLATE - 0.5) @ linear.T + 100 + number
+    pixels = np.zeros((200, 200), np.float32)
+    y, x = np.mgrid[:200, :200]
+    for px, py in five:
+        pixels += 255 * np.exp(-((x + 0.5 - px) ** 2 + (y + 0.5 - py) ** 2) / 18)
+    image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+    cut = np.asarray(crop(image, Face(None, tuple(five.ravel())), CropRule("align", 1.0, 112)), np.float32)
+    for px, py in TEMPLATE * 112:
+        near = cut[int(py) - 6 : int(py) + 7, int(px) - 6 : int(px) + 7]
+        rows, columns = np.mgrid[int(py) - 6 : int(py) + 7, int(px) - 6 : int(px) + 7]
+        weight = np.maximum(near - 20, 0)
+        assert abs((weight * (columns + 0.5)).sum() / weight.sum() - px) < 0.8
+        assert abs((weight * (rows + 0.5)).sum() / weight.sum() - py) < 0.8
+
+
+def test_alignment_of_a_large_photo_does_not_alias() -> None:
+    stripes = Image.fromarray(np.tile(np.array([0, 255], np.uint8), (900, 450)))
+    five = TEMPLATE * 900
+    cut = np.asarray(crop(stripes, Face(None, tuple(five.ravel())), CropRule("align", 1.0, 64)), np.float32)
+    assert abs(cut.mean() - 127.5) < 4
+    assert cut.std() < 12
+
+
+def test_points_in_one_place_or_outside_are_refused() -> None:
+    with pytest.raises(BadImage, match="all in one place"):
+        crop(picture(60, 60), Face(None, (5.0, 5.0) * 5), CropRule("align", 1.0, 32))
+    with pytest.raises(BadImage, match="outside the photo"):
+        crop(picture(60, 60), Face(None, tuple((TEMPLATE * 30 + 900).ravel())), CropRule("align", 1.0, 32))
+    with pytest.raises(BadImage, match="no points"):
+        crop(picture(60, 60), Face((1, 1, 9, 9)), CropRule("align", 1.0, 32))
+
+
+def test_the_turn_of_the_head_follows_the_true_yaw() -> None:
+    yaws = FACES.pose[:, 0]
+    turns = np.array([turn(points(n)) for n in range(40)])
+    assert abs(np.corrcoef(yaws, turns)[0, 1]) > 0.9
+
+
+# quality
+
+
+def test_blur_and_exposure_are_measured() -> None:
+    sharp, soft = face(0), face(0).filter(ImageFilter.GaussianBlur(3))
+    grey = [np.asarray(image.convert("L"), np.float32) for image in (sharp, soft)]
+    assert sharpness(grey[0]) > 4 * sharpness(grey[1])
+    bound = (sharpness(grey[0]) + sharpness(grey[1])) / 2
+    check_pixels(sharp, QualityRule(least_sharpness=bound))
+    with pytest.raises(BadImage, match="blurred"):
+        check_pixels(soft, QualityRule(least_sharpness=bound))
+    white = Image.new("RGB", (50, 50), "white")
+    with pytest.raises(BadImage, match="badly exposed: 100%"):
+        check_pixels(white, QualityRule(most_clipped=0.5))
+    with pytest.raises(BadImage, match="mean level 255"):
+        check_pixels(white, QualityRule(brightness=(10, 250)))
+
+
+def test_faces_are_judged() -> None:
+    small = Face((0, 0, 20, 30), points(0), 0.4)
+    check_face(small, QualityRule(least_face=30, least_score=0.4, most_turn=5.0))
+    for rule, reason in (
+        (QualityRule(least_face=31), "small face: 30 pixels"),
+        (QualityRule(least_score=0.5), "doubtful face"),
+        (QualityRule(most_turn=0.0), "turned away"),
+    ):
+        with pytest.raises(BadImage, match=reason):
+            check_face(small, rule)
+    assert face_pixels(Face(None, points(0))) > 20
+
+
+# copies
+
+
+def bits(values: list[int]) -> np.ndarray:
+    """256-bit hashes with the given bits set."""
+    out = np.zeros((len(values), 256), np.uint8)
+    for row, value in enumerate(values):
+        for bit in range(64):
+            out[row, bit * 4] = value >> bit & 1
+    return np.packbits(out, axis=1)
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.integers(0, 2**64 - 1).flatmap(lambda v: st.sampled_from([v, v & 0xFF, v & 0xF])), max_size=60),
+    st.integers(0, 9),
+)
+def test_copies_are_those_that_all_pairs_give(values: list[int], limit: int) -> None:
+    hashes = bits(values)
+    distance = np.bitwise_count(hashes[:, None] ^ hashes[None]).sum(axis=2)
+    wanted = np.full(len(values), -1)
+    for later in range(len(values)):
+        for earlier in range(later):
+            if wanted[earlier] < 0 and distance[earlier, later] <= limit:
+                wanted[later] = earlier
+                break
+    assert find_copies(hashes, limit).tolist() == wanted.tolist()
+    half = len(values) // 2
+    nearest = nearest_within(hashes[half:], hashes[:half], limit)
+    for row, found in enumerate(nearest.tolist()):
+        close = np.flatnonzero(distance[half + row, :half] <= limit)
+        assert found == (close[0] if close.size else -1)
+
+
+def test_very_many_equal_hashes_are_no_trouble() -> None:
+    hashes = np.zeros((200_000, 32), np.uint8)
+    assert (find_copies(hashes, 24)[1:] == 0).all()
+
+
+def test_the_hash_survives_what_copies_go_through() -> None:
+    for number in range(12):
+        first = perceptual_hash(face(number))
+        copies = [
+            Image.fromarray(decode(saved(face(number), quality=40))),
+            face(number).resize((61, 61)),
+            Image.fromarray((FACES.images[number] * 0.85 + 10).astype(np.uint8)),
+        ]
+        for copy in copies:
+            assert distance(first, perceptual_hash(copy)) <= 24
+        for other in range(number):
+            assert distance(first, perceptual_hash(face(other))) > 24
+
+
+def distance(a: bytes, b: bytes) -> int:
+    return (int.from_bytes(a) ^ int.from_bytes(b)).bit_count()
+
+
+# detectors
+
+
+def test_the_bundled_detector_finds_a_face_with_its_points() -> None:
+    found = choose(open_detector("centerface")(np.asarray(face(0).resize((192, 192)))), 192, 192)
+    assert found is not None
+    assert found.points is not None
+    assert np.abs(np.array(found.points) - 2 * np.array(points(0))).reshape(5, 2).max() < 30
+
+
+def test_of_several_faces_the_large_central_one_counts() -> None:
+    small, left, middle = Face((45, 45, 9, 9)), Face((0, 30, 40, 40)), Face((40, 30, 30, 30))
+    assert choose([small, left, middle], 100, 100) == middle
+    assert choose([], 100, 100) is None
+
+
+def test_detectors_that_cannot_be_had_are_named() -> None:
+    with pytest.raises(DataError, match="there is no detector 'magic'"):
+        open_detector("magic")
+    with pytest.raises(DataError, match="cannot load the detector json:Nothing"):
+        open_detector("json:Nothing")
+
+
+# whole sets
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    """Photos of 120x100 with a synthetic face at a known place, in the folders of three people."""
+    root = tmp_path / "photos"
+    lines = ["name,x,y,w,h"]
+    for number in range(9):
+        photo = Image.new("RGB", (120, 100), (90, 120, number * 20))
+        photo.paste(face(number), (20, 2))
+        path = root / f"n{number % 3}" / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(saved(photo, quality=90))
+        lines.append(f"n{number % 3}/{number}.jpg,35,20,60,60")
+    (tmp_path / "boxes.csv").write_text("\n".join(lines))
+    return root
+
+
+def kept(folder: Path) -> set[str]:
+    manifest = load_manifest(folder)
+    return {json.loads(read_members(manifest, n)["json"])["name"] for n in range(manifest.total)}
+
+
+def reasons(folder: Path) -> dict[str, str]:
+    lines = (folder / "skipped.jsonl").read_text().splitlines()
+    return {row["name"]: row["reason"] for row in map(json.loads, lines)}
+
+
+def options(selection: Selection, rules: PhotoRules | None = None, workers: int = 1) -> ShardOptions:
+    return ShardOptions(shard_samples=4, workers=workers, photos=rules or PhotoRules(), selection=selection)
+
+
+def test_boxes_are_applied_and_written_down(people: Path, tmp_path: Path) -> None:
+    rules = PhotoRules(crop=CropRule("box", 1.2), bounds=QualityRule(brightness=(20, 230)))
+    manifest = make_shards(people, tmp_path / "out", options(Selection(boxes=tmp_path / "boxes.csv"), rules))
+    assert manifest.total == 9
+    assert decode(manifest.image(0)).shape == (72, 72, 3)
+    chosen = manifest.source["options"]
+    assert chosen["crop"] == {"kind": "box", "margin": 1.2, "size": None}
+    assert chosen["selection"]["boxes"]["name"] == "boxes.csv"
+    again = make_shards(people, tmp_path / "out", options(Selection(boxes=tmp_path / "boxes.csv"), rules))
+    assert again == manifest
+
+
+def test_lists_leave_photos_and_people_out(people: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("n1/1.jpg\nn2/5\n\n")
+    (tmp_path / "people.txt").write_text("n0\n")
+    chosen = Selection(exclude=tmp_path / "names.txt", exclude_identities=tmp_path / "people.txt")
+    make_shards(people, tmp_path / "out", options(chosen))
+    assert kept(tmp_path / "out") == {"n1/4.jpg", "n1/7.jpg", "n2/2.jpg", "n2/8.jpg"}
+    assert reasons(tmp_path / "out")["n1/1.jpg"] == "listed in names.txt"
+    assert reasons(tmp_path / "out")["n0/0.jpg"] == "person to be kept out: n0"
+
+
+def test_people_of_a_flat_folder_come_from_a_list(people: Path, tmp_path: Path) -> None:
+    (tmp_path / "identity.txt").write_text("0.jpg 7\n1.jpg 8\n")
+    (tmp_path / "people.txt").write_text("8\n")
+    chosen = Selection(exclude_identities=tmp_path / "people.txt", identities=tmp_path / "identity.txt")
+    make_shards(people, tmp_path / "out", options(chosen))
+    assert "n1/1.jpg" not in kept(tmp_path / "out")
+    assert len(kept(tmp_path / "out")) == 8
+
+
+def test_the_largest_of_near_copies_stays(people: Path, tmp_path: Path) -> None:
+    original = Image.open(people / "n0" / "3.jpg")
+    original.resize((60, 50)).save(people / "n0" / "0-small.jpg", quality=60)
+    original.resize((240, 200)).save(people / "n2" / "large.png")
+    make_shards(people, tmp_path / "out", options(Selection(near_copies=24)))
+    assert reasons(tmp_path / "out") == {
+        "n0/0-small.jpg": "near copy: of n2/large.png",
+        "n0/3.jpg": "near copy: of n2/large.png",
+    }
+    assert not (tmp_path / "out" / "hashes.jsonl").exists()
+
+
+def test_near_copies_of_a_test_set_are_left_out(people: Path, tmp_path: Path) -> None:
+    (tmp_path / "test").mkdir()
+    Image.open(people / "n1" / "7.jpg").resize((100, 84)).save(tmp_path / "test" / "t.jpg", quality=70)
+    make_shards(people, tmp_path / "out", options(Selection(exclude_like=str(tmp_path / "test"))))
+    assert reasons(tmp_path / "out") == {"n1/7.jpg": "near copy of a photo to be kept out: t.jpg"}
+
+
+def test_the_first_pass_goes_on_where_it_stopped(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(people / "n0" / "0.jpg", people / "n1" / "again.jpg")
+    for name in ("_SAVED", "CHUNK"):
+        monkeypatch.setattr(selection_module, name, 2)
+    whole = make_shards(people, tmp_path / "whole", options(Selection(near_copies=24)))
+
+    class Stop(Exception):
+        pass
+
+    def stop(done: int, total: int) -> None:
+        if done >= 5:
+            raise Stop
+
+    with pytest.raises(Stop):
+        make_shards(people, tmp_path / "out", options(Selection(near_copies=24)), stop)
+    assert len((tmp_path / "out" / "hashes.jsonl").read_text().splitlines()) == 2
+    seen: list[int] = []
+    resumed = make_shards(
+        people, tmp_path / "out", options(Selection(near_copies=24)), lambda done, total: seen.append(done)
+    )
+    assert seen[0] == 4
+    assert [s.sha256 for s in resumed.shards] == [s.sha256 for s in whole.shards]
+
+
+def test_faces_are_found_where_no_file_names_them(people: Path, tmp_path: Path) -> None:
+    (people / "n0" / "wall.jpg").write_bytes(saved(Image.new("RGB", (90, 90), (40, 90, 40))))
+    rules = PhotoRules(crop=CropRule("align", 1.2, 64), detector="centerface", bounds=QualityRule(least_score=0.3))
+    manifest = make_shards(people, tmp_path / "out", options(Selection(), rules))
+    assert reasons(tmp_path / "out")["n0/wall.jpg"] == "no face found"
+    assert manifest.total >= 6
+    assert decode(manifest.image(0)).shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("selection", "rules", "reason"),
+    [
+        (Selection(boxes=Path("b.csv")), PhotoRules(), "crop box or align"),
+        (Selection(), PhotoRules(crop=CropRule("box")), "needs to know where faces are"),
+        (Selection(boxes=Path("b.csv")), PhotoRules(crop=CropRule("align", 1.2, 64)), "needs five points"),
+        (Selection(), PhotoRules(crop=CropRule("box", 99), detector="centerface"), "margin is"),
+        (Selection(), PhotoRules(bounds=QualityRule(least_face=3)), "judge faces"),
+        (Selection(near_copies=101), PhotoRules(), "near-copies is 0 to 100"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(selection: Selection, rules: PhotoRules, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        options(selection, rules)
+
+
+def test_lists_for_rendered_faces_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is rendered"):
+        make_shards("synthetic:4@48", tmp_path / "out", options(Selection(near_copies=8)))
+
+
+def test_heic_is_read_where_its_package_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert heif_can_be_read()
+    data = saved(picture(64, 48), "HEIF")
+    photo = clean_photo(data, PhotoRules())
+    assert (photo.height, photo.width, photo.kept) == (64, 48, False)
+    assert np.abs(decode(photo.jpeg).astype(int) - np.asarray(picture(64, 48)).astype(int)).mean() < 8
+    monkeypatch.setattr("fra_dist.data.photos.heif_can_be_read", lambda: False)
+    with pytest.raises(BadImage, match="HEIC, which cannot be read: pip install"):
+        clean_photo(data, PhotoRules())
