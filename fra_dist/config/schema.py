@@ -167,7 +167,23 @@ class OptimConfig(Section):
     warmup_epochs: NonNegative = 10
     warmup_steps: Whole | None = None
     """Instead of warmup_epochs."""
+    schedule: Literal["cosine", "constant", "step"] = "cosine"
+    """Of the learning rate after the warm-up."""
+    final_lr: NonNegative = 0.0
+    """Where the cosine ends; scaled with the batch as `lr` is."""
+    drops: tuple[Share, ...] = (0.6, 0.8)
+    """Of schedule step: the shares of the steps after the warm-up at which the rate is divided by 10."""
+    weight_decay_end: NonNegative | None = None
+    """Weight decay goes there from `weight_decay` along half a cosine; null: it stays."""
     ema_momentum: Share = 0.996
+    ema_schedule: Literal["cosine", "constant"] = "cosine"
+    """The target's momentum rises to 1 along half a cosine, or stays."""
+
+    @model_validator(mode="after")
+    def _falling(self) -> Self:
+        if self.final_lr > self.lr:
+            raise ValueError(f"optim.final_lr {self.final_lr:g} is above optim.lr {self.lr:g}")
+        return self
 
 
 class TrainConfig(Section):

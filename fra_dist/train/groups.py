@@ -10,7 +10,7 @@ from fra_dist.train.lars import LARS
 
 
 def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
-    """Two groups of the trained parameters, `weight_decay` and `adapt` set: decayed and adapted, and neither.
+    """Two groups of trained parameters, `weight_decay`, `decayed` and `adapt` set: decayed and adapted, and neither.
 
     `exclude: kind` leaves out norm weights, biases and every other 1-D parameter. `exclude: published` goes by name, as
     the published implementation does: only biases and the norms of the backbone are left out, so that norm weights of
@@ -18,9 +18,13 @@ def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, An
     """
     trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     plain = _plain_by_name(model) if config.exclude == "published" else _plain_by_kind(model)
+
+    def both(yes: bool) -> dict[str, bool]:
+        return {"decayed": yes, "adapt": yes}
+
     return [
-        {"params": [p for n, p in trained if n not in plain], "weight_decay": config.weight_decay, "adapt": True},
-        {"params": [p for n, p in trained if n in plain], "weight_decay": 0.0, "adapt": False},
+        {"params": [p for n, p in trained if n not in plain], "weight_decay": config.weight_decay, **both(True)},
+        {"params": [p for n, p in trained if n in plain], "weight_decay": 0.0, **both(False)},
     ]
 
 

@@ -1,22 +1,49 @@
 """What changes from step to step, as pure functions of the step. Steps count from 0."""
 
 import math
+from collections.abc import Sequence
 
 
-def learning_rate(step: int, total_steps: int, warmup_steps: int, peak: float) -> float:
-    """Linear warm-up that reaches `peak` at the last warm-up step, then half a cosine that would reach 0 at the end.
+def learning_rate(
+    step: int,
+    total_steps: int,
+    warmup_steps: int,
+    peak: float,
+    shape: str = "cosine",
+    final: float = 0.0,
+    drops: Sequence[float] = (),
+) -> float:
+    """Linear warm-up that reaches `peak` at the last warm-up step, then one of three shapes.
 
-        peak (step + 1)/warmup_steps                                            while step < warmup_steps
-        peak (1 + cos(π (step − warmup_steps)/(total_steps − warmup_steps)))/2   after
+        peak (step + 1)/warmup_steps                        while step < warmup_steps
+        final + (peak − final)(1 + cos πs)/2                cosine; s is the share of the later steps that are done
+        peak                                                constant
+        peak / 10^(how many of `drops` are at most s)       step
 
-    The first step after the warm-up has `peak` too, and no step has 0.
+    The first step after the warm-up has `peak` too, and a cosine to 0 gives no step 0.
     """
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
-    share = (step - warmup_steps) / max(total_steps - warmup_steps, 1)
-    return peak * (1 + math.cos(math.pi * min(share, 1.0))) / 2
+    share = min((step - warmup_steps) / max(total_steps - warmup_steps, 1), 1.0)
+    if shape == "constant":
+        return peak
+    if shape == "step":
+        return peak / 10 ** sum(share >= drop for drop in drops)
+    return half_cosine(share, peak, final)
 
 
-def ema_momentum(step: int, total_steps: int, base: float) -> float:
-    """m(t) = 1 − (1 − base)(cos(πt/T) + 1)/2, from `base` at t = 0 towards 1 (BYOL, arXiv 2006.07733)."""
+def weight_decay(step: int, total_steps: int, start: float, end: float | None) -> float:
+    """From `start` towards `end` along half a cosine (DINO, arXiv 2104.14294); `start` when there is no end."""
+    return start if end is None else half_cosine(min(step / total_steps, 1.0), start, end)
+
+
+def ema_momentum(step: int, total_steps: int, base: float, shape: str = "cosine") -> float:
+    """m(t) = 1 − (1 − base)(cos(πt/T) + 1)/2, from `base` at t = 0 towards 1 (BYOL, arXiv 2006.07733), or `base`."""
+    if shape == "constant":
+        return base
     return 1 - (1 - base) * (math.cos(math.pi * min(step / total_steps, 1.0)) + 1) / 2
+
+
+def half_cosine(share: float, start: float, end: float) -> float:
+    """From `start` at share 0 to `end` at share 1, flat at both."""
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2

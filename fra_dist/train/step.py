@@ -12,7 +12,7 @@ from fra_dist.models.fra import FRA
 from fra_dist.train.buffers import KeptBuffers
 from fra_dist.train.ema import update_target
 from fra_dist.train.engine import Engine
-from fra_dist.train.schedule import ema_momentum, learning_rate
+from fra_dist.train.schedule import ema_momentum, learning_rate, weight_decay
 from fra_dist.train.sizes import Sizes
 
 Views = tuple[Tensor, Tensor]
@@ -43,6 +43,8 @@ class Step:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step)
+            if group["decayed"]:
+                group["weight_decay"] = self.weight_decay(step)
         self._seed(step)
         self.buffers.remember()
         sums: dict[str, Tensor] = {}
@@ -58,10 +60,17 @@ class Step:
         return {**means, "applied": update.applied, "gradient_norm": update.gradient_norm}
 
     def learning_rate(self, step: int) -> float:
-        return learning_rate(step, self.sizes.total_steps, self.sizes.warmup_steps, self.sizes.lr)
+        optim, sizes = self.config.optim, self.sizes
+        final = optim.final_lr * sizes.global_batch / optim.lr_batch
+        return learning_rate(step, sizes.total_steps, sizes.warmup_steps, sizes.lr, optim.schedule, final, optim.drops)
+
+    def weight_decay(self, step: int) -> float:
+        optim = self.config.optim
+        return weight_decay(step, self.sizes.total_steps, optim.weight_decay, optim.weight_decay_end)
 
     def ema_momentum(self, step: int) -> float:
-        return ema_momentum(step, self.sizes.total_steps, self.config.optim.ema_momentum)
+        optim = self.config.optim
+        return ema_momentum(step, self.sizes.total_steps, optim.ema_momentum, optim.ema_schedule)
 
     def _seed(self, step: int) -> None:
         """Dropout's numbers depend on the step and the rank alone, so a resumed run draws the same."""
