@@ -48,6 +48,7 @@ def pretrain(config: Config, force: bool = False, fresh: bool = False, source: P
     from fra_dist.train.resume import Origin
     from fra_dist.train.sample_log import SampleLog
     from fra_dist.train.signals import STOPPED
+    from fra_dist.train.stragglers import Stragglers
     from fra_dist.train.trainer import train
 
     run = prepare(config, force, Origin(fresh, source))
@@ -57,7 +58,7 @@ def pretrain(config: Config, force: bool = False, fresh: bool = False, source: P
                 _opening(config, run.completed, run.sizes.total_steps, run.ctx.world, str(run.ctx.device)), flush=True
             )
         metrics = Metrics()
-        done = train(run, [SampleLog(), metrics, Checkpoints(), RunPictures(), Progress(metrics)])
+        done = train(run, [SampleLog(), metrics, Stragglers(), Checkpoints(), RunPictures(), Progress(metrics)])
         run.folder.note("complete" if done else "stopped", step=run.completed, signal=run.stopped_by)
         if run.ctx.is_main:
             print(_closing(config, done, run.completed), flush=True)

@@ -11,6 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from fra_dist.dist.waits import WAITS
+
 
 class CrossRank(Protocol):
     """What a model or a loss needs to know of the other ranks."""
@@ -60,13 +62,15 @@ class _AllReduceSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         out = x.detach().clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(out)
+        with WAITS.around(out.device):
+            dist.all_reduce(out)
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         out = grads[0].clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(out)
+        with WAITS.around(out.device):
+            dist.all_reduce(out)
         return out
 
 

@@ -1,7 +1,7 @@
 """Where this process stands among its peers; `fra_dist.ranks` reads the environment."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from fra_dist.dist.collectives import SINGLE, CrossRank, ProcessGroupRanks
+from fra_dist.dist.waits import WAITS
 from fra_dist.errors import FraError, LaunchError, RendezvousError
 from fra_dist.ranks import read_ranks, read_rendezvous
 
@@ -38,8 +39,17 @@ class RankContext:
         if self.world == 1:
             return list(flags)
         votes = torch.tensor(flags, dtype=torch.uint8)
-        dist.all_reduce(votes, op=dist.ReduceOp.MAX, group=self.control)
+        with WAITS.around(votes.device):
+            dist.all_reduce(votes, op=dist.ReduceOp.MAX, group=self.control)
         return votes.bool().tolist()
+
+    def gather(self, values: Sequence[float]) -> list[list[float]]:
+        """The values of each rank, by rank, on every rank: equally many everywhere. One exchange between the hosts."""
+        if self.world == 1:
+            return [list(values)]
+        rows = [torch.empty(len(values), dtype=torch.float64) for _ in range(self.world)]
+        dist.all_gather(rows, torch.tensor(values, dtype=torch.float64), group=self.control)
+        return [row.tolist() for row in rows]
 
 
 def start(device: str = "auto", timeout_minutes: float = 10.0) -> RankContext:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from fra_dist.train.hung import HUNG
 from fra_dist.train.signals import STOPPED
 
 REFUSED = 2
@@ -34,11 +35,13 @@ def judge(folder: Path, world: int, told: str = "") -> Outcome:
     if refused := refusal(folder):
         return Outcome("refused", refused)
     failed = [r for r in records if r["code"] not in (0, STOPPED)]
+    silent = [r for r in failed if r.get("cause")]
+    hung = [r for r in failed if r["code"] == HUNG]
     killed = [r for r in failed if r["code"] < 0 and r["code"] != -signal.SIGTERM]
     if failed:
-        return Outcome("failed", _describe(folder, (killed or failed)[0]))
-    silent = sorted(set(range(world)) - set(codes))
-    who = f"rank{'s' if len(silent) > 1 else ''} {', '.join(map(str, silent[:8]))}{' ...' if len(silent) > 8 else ''}"
+        return Outcome("failed", _describe(folder, (silent or hung or killed or failed)[0]))
+    mute = sorted(set(range(world)) - set(codes))
+    who = f"rank{'s' if len(mute) > 1 else ''} {', '.join(map(str, mute[:8]))}{' ...' if len(mute) > 8 else ''}"
     return Outcome("failed", told or f"{who} ended without a word: killed together with the launcher's process or node")
 
 
@@ -49,21 +52,25 @@ def refusal(folder: Path) -> str:
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
-    """Records in the order of time; one cut short is left out."""
+    """Records in the order in which they came, by the clock of the file system; one cut short is left out."""
     rows = []
     for path in folder.glob("rank-*.json"):
         try:
-            rows.append(json.loads(path.read_text()))
+            rows.append((path.stat().st_mtime_ns, path.name, json.loads(path.read_text())))
         except (OSError, ValueError):
             continue
-    return sorted(rows, key=lambda row: row["time"])
+    return [row for *_, row in sorted(rows, key=lambda entry: entry[:2])]
 
 
 def _describe(folder: Path, row: dict[str, Any]) -> str:
     who = f"rank {row['rank']} on {row['host']}"
+    if row.get("cause"):
+        return str(row["cause"])
     if row["code"] < 0:
         return f"{who} was killed by {signal.Signals(-row['code']).name}"
     line = _last_line(folder, row)
+    if row["code"] == HUNG and line:
+        return line
     return f"{who} exited with status {row['code']}" + (f": {line}" if line else "")
 
 

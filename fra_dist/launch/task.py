@@ -5,6 +5,9 @@ written to DIR/rank-R.json and its output to DIR/rank-R.log (rank 0 is shown as 
 the trainer is done or has stopped with a checkpoint (status 75), so that neither srun nor torchrun kills the other
 ranks while they still save; any other status is passed on.
 
+A trainer that gives no sign of life for longer than it said it might (`train.pulse`) is killed: it is stopped as a
+whole, or none of its Python threads can run.
+
 When this process dies, the kernel kills the trainer. With --lifeline it also ends when its standard input is closed,
 with --with-parent when the process that started it dies.
 """
@@ -24,7 +27,9 @@ from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
 
+from fra_dist.launch.silence import Silence
 from fra_dist.ranks import read_ranks
+from fra_dist.train import pulse
 from fra_dist.train.signals import STOPPED
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
@@ -61,22 +66,27 @@ class Task:
         self.rank, self.folder, self.command, self.lifeline = rank, folder, list(command), lifeline
         self.asked: set[int] = set()
         self.child: subprocess.Popen[bytes] | None = None
+        self.cause = ""
 
     def run(self) -> int:
         for number in _PASSED_ON:
             signal.signal(number, self._pass_on)
         log = (self.folder / f"rank-{self.rank}.log").open("wb") if self.folder else None
+        listening, speaking = os.pipe()
         self.child = subprocess.Popen(
             self.command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT if log else None,
+            env={**os.environ, pulse.VARIABLE: str(speaking)},
+            pass_fds=(speaking,),
             start_new_session=True,
             preexec_fn=die_with_parent(os.getpid()),
         )
+        os.close(speaking)
         for asked in self.asked:  # came between the handler and the start
             self.child.send_signal(asked)
-        code = self._wait(self.child)
+        code = self._wait(self.child, Silence(listening))
         if code < 0 and -code in self.asked:
             code = STOPPED  # it had not got as far as handling signals: nothing was done, nothing is lost
         if code == 130 and signal.SIGINT in self.asked:
@@ -87,13 +97,16 @@ class Task:
             return 0
         return code if code > 0 else 128 - code
 
-    def _wait(self, child: subprocess.Popen[bytes]) -> int:
+    def _wait(self, child: subprocess.Popen[bytes], silence: Silence) -> int:
         show = self._shown_log()
         try:
             while child.poll() is None:
                 if self.lifeline and _closed(sys.stdin):
                     child.kill()
                     self.lifeline = False
+                if not self.cause and silence.too_long():
+                    self.cause = f"rank {self.rank} on {platform.node()} {silence.end(child.pid)}"
+                    print(f"fra-dist: {self.cause}", file=sys.stderr, flush=True)
                 _copy(show)
                 time.sleep(0.1)
             _copy(show)
@@ -109,6 +122,8 @@ class Task:
 
     def _record(self, folder: Path, code: int) -> None:
         row = {"rank": self.rank, "host": platform.node(), "code": code, "asked": bool(self.asked), "time": time.time()}
+        if self.cause:
+            row["cause"] = self.cause
         partial = folder / f".rank-{self.rank}.json"
         partial.write_text(json.dumps(row))
         partial.replace(folder / f"rank-{self.rank}.json")

@@ -29,6 +29,8 @@ _METRIC_NAMES = {
 class Metrics(Hook):
     """Every `log.every_steps`: fetch the terms once, write a row, hand it to the progress display and TensorBoard."""
 
+    patience = 0.0  # on a GPU, an exchange that is stuck is first waited for here
+
     def begin(self, run: Run) -> None:
         self.found = 0
         self.known = len(read_quarantine(run.folder.path))

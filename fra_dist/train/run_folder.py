@@ -35,7 +35,8 @@ SAMPLES = "samples"
 MEASURED = ("images_per_second", "data_wait", "seconds_left", "memory_mib")
 """Entries of a metrics row that depend on the machine and the moment; the others repeat to the bit."""
 _HARMLESS = (
-    *("name", "output", "checkpoint", "log", "guard", "train.device", "train.backend"),
+    *("name", "output", "checkpoint", "log", "guard", "train.device", "train.backend", "train.zero_stage"),
+    "train.watchdog_seconds",
     *("data.shards", "data.threads", "data.prefetch", "data.pipeline", "data.decode", "data.max_bad_share"),
     *("data.cache", "data.cache_gb", "data.prefetch_shards", "data.retries", "data.timeout_seconds"),
 )
@@ -87,6 +88,11 @@ class RunFolder:
                 rows.flush()
             self._claim.release()
             self._claim = None
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt; 0 where the folder is not open for writing."""
+        return self._claim.attempt if self._claim else 0
 
     def check(self) -> None:
         """Raises Superseded when a newer attempt of this run has begun: the last thing to do before a write."""

@@ -1,5 +1,6 @@
 """A run and its loop; `prepare.py` puts it together."""
 
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fra_dist import dist
 from fra_dist.config import Config
 from fra_dist.data.batch import Batch
 from fra_dist.data.loader import Loader
@@ -16,11 +18,13 @@ from fra_dist.models.fra import FRA
 from fra_dist.train.engine import Engine
 from fra_dist.train.faults import Faults
 from fra_dist.train.guards import Guard
+from fra_dist.train.phases import Phases
 from fra_dist.train.run_folder import RunFolder
 from fra_dist.train.saver import Saver
 from fra_dist.train.signals import StopFlag
 from fra_dist.train.sizes import Sizes
 from fra_dist.train.step import Step
+from fra_dist.train.watchdog import SLOW, Watchdog
 
 
 @dataclass
@@ -43,6 +47,9 @@ class Run:
     memory: dict[str, Any] = field(default_factory=dict)
     """Small JSON values of hooks that outlive a stop: saved with each checkpoint, of rank 0."""
     faults: Faults = field(default_factory=Faults)
+    phases: Phases = field(default_factory=Phases)
+    hosts: tuple[str, ...] = field(default_factory=lambda: (platform.node(),))
+    """Of the ranks, by rank."""
     stopped_by: str | None = None
     save_due: bool = False
     """After `agree`: every rank takes part in a checkpoint now. Before it, a hook of any rank may set it."""
@@ -77,6 +84,9 @@ class Run:
 class Hook:
     """Side effects around the loop. Hooks are called in the order of the list, on every rank."""
 
+    patience = SLOW
+    """Seconds that a call may take before the watchdog ends the attempt; less than its time-out counts as that."""
+
     def begin(self, run: Run) -> None:
         """Before the first step of this attempt."""
 
@@ -89,19 +99,30 @@ class Hook:
 
 def train(run: Run, hooks: Sequence[Hook]) -> bool:
     """Train to the last step or to a signal. True when the run is complete."""
-    with StopFlag() as stop:
+    phases, slow = run.phases, max(SLOW, run.config.checkpoint.patience_seconds + 60)
+    with StopFlag() as stop, Watchdog(run, dist.from_main(lambda: run.folder.attempt)):
         for hook in hooks:
+            phases.enter(f"{type(hook).__name__}.begin", run.completed + 1, slow)
             hook.begin(run)
+        phases.enter("data")
         for batch in run.batches():
+            phases.enter("step", batch.step + 1)
             terms = run.step.run(batch.step, batch.views)
             run.guard.note(batch.step, terms)
+            phases.enter("agree")
             run.agree(stop)
+            phases.enter("guard", patience=slow)
             if run.looks_wrong():
+                phases.enter("data")
                 continue
             for hook in hooks:
+                phases.enter(type(hook).__name__, patience=hook.patience)
                 hook.after_step(run, batch, terms)
             if run.stopped_by:
                 break
+            phases.enter("data", run.completed + 1)
+            phases.end_step()
         for hook in hooks:
+            phases.enter(f"{type(hook).__name__}.end", patience=slow)
             hook.end(run)
     return run.completed >= run.sizes.total_steps

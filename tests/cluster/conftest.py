@@ -1,6 +1,8 @@
 """Real clusters for the tests of this folder."""
 
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +48,17 @@ def run() -> Iterator[Path]:
         until(lambda: not processes_with(str(folder)), 10, f"end of the processes on {folder}")
     finally:
         shutil.rmtree(folder.parent)
+
+
+@pytest.fixture(scope="session")
+def small_shards() -> Iterator[Path]:
+    """64 synthetic faces."""
+    with tempfile.TemporaryDirectory(prefix="shards-") as folder:
+        made = Path(folder) / "faces"
+        command = [sys.executable, "-m", "fra_dist.cli.main", "shards", "make", "synthetic:64@48", "--out", str(made)]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert said.returncode == 0, said.stderr
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,118 @@
+"""Signs of life of the ranks, one small file each in RUN/ranks: which of them is alive, and where each is in its work.
+
+Files and not messages, because they can be read while rank 0, or whoever holds a connection, is stopped. Only counters
+are compared, never the clocks of two machines.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+FOLDER = "ranks"
+PARTS = {"data": "waiting for data", "step": "forward and backward", "agree": "agreeing with the others"}
+"""What the marks of the loop mean; those not here are names of hooks."""
+_SIZE = 512
+
+
+@dataclass(frozen=True)
+class Beat:
+    attempt: int
+    rank: int
+    host: str
+    count: int
+    order: int
+    step: int
+    name: str
+    stalled: float
+    """Seconds at this place."""
+    limit: float
+    """Seconds that this place may take."""
+    leaving: bool = False
+    """It will not write again: done, or about to end with its stacks written."""
+
+
+class Beats:
+    """The files of one attempt."""
+
+    def __init__(self, run: Path, attempt: int, world: int) -> None:
+        self.folder, self.attempt, self.world = run / FOLDER, attempt, world
+
+    def write(self, beat: Beat) -> None:
+        """In place and of one length, so that it works on a full disk too. Raises OSError."""
+        self.folder.mkdir(exist_ok=True)
+        handle = os.open(self._path(beat.rank), os.O_WRONLY | os.O_CREAT, 0o666)
+        try:
+            os.pwrite(handle, json.dumps(asdict(beat)).encode().ljust(_SIZE), 0)
+        finally:
+            os.close(handle)
+
+    def read(self) -> dict[int, Beat]:
+        """Those of this attempt, by rank; without ranks that have not written any or are in the middle of it."""
+        found = {}
+        for rank in range(self.world):
+            try:
+                row: dict[str, Any] = json.loads(self._path(rank).read_bytes())
+                beat = Beat(**row)
+            except (OSError, ValueError, TypeError):
+                continue
+            if beat.attempt == self.attempt:
+                found[rank] = beat
+        return found
+
+    def _path(self, rank: int) -> Path:
+        return self.folder / f"{rank:05d}.json"
+
+
+class Listener:
+    """How long each other rank has given no sign of life, in seconds of this process."""
+
+    def __init__(self, beats: Beats, rank: int) -> None:
+        self.beats = beats
+        self.last: dict[int, Beat] = {}
+        self.quiet = {other: 0.0 for other in range(beats.world) if other != rank}
+
+    def listen(self, passed: float) -> None:
+        """Read all files; `passed`: seconds since the last call."""
+        now = self.beats.read()
+        for other in self.quiet:
+            old, new = self.last.get(other), now.get(other)
+            if new is None or (old is not None and new.count == old.count):
+                self.quiet[other] += passed
+            else:
+                self.quiet[other] = 0.0
+        self.last.update(now)
+
+    def silent(self, seconds: float) -> list[int]:
+        left = {rank for rank, beat in self.last.items() if beat.leaving}
+        return [rank for rank, quiet in self.quiet.items() if quiet >= seconds and rank not in left]
+
+
+def judge(beats: dict[int, Beat], silent: list[int], hosts: tuple[str, ...]) -> str | None:
+    """Which rank holds up the others, in one line; None while one may still be at something that takes long.
+
+    `beats` include one's own. Silent ranks are to blame, else those that are furthest behind.
+    """
+    if silent:
+        return f"{_who(silent, hosts)} gave no sign of life{_since(beats, silent)}: stopped, or out of reach"
+    least = min(beat.order for beat in beats.values())
+    behind = [rank for rank in sorted(beats) if beats[rank].order == least]
+    if any(beats[rank].stalled < beats[rank].limit for rank in behind):
+        return None
+    first = beats[behind[0]]
+    doing = f"step {first.step}, {PARTS.get(first.name, first.name)}, for {first.stalled:.0f} s"
+    if len(behind) == len(beats) > 1:
+        return f"all {len(beats)} ranks are at {doing}: an exchange between them, or a device, is stuck"
+    others = "; the others wait" if len(beats) > 1 else ""
+    return f"{_who(behind, hosts)} {'is' if len(behind) == 1 else 'are'} at {doing}{others}"
+
+
+def _who(ranks: list[int], hosts: tuple[str, ...]) -> str:
+    named = [f"rank {rank} on {hosts[rank]}" if rank < len(hosts) else f"rank {rank}" for rank in ranks[:4]]
+    return ", ".join(named) + (f" and {len(ranks) - 4} more" if len(ranks) > 4 else "")
+
+
+def _since(beats: dict[int, Beat], silent: list[int]) -> str:
+    known = beats.get(silent[0])
+    return f" since step {known.step}, {PARTS.get(known.name, known.name)}" if known else ""

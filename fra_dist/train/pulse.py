@@ -1,0 +1,50 @@
+"""A pulse to the launcher's task, which sees what a process cannot see of itself: that it is stopped as a whole.
+
+The task (`launch.task`) passes the number of a pipe in FRA_DIST_PULSE. A thread of its own, which touches no file,
+writes a line a second: for how many seconds of silence the task should wait before it ends this process; 0: for ever.
+"""
+
+import faulthandler
+import os
+import signal
+import threading
+from collections.abc import Callable, Mapping
+
+VARIABLE = "FRA_DIST_PULSE"
+STACKS = signal.SIGUSR1
+"""Makes a process with a pulse write the stacks of its threads to its log, even while one of them keeps the GIL."""
+
+
+class Pulse:
+    """Beats from `start` to `stop`; does nothing without a task that listens."""
+
+    def __init__(self, patience: Callable[[], float], environment: Mapping[str, str] = os.environ) -> None:
+        number = environment.get(VARIABLE, "")
+        self._handle = int(number) if number.isdigit() else -1
+        self._patience = patience
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="fra-pulse", daemon=True)
+
+    def start(self) -> None:
+        if self._handle < 0:
+            return
+        os.set_blocking(self._handle, False)
+        faulthandler.register(STACKS, all_threads=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        if self._handle >= 0 and not self._stop.is_set():
+            self._stop.set()
+            self._thread.join()
+            self._say(0.0)
+
+    def _beat(self) -> None:
+        self._say(self._patience())
+        while not self._stop.wait(1.0):
+            self._say(self._patience())
+
+    def _say(self, seconds: float) -> None:
+        try:
+            os.write(self._handle, f"{seconds:.1f}\n".encode())
+        except OSError:
+            return  # the task does not read at the moment, or is gone and will take us along
