@@ -1,0 +1,173 @@
+"""The hook with a run of nothing but what it touches; real runs are in tests/unit/cli."""
+
+import errno
+import threading
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from fra_dist.config import load_config
+from fra_dist.errors import SaveError
+from fra_dist.train import checkpoint_write, saver
+from fra_dist.train.checkpoint import find_checkpoint, list_checkpoints
+from fra_dist.train.checkpoint_hook import Checkpoints
+from fra_dist.train.run_folder import RunFolder, read_rows
+from fra_dist.train.saver import Saver
+
+CPU = torch.device("cpu")
+
+
+class Engine:
+    def __init__(self):
+        self.weight = torch.zeros(3)
+
+    def model_state(self):
+        return {"weight": self.weight}
+
+    def optimizer_state(self):
+        return {}
+
+
+class TinyRun:
+    """Steps that add 1 to a weight, with the hook after each."""
+
+    def __init__(self, folder, *overrides):
+        self.config = load_config(None, ["model.backbone=tiny", "checkpoint.every_steps=2", *overrides])
+        self.ctx = SimpleNamespace(is_main=True, device=CPU)
+        self.folder = RunFolder(folder)
+        self.folder.open(self.config, CPU)
+        self.engine, self.memory, self.completed, self.save_due = Engine(), {}, 0, False
+        self.saver = Saver(self.folder.checkpoints, self.config.checkpoint, self.folder.check)
+        self.hook = Checkpoints()
+        self.hook.begin(self)
+
+    def steps(self, count):
+        for _ in range(count):
+            self.engine.weight += 1
+            self.completed += 1
+            self.folder.log({"step": self.completed, "loss/total": 1.0 / self.completed})
+            self.hook.after_step(self, None, {})
+
+    def steps_with_saves(self, count):
+        for _ in range(count):
+            self.steps(1)
+            self.saver.wait(10)
+
+    def saved(self):
+        return [int(path.name[5:]) for path in list_checkpoints(self.folder.checkpoints)]
+
+    def told(self, event):
+        return [row for row in read_rows(self.folder.path / "history.jsonl") if row["event"] == event]
+
+
+@pytest.fixture
+def full(monkeypatch):
+    """Writing fails while it is set."""
+    state = threading.Event()
+    write = checkpoint_write.write_tensors
+
+    def refuse(path, tensors):
+        if state.is_set():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, tensors)
+
+    monkeypatch.setattr(checkpoint_write, "write_tensors", refuse)
+    return state
+
+
+def test_every_n_steps_and_at_the_end(tmp_path):
+    run = TinyRun(tmp_path / "run", "checkpoint.keep_last=9")
+    run.steps_with_saves(5)
+    run.hook.end(run)
+    assert run.saved() == [2, 4, 5]
+    assert find_checkpoint(run.folder.path).model()["weight"].tolist() == [5, 5, 5]
+    rows = run.told("checkpoint")
+    assert [row["step"] for row in rows] == [2, 4, 5]
+    assert all(row["stall_seconds"] >= 0 and row["write_seconds"] > 0 for row in rows)
+    assert find_checkpoint(run.folder.path).metrics["loss/total"] == pytest.approx(0.2)
+
+
+def test_the_last_step_is_not_written_twice(tmp_path):
+    run = TinyRun(tmp_path / "run")
+    run.steps_with_saves(4)
+    run.hook.end(run)
+    assert [row["step"] for row in run.told("checkpoint")] == [2, 4]
+
+
+def test_by_the_clock(tmp_path):
+    run = TinyRun(tmp_path / "run", "checkpoint.every_steps=1000", "checkpoint.every_minutes=1e-9")
+    run.steps_with_saves(1)
+    assert run.save_due  # ranks come to one mind about it at the next boundary
+    run.steps_with_saves(1)
+    assert run.saved() == [2]
+
+
+def test_a_full_disk_is_told_and_training_goes_on(tmp_path, full, capsys):
+    run = TinyRun(tmp_path / "run")
+    run.steps_with_saves(2)
+    full.set()
+    run.steps_with_saves(3)
+    assert run.saved() == [2]
+    assert "No space left on device; earlier ones are untouched; training goes on" in capsys.readouterr().err
+    assert "step-00000004" in run.told("warning")[0]["text"]
+    full.clear()
+    run.steps_with_saves(1)
+    run.hook.end(run)
+    assert run.saved() == [2, 6]
+
+
+def test_a_full_disk_at_the_end_is_an_error_and_the_last_good_one_stays(tmp_path, full):
+    run = TinyRun(tmp_path / "run")
+    run.steps_with_saves(2)
+    full.set()
+    run.steps_with_saves(1)
+    with pytest.raises(
+        SaveError, match=r"step-00000003: No space left on device.*start the same command again"
+    ) as caught:
+        run.hook.end(run)
+    assert caught.value.exit_status == 1
+    assert "\n" not in str(caught.value)
+    assert find_checkpoint(run.folder.path).step == 2
+
+
+def test_the_end_tries_again_what_failed_at_the_last_step(tmp_path, full):
+    run = TinyRun(tmp_path / "run")
+    full.set()
+    run.steps_with_saves(2)
+    full.clear()
+    run.hook.end(run)
+    assert run.saved() == [2]
+
+
+def test_a_disk_that_hangs_does_not_hang_training_nor_the_end(tmp_path, monkeypatch, capsys):
+    answer = threading.Event()
+    write = checkpoint_write.write_tensors
+
+    def hang(path, tensors):
+        answer.wait(60)
+        return write(path, tensors)
+
+    monkeypatch.setattr(checkpoint_write, "write_tensors", hang)
+    monkeypatch.setattr(saver, "BUSY_WAIT", 0.05)
+    run = TinyRun(tmp_path / "run", "checkpoint.patience_seconds=0.05")
+    run.steps(8)
+    assert run.saved() == []
+    assert len(run.told("warning")) == 1
+    assert "left out" in capsys.readouterr().err
+    with pytest.raises(SaveError, match=r"has not taken the last checkpoint in 0 s \(checkpoint.patience_seconds\)"):
+        run.hook.end(run)
+    answer.set()
+    assert run.saver.wait(10)
+    assert find_checkpoint(run.folder.path).step == 2  # what was copied at step 2, whole
+    assert find_checkpoint(run.folder.path).model()["weight"].tolist() == [2, 2, 2]
+
+
+def test_a_defect_in_the_thread_is_not_swallowed(tmp_path, monkeypatch):
+    def broken(path, tensors):
+        raise KeyError("a defect")
+
+    monkeypatch.setattr(checkpoint_write, "write_tensors", broken)
+    run = TinyRun(tmp_path / "run")
+    with pytest.raises(KeyError, match="a defect"):
+        run.steps_with_saves(4)
