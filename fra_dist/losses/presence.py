@@ -1,0 +1,31 @@
+"""Which regions a view holds, and agreement of those alone that both views hold.
+
+A crop may leave a region out: its feature is then a mean over pixels that belong to other regions, and teaches that
+they are alike. B images of this rank, Q regions, D width, H×W map.
+"""
+
+import torch
+from torch import Tensor
+
+from fra_dist.dist import SINGLE, CrossRank
+from fra_dist.losses.consistency import unit
+
+
+@torch.no_grad()
+def held_regions(similarity: Tensor, share: float) -> Tensor:
+    """(B, Q, H, W) similarities -> (B, Q) bool: at least `share` of the pixels are most similar to the region."""
+    numbers = torch.arange(similarity.shape[1], device=similarity.device).view(-1, 1, 1)
+    part = (similarity.argmax(dim=1, keepdim=True) == numbers).to(similarity.dtype).mean(dim=(2, 3))
+    return part >= share
+
+
+def matched_consistency(prediction: Tensor, target: Tensor, matched: Tensor, cross: CrossRank = SINGLE) -> Tensor:
+    """Mean of 2 − 2 cos(prediction, target) over the (image, region) pairs of all ranks where `matched` is set.
+
+    (B, Q, D) twice and (B, Q) bool -> 0-dim, this rank's part times the number of ranks, so that the mean over ranks is
+    the whole; 0 when there is no such pair. No gradient to `target`.
+    """
+    apart = 2 - 2 * (unit(prediction) * unit(target.detach())).sum(dim=-1)
+    weight = matched.to(apart.dtype)
+    count = cross.mean(weight.sum()).clamp_min(1 / cross.world)
+    return (apart * weight).sum() / count
