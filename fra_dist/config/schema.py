@@ -79,6 +79,11 @@ class DataConfig(Section):
     """The run stops when more than this share of the samples read could not be decoded."""
     view1: ViewConfig = ViewConfig()
     view2: ViewConfig = ViewConfig(blur=0.1, solarise=0.2)
+    local_views: Annotated[int, Field(ge=0, le=32)] = 0
+    """Small crops beside the two views (multi-crop), which only the online network sees."""
+    local_size: Annotated[int, Field(ge=16, le=2048)] = 96
+    """Their height and width in pixels."""
+    local_view: ViewConfig = ViewConfig(crop_scale=(0.05, 0.2), blur=0.5)
 
 
 class DecoderConfig(Section):
@@ -190,7 +195,7 @@ class TrainConfig(Section):
     global_batch: Annotated[int, Field(ge=2)] = 512
     """Images over all ranks and accumulation steps; each gives two views."""
     micro_batch: Count | None = None
-    """Images of one forward pass on one rank; null: the rank's whole share."""
+    """The most images of one forward pass on one rank, whose share is done in equal passes; null: all at once."""
     epochs: Positive = 50
     steps: Count | None = None
     """Instead of epochs."""
@@ -202,6 +207,10 @@ class TrainConfig(Section):
     """What ranks share instead of each holding all: 1 the optimiser's state, 2 gradients as well; needs DeepSpeed."""
     deepspeed: dict[str, Any] = {}
     """Keys of DeepSpeed's own configuration that have no setting here, for example zero_optimization.overlap_comm."""
+    activation_checkpointing: bool = False
+    """Compute the backbone's blocks again in backward instead of keeping their activations: less memory, more time."""
+    compile: bool = False
+    """torch.compile of backbone and heads; on a CPU it needs a C++ compiler."""
     channels_last: bool = True
     deterministic: bool = False
     watchdog_seconds: NonNegative | None = None
@@ -216,6 +225,8 @@ class TrainConfig(Section):
                 "train.zero_stage=3 shares out the weights themselves, but the target network's update, pictures and "
                 "probes read whole weights in every step: use train.zero_stage=2"
             )
+        if self.compile and self.activation_checkpointing:
+            raise ValueError("train.compile and train.activation_checkpointing do not go together: choose one")
         if self.precision == "fp64" and self.backend != "torch":
             raise ValueError("train.precision=fp64 needs train.backend=torch")
         if self.backend == "torch" and (self.zero_stage or self.deepspeed):

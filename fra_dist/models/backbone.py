@@ -33,6 +33,11 @@ class ResNetBackbone(nn.Sequential):
         super().__init__(OrderedDict((n, m) for n, m in net.named_children() if n not in ("avgpool", "fc")))
         self.out_channels: int = net.fc.in_features
 
+    def blocks(self) -> list[nn.Module]:
+        return [
+            block for name, stage in self.named_children() if name.startswith("layer") for block in stage.children()
+        ]
+
 
 class TinyBackbone(nn.Module):
     """A small residual network of stride 8 for CPUs: an 8×8 map of 128 channels from a 64-pixel image.
@@ -54,6 +59,9 @@ class TinyBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.block2(self.block1(self.stem(images)))
+
+    def blocks(self) -> list[nn.Module]:
+        return [self.block1, self.block2]
 
 
 class ResidualBlock(nn.Module):

@@ -24,6 +24,7 @@ class CrossRankBatchNorm(_BatchNorm):
         if input.dim() < 2:
             raise ValueError(f"batch norm takes (N, C, ...), not {tuple(input.shape)}")
 
+    @torch.compiler.disable  # its collective cannot be traced
     def forward(self, input: Tensor) -> Tensor:
         if not self.training or self.cross.world == 1:
             return super().forward(input)

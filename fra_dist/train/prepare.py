@@ -14,6 +14,7 @@ from fra_dist.errors import ConfigError, DataError
 from fra_dist.models.fra import FRA
 from fra_dist.train.checkpoint import restore_model
 from fra_dist.train.engine import build_engine
+from fra_dist.train.execution import set_execution
 from fra_dist.train.groups import build_optimizer
 from fra_dist.train.guards import Guard
 from fra_dist.train.resume import NEWEST, Origin, choose_checkpoint, load_batches
@@ -21,7 +22,7 @@ from fra_dist.train.run_folder import RunFolder
 from fra_dist.train.saver import Saver
 from fra_dist.train.shared_folder import meet_in
 from fra_dist.train.sizes import derive_sizes
-from fra_dist.train.step import Step
+from fra_dist.train.step import Step, check_map_sizes
 from fra_dist.train.trainer import Run
 
 
@@ -42,8 +43,9 @@ def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run
     model = FRA(config.model, cross=ctx.cross).to(ctx.device)
     if config.train.precision == "fp64":
         model.double()
-    model.check_image_size(config.data.image_size)
+    check_map_sizes(model, config)
     model.train()
+    set_execution(model, config.train, ctx.device)
     optimizer = build_optimizer(model, config.optim)
 
     folder = RunFolder(config.output, ctx.is_main)
