@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fra_dist.config import Config
 from fra_dist.errors import ConfigError, LaunchError
-from fra_dist.train.sizes import share_of_rank
+from fra_dist.train.sizes import share_of_rank, worlds_that_fit
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,13 @@ def world_sizes(config: Config, bounds: Bounds) -> tuple[int, ...]:
 
     Raises ConfigError that names the nearest sizes when there is none within the bounds.
     """
-    sizes = tuple(w for w in range(bounds.low, bounds.high + 1) if _fits(config, w))
+    fitting = worlds_that_fit(config)
+    sizes = tuple(w for w in fitting if bounds.low <= w <= bounds.high)
     if sizes:
         return sizes
-    others = [w for w in range(1, config.train.global_batch + 1) if _fits(config, w)]
-    near = sorted(sorted(others, key=lambda w: min(abs(w - bounds.low), abs(w - bounds.high)))[:4])
+    if not fitting:
+        share_of_rank(config, bounds.low)  # says what is wrong
+    near = sorted(sorted(fitting, key=lambda w: min(abs(w - bounds.low), abs(w - bounds.high)))[:4])
     raise ConfigError(
         f"train.global_batch={config.train.global_batch} cannot be divided over {bounds.low} to {bounds.high} workers: "
         f"use {', '.join(map(str, near))} workers, or another train.global_batch or train.micro_batch"
@@ -85,14 +87,6 @@ def rank_environments(places: Sequence[Place], port: int) -> list[Mapping[str, s
             }
         )
     return environments
-
-
-def _fits(config: Config, world: int) -> bool:
-    try:
-        share_of_rank(config, world)
-    except ConfigError:
-        return False
-    return True
 
 
 def _number(address: str) -> tuple[int, str]:

@@ -40,27 +40,47 @@ def derive_sizes(config: Config, samples: int, world: int) -> Sizes:
 
 
 def share_of_rank(config: Config, world: int) -> tuple[int, int]:
-    """(images of one rank a step, images of one forward pass). Raises ConfigError when the batch cannot be divided."""
+    """(images of one rank a step, images of one forward pass).
+
+    A share above train.micro_batch is done in passes of equal size: the largest that divides the share and is neither
+    above train.micro_batch nor below half of it. So a run can go on at another world size with the memory it had.
+    Raises ConfigError, which names world sizes that can, when the batch cannot be divided.
+    """
+    divided = _divide(config, world)
+    if divided is not None:
+        return divided
+    batch, limit = config.train.global_batch, config.train.micro_batch
+    ranks = "1 rank" if world == 1 else f"{world} ranks"
+    passes = "" if limit is None or batch % world else f" in passes of {max(2, -(-limit // 2))} to {limit} images"
+    sizes = worlds_that_fit(config)
+    if not sizes:
+        raise ConfigError(
+            f"train.global_batch={batch} with train.micro_batch={limit} cannot be divided over any number of ranks: "
+            f"set train.micro_batch to {_near_divisors(batch, limit or batch)}"
+        )
+    near = sorted(sorted(sizes, key=lambda w: abs(w - world))[:4])
+    raise ConfigError(
+        f"train.global_batch={batch} cannot be divided over {ranks}{passes} (batch norm needs 2): "
+        f"use {' or '.join(map(str, near))} ranks, or another train.global_batch or train.micro_batch"
+    )
+
+
+def worlds_that_fit(config: Config) -> list[int]:
+    """All world sizes over which the global batch can be divided, ascending."""
     batch = config.train.global_batch
+    return [world for world in range(1, batch // 2 + 1) if batch % world == 0 and _divide(config, world) is not None]
+
+
+def _divide(config: Config, world: int) -> tuple[int, int] | None:
+    batch, limit = config.train.global_batch, config.train.micro_batch
     if batch % world:
-        raise ConfigError(
-            f"train.global_batch={batch} cannot be divided over {world} ranks: "
-            f"use {_near_divisors(batch, world)} ranks, or a batch that is a multiple of {world}"
-        )
-    per_rank = batch // world
-    micro = min(config.train.micro_batch or per_rank, per_rank)
-    if per_rank % micro:
-        raise ConfigError(
-            f"a rank's share of {per_rank} images cannot be divided into train.micro_batch={micro}: "
-            f"use {_near_divisors(per_rank, micro)}"
-        )
-    if micro < 2:
-        raise ConfigError(
-            f"{micro} image a forward pass is too few for batch norm: raise train.global_batch or train.micro_batch"
-        )
-    return per_rank, micro
+        return None
+    share = batch // world
+    most = min(limit or share, share)
+    micro = max(d for d in range(1, most + 1) if share % d == 0)
+    return (share, micro) if micro >= max(2, most / 2) else None
 
 
 def _near_divisors(number: int, near: int) -> str:
-    divisors = [d for d in range(1, number + 1) if number % d == 0]
+    divisors = [d for d in range(2, number + 1) if number % d == 0]
     return " or ".join(str(d) for d in sorted(sorted(divisors, key=lambda d: abs(d - near))[:3]))

@@ -44,9 +44,9 @@ def trainer(run: Path, rank: int) -> int:
             command, environment = (entry / "cmdline").read_bytes(), (entry / "environ").read_bytes()
         except OSError:
             continue
-        if b"faulty_trainer" in command and b"launch.task" not in command and str(run).encode() in command:
-            if f"\0RANK={rank}\0".encode() in environment:
-                return int(entry.name)
+        ours = b"faulty_trainer" in command and b"launch.task" not in command and str(run).encode() in command
+        if ours and f"\0RANK={rank}\0".encode() in environment:
+            return int(entry.name)
     raise AssertionError(f"no process of rank {rank}")
 
 
@@ -80,7 +80,7 @@ def test_stopped_process(small_shards: Path, run: Path, rank: int) -> None:
 def test_stuck_reader(small_shards: Path, run: Path) -> None:
     said = finished(start(run, small_shards, "reader:1:20"), run)
     assert "rank 1 on" in said
-    assert "is at step 21, waiting for data" in said
+    assert "waiting for data" in said
     assert "faulty_prepare" in (run / "stacks" / "attempt-0001" / "rank-00001.txt").read_text()
     assert (run / "stacks" / "attempt-0001" / "rank-00000.txt").exists()
 
@@ -106,9 +106,7 @@ def test_one_rank_alone(small_shards: Path, run: Path, kind: str) -> None:
         process.terminate()
     assert [row["event"] for row in events(run, "start", "resume")] == ["start", "resume"]
     (restart,) = events(run, "launch restart")
-    word = {"stopped": "process was stopped", "gil": "kept the interpreter", "reader": "step 21, waiting for data"}[
-        kind
-    ]
+    word = {"stopped": "process was stopped", "gil": "kept the interpreter", "reader": "waiting for data"}[kind]
     assert word in restart["cause"]
 
 

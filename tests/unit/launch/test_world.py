@@ -24,7 +24,8 @@ def test_bad_bounds(text):
 
 def test_sizes_divide_the_batch():
     assert world_sizes(config(24), Bounds(1, 12)) == (1, 2, 3, 4, 6, 8, 12)
-    assert world_sizes(config(24, micro=8), Bounds(1, 12)) == (1, 3, 4, 6, 8, 12)
+    assert world_sizes(config(24, micro=8), Bounds(1, 12)) == (1, 2, 3, 4, 6, 8, 12)
+    assert world_sizes(config(56, micro=6), Bounds(1, 28)) == (1, 2, 7, 14, 28)  # 14 images go in twos or sevens
     with pytest.raises(ConfigError, match="use 2, 3, 4, 6 workers"):
         world_sizes(config(24), Bounds(5, 5))
 
