@@ -1,6 +1,8 @@
 """Near-copies in a set: which hashes lie within a few bits of each other, without comparing all pairs.
 
-Hashes that differ in at most t bits agree in at least one of t + 1 parts, so only those that share a part are compared.
+Cut hashes into k parts. Two that differ in at most t bits differ in at most floor(t / k) bits of one part (multi-index
+hashing, Norouzi et al., CVPR 2012). With k > t / 2 that is one bit or none, so hashes that agree in a part, or in a
+part without one of its bits, are all that must be compared. A million hashes at 24 bits take minutes on one core.
 """
 
 from collections.abc import Iterator
@@ -9,85 +11,103 @@ import numpy as np
 from numpy.typing import NDArray
 
 Hashes = NDArray[np.uint8]
-"""(N, bytes)"""
-_PAIRS = 4_000_000  # compared at a time
+"""(N, bytes), a multiple of 8 bytes."""
+Words = NDArray[np.uint64]
+Places = NDArray[np.int64]
+
+_LEAST_PARTS = 8  # of 32 bits in 256: a part and the number of its hash fit into 64 bits
+_PAIRS = 1 << 20  # compared at a time
 
 
-def find_copies(hashes: Hashes, bits: int) -> NDArray[np.int64]:
+def find_copies(hashes: Hashes, bits: int) -> Places:
     """(N,): for each hash the first before it that is kept and at most `bits` away, or -1 where it is kept itself.
 
     Hashes come in the order of preference: the first of a group of copies stays.
     """
     unique, inverse = _exact(hashes)
     of = np.full(len(unique), -1, np.int64)
-    near = _neighbours(hashes[unique], bits)
-    for later in sorted(near):
-        kept = [earlier for earlier in sorted(near[later]) if of[earlier] < 0]
-        if kept:
-            of[later] = kept[0]
+    for earlier, later in _near_pairs(_words(hashes[unique]), bits):  # by the later, then by the earlier
+        if of[later] < 0 and of[earlier] < 0:
+            of[later] = earlier
     out = np.where(of[inverse] < 0, unique[inverse], unique[of[inverse]])
     out[out == np.arange(len(hashes))] = -1
     return out
 
 
-def nearest_within(hashes: Hashes, others: Hashes, bits: int) -> NDArray[np.int64]:
+def nearest_within(hashes: Hashes, others: Hashes, bits: int) -> Places:
     """(N,): for each hash the first of `others` at most `bits` away, or -1."""
-    found = np.full(len(hashes), -1, np.int64)
-    if not len(others) or not len(hashes):
-        return found
-    both = np.concatenate([others, hashes])
-    for first, second in _candidates(both, bits):
-        low, high = np.minimum(first, second), np.maximum(first, second)
-        across = (low < len(others)) & (high >= len(others))
-        low, high = low[across], high[across]
-        close = _distance(both[low], both[high]) <= bits
-        for earlier, later in zip(low[close].tolist(), (high[close] - len(others)).tolist(), strict=True):
-            if found[later] < 0 or earlier < found[later]:
-                found[later] = earlier
+    none = len(others)
+    found = np.full(len(hashes), none, np.int64)
+    mine, theirs = _words(hashes), _words(others)
+    for here, there in zip(_parts(mine, bits), _parts(theirs, bits), strict=True):
+        order = np.argsort(there, kind="stable")
+        low, high = np.searchsorted(there[order], here, "left"), np.searchsorted(there[order], here, "right")
+        at = np.flatnonzero(low < high)
+        while at.size:
+            other = order[low[at]]
+            close = _distance(mine, at, theirs, other) <= bits
+            np.minimum.at(found, at[close], other[close])
+            low[at] += 1
+            at = at[low[at] < high[at]]
+    found[found == none] = -1
     return found
 
 
-def _exact(hashes: Hashes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _words(hashes: Hashes) -> Words:
+    return np.ascontiguousarray(hashes).view(np.uint64)
+
+
+def _exact(hashes: Hashes) -> tuple[Places, Places]:
     """(first place of each different hash in order of appearance, for each hash the number of its own)."""
-    words = np.ascontiguousarray(hashes).view([("", hashes.dtype)] * hashes.shape[1]).ravel()
-    _, first, inverse = np.unique(words, return_index=True, return_inverse=True)
+    whole = np.ascontiguousarray(hashes).view([("", hashes.dtype)] * hashes.shape[1]).ravel()
+    _, first, inverse = np.unique(whole, return_index=True, return_inverse=True)
     order = np.argsort(first)
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     return first[order].astype(np.int64), rank[inverse.ravel()].astype(np.int64)
 
 
-def _neighbours(hashes: Hashes, bits: int) -> dict[int, set[int]]:
-    """For each place, the earlier ones within `bits`."""
-    near: dict[int, set[int]] = {}
-    for first, second in _candidates(hashes, bits):
-        close = _distance(hashes[first], hashes[second]) <= bits
-        for earlier, later in zip(first[close].tolist(), second[close].tolist(), strict=True):
-            near.setdefault(later, set()).add(earlier)
-    return near
+def _near_pairs(words: Words, bits: int) -> Iterator[tuple[int, int]]:
+    """Pairs (earlier, later) at most `bits` apart, each once, sorted by the later and then by the earlier."""
+    found = np.zeros(0, np.uint64)
+    for part in _parts(words, bits):
+        close = [found]
+        for first, second in _equal_pairs(part):
+            near = _distance(words, first, words, second) <= bits
+            close.append(second[near].astype(np.uint64) << np.uint64(32) | first[near].astype(np.uint64))
+        if len(close) > 1:
+            found = np.unique(np.concatenate(close))
+    for pair in found:
+        yield int(pair & np.uint64(0xFFFFFFFF)), int(pair >> np.uint64(32))
 
 
-def _candidates(hashes: Hashes, bits: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Pairs (earlier, later) that share one of bits + 1 parts, in pieces; a pair can come more than once."""
-    for part in np.array_split(np.unpackbits(hashes, axis=1), bits + 1, axis=1):
-        packed = np.packbits(part, axis=1)
-        words = np.zeros((len(packed), -(-packed.shape[1] // 8) * 8), np.uint8)
-        words[:, : packed.shape[1]] = packed
-        order = np.lexsort(words.view(np.uint64).T[::-1])
-        same = (packed[order][1:] == packed[order][:-1]).all(axis=1)
-        for bucket in np.split(order, np.flatnonzero(~same) + 1):
-            if len(bucket) > 1:
-                yield from _pairs(np.sort(bucket))
+def _parts(words: Words, bits: int) -> Iterator[Words]:
+    """Numbers (N,) below 2^32, of which two hashes at most `bits` apart have at least one in common."""
+    length = 64 * words.shape[1]
+    parts = max(_LEAST_PARTS, bits // 2 + 1)
+    for part in range(parts):
+        places = range(part, length, parts)  # neighbouring bits are alike, so they go into different parts
+        number = np.zeros(len(words), np.uint64)
+        for place in places:
+            number = number << np.uint64(1) | (words[:, place // 64] >> np.uint64(place % 64)) & np.uint64(1)
+        if bits < parts:
+            yield number
+        else:
+            yield from (number & ~(np.uint64(1) << np.uint64(n)) for n in range(len(places)))
 
 
-def _pairs(members: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    step = max(1, _PAIRS // len(members))
-    for at in range(0, len(members), step):
-        rows = members[at : at + step]
-        first, second = np.meshgrid(rows, members[at:], indexing="ij")
-        ordered = first < second
-        yield first[ordered], second[ordered]
+def _equal_pairs(numbers: Words) -> Iterator[tuple[Places, Places]]:
+    """Places (earlier, later) of equal numbers, every pair once, in pieces."""
+    packed = np.sort(numbers << np.uint64(32) | np.arange(len(numbers), dtype=np.uint64))
+    place, number = (packed & np.uint64(0xFFFFFFFF)).astype(np.int64), packed >> np.uint64(32)
+    at, apart = np.arange(len(packed)), 0
+    while at.size:
+        for piece in np.array_split(at, -(-at.size // _PAIRS)) if apart else ():
+            yield place[piece], place[piece + apart]
+        apart += 1
+        at = at[at + apart < len(packed)]
+        at = at[number[at] == number[at + apart]]
 
 
-def _distance(first: Hashes, second: Hashes) -> NDArray[np.int64]:
-    return np.bitwise_count(first ^ second).sum(axis=1, dtype=np.int64)
+def _distance(some: Words, at: Places, others: Words, there: Places) -> NDArray[np.int64]:
+    return np.bitwise_count(some[at] ^ others[there]).sum(axis=1, dtype=np.int64)
