@@ -9,6 +9,7 @@ from fra_dist.config.schema import (
     LossConfig,
     ModelConfig,
     OptimConfig,
+    ReviveConfig,
     TrainConfig,
     ViewConfig,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "OptimConfig",
+    "ReviveConfig",
     "TrainConfig",
     "ViewConfig",
     "dump_config",

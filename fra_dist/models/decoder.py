@@ -19,9 +19,15 @@ class RegionDecoder(nn.Module):
 
     `centre_queries` subtracts the mean over queries and `query_offset` then adds a learnable vector to each,
     orthonormal at the start: at initialisation the published form gives every query the same embedding, a saddle.
+    `movable`: queries and offsets have buffers of shifts added to them, see `revival.py`.
     """
 
-    def __init__(self, channels: int, width: int, regions: int, config: DecoderConfig) -> None:
+    query_shift: Tensor | None
+    offset_shift: Tensor | None
+
+    def __init__(
+        self, channels: int, width: int, regions: int, config: DecoderConfig, *, movable: bool = False
+    ) -> None:
         super().__init__()
         self.centre_queries = config.centre_queries
         self.input_projection = nn.Linear(channels, width)
@@ -32,6 +38,8 @@ class RegionDecoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.embed = nn.ModuleList(nn.Linear(width, width) for _ in range(3))
         self.query_offset = nn.Parameter(torch.empty(regions, width)) if config.query_offset else None
+        self.register_buffer("query_shift", torch.zeros(regions, width) if movable else None)
+        self.register_buffer("offset_shift", torch.zeros(regions, width) if movable and config.query_offset else None)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -47,9 +55,10 @@ class RegionDecoder(nn.Module):
         height, width = features.shape[2:]
         memory = self.input_projection(features.flatten(2).transpose(1, 2))  # (B, H·W, D)
         keys = memory + position_code(height, width, memory.shape[2], memory.device).to(memory.dtype)
-        target = self.queries.new_zeros(len(features), *self.queries.shape)
+        queries = _moved(self.queries, self.query_shift)
+        target = queries.new_zeros(len(features), *queries.shape)
         for layer in self.layers:
-            target = layer(target, self.queries, memory, keys)
+            target = layer(target, queries, memory, keys)
         x = self.norm(target)
         for i, linear in enumerate(self.embed):
             x = linear(x)
@@ -57,7 +66,16 @@ class RegionDecoder(nn.Module):
                 x = functional.relu(x)
         if self.centre_queries:
             x = x - x.mean(dim=1, keepdim=True)
-        return x if self.query_offset is None else x + self.query_offset
+        return x if self.query_offset is None else x + _moved(self.query_offset, self.offset_shift)
+
+    def shifted(self) -> list[tuple[Tensor, Tensor]]:
+        """What is a region's own, (Q, D), each with its shift."""
+        pairs = ((self.queries, self.query_shift), (self.query_offset, self.offset_shift))
+        return [(weight, shift) for weight, shift in pairs if weight is not None and shift is not None]
+
+
+def _moved(weight: Tensor, shift: Tensor | None) -> Tensor:
+    return weight if shift is None else weight + shift
 
 
 class DecoderLayer(nn.Module):

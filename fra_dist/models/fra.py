@@ -5,7 +5,8 @@ embeddings, K hidden width of the heads.
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from fra_dist.models.backbone import build_backbone, channels_of, check_map, map
 from fra_dist.models.decoder import RegionDecoder
 from fra_dist.models.heads import Head
 from fra_dist.models.norm import synchronise_norms
+from fra_dist.models.revival import Revival
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,12 @@ class NetworkOutput:
     """(B, Q, H, W) cosines, fp32."""
     local_embedding: Tensor | None = None
     """(B, Q, D)"""
+
+    def chunk(self, count: int) -> tuple[Self, ...]:
+        """Of `count` views whose images lie end to end, each view's."""
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        parts = {n: [t] * count if t is None or n == "prototypes" else t.chunk(count) for n, t in tensors.items()}
+        return tuple(type(self)(**{n: some[i] for n, some in parts.items()}) for i in range(count))
 
 
 @dataclass(frozen=True)
@@ -61,10 +69,12 @@ class FRAOutput:
 
     online: tuple[NetworkOutput, NetworkOutput]
     target: tuple[NetworkOutput, NetworkOutput]
-    prediction: tuple[Tensor, Tensor]
-    """(B, D) a view."""
-    local_prediction: tuple[Tensor, Tensor] | None
-    """(B, Q, D) a view."""
+    prediction: tuple[Tensor, ...]
+    """(B, D) an online view: the two, then the local views."""
+    local_prediction: tuple[Tensor, ...] | None
+    """(B, Q, D) an online view."""
+    local_views: tuple[NetworkOutput, ...] = ()
+    """The online network on each local view; they have no mask embeddings."""
 
 
 class FRANetwork(nn.Module):
@@ -76,6 +86,7 @@ class FRANetwork(nn.Module):
         super().__init__()
         channels = channels_of(backbone)
         self.temperature = config.heatmap_temperature
+        self.final_temperature = config.heatmap_temperature_end or config.heatmap_temperature
         self.prototype_momentum = config.prototype_momentum
         self.cross = cross
         self.backbone = backbone
@@ -86,7 +97,9 @@ class FRANetwork(nn.Module):
         if config.decoder is not None:
             self.pixel_projector = Head(channels, config.hidden, config.width)
             self.local_projector = Head(channels, config.hidden, config.width)
-            self.decoder = RegionDecoder(channels, config.width, config.regions, config.decoder)
+            self.decoder = RegionDecoder(
+                channels, config.width, config.regions, config.decoder, movable=config.revive_dead is not None
+            )
             self.register_buffer("prototypes", torch.randn(config.regions, config.width))
 
     def forward(self, images: Tensor) -> NetworkOutput:
@@ -101,7 +114,10 @@ class FRANetwork(nn.Module):
         return NetworkOutput(features, embedding, pixels, mask_embedding, prototypes, similarity, local)
 
     def infer(self, images: Tensor) -> Inference:
-        """(B, 3, S, S) images, each on its own. Needs eval mode (RuntimeError otherwise) and changes no state."""
+        """(B, 3, S, S) images, each on its own. Needs eval mode (RuntimeError otherwise) and changes no state.
+
+        Heatmaps have the temperature that training ends with.
+        """
         if self.training:
             raise RuntimeError("infer needs a network in eval mode: call .eval() first")
         features = self._features(images)
@@ -109,7 +125,20 @@ class FRANetwork(nn.Module):
         if self.decoder is None:
             return Inference(features, embedding)
         _, similarity, local = self._regions(features, self.prototypes)
-        return Inference(features, embedding, similarity, heatmaps(similarity, self.temperature), local)
+        return Inference(features, embedding, similarity, heatmaps(similarity, self.final_temperature), local)
+
+    def look_at_part(self, images: Tensor, prototypes: Tensor | None) -> NetworkOutput:
+        """Small crops (B, 3, S, S) -> as `forward`, with the prototypes of whole views in place of their own mean.
+
+        Prototypes are those of the batch, (Q, D), so that regions of a crop are those of the views; the buffer does not
+        follow.
+        """
+        features = self._features(images)
+        embedding = self.projector(features.mean(dim=(2, 3)))
+        if prototypes is None:
+            return NetworkOutput(features, embedding)
+        pixels, similarity, local = self._regions(features, prototypes)
+        return NetworkOutput(features, embedding, pixels, None, prototypes, similarity, local)
 
     def _features(self, images: Tensor) -> Tensor:
         features = self.backbone(images)
@@ -128,7 +157,8 @@ class FRANetwork(nn.Module):
         assert self.pixel_projector is not None
         assert self.local_projector is not None
         pixels = self.pixel_projector.over_pixels(features)
-        similarity, regions = region_attention(features, pixels, prototypes, self.temperature)
+        temperature = self.temperature if self.training else self.final_temperature
+        similarity, regions = region_attention(features, pixels, prototypes, temperature)
         return pixels, similarity, self.local_projector.over_regions(regions)
 
 
@@ -146,18 +176,43 @@ class FRA(nn.Module):
         self.local_predictor = Head(config.width, config.hidden, config.width) if config.decoder else None
         synchronise_norms(self, cross)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
+        self.revival = Revival(config.revive_dead, config.regions, cross) if config.revive_dead else None
 
-    def forward(self, view1: Tensor, view2: Tensor) -> FRAOutput:
-        """Two views (B, 3, S, S) of the same images. Statistics of batch norm are those of one view."""
+    def forward(self, view1: Tensor, view2: Tensor, *local_views: Tensor) -> FRAOutput:
+        """Two views (B, 3, S, S) of the same images. Statistics of batch norm are those of one view.
+
+        local_views: small crops of them, (B, 3, s, s) each, for the online network alone; it sees them all together.
+        """
         online = self.online(view1), self.online(view2)
         with torch.no_grad():
             target = self.target(view1), self.target(view2)
-        first, second = (self.predictor(view.global_embedding) for view in online)
+        crops = self._look_at_parts(local_views, online) if local_views else ()
+        seen = (*online, *crops)
+        prediction = tuple(self.predictor(view.global_embedding) for view in seen)
         local = None
         if self.local_predictor is not None:
-            one, two = (self.local_predictor.over_regions(view.local_embedding) for view in online)
-            local = one, two
-        return FRAOutput(online, target, (first, second), local)
+            local = tuple(self.local_predictor.over_regions(view.local_embedding) for view in seen)
+        if self.revival is not None and self.training:
+            self.revival.note([view.similarity for view in online])
+        return FRAOutput(online, target, prediction, local, crops)
+
+    def _look_at_parts(
+        self, views: tuple[Tensor, ...], online: tuple[NetworkOutput, NetworkOutput]
+    ) -> tuple[NetworkOutput, ...]:
+        one, two = (view.prototypes for view in online)
+        prototypes = None if one is None or two is None else (one + two) / 2
+        return self.online.look_at_part(torch.cat(views), prototypes).chunk(len(views))
+
+    def set_heatmap_temperature(self, temperature: float) -> None:
+        """For training from here on; inference has that of the last step."""
+        self.online.temperature = self.target.temperature = temperature
+
+    def revive_regions(self, seed: int) -> None:
+        """After the optimiser's step: with `revive_dead`, start dead regions anew. seed: the same on every rank."""
+        if self.revival is not None:
+            assert self.online.decoder is not None
+            assert self.target.decoder is not None
+            self.revival.update(self.online.decoder, self.target.decoder, seed)
 
     def check_image_size(self, size: int) -> tuple[int, int]:
         """(H, W) of the map for square images of `size` pixels. Raises ConfigError if it is below 2×2."""

@@ -43,8 +43,8 @@ class DeepSpeedEngine:
             if isinstance(optimizer, LARS):
                 optimizer.cuts = self.partition.cuts()
 
-    def __call__(self, view1: Tensor, view2: Tensor, last: bool) -> FRAOutput:
-        return self.engine(view1, view2)
+    def __call__(self, view1: Tensor, view2: Tensor, last: bool, *local_views: Tensor) -> FRAOutput:
+        return self.engine(view1, view2, *local_views)
 
     def backward(self, loss: Tensor, last: bool) -> Update | None:
         self.engine.backward(loss)

@@ -30,7 +30,7 @@ class Update:
 class Engine(Protocol):
     """Called once a micro batch: forward, then `backward`, which moves the optimiser on the last one of a step."""
 
-    def __call__(self, view1: Tensor, view2: Tensor, last: bool) -> FRAOutput: ...
+    def __call__(self, view1: Tensor, view2: Tensor, last: bool, *local_views: Tensor) -> FRAOutput: ...
 
     def backward(self, loss: Tensor, last: bool) -> Update | None:
         """`loss` is the mean over the micro batch; gradients are averaged over micro batches and ranks.

@@ -11,10 +11,12 @@ from fra_dist.config import Config, dump_config
 from fra_dist.data.manifest import load_manifest
 from fra_dist.data.stores import StoreOptions, is_remote
 from fra_dist.errors import ConfigError
+from fra_dist.losses.geometry import Placement
 from fra_dist.losses.total import fra_loss
 from fra_dist.models.fra import FRA
 from fra_dist.train.engine import precision_of
 from fra_dist.train.sizes import Sizes, derive_sizes
+from fra_dist.train.step import check_map_sizes
 
 _MIB = 2**20
 _STATES = {"lars": 1, "adamw": 2}
@@ -29,7 +31,7 @@ def describe(config: Config) -> str:
     try:
         torch.manual_seed(config.seed)
         model = FRA(config.model).to(ctx.device)
-        model.check_image_size(config.data.image_size)
+        check_map_sizes(model, config)
         model.train()
         parts = [dump_config(config).rstrip(), "", *_parameters(model)]
         sizes = None
@@ -91,9 +93,9 @@ def _measure(config: Config, model: FRA, device: torch.device, images: int) -> t
     """(seconds, bytes kept for backward), both for one image in two views."""
     if images < 2:
         raise ConfigError("one image a forward pass is too few for batch norm")
-    shape = (images, 3, config.data.image_size, config.data.image_size)
+    sizes = [config.data.image_size] * 2 + [config.data.local_size] * config.data.local_views
     layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
-    views = [torch.randn(shape, device=device).contiguous(memory_format=layout) for _ in range(2)]
+    views = [torch.randn(images, 3, s, s, device=device).contiguous(memory_format=layout) for s in sizes]
     kept: dict[int, int] = {}
     own = {p.untyped_storage().data_ptr() for p in model.parameters()}
 
@@ -111,7 +113,7 @@ def _measure(config: Config, model: FRA, device: torch.device, images: int) -> t
         with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
             with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
                 output = model(*views)
-            loss = fra_loss(output, config.loss, dist.SINGLE)["total"]
+            loss = fra_loss(output, config.loss, dist.SINGLE, Placement.same(images, device))["total"]
         loss.backward()
         loss.item()
         seconds = time.perf_counter() - began

@@ -39,4 +39,4 @@ class Faults:
             return batch
         first = batch.views[0].clone()
         first[0] = float("nan")
-        return replace(batch, views=(first, batch.views[1]))
+        return replace(batch, views=(first, *batch.views[1:]))

@@ -23,6 +23,9 @@ _METRIC_NAMES = {
     "similarity_spread": "regions/similarity_spread",
     "region_share_min": "regions/min_share",
     "regions_in_use": "regions/in_use",
+    "matched": "regions/matched",
+    "overlap": "views/overlap",
+    "revived": "regions/revived",
 }
 
 

@@ -40,7 +40,7 @@ def replay(folder: Path, step: int) -> Iterator[str]:
                 if batch.step == step - 1:
                     yield from _watched(run, batch)
                     return
-                run.step.run(batch.step, batch.views)
+                run.step.run(batch.step, batch.views, batch.geometry)
         finally:
             close(run)
 
@@ -53,7 +53,7 @@ def _watched(run: Run, batch: Batch) -> Iterator[str]:
             f", not finite in {_samples(batch, bad)}" if bad else ""
         )
     with _watch(run.model) as (modules, parameters):
-        terms = run.step.run(batch.step, batch.views)
+        terms = run.step.run(batch.step, batch.views, batch.geometry)
     for name, value in terms.items():
         yield f"{name:<24} {value.item():.6g}"
     yield f"first module whose output is not finite: {modules[0] if modules else 'none'}"

@@ -44,6 +44,11 @@ def ema_momentum(step: int, total_steps: int, base: float, shape: str = "cosine"
     return 1 - (1 - base) * (math.cos(math.pi * min(step / total_steps, 1.0)) + 1) / 2
 
 
+def heatmap_temperature(step: int, total_steps: int, start: float, end: float | None) -> float:
+    """From `start` at the first step to `end` at the last along half a cosine; `start` when there is no end."""
+    return start if end is None else half_cosine(min(step / max(total_steps - 1, 1), 1.0), start, end)
+
+
 def half_cosine(share: float, start: float, end: float) -> float:
     """From `start` at share 0 to `end` at share 1, flat at both."""
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2

@@ -6,16 +6,25 @@ import torch
 from torch import Tensor
 
 from fra_dist.config import Config
+from fra_dist.data.batch import Geometry
 from fra_dist.dist import RankContext
+from fra_dist.losses.geometry import Placement
 from fra_dist.losses.total import fra_loss
 from fra_dist.models.fra import FRA
 from fra_dist.train.buffers import KeptBuffers
 from fra_dist.train.ema import update_target
 from fra_dist.train.engine import Engine
-from fra_dist.train.schedule import ema_momentum, learning_rate, weight_decay
+from fra_dist.train.schedule import ema_momentum, heatmap_temperature, learning_rate, weight_decay
 from fra_dist.train.sizes import Sizes
 
-Views = tuple[Tensor, Tensor]
+Views = tuple[Tensor, ...]
+
+
+def check_map_sizes(model: FRA, config: Config) -> None:
+    """Raises ConfigError when a view is too small for regions."""
+    model.check_image_size(config.data.image_size)
+    if config.data.local_views:
+        model.check_image_size(config.data.local_size)
 
 
 class Step:
@@ -35,8 +44,8 @@ class Step:
         self.dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
         self.buffers = KeptBuffers(model)
 
-    def run(self, step: int, views: Views) -> dict[str, Tensor]:
-        """Do step number `step` (from 0) on this rank's share of the batch, each view (B, 3, S, S).
+    def run(self, step: int, views: Views, geometry: Geometry | None = None) -> dict[str, Tensor]:
+        """Do step number `step` (from 0) on this rank's share of the batch: two views (B, 3, S, S), and local views.
 
         Returns the named loss terms and diagnostics, means over micro batches, and `applied` and `gradient_norm` (see
         `engine.Update`): 0-dim tensors on the device.
@@ -45,18 +54,24 @@ class Step:
             group["lr"] = self.learning_rate(step)
             if group["decayed"]:
                 group["weight_decay"] = self.weight_decay(step)
+        self.model.set_heatmap_temperature(self.heatmap_temperature(step))
+        placement = self._placement(geometry)
         self._seed(step)
         self.buffers.remember()
         sums: dict[str, Tensor] = {}
-        for view1, view2, last in self._micro_batches(views):
-            terms = fra_loss(self.engine(view1, view2, last), self.config.loss, self.ctx.cross)
+        for (view1, view2, *local_views), part, last in self._micro_batches(views, placement):
+            output = self.engine(view1, view2, last, *local_views)
+            terms = fra_loss(output, self.config.loss, self.ctx.cross, part)
             update = self.engine.backward(terms["total"], last)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0) + value.detach()  # type: ignore[assignment]
         assert update is not None
+        self.model.revive_regions(self._number(step))
         self.buffers.restore_unless(update.applied)
         update_target(self.model, self.ema_momentum(step), update.applied)
         means = {name: value / self.sizes.accumulation for name, value in sums.items()}
+        if self.model.revival is not None:
+            means["revived"] = self.model.revival.revived.to(self.dtype)
         return {**means, "applied": update.applied, "gradient_norm": update.gradient_norm}
 
     def learning_rate(self, step: int) -> float:
@@ -72,13 +87,33 @@ class Step:
         optim = self.config.optim
         return ema_momentum(step, self.sizes.total_steps, optim.ema_momentum, optim.ema_schedule)
 
+    def heatmap_temperature(self, step: int) -> float:
+        model = self.config.model
+        return heatmap_temperature(
+            step, self.sizes.total_steps, model.heatmap_temperature, model.heatmap_temperature_end
+        )
+
+    def _number(self, step: int) -> int:
+        return (self.config.seed * 1_000_003 + step) * 65_537
+
     def _seed(self, step: int) -> None:
         """Dropout's numbers depend on the step and the rank alone, so a resumed run draws the same."""
-        torch.manual_seed((self.config.seed * 1_000_003 + step) * 65_537 + self.ctx.rank)
+        torch.manual_seed(self._number(step) + self.ctx.rank)
 
-    def _micro_batches(self, views: Views) -> Iterator[tuple[Tensor, Tensor, bool]]:
+    def _placement(self, geometry: Geometry | None) -> Placement | None:
+        """Where the two views lie, when the loss asks for it."""
+        if geometry is None or self.config.loss.relation_match == "same_view":
+            return None
+        boxes, flips = torch.from_numpy(geometry.boxes[:2]), torch.from_numpy(geometry.flips[:2])
+        device = self.ctx.device
+        return Placement(boxes.to(device, non_blocking=True), flips.to(device, non_blocking=True))
+
+    def _micro_batches(
+        self, views: Views, placement: Placement | None
+    ) -> Iterator[tuple[list[Tensor], Placement | None, bool]]:
         layout = torch.channels_last if self.config.train.channels_last else torch.contiguous_format
         size, count = self.sizes.micro_batch, self.sizes.accumulation
         for i in range(count):
-            one, two = (v[i * size : (i + 1) * size].to(self.dtype).contiguous(memory_format=layout) for v in views)
-            yield one, two, i == count - 1
+            first, end = i * size, (i + 1) * size
+            some = [v[first:end].to(self.dtype).contiguous(memory_format=layout) for v in views]
+            yield some, placement and placement.part(first, end), i == count - 1

@@ -31,10 +31,10 @@ class TorchEngine:
             # the prototypes and the norm statistics are computed over all ranks, so buffers need no broadcast
             self.wrapped = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
 
-    def __call__(self, view1: Tensor, view2: Tensor, last: bool) -> FRAOutput:
+    def __call__(self, view1: Tensor, view2: Tensor, last: bool, *local_views: Tensor) -> FRAOutput:
         autocast = torch.autocast(self.device_type, dtype=torch.bfloat16, enabled=self.dtype != torch.float32)
         with autocast, self._reduced_when(last):
-            return self.wrapped(view1, view2)
+            return self.wrapped(view1, view2, *local_views)
 
     def backward(self, loss: Tensor, last: bool) -> Update | None:
         with self._reduced_when(last):

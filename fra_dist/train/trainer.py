@@ -107,7 +107,7 @@ def train(run: Run, hooks: Sequence[Hook]) -> bool:
         phases.enter("data")
         for batch in run.batches():
             phases.enter("step", batch.step + 1)
-            terms = run.step.run(batch.step, batch.views)
+            terms = run.step.run(batch.step, batch.views, batch.geometry)
             run.guard.note(batch.step, terms)
             phases.enter("agree")
             run.agree(stop)
