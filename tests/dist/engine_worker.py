@@ -41,7 +41,7 @@ COMMON = [
     *(f"train.global_batch={BATCH}", f"optim.lr_batch={BATCH}", "optim.warmup_steps=0", "train.steps=50"),
     *("optim.clip=2.0", "model.decoder.query_offset=true", "model.decoder.dropout=0.0"),
 ]
-OPTIMIZERS = {"lars": ["optim.lr=4.0"], "adamw": ["optim.name=adamw", "optim.lr=0.001", "optim.weight_decay=0.05"]}
+OPTIMIZERS = {"lars": ["optim.lr=1.0"], "adamw": ["optim.name=adamw", "optim.lr=0.001", "optim.weight_decay=0.05"]}
 
 
 @dataclass

@@ -12,37 +12,51 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from fra_dist.config import DecoderConfig, LossConfig, ModelConfig
 from fra_dist.dist import SINGLE, CrossRank, ProcessGroupRanks
 from fra_dist.losses.total import fra_loss
 from fra_dist.models.fra import FRA
 
-IMAGES = 12
+IMAGES = 24
+WAYS = {"double": (torch.float64, 1), "double-accumulated": (torch.float64, 2), "float": (torch.float32, 1)}
+"""Arithmetic, and forward passes a step."""
 
 
-def one_step(cross: CrossRank, rank: int) -> tuple[FRA, dict[str, Tensor]]:
-    """Loss terms and gradients of this rank's share of one fixed batch, in float64."""
+def one_step(cross: CrossRank, rank: int, dtype: torch.dtype, passes: int) -> tuple[FRA, dict[str, Tensor]]:
+    """Loss terms and gradients of this rank's share of one fixed batch, means over forward passes.
+
+    Pass i of all ranks together has part i of the batch, whatever the number of ranks.
+    """
+    if dtype == torch.float32:
+        # one rounded number on the other side of ReLU's kink changes a gradient by a share, not by rounding
+        functional.relu = lambda x, inplace=False: functional.silu(x)
+        nn.ReLU.forward = lambda self, x: functional.silu(x)
     torch.manual_seed(0)
     decoder = DecoderConfig(layers=1, heads=2, feedforward=16, dropout=0.0, query_offset=True)
     config = ModelConfig(backbone="tiny", regions=5, width=16, hidden=24, decoder=decoder)
-    model = FRA(config, cross=cross).double()
+    model = FRA(config, cross=cross).to(dtype)
     for network in (model.online, model.target):
         for parameter in network.parameters():
-            parameter.data += 0.05 * torch.randn_like(parameter)
+            parameter.data += 0.05 * torch.randn(parameter.shape, dtype=torch.float64).to(dtype)
     views = torch.randn(2, IMAGES, 3, 32, 24, dtype=torch.float64) + torch.arange(IMAGES).view(1, -1, 1, 1, 1) / 6
-    own = views[:, rank * IMAGES // cross.world : (rank + 1) * IMAGES // cross.world]
     # rates that make the relation term and its parts over all ranks weigh as much as the others
-    terms = fra_loss(model(*own), LossConfig(relation=1.0, decorrelation=0.5), cross)
-    terms["total"].backward()
-    return model, terms
+    loss = LossConfig(relation=1.0, decorrelation=0.5)
+    sums: dict[str, Tensor] = {}
+    for part in views.to(dtype).chunk(passes, dim=1):
+        own = part.chunk(cross.world, dim=1)[rank]
+        terms = fra_loss(model(*own), loss, cross)
+        (terms["total"] / passes).backward()
+        sums = {name: sums.get(name, 0) + value.detach() / passes for name, value in terms.items()}
+    return model, sums
 
 
-def results(cross: CrossRank, rank: int) -> dict[str, Tensor]:
+def results(cross: CrossRank, rank: int, way: str) -> dict[str, Tensor]:
     """Means over ranks of the terms and of the gradients; buffers as this rank has them."""
-    model, terms = one_step(cross, rank)
-    found = {f"term/{name}": value.detach().double() for name, value in terms.items()}
+    model, terms = one_step(cross, rank, *WAYS[way])
+    found = {f"term/{name}": value.double() for name, value in terms.items()}
     found |= {f"grad/{name}": p.grad for name, p in model.named_parameters() if p.grad is not None}
     found = {name: cross.mean(value) for name, value in found.items()}
     return found | {f"buffer/{name}": value.clone() for name, value in model.named_buffers()}
@@ -55,7 +69,7 @@ def run_rank(folder: Path, world: int, rank: int) -> None:
         meet = f"file://{folder}/meet-{world}"
         dist.init_process_group("gloo", meet, timeout=timedelta(seconds=120), rank=rank, world_size=world)
         cross = ProcessGroupRanks()
-    together = results(cross, rank)
+    together = {f"{way}|{name}": value for way in WAYS for name, value in results(cross, rank, way).items()}
     if rank == world - 1:  # buffers must be right on every rank; the last one has not the first images
         save_file({name: value.contiguous() for name, value in together.items()}, folder / f"{world}.safetensors")
     if world > 1:

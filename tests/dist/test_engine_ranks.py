@@ -105,7 +105,8 @@ def test_state_moves_between_stages_and_world_sizes(runs: dict[int, dict[str, St
     assert all(torch.equal(moved[name], value) for name, value in still.items())
     moved, still = runs[3][f"moved-{optimizer}"], runs[3][f"loaded-{optimizer}"]
     assert all(torch.equal(moved[name], value) for name, value in still.items())
-    assert distance(runs[3][f"end-{optimizer}"], runs[1][f"still-{optimizer}"], "model/") < 1e-3
+    # rounding grows from step to step, most with AdamW, for which a gradient of any size counts alike
+    assert distance(runs[3][f"end-{optimizer}"], runs[1][f"still-{optimizer}"], "model/") < 2e-3
 
 
 @pytest.mark.parametrize("way", ["stage0", "stage2"])
