@@ -1,0 +1,62 @@
+"""Real runs that are stopped and resumed, at the same and at other numbers of ranks."""
+
+import pytest
+from tiny import TINY
+
+pytestmark = pytest.mark.slow
+
+ELASTIC = ["train.global_batch=12", "train.steps=12"]
+
+
+@pytest.fixture
+def verify(tmp_path, shards, fra_dist):
+    path = tmp_path / "tiny.yaml"
+    path.write_text("name: tiny\n")
+
+    def call(*words):
+        return fra_dist("verify-resume", path, f"data.shards={shards}", *TINY, *words, timeout=280)
+
+    return call
+
+
+def test_killed_and_signalled(verify, tmp_path):
+    done = verify("train.steps=12", "--stops", "3", "--seed", "2", "--keep", tmp_path / "kept")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "verdict: the run that was stopped 3 times is the same to the bit" in done.stdout
+    for wanted in ("SIGKILL at step", "metrics: 12 of 12 steps the same", "samples: 12 of 12 steps the same"):
+        assert wanted in done.stdout
+    assert (tmp_path / "kept" / "stopped" / "history.jsonl").exists()
+
+
+@pytest.mark.parametrize("world", ["2:1", "2:3"])
+def test_at_another_world_size(verify, world):
+    done = verify(*ELASTIC, "--world", world)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "samples: 12 of 12 steps the same" in done.stdout
+    assert "is the same, to rounding" in done.stdout
+
+
+def test_the_whole_trajectory_in_float64(verify):
+    done = verify(*ELASTIC, "train.precision=fp64", "train.backend=torch", "--world", "1:2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (line,) = [text for text in done.stdout.splitlines() if text.startswith("loss of any step")]
+    assert float(line.split()[-3]) < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--world", "0:2"], "--world 0:2"),
+        (["--world", "two"], "--world two"),
+        (["--world", "1:3"], "cannot be divided over 3 ranks"),
+        (["--stops", "50"], "room for"),
+        (["--steps", "2"], "at least --steps 4"),
+        (["data.shards=nowhere"], "nowhere"),
+        (["train.precision=fp64"], "needs train.backend=torch"),
+    ],
+)
+def test_bad_input_is_one_line(verify, words, named):
+    done = verify(*words)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert named in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
