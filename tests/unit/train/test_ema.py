@@ -1,3 +1,5 @@
+import copy
+
 import torch
 
 from fra_dist.config import DecoderConfig, ModelConfig
@@ -35,3 +37,17 @@ def test_momentum_1_keeps_the_target_and_0_copies():
     assert all(torch.equal(p, q) for p, q in zip(model.target.parameters(), before, strict=True))
     update_target(model, 0.0)
     assert all(torch.equal(p, q) for p, q in zip(model.target.parameters(), model.online.parameters(), strict=True))
+
+
+def test_a_step_that_was_not_applied_leaves_the_target_and_one_that_was_is_the_same_to_the_bit():
+    model = FRA(ModelConfig(backbone="tiny", width=16, hidden=16, decoder=None))
+    for parameter in model.online.parameters():
+        parameter.data += torch.randn_like(parameter)
+    before = [p.clone() for p in model.target.parameters()]
+    update_target(model, 0.99, torch.tensor(0.0))
+    assert all(torch.equal(p, q) for p, q in zip(model.target.parameters(), before, strict=True))
+    twin = copy.deepcopy(model)
+    update_target(model, 0.99, torch.tensor(1.0))
+    update_target(twin, 0.99)
+    assert all(torch.equal(p, q) for p, q in zip(model.target.parameters(), twin.target.parameters(), strict=True))
+    assert not torch.equal(next(model.target.parameters()), before[0])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fra_dist.train.lars import LARS
+from fra_dist.train.lars import LARS, Cut
 
 
 def by_hand(p, v, g, lr, momentum, decay, trust, adapt):
@@ -103,3 +103,63 @@ def test_a_closure_is_called_with_gradients_on():
 
     assert optimizer.step(closure).item() == 2
     assert (p < 1).all()
+
+
+def test_found_inf_leaves_everything_as_it_is():
+    torch.manual_seed(0)
+    matrix, vector = nn.Parameter(torch.randn(5, 3)), nn.Parameter(torch.randn(7))
+    groups = [{"params": [matrix]}, {"params": [vector], "adapt": False}]
+    optimizer = LARS(groups, lr=0.3, weight_decay=0.1)
+    for bad, value in ((0.0, 1.0), (1.0, float("nan")), (0.0, 2.0)):
+        before = [t.clone() for t in (matrix, vector, *(s["momentum_buffer"] for s in optimizer.state.values()))]
+        matrix.grad, vector.grad = torch.full((5, 3), value), torch.full((7,), value)
+        optimizer.found_inf = torch.tensor(bad)
+        optimizer.step()
+        after = [matrix, vector, *(s["momentum_buffer"] for s in optimizer.state.values())]
+        same = [torch.equal(a, b) for a, b in zip(after, before, strict=False)]
+        assert same == [bad == 1] * len(same)
+        assert all(t.isfinite().all() for t in after)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 5])
+def test_pieces_of_flat_shares_move_as_whole_parameters(world):
+    """Ranks in turn, each with an equal share of all parameters laid end to end, against whole parameters."""
+    torch.manual_seed(world)
+    wholes = [nn.Parameter(torch.randn(shape, dtype=torch.float64)) for shape in [(4, 3), (5,), (1,), (2, 3, 2), (3,)]]
+    flat = torch.cat([p.detach().flatten() for p in wholes])
+    size = -(-len(flat) // world)
+    flat = torch.cat([flat, flat.new_zeros(size * world - len(flat))])
+    shares = [nn.Parameter(share.clone()) for share in flat.split(size)]
+    offsets = [sum(p.numel() for p in wholes[:i]) for i in range(len(wholes))]
+    optimizers, squares = [], []
+    for rank, share in enumerate(shares):
+        spans, index = [], []
+        for number, (offset, p) in enumerate(zip(offsets, wholes, strict=True)):
+            low, high = max(offset, rank * size), min(offset + p.numel(), (rank + 1) * size)
+            if low < high:
+                spans.append((low - rank * size, high - low))
+                index.append(number)
+        optimizer = LARS([share], lr=0.5, weight_decay=0.1, trust=0.02)
+        optimizer.cuts = {share: Cut(spans, torch.tensor(index, dtype=torch.int64), len(wholes), lambda x: x)}
+        optimizers.append(optimizer)
+    expected = LARS(wholes, lr=0.5, weight_decay=0.1, trust=0.02)
+    for _ in range(3):
+        gradient = torch.randn_like(flat)
+        for offset, p in zip(offsets, wholes, strict=True):
+            p.grad = gradient[offset : offset + p.numel()].view(p.shape).clone()
+        for share, part in zip(shares, gradient.split(size), strict=True):
+            share.grad = part.clone()
+        squares = torch.stack(
+            [
+                torch.stack([p.detach().norm() ** 2 for p in wholes]),
+                torch.stack([p.grad.norm() ** 2 for p in wholes]),
+            ]
+        )
+        for optimizer, share in zip(optimizers, shares, strict=True):
+            cut = optimizer.cuts[share]
+            optimizer.cuts[share] = Cut(cut.spans, cut.index, cut.parameters, lambda x, squares=squares: squares)
+            optimizer.step()
+        expected.step()
+    together = torch.cat([share.detach() for share in shares])
+    for offset, p in zip(offsets, wholes, strict=True):
+        torch.testing.assert_close(together[offset : offset + p.numel()].view(p.shape), p.data, rtol=1e-12, atol=0)
