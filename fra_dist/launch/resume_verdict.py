@@ -10,9 +10,7 @@ from fra_dist.errors import CheckpointError
 from fra_dist.launch.ledger import all_rows
 from fra_dist.train.checkpoint import MODEL, OPTIMIZER, Checkpoint, newest_good
 from fra_dist.train.checkpoint_tools import Difference, contents_of, differences
-
-MEASURED = frozenset({"images_per_second", "data_wait", "seconds_left", "memory_mib"})
-"""Columns of metrics.jsonl that say how the machine did and not what was computed."""
+from fra_dist.train.run_folder import MEASURED
 
 FIRST_LOSS = 1e-5
 """How near the first loss after a resume at another world size must be, relative."""

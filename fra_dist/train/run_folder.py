@@ -36,7 +36,7 @@ MEASURED = ("images_per_second", "data_wait", "seconds_left", "memory_mib")
 """Entries of a metrics row that depend on the machine and the moment; the others repeat to the bit."""
 _HARMLESS = (
     *("name", "output", "checkpoint", "log", "guard", "train.device", "train.backend", "train.zero_stage"),
-    "train.watchdog_seconds",
+    *("train.watchdog_seconds", "train.activation_checkpointing"),
     *("data.shards", "data.threads", "data.prefetch", "data.pipeline", "data.decode", "data.max_bad_share"),
     *("data.cache", "data.cache_gb", "data.prefetch_shards", "data.retries", "data.timeout_seconds"),
 )
