@@ -20,14 +20,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add("--signal-lead", type=_count, default=120, help="seconds before the time limit at which the run saves")
     add("--max-failures", type=int, default=3, help="failures in a row without a newer checkpoint")
-    add("--follow", action="store_true", help="show the log until the run ends")
+    add("--follow", action="store_true", help="show the log and the progress until the run ends")
     add("--dry-run", action="store_true", help="print the batch script; submit nothing")
 
 
 def run(args: argparse.Namespace) -> int:
     """0: submitted (or complete, with --follow); 75 or 1: how the followed run ended."""
     from fra_dist.launch.prepare import prepare_launch
-    from fra_dist.launch.slurm import batch_script, follow, submit
+    from fra_dist.launch.slurm import batch_script, submit
 
     launch = prepare_launch(args.config, args.overrides, args.max_failures, write=False)
     resources = _resources(args)
@@ -38,8 +38,10 @@ def run(args: argparse.Namespace) -> int:
     print(f"job {submitted.job_id}\nrun {launch.run}\nlog {submitted.log}", flush=True)
     if not args.follow:
         return 0
+    from fra_dist.launch.following import follow
+
     try:
-        state = follow(launch, submitted)
+        state = follow(launch.run, submitted)
     except KeyboardInterrupt:
         print(f"\nthe job goes on; stop it with: scancel {submitted.job_id}")
         return 130

@@ -10,15 +10,17 @@ import platform
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from fra_dist.errors import LaunchError
-from fra_dist.launch.ledger import last_row
-from fra_dist.launch.outcome import refusal
+from fra_dist.launch.ledger import last_logged_step, last_row, newest_step, note
+from fra_dist.launch.outcome import REFUSED, first_cause, read_records, refusal
 from fra_dist.launch.prepare import Launch
 from fra_dist.launch.task import die_with_parent
+from fra_dist.train.fence import read_attempt
 from fra_dist.train.signals import STOPPED
 
 
@@ -72,7 +74,7 @@ def run_torchrun(launch: Launch, topology: Topology) -> int:
     numbers = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
     former = {number: signal.signal(number, stop) for number in numbers}
     try:
-        refused = _wait(process, records)
+        refused = _wait(process, records, Restarts(launch.run, records, topology.max_restarts))
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
@@ -81,13 +83,42 @@ def run_torchrun(launch: Launch, topology: Topology) -> int:
     return process.returncode if process.returncode else _ended(history, before)
 
 
-def _wait(process: "subprocess.Popen[bytes]", records: Path) -> str:
+class Restarts:
+    """Writes down in the run's history why torchrun starts all ranks again: one line, whichever node sees it first."""
+
+    def __init__(self, run: Path, records: Path, most: int) -> None:
+        self.run, self.records, self.most = run, records, most
+        self.noted: set[int] = set()
+
+    def look(self) -> None:
+        """Note a restart that the records of this node's ranks show. The last failure is no restart."""
+        failed = [row for row in read_records(self.records) if row["code"] not in (0, STOPPED, REFUSED)]
+        number = max((int(row.get("restart", 0)) for row in failed), default=-1)
+        if number < 0 or number in self.noted:
+            return
+        time.sleep(0.5)  # ranks pull each other down: let the first one's record arrive
+        failed = [row for row in read_records(self.records) if row["code"] not in (0, STOPPED, REFUSED)]
+        self.noted.add(number)
+        attempt = int(read_attempt(self.run).get("attempt", 0))
+        try:
+            (self.run / "launch" / f".torchrun-{attempt}-{number}").touch(exist_ok=False)
+        except OSError:
+            return
+        cause = first_cause(self.records, [row for row in failed if int(row.get("restart", 0)) == number])
+        lost = max(0, last_logged_step(self.run) - max(newest_step(self.run), 0))
+        event = "launch restart" if number < self.most else "launch failed"
+        note(self.run, event, attempt=attempt, cause=cause, steps_lost=lost)
+
+
+def _wait(process: "subprocess.Popen[bytes]", records: Path, restarts: Restarts) -> str:
     """Wait for torchrun, and end it when a rank refuses its input, which it would only start again; why, then."""
     while True:
         try:
             process.wait(0.5)
+            restarts.look()
             return refusal(records)
         except subprocess.TimeoutExpired:
+            restarts.look()
             if refusal(records):
                 process.terminate()
                 process.wait()

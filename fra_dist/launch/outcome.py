@@ -35,14 +35,19 @@ def judge(folder: Path, world: int, told: str = "") -> Outcome:
     if refused := refusal(folder):
         return Outcome("refused", refused)
     failed = [r for r in records if r["code"] not in (0, STOPPED)]
-    silent = [r for r in failed if r.get("cause")]
-    hung = [r for r in failed if r["code"] == HUNG]
-    killed = [r for r in failed if r["code"] < 0 and r["code"] != -signal.SIGTERM]
     if failed:
-        return Outcome("failed", _describe(folder, (silent or hung or killed or failed)[0]))
+        return Outcome("failed", first_cause(folder, failed))
     mute = sorted(set(range(world)) - set(codes))
     who = f"rank{'s' if len(mute) > 1 else ''} {', '.join(map(str, mute[:8]))}{' ...' if len(mute) > 8 else ''}"
     return Outcome("failed", told or f"{who} ended without a word: killed together with the launcher's process or node")
+
+
+def first_cause(folder: Path, failed: list[dict[str, Any]]) -> str:
+    """Why an attempt failed, out of the records of its ranks that did, in the order of time."""
+    silent = [r for r in failed if r.get("cause")]
+    hung = [r for r in failed if r["code"] == HUNG]
+    killed = [r for r in failed if r["code"] < 0 and r["code"] != -signal.SIGTERM]
+    return _describe(folder, (silent or hung or killed or failed)[0])
 
 
 def refusal(folder: Path) -> str:

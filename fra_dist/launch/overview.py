@@ -35,9 +35,20 @@ def overview(run: Path) -> str:
         lines.append(
             ("", f"{when}  attempt {row.get('attempt')}: {row.get('cause')} ({row.get('steps_lost', 0)} lost)")
         )
+    lines += [("slow", text) for text in _slow_ranks(history)]
     if state.get("log"):
         lines.append(("log", state["log"]))
     return "\n".join(f"{name:<11}{text}" for name, text in lines)
+
+
+def progress_line(run: Path) -> str:
+    """The same in one line: attempt, step, images/s and time left."""
+    metrics, attempt = last_row(run / "metrics.jsonl"), read_attempt(run)
+    parts = [f"attempt {attempt['attempt']}"] if "attempt" in attempt else []
+    parts.append(f"step {_progress(run, metrics)}")
+    if metrics.get("images_per_second"):
+        parts.append(f"{metrics['images_per_second']:.0f} images/s, {_clock(metrics['seconds_left'])} left")
+    return ", ".join(parts)
 
 
 def _state(run: Path, history: list[dict[str, Any]], state: dict[str, Any]) -> str:
@@ -71,11 +82,22 @@ def _checkpoint(run: Path, history: list[dict[str, Any]], now: float) -> str:
     return "none" if step < 0 else f"step {step}" + (f", {_clock(now - times[-1])} ago" if times else "")
 
 
+def _slow_ranks(history: list[dict[str, Any]]) -> list[str]:
+    """What was said about ranks of the present attempt that are slower than the others."""
+    begun = max((i for i, row in enumerate(history) if row["event"] in ("start", "resume")), default=0)
+    rows = [row for row in history[begun:] if row["event"] == "straggler"]
+    return [
+        f"rank {row['rank']} on {row['host']}: {row['times']} times as long as the others ({row['why']}), "
+        f"step {row['step']}"
+        for row in rows[-3:]
+    ]
+
+
 def _age(path: Path) -> float:
-    return time.time() - path.stat().st_mtime if path.exists() else 0.0
+    return time.time() - path.stat().st_mtime if path.exists() else 0.0  # below 0 when the server's clock is ahead
 
 
 def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
+    minutes, rest = divmod(max(int(seconds), 0), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}"

@@ -8,7 +8,6 @@ alone and counts every signal of a short job as a time-out, is not used.
 import shlex
 import shutil
 import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,27 +105,6 @@ def submit(launch: Launch, resources: Resources, write: Callable[[], object] = l
     return Submitted(str(job.job_id), Path(job.paths.stdout))
 
 
-def follow(launch: Launch, submitted: Submitted, poll: float = 1.0) -> str:
-    """Show the job's log until the run ends for good; returns the last state. Ctrl-C only stops the following."""
-    shown, told, asked = 0, "", 0.0
-    while True:
-        text = _read_from(submitted.log, shown)
-        shown += len(text)
-        print(text.decode(errors="replace"), end="", flush=True)
-        state = str(read_state(launch.run).get("state", "pending"))
-        if state in ("complete", "failed", "stopped"):
-            return state
-        if time.monotonic() - asked > 5:
-            asked = time.monotonic()
-            queue = job_state(submitted.job_id)
-            if queue in ("CANCELLED", "FAILED", "TIMEOUT", "COMPLETED", "BOOT_FAIL", "OUT_OF_MEMORY", ""):
-                return f"ended by SLURM ({queue or 'no longer known'})"
-            if queue != told and queue != "RUNNING":
-                print(f"fra-dist: job {submitted.job_id} is {queue.lower()}", flush=True)
-            told = queue
-        time.sleep(poll)
-
-
 def job_state(job_id: str) -> str:
     """SLURM's word for the state of a job; empty when it is not (or no longer) known."""
     if shutil.which("squeue") is None:
@@ -152,15 +130,6 @@ def _refuse_second(run: Path) -> None:
 
 def _folder(launch: Launch) -> Path:
     return launch.folder / "slurm"
-
-
-def _read_from(path: Path, offset: int) -> bytes:
-    try:
-        with path.open("rb") as stream:
-            stream.seek(offset)
-            return stream.read()
-    except OSError:
-        return b""
 
 
 def _reason(error: Exception) -> str:

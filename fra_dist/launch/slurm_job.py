@@ -12,12 +12,12 @@ job that loses a node (--requeue).
 
 import argparse
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Literal
@@ -74,7 +74,6 @@ class Job:
         self.cpus_per_task = env.get("SLURM_CPUS_PER_TASK")
         self.name = f"slurm job {self.id}"
         self.signal_lead = signal_lead
-        self._end = _seconds(self.shown().get("EndTime", ""))
         self.terminated = False
         signal.signal(signal.SIGTERM, self._terminate)
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # meant for the tasks; reaches us too with `scancel --full`
@@ -91,7 +90,9 @@ class Job:
         return process.wait()
 
     def seconds_left(self) -> float:
-        return self._end - time.time()
+        """Until the time limit, by the clock of SLURM's controller: ours may be wrong."""
+        shown = self.shown()
+        return seconds_of(shown.get("TimeLimit", "")) - min(seconds_of(shown.get("RunTime", "")), 1e9)
 
     def owner(self) -> Literal["us", "slurm", "user"]:
         """Who decides what comes next: the user has cancelled the job, SLURM has requeued it, or we are to go on."""
@@ -124,12 +125,13 @@ def scontrol(*words: str) -> str:
     return (said.stdout + said.stderr).strip()
 
 
-def _seconds(end: str) -> float:
-    """SLURM's end time in seconds since 1970; infinity for "Unknown" and the like."""
-    try:
-        return datetime.fromisoformat(end).timestamp()
-    except ValueError:
+def seconds_of(duration: str) -> float:
+    """SLURM's [DAYS-]HOURS:MINUTES:SECONDS in seconds; infinity for "UNLIMITED" and the like."""
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):(\d+)", duration)
+    if match is None:
         return float("inf")
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def _attempt(launch: Launch, ledger: Ledger, job: Job) -> Outcome:

@@ -89,6 +89,8 @@ class Task:
         code = self._wait(self.child, Silence(listening))
         if code < 0 and -code in self.asked:
             code = STOPPED  # it had not got as far as handling signals: nothing was done, nothing is lost
+        if self.cause:
+            code = -signal.SIGKILL  # also when it came to its end in that moment
         if code == 130 and signal.SIGINT in self.asked:
             code = STOPPED
         if self.folder is not None:
@@ -121,7 +123,10 @@ class Task:
         return (self.folder / "rank-0.log").open("rb")
 
     def _record(self, folder: Path, code: int) -> None:
-        row = {"rank": self.rank, "host": platform.node(), "code": code, "asked": bool(self.asked), "time": time.time()}
+        row: dict[str, object] = {"rank": self.rank, "host": platform.node(), "code": code, "time": time.time()}
+        row["asked"] = bool(self.asked)
+        if "TORCHELASTIC_RESTART_COUNT" in os.environ:
+            row["restart"] = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
         if self.cause:
             row["cause"] = self.cause
         partial = folder / f".rank-{self.rank}.json"

@@ -30,6 +30,7 @@ class Pulse:
             return
         os.set_blocking(self._handle, False)
         faulthandler.register(STACKS, all_threads=True)
+        self._say(self._patience())
         self._thread.start()
 
     def stop(self) -> None:
@@ -39,7 +40,6 @@ class Pulse:
             self._say(0.0)
 
     def _beat(self) -> None:
-        self._say(self._patience())
         while not self._stop.wait(1.0):
             self._say(self._patience())
 

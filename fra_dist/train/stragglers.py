@@ -8,7 +8,7 @@ measured by events on the device. Ranks tell each other at log steps, when they 
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import median_high
 
 import torch
 from torch import Tensor
@@ -48,10 +48,10 @@ def find_stragglers(own: Sequence[Own], step_seconds: float, factor: float) -> l
         others = [one for other, one in enumerate(own) if other != rank]
         if not others:
             break
-        usual = median(one.total for one in others)
+        usual = median_high(one.total for one in others)
         late = mine.total - usual
         if mine.total > factor * usual and late > _SHARE * step_seconds:
-            in_data = mine.data - median(one.data for one in others)
+            in_data = mine.data - median_high(one.data for one in others)
             why = "data" if in_data > late / 2 else "compute"
             found.append(Straggler(rank, why, mine.total / max(usual, 1e-9)))
     return found

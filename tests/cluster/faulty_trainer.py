@@ -7,7 +7,6 @@ slow    every step from then on takes 300 ms longer before the forward pass
 late    the data of every step from then on come 600 ms late
 """
 
-import ctypes
 import os
 import sys
 import time
@@ -37,12 +36,12 @@ def put_in(kind: str, step: int, mark: Path) -> None:
             time.sleep(0.6)
         return prepare(self, number)
 
-    def faulty_run(self: Step, number: int, views: object) -> object:
+    def faulty_run(self: Step, number: int, *rest: object) -> object:
         if kind == "gil" and number == step and first():
-            ctypes.PyDLL(None).sleep(1000)
+            sum(range(10**12))
         if kind == "slow" and number >= step:
             time.sleep(0.3)
-        return run(self, number, views)
+        return run(self, number, *rest)
 
     def faulty_save(self: Checkpoints, owner: Run) -> None:
         if kind == "hook" and owner.completed == step and first():
