@@ -21,7 +21,7 @@ def draw_classes(labels: NDArray[np.int64], percent: float, seed: int, names: Se
     chosen = []
     for label in np.unique(labels):
         members = generator.permutation(np.flatnonzero(labels == label))
-        count = max(round(len(members) * percent / 100), least)
+        count = max(int(len(members) * percent / 100 + 0.5), least)
         if not count:
             raise DataError(
                 f"class {names[int(label)]!r} has {len(members)} training faces and none in {percent:g} % of the "

@@ -8,6 +8,7 @@ photos of one person are not independent. The interval is from the 2.5 to the 97
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -47,15 +48,21 @@ def measure(
     value = float(statistic(np.ones(count)))
     groups = np.arange(count) if people is None else np.unique(people, return_inverse=True)[1]
     number = int(groups.max()) + 1 if count else 0
-    generator = np.random.default_rng(seed)
-    drawn = []
-    for _ in range(draws if number else 0):
-        weights = np.bincount(generator.integers(0, number, number), minlength=number).astype(np.float64)
-        drawn.append(float(statistic(weights[groups])))
+    drawn = [float(statistic(weights[groups].astype(np.float64))) for weights in _resamplings(number, seed, draws)]
     known = [one for one in drawn if math.isfinite(one)]
     tail = 50 * (1 - LEVEL)
     low, high = np.percentile(known, [tail, 100 - tail]) if known else (math.nan, math.nan)
     return Score(value, float(low), float(high), count, higher_is_better)
+
+
+@lru_cache(maxsize=8)
+def _resamplings(number: int, seed: int, draws: int) -> NDArray[np.uint16]:
+    """(draws, number): how often each is drawn; all scores of a test part share them."""
+    if not number:
+        return np.zeros((0, 0), np.uint16)
+    generator = np.random.default_rng(seed)
+    rows = (np.bincount(generator.integers(0, number, number), minlength=number) for _ in range(draws))
+    return np.stack([row.astype(np.uint16) for row in rows])
 
 
 def mean_of(values: ArrayLike) -> Statistic:

@@ -42,7 +42,10 @@ def read(folder: Path) -> FaceSet:
     table = folder / "CelebAMask-HQ-attribute-anno.txt"
     attributes, signs = read_signs(table) if table.exists() else ((), {})
     records = []
-    for number, words in rows(mapping, skip=1):
+    lines = rows(mapping)
+    if next(lines, (1, []))[1][:1] != ["idx"]:
+        raise bad_row(mapping, 1, "it should begin with `idx orig_idx orig_file`")
+    for number, words in lines:
         if len(words) != 3 or not words[0].isdecimal() or words[2] not in parts:
             raise bad_row(mapping, number, "not a number, a number and a photo of CelebA's partition")
         index, name = int(words[0]), f"{words[0]}.jpg"

@@ -33,6 +33,11 @@ def read(folder: Path) -> FaceSet:
         files = sorted(need(folder, place, "photos with a .pts file each").glob("*.pts"))
         if not files:
             raise DataError(f"{folder / place} holds no .pts file")
+        bare = [
+            p for p in sorted((folder / place).iterdir()) if p.suffix in SUFFIXES and p.with_suffix(".pts") not in files
+        ]
+        if bare:
+            raise DataError(f"{bare[0].with_suffix('.pts')} is missing, but its photo is there: unpack {place} again")
         for file in files:
             photo = next((file.with_suffix(s) for s in SUFFIXES if file.with_suffix(s).exists()), None)
             if photo is None:

@@ -96,7 +96,7 @@ def write_lfw(folder: Path, count: int, seed: int, folds: int = 10) -> None:
     each = max(1, count // folds)
     lines = [f"{folds}\t{each}"]
     for fold in range(folds):
-        faces = draw(8 * each + 8, 150, seed + 1 + fold, people=2 * each + 2)
+        faces = draw(5 * each + 5, 150, seed + 1 + fold, people=2 * each + 2)
         shots: dict[int, list[int]] = {}
         for n, person in enumerate(faces.identity.tolist()):
             shots.setdefault(person, []).append(n)

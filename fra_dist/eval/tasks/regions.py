@@ -172,6 +172,6 @@ def _protocol(job: Job) -> dict[str, object]:
         "parts": "the pixels of brows, eyes, nose and mouth only",
         "miou": "one region for each class, Hungarian matching",
         "k-means": "fitted on training photos, no labels; position_in_parts is told where training masks have parts",
-        "probe": "ridge from single cells of the map, at most 1000 training faces, strength by mIoU of at most 64 validation faces",
+        "probe": f"ridge from cells of the map; {PROBED} training, {BATCH} validation faces at most; strength by mIoU",
         "test": "opened once, after all fits",
     }

@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fra_dist.errors import DataError
+from fra_dist.eval import metrics
+from fra_dist.eval.labels import draw_classes, draw_rows
+from fra_dist.eval.readers import Part, Sealed, fit_logistic, fit_neighbours, fit_ridge
+from fra_dist.eval.scores import Score, area, average, balanced, mean_of, measure
+
+RNG = np.random.default_rng(5)
+
+
+def test_the_interval_of_a_mean_is_the_normal_one():
+    values = RNG.standard_normal(400) + 3
+    score = measure(mean_of(values), 400, seed=1)
+    error = values.std() / 20
+    assert score.value == pytest.approx(values.mean())
+    assert score.low == pytest.approx(values.mean() - 1.96 * error, abs=0.25 * error)
+    assert score.high == pytest.approx(values.mean() + 1.96 * error, abs=0.25 * error)
+    assert measure(mean_of(values), 400, seed=1) == score
+
+
+def test_people_widen_the_interval():
+    people = np.repeat(np.arange(20), 20)
+    values = RNG.standard_normal(20)[people]
+    alone, together = (measure(mean_of(values), 400, who) for who in (None, people))
+    assert together.value == alone.value
+    assert together.high - together.low > 3 * (alone.high - alone.low)
+
+
+def test_draws_are_averaged():
+    assert mean_of([[1, 0, 1], [1, 1, 0]])(np.ones(3)) == pytest.approx(4 / 6)
+    hits, labels = [[1, 0, 1], [1, 1, 1]], [0, 0, 1]
+    assert balanced(hits, labels)(np.ones(3)) == pytest.approx((0.75 + 1) / 2)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.integers(0, 3)), min_size=1, max_size=25))
+def test_weights_are_repetitions(rows):
+    """A weight of 3 is the example three times: for balanced accuracy and the area under the curve."""
+    values, hit, times = (np.array(column) for column in zip(*rows, strict=True))
+    repeated = np.repeat(np.arange(len(rows)), times)
+    weights = times.astype(float)
+    expected = metrics.area_under_curve(values[repeated], hit[repeated])
+    assert area(values, hit)(weights) == pytest.approx(expected, nan_ok=True)
+    if len(repeated):
+        found = metrics.balanced_accuracy((values >= 2)[repeated], hit[repeated])
+        assert balanced((values >= 2) == hit, hit)(weights) == pytest.approx(found)
+
+
+def test_undefined_statistics_are_left_out():
+    some = average([lambda w: float("nan"), lambda w: 2.0])
+    assert some(np.ones(1)) == 2.0
+    assert np.isnan(average([lambda w: float("nan")])(np.ones(1)))
+    assert Score(float("nan"), 0, 1, 3).to_json()["value"] is None
+
+
+def test_the_test_part_opens_once():
+    sealed = Sealed(np.arange(3))
+    assert sealed.open().tolist() == [0, 1, 2]
+    with pytest.raises(RuntimeError, match="used already"):
+        sealed.open()
+
+
+def clusters(count, spread):
+    centres = np.random.default_rng(0).standard_normal((3, 12))
+    labels = RNG.integers(0, 3, count)
+    return Part((centres[labels] + spread * RNG.standard_normal((count, 12))).astype(np.float32), labels)
+
+
+def hits(part):
+    return lambda outputs: float((outputs.argmax(1) == part.targets).mean())
+
+
+def test_readers_find_classes_that_stand_apart():
+    train, held, test = clusters(90, 0.4), clusters(30, 0.4), clusters(60, 0.4)
+    one_hot = Part(train.features, np.eye(3)[train.targets])
+    for reader in (
+        fit_logistic(train, held, hits(held), 3),
+        fit_neighbours(train, held, hits(held), 3),
+        fit_ridge(one_hot, held, hits(held)),
+    ):
+        assert (reader.answer(test.features).argmax(1) == test.targets).mean() > 0.9
+
+
+def test_logistic_is_scikit_learns():
+    from sklearn.linear_model import LogisticRegression
+
+    train, held = clusters(120, 1.5), clusters(60, 1.5)
+    reader = fit_logistic(train, held, hits(held), 3)
+    rows = (train.features - train.features.mean(0)) / train.features.std(0) / np.sqrt(12)
+    theirs = LogisticRegression(C=1 / (reader.chosen * 120), tol=1e-8, max_iter=5000).fit(rows, train.targets)
+    shares = np.exp(reader.answer(train.features))
+    shares /= shares.sum(1, keepdims=True)
+    assert shares == pytest.approx(theirs.predict_proba(rows), abs=0.02)
+
+
+def test_signs_that_are_unknown_teach_nothing():
+    features = RNG.standard_normal((200, 6)).astype(np.float32)
+    signs = (features[:, :2] > 0).astype(np.int64)
+    wrong = signs.copy()
+    wrong[:100] = 1 - wrong[:100]
+    masked = np.where(np.arange(200)[:, None] < 100, -1, signs)
+    test = RNG.standard_normal((100, 6)).astype(np.float32)
+
+    def score(outputs):
+        return float(((outputs > 0) == (signs == 1)).mean())
+
+    reader = fit_logistic(Part(features, masked), Part(features, signs), score, 2)
+    assert ((reader.answer(test) > 0) == (test[:, :2] > 0)).mean() > 0.9
+
+
+def test_wide_features_are_projected(monkeypatch):
+    from fra_dist.eval import readers
+
+    monkeypatch.setattr(readers, "LARGEST_GRAM", 40)
+    features = RNG.standard_normal((100, 3)) @ RNG.standard_normal((3, 80))
+    targets = features[:, :2]
+    part = Part(features.astype(np.float32), targets)
+    reader = fit_ridge(part, part, lambda out: -float(((out - targets) ** 2).mean()))
+    assert reader.answer(features.astype(np.float32)) == pytest.approx(targets, abs=0.1)
+
+
+def test_shares_of_labels_are_of_each_class():
+    labels = np.repeat([0, 1, 2], [100, 50, 10])
+    names = ("a", "b", "c")
+    chosen = draw_classes(labels, 10, 0, names)
+    assert np.bincount(labels[chosen]).tolist() == [10, 5, 1]
+    assert (chosen != draw_classes(labels, 10, 1, names)).any()
+    assert len(draw_classes(labels, 100, 0, names)) == 160
+    assert np.bincount(labels[draw_classes(labels, 1, 0, names, least=1)]).tolist() == [1, 1, 1]
+    with pytest.raises(DataError, match="'c' has 10 training faces and none in 1 %") as caught:
+        draw_classes(labels, 1, 0, names)
+    assert "--labels 5" in str(caught.value)
+
+
+def test_shares_of_attributes_need_both_kinds():
+    signs = np.zeros((100, 2), np.int64)
+    signs[::2, 0] = 1
+    signs[:3, 1] = 1
+    assert len(draw_rows(signs, 10, 0, ("x", "y"), check=False)) == 10
+    with pytest.raises(DataError, match="no face with 'y' among the 5"):
+        draw_rows(signs, 5, 0, ("x", "y"))
