@@ -1,4 +1,4 @@
-"""Where photos for shards come from: a folder tree, a tar of photos, or the renderer of synthetic faces.
+"""Where photos for shards come from: a folder tree, a tar of photos, RecordIO, or the renderer of synthetic faces.
 
 A source is a fixed sequence of entries. `task(places)` gives a small value that any process can call to read, check
 and encode those entries, so that what comes out does not depend on who does the work.
@@ -16,11 +16,13 @@ import numpy as np
 
 from fra_dist.data.counter import key, permute
 from fra_dist.data.faces import FaceTask
+from fra_dist.data.images import BadImage
 from fra_dist.data.keys import make_keys
 from fra_dist.data.listing import Found, Listing, list_folder, list_tar
-from fra_dist.data.photo_tasks import MAX_BYTES, HashTask, PhotoTask, Read
+from fra_dist.data.photo_tasks import HashTask, PhotoTask, Read, read_photo
 from fra_dist.data.photos import PhotoRules
 from fra_dist.data.preparation.annotations import Annotations
+from fra_dist.data.recordio import MAGIC, list_records
 from fra_dist.data.samples import Encoded, Skip
 from fra_dist.errors import DataError
 
@@ -49,11 +51,10 @@ class Source(Protocol):
 
 
 class Photos:
-    """Photos in a folder or in a tar."""
+    """Photos in a folder, or in a file of many (a tar, RecordIO)."""
 
     def __init__(self, path: Path, kind: str, listing: Listing, order: Order, seed: int, rules: PhotoRules) -> None:
         self.path, self.rules = path, rules
-        self.in_tar = kind == "tar"
         self.skipped = listing.skipped
         self.photos: Sequence[Found] = listing.photos
         self.keys = make_keys([photo.name for photo in listing.photos])
@@ -90,11 +91,16 @@ class Photos:
         reads = []
         for number in self.order[places.start : places.stop].tolist():
             photo = self.photos[number]
-            file, byte = (self.path, photo.offset) if self.in_tar else (self.path / photo.name, -1)
             face = None if self.faces is None else self.faces.find(photo.name)
-            reason = self.left_out.get(photo.name, "")
-            reads.append(Read(self.keys[number], photo.name, os.fspath(file), byte, photo.size, face, reason))
+            read = self.read(number)._replace(face=face, reason=self.left_out.get(photo.name, ""))
+            reads.append(read)
         return tuple(reads)
+
+    def read(self, number: int) -> Read:
+        """Where the bytes of photo `number` of the listing are."""
+        photo, whole = self.photos[number], self.description["kind"] == "folder"
+        file, byte = (self.path / photo.name, -1) if whole else (self.path, photo.offset)
+        return Read(self.keys[number], photo.name, os.fspath(file), byte, photo.size, drop=photo.drop)
 
 
 class SyntheticFaces:
@@ -123,7 +129,7 @@ class SyntheticFaces:
 
 
 def open_source(spec: str | Path, order: Order, seed: int, rules: PhotoRules) -> Source:
-    """A source from what a user names: a folder, a tar of photos, or `synthetic:N[@SIZE][/PEOPLE]`.
+    """A source from what a user names: a folder, a tar of photos, RecordIO, or `synthetic:N[@SIZE][/PEOPLE]`.
 
     Raises DataError when it does not exist, cannot be read or is of another kind.
     """
@@ -136,7 +142,8 @@ def open_source(spec: str | Path, order: Order, seed: int, rules: PhotoRules) ->
         raise DataError(f"source {path} does not exist: name a folder of photos, a tar of photos or synthetic:N@SIZE")
     if not path.is_file():
         raise DataError(f"source {path} is neither a folder nor a file")
-    return Photos(path, "tar", _list_tar(path), order, seed, rules)
+    kind, listing = _list_file(path)
+    return Photos(path, kind, listing, order, seed, rules)
 
 
 def _synthetic(spec: str, seed: int, rules: PhotoRules) -> SyntheticFaces:
@@ -160,7 +167,8 @@ def _synthetic(spec: str, seed: int, rules: PhotoRules) -> SyntheticFaces:
     return SyntheticFaces(int(match[1]), size, int(match[3]) if match[3] else None, seed, rules.quality)
 
 
-def _list_tar(path: Path) -> Listing:
+def _list_file(path: Path) -> tuple[str, Listing]:
+    """(kind, listing) of a file of many photos."""
     try:
         with open(path, "rb") as file:
             head = file.read(6)
@@ -174,24 +182,28 @@ def _list_tar(path: Path) -> Listing:
     ):
         if head.startswith(mark):
             raise DataError(f"source {path} is compressed, so its photos cannot be found by place: {command} it first")
+    if head.startswith(MAGIC):
+        return "recordio", list_records(path)
     listing = list_tar(path)
     if not listing.photos and listing.skipped and listing.skipped[0].reason.startswith("damaged at byte 0:"):
         raise DataError(f"source {path} is not a tar: name a folder of photos, a tar of photos or synthetic:N@SIZE")
-    return listing
+    return "tar", listing
 
 
 def photo_bytes(spec: str | Path, names: Sequence[str]) -> dict[str, bytes]:
-    """Photos of a folder or tar by relative name, as they are; those that cannot be read are left out."""
-    path, found = Path(spec), {}
-    places = {} if path.is_dir() else {photo.name: photo for photo in _list_tar(path).photos}
-    for name in names:
-        file = path / name if path.is_dir() else path
-        offset, size = (places[name].offset, places[name].size) if name in places else (0, MAX_BYTES)
-        with contextlib.suppress(OSError):
-            if file.stat().st_size or name in places:
-                with open(file, "rb") as stream:
-                    stream.seek(offset)
-                    found[name] = stream.read(size)
+    """Photos of a source by relative name, as they are; those that cannot be read are left out."""
+    path, wanted, found = Path(spec), set(names), dict[str, bytes]()
+    if not wanted:  # also of a source without files, such as synthetic photos
+        return found
+    if path.is_dir():  # names of what was left out can be those of pipes and devices, which would block
+        files = ((name, path / name) for name in names)
+        reads = [Read(name, name, os.fspath(f), -1, f.stat().st_size) for name, f in files if f.is_file()]
+    else:
+        photos = (photo for photo in _list_file(path)[1].photos if photo.name in wanted)
+        reads = [Read(p.name, p.name, os.fspath(path), p.offset, p.size, drop=p.drop) for p in photos]
+    for read in reads:
+        with contextlib.suppress(OSError, BadImage):
+            found[read.name] = read_photo(read)
     return found
 
 
