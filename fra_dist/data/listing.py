@@ -34,11 +34,15 @@ PHOTO_EXTENSIONS = frozenset(
 
 
 class Found(NamedTuple):
-    """A photo in a listing: relative name, size in bytes, and its byte in the tar (0 in a folder)."""
+    """A photo in a listing: relative name, size in bytes, and its byte in the file of many (0 in a folder).
+
+    drop: places in it of 4 bytes that are not part of it, which only RecordIO has.
+    """
 
     name: str
     size: int
     offset: int = 0
+    drop: tuple[int, ...] = ()
 
 
 class Listing(NamedTuple):

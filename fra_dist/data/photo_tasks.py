@@ -13,7 +13,8 @@ MAX_BYTES = 256 << 20
 
 
 class Read(NamedTuple):
-    """Where a photo is: byte -1 is a whole file. face: where the face is, if a file says so; reason: why it is out."""
+    """Where a photo is: byte -1 is a whole file, `drop` as in Found. face: where the face is, if a file says so;
+    reason: why it is out."""
 
     key: str
     name: str
@@ -22,6 +23,7 @@ class Read(NamedTuple):
     size: int
     face: Face | None = None
     reason: str = ""
+    drop: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def _encode(read: Read, rules: PhotoRules) -> Encoded | Skip:
     if read.reason:
         return Skip(read.name, read.reason)
     try:
-        photo = clean_photo(_read(read.file, read.byte, read.size), rules, read.face)
+        photo = clean_photo(read_photo(read), rules, read.face)
     except BadImage as error:
         return Skip(read.name, str(error))
     except OSError as error:
@@ -73,17 +75,20 @@ def _hash(read: Read, rules: PhotoRules) -> Hashed | None:
     if read.reason:
         return None
     try:
-        found, pixels = hash_photo(_read(read.file, read.byte, read.size), rules, read.face)
+        found, pixels = hash_photo(read_photo(read), rules, read.face)
     except (BadImage, OSError):  # `_encode` meets it again, and says so
         return None
     return Hashed(found.hex(), pixels)
 
 
-def _read(file: str, byte: int, size: int) -> bytes:
-    if size > MAX_BYTES:
-        raise BadImage(f"{size} bytes, more than {MAX_BYTES >> 20} MiB")
-    with open(file, "rb", buffering=0) as source:
-        if byte < 0:
+def read_photo(read: Read) -> bytes:
+    """Its bytes as they are. Raises BadImage for too many, OSError."""
+    if read.size > MAX_BYTES:
+        raise BadImage(f"{read.size} bytes, more than {MAX_BYTES >> 20} MiB")
+    with open(read.file, "rb", buffering=0) as source:
+        if read.byte < 0:
             return source.read()
-        source.seek(byte)
-        return source.read(size)
+        source.seek(read.byte)
+        data = source.read(read.size)
+    begins, ends = (0, *(place + 4 for place in read.drop)), (*read.drop, len(data))
+    return b"".join(data[begin:end] for begin, end in zip(begins, ends, strict=True)) if read.drop else data
