@@ -82,9 +82,10 @@ class Trial:
 
     def stop(self, stop: Stop, world: int = 1) -> bool:
         """Train until the stop; False when the run was over before. Raises LaunchError when it fails by itself."""
+        goal = max(stop.step, self.reached() + 1)
         process = self._start(world)
         try:
-            while last_logged_step(self.run) < stop.step and process.poll() is None:
+            while self.reached() < goal and process.poll() is None:
                 time.sleep(0.01)
             time.sleep(stop.delay)
             if process.poll() is None:

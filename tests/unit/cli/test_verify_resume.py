@@ -20,25 +20,25 @@ def verify(tmp_path, shards, fra_dist):
 
 
 def test_killed_and_signalled(verify, tmp_path):
-    done = verify("train.steps=12", "--stops", "3", "--seed", "2", "--keep", tmp_path / "kept")
+    done = verify("train.steps=12", "--stops", "2", "--seed", "2", "--keep", tmp_path / "kept")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "verdict: the run that was stopped 3 times is the same to the bit" in done.stdout
+    assert "verdict: the run that was stopped 2 times is the same to the bit" in done.stdout
     for wanted in ("SIGKILL at step", "metrics: 12 of 12 steps the same", "samples: 12 of 12 steps the same"):
         assert wanted in done.stdout
     assert (tmp_path / "kept" / "stopped" / "history.jsonl").exists()
 
 
-@pytest.mark.parametrize("world", ["2:1", "2:3"])
-def test_at_another_world_size(verify, world):
-    done = verify(*ELASTIC, "--world", world)
+def test_fewer_ranks(verify):
+    done = verify(*ELASTIC, "--world", "2:1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "samples: 12 of 12 steps the same" in done.stdout
     assert "is the same, to rounding" in done.stdout
 
 
-def test_the_whole_trajectory_in_float64(verify):
-    done = verify(*ELASTIC, "train.precision=fp64", "train.backend=torch", "--world", "1:2")
+def test_more_ranks_and_the_whole_trajectory_in_float64(verify):
+    done = verify(*ELASTIC, "train.precision=fp64", "train.backend=torch", "--world", "2:3")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "samples: 12 of 12 steps the same" in done.stdout
     (line,) = [text for text in done.stdout.splitlines() if text.startswith("loss of any step")]
     assert float(line.split()[-3]) < 1e-9
 
