@@ -110,7 +110,8 @@ class ReviveConfig(Section):
 
 class ModelConfig(Section):
     backbone: str = "resnet50"
-    """`tiny`, or a torchvision ResNet: resnet18, resnet34, resnet50, resnet101, wide_resnet50_2."""
+    """`tiny`, or a torchvision ResNet: resnet18, resnet34, resnet50, resnet101, wide_resnet50_2; or `timm:NAME`,
+    for example timm:convnext_tiny or timm:vit_small_patch16_224 (`pip install 'fra-dist[timm]'`)."""
     regions: Annotated[int, Field(ge=2, le=64)] = 8
     width: Count = 256
     """D: of the projections, the predictions and the decoder."""

@@ -12,12 +12,19 @@ RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2")
 
 
 def build_backbone(name: str) -> nn.Module:
-    """A backbone with random weights: `tiny` or a torchvision ResNet. Raises ConfigError for another name."""
+    """A backbone with random weights: `tiny`, a torchvision ResNet, or `timm:NAME`.
+
+    Raises ConfigError for another name, and when timm is asked for and missing.
+    """
     if name == "tiny":
         return TinyBackbone()
     if name in RESNETS:
         return ResNetBackbone(name)
-    raise ConfigError(f"model.backbone={name!r} is not known: use tiny, {', '.join(RESNETS)}")
+    if name.startswith("timm:"):
+        from fra_dist.models.timm_backbone import TimmBackbone  # an extra
+
+        return TimmBackbone(name.removeprefix("timm:"))
+    raise ConfigError(f"model.backbone={name!r} is not known: use tiny, {', '.join(RESNETS)}, or timm:NAME")
 
 
 class ResNetBackbone(nn.Sequential):
@@ -105,7 +112,7 @@ def map_size(backbone: nn.Module, height: int, width: int) -> tuple[int, int]:
     try:
         images = torch.empty(1, 3, height, width, dtype=dtype, device="meta")
         features = torch.func.functional_call(backbone, shadows, (images,))
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"an image of {height}x{width} does not go through the backbone: {reason}") from None
     finally:

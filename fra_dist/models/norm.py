@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fra_dist.dist import CrossRank
+from fra_dist.errors import ConfigError
 
 
 class CrossRankBatchNorm(_BatchNorm):
@@ -19,6 +20,8 @@ class CrossRankBatchNorm(_BatchNorm):
     def __init__(self, features: int, cross: CrossRank, **options: Any) -> None:
         super().__init__(features, **options)
         self.cross = cross
+        self.after: nn.Module | None = None
+        """What timm's batch norms do next: dropout and activation, without parameters."""
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() < 2:
@@ -26,6 +29,10 @@ class CrossRankBatchNorm(_BatchNorm):
 
     @torch.compiler.disable  # its collective cannot be traced
     def forward(self, input: Tensor) -> Tensor:
+        out = self._normalised(input)
+        return out if self.after is None else self.after(out)
+
+    def _normalised(self, input: Tensor) -> Tensor:
         if not self.training or self.cross.world == 1:
             return super().forward(input)
         self._check_input_dim(input)
@@ -93,7 +100,8 @@ class _Normalise(torch.autograd.Function):
 def synchronise_norms(module: nn.Module, cross: CrossRank) -> nn.Module:
     """`module` with every batch norm replaced by one over all ranks, sharing its parameters, buffers and mode.
 
-    The module itself when there is one rank. State names do not change.
+    The module itself when there is one rank. State names do not change. Raises ConfigError for a batch norm of a
+    backbone's own that does more than batch norm.
     """
     if cross.world == 1:
         return module
@@ -112,6 +120,10 @@ def _convert(norm: _BatchNorm, cross: CrossRank) -> CrossRankBatchNorm:
         setattr(new, name, parameter)
     for name, buffer in norm.named_buffers(recurse=False):
         setattr(new, name, buffer)
+    more = [child for name, child in norm.named_children() if name in ("drop", "act")]
+    if len(more) != len(list(norm.children())) or any(list(child.parameters()) for child in more):
+        raise ConfigError(f"{type(norm).__name__} cannot be a batch norm over ranks: use another model.backbone")
+    new.after = nn.Sequential(*more) if more else None
     return new.train(norm.training)
 
 

@@ -105,4 +105,4 @@ def test_every_kind_of_backbone_takes_a_step(name: str, size: int) -> None:
     terms = step.run(0, views_of(0, size))
     assert terms["applied"].item() == 1
     moved = [n for n, p in step.model.online.backbone.named_parameters() if not torch.equal(p, before[n])]
-    assert len(moved) > 0.9 * len(before)
+    assert len(moved) > 0.7 * len(before)  # timm starts the last norm of a block at 0
