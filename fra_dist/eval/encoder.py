@@ -43,7 +43,7 @@ class Encoder:
     def pixels(self, photos: NDArray[np.uint8]) -> Tensor:
         """(B, S, S, 3) uint8 -> (B, 3, S, S) normalised, on the network's device."""
         scale, shift = (torch.tensor(v, device=self.device).view(1, 3, 1, 1) for v in (self.std, self.mean))
-        images = torch.from_numpy(np.ascontiguousarray(photos)).to(self.device).permute(0, 3, 1, 2).float() / 255
+        images = torch.from_numpy(np.array(photos)).to(self.device).permute(0, 3, 1, 2).float() / 255
         return (images - shift) / scale
 
     @torch.inference_mode()

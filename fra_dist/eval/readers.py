@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from fra_dist.eval.probes import NEIGHBOURS, RIDGES, TEMPERATURE, RidgePath
+from fra_dist.eval.probes import NEIGHBOURS, RIDGES, TEMPERATURE
 
 Array = NDArray[np.floating]
 Outputs = NDArray[np.float64]
@@ -63,14 +63,27 @@ def fit_ridge(train: Part, validation: Part, score: Callable[[Outputs], float]) 
     Lindenstrauss): the closed form needs the eigenvalues of a matrix of the smaller number.
     """
     project = _projection(train.features)
-    path = RidgePath(project(train.features), np.asarray(train.targets, np.float64))
-    held = project(validation.features)
-    best = max(RIDGES, key=lambda r: (score(path.predict(held, r)), r))  # of equals, the stronger
-    weights = path.weights(best)  # once: predicting would build them anew
+    rows = project(np.asarray(train.features, np.float32))
+    mean, scale = _standard(rows)
+    x, held = (rows - mean) / scale, (project(np.asarray(validation.features, np.float32)) - mean) / scale
+    targets = np.asarray(train.targets, np.float64)
+    offset = targets.mean(0)
+    wide = x.shape[1] > x.shape[0]
+    values, basis = np.linalg.eigh((x @ x.T if wide else x.T @ x).astype(np.float64))
+    values = np.maximum(values, 0.0)
+    unit = max(float(values.mean()), 1e-12)
+    projected = basis.T @ ((targets - offset) if wide else x.T @ (targets - offset))
+    near = (held @ x.T if wide else held).astype(np.float64)  # once for all strengths
+
+    def inner(strength: float) -> Outputs:
+        return basis @ (projected / (values + strength * unit)[:, None])
+
+    best = max(RIDGES, key=lambda r: (score(near @ inner(r) + offset), r))  # of equals, the stronger
+    weights = (x.T @ inner(best) if wide else inner(best)).astype(np.float32)
 
     def answer(features: Array) -> Outputs:
-        rows = (np.asarray(project(features), np.float64) - path.mean) / path.scale
-        return rows @ weights + path.offset
+        found = (project(np.asarray(features, np.float32)) - mean) / scale @ weights
+        return found.astype(np.float64) + offset
 
     return Reader(answer, best)
 

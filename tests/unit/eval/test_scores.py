@@ -143,3 +143,15 @@ def test_shares_of_attributes_need_both_kinds():
     assert len(draw_rows(signs, 10, 0, ("x", "y"), check=False)) == 10
     with pytest.raises(DataError, match="no face with 'y' among the 5"):
         draw_rows(signs, 5, 0, ("x", "y"))
+
+
+@pytest.mark.parametrize("shape", [(60, 8), (20, 50)], ids=["tall", "wide"])
+def test_ridge_is_that_of_the_probes(shape):
+    from fra_dist.eval.probes import RidgePath
+
+    features = RNG.standard_normal(shape).astype(np.float32)
+    targets = features[:, :2] + 0.5 * RNG.standard_normal((shape[0], 2))
+    held = Part(RNG.standard_normal((15, shape[1])).astype(np.float32), RNG.standard_normal((15, 2)))
+    reader = fit_ridge(Part(features, targets), held, lambda out: -float(((out - held.targets) ** 2).mean()))
+    expected = RidgePath(features, targets).predict(held.features, reader.chosen)
+    assert reader.answer(held.features) == pytest.approx(expected, abs=1e-3)
