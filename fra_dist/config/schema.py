@@ -21,7 +21,7 @@ class Section(BaseModel):
 
 
 class ViewConfig(Section):
-    """How one of the two views is drawn. The defaults are those of view 1."""
+    """How a view is drawn. The defaults are those of view 1."""
 
     crop_scale: tuple[Share, Share] = (0.2, 1.0)
     crop_ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
@@ -66,7 +66,7 @@ class DataConfig(Section):
     std: tuple[Positive, Positive, Positive] = (0.2536, 0.2194, 0.2070)
     pipeline: Literal["auto", "dali", "torch"] = "auto"
     decode: Literal["auto", "once", "crops"] = "auto"
-    """With DALI: decode a photo once and cut both views from it, or only the region of each view by itself; auto:
+    """With DALI: decode a photo once and cut the views from it, or only the region of each view by itself; auto:
     crops on a CPU, once on a GPU."""
     threads: Count = 2
     prefetch: Count = 2
@@ -282,6 +282,8 @@ class LogConfig(Section):
     heatmaps_every: Whole = 500
     """Steps between heatmap pictures; 0: only at the end."""
     heatmap_images: Count = 8
+    pictures: bool = True
+    """Draw heatmaps and curves."""
     tensorboard: bool = True
     samples: bool = False
     """Also write which samples each rank reads at every step."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Geometry:
-    """How the two views (V = 2) of B photos lie in the photos."""
+    """How the views of B photos lie in the photos: V = 2, and as many more as there are local views."""
 
     boxes: NDArray[np.int32]
     """(V, B, 4): x0, y0, x1, y1 in pixels of the upright photo, x1 and y1 exclusive."""
@@ -32,7 +32,7 @@ class BadSample:
 
 @dataclass(frozen=True)
 class Batch:
-    """This rank's share of a global batch: B = G / world photos in two views."""
+    """This rank's share of a global batch: B = G / world photos in two views, and in local views."""
 
     step: int
     epoch: int
@@ -42,8 +42,8 @@ class Batch:
     planned: NDArray[np.int64]
     """(B,): what the plan asked for; differs from `ids` where a sample was bad."""
     epochs: NDArray[np.int64]
-    views: tuple[Tensor, Tensor]
-    """Each (B, 3, S, S) float32, normalised, on the device."""
+    views: tuple[Tensor, ...]
+    """Each (B, 3, S, S) float32, normalised, on the device; S is `data.local_size` from the third on."""
     geometry: Geometry
     quarantined: tuple[BadSample, ...] = ()
     """Bad samples met by this rank for the first time."""

@@ -4,6 +4,7 @@ It is the plain statement of what the views are, and what `dali.py` is compared 
 """
 
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -15,37 +16,37 @@ from torchvision.transforms.v2 import functional as F
 from fra_dist.config import DataConfig
 from fra_dist.data.images import BadImage, decode
 from fra_dist.data.pipeline import Request, UndecodableError
-from fra_dist.data.views import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParams, blur_radius
+from fra_dist.data.views import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParams, blur_radius, views_of
 
 
 class TorchPipeline:
     """Implements `pipeline.Pipeline` on the CPU; the finished batch is copied to `device`."""
 
     def __init__(self, config: DataConfig, device: torch.device) -> None:
-        self.size, self.device = config.image_size, device
+        self.sizes, self.device = [size for _, size in views_of(config)], device
         self.mean = torch.tensor(config.mean).view(3, 1, 1) * 255
         self.std = torch.tensor(config.std).view(3, 1, 1) * 255
         self.pool = ThreadPoolExecutor(config.threads, thread_name_prefix="fra-views")
-        self.waiting: deque[list[Future[tuple[Tensor, Tensor]]]] = deque()
+        self.waiting: deque[list[Future[tuple[Tensor, ...]]]] = deque()
 
     def submit(self, request: Request) -> None:
         self.waiting.append(self._begin(request))
 
-    def collect(self) -> tuple[Tensor, Tensor]:
+    def collect(self) -> tuple[Tensor, ...]:
         return self._finish(self.waiting.popleft())
 
-    def redo(self, request: Request) -> tuple[Tensor, Tensor]:
+    def redo(self, request: Request) -> tuple[Tensor, ...]:
         return self._finish(self._begin(request))
 
     def close(self) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)
         self.waiting.clear()
 
-    def _begin(self, request: Request) -> list[Future[tuple[Tensor, Tensor]]]:
-        return [self.pool.submit(_render, request, i, self.size) for i in range(len(request.images))]
+    def _begin(self, request: Request) -> list[Future[tuple[Tensor, ...]]]:
+        return [self.pool.submit(_render, request, i, self.sizes) for i in range(len(request.images))]
 
-    def _finish(self, futures: list[Future[tuple[Tensor, Tensor]]]) -> tuple[Tensor, Tensor]:
-        views: tuple[list[Tensor], list[Tensor]] = ([], [])
+    def _finish(self, futures: list[Future[tuple[Tensor, ...]]]) -> tuple[Tensor, ...]:
+        views: list[list[Tensor]] = [[] for _ in self.sizes]
         reasons = {}
         for position, future in enumerate(futures):
             try:
@@ -55,19 +56,17 @@ class TorchPipeline:
                 reasons[position] = str(error)
         if reasons:
             raise UndecodableError(reasons)
-        first, second = (self._normalise(torch.stack(view)) for view in views)
-        return first, second
+        return tuple(self._normalise(torch.stack(view)) for view in views)
 
     def _normalise(self, pixels: Tensor) -> Tensor:
         return pixels.float().sub_(self.mean).div_(self.std).to(self.device)
 
 
-def _render(request: Request, i: int, size: int) -> tuple[Tensor, Tensor]:
+def _render(request: Request, i: int, sizes: Sequence[int]) -> tuple[Tensor, ...]:
     photo = torch.from_numpy(np.array(decode(request.images[i]))).permute(2, 0, 1)
     if photo.shape[1:] != (request.heads[i].height, request.heads[i].width):
         raise BadImage("the size in the header is not that of the pixels")
-    first, second = (augment(photo, params, i, size) for params in request.params)
-    return first, second
+    return tuple(augment(photo, params, i, size) for params, size in zip(request.params, sizes, strict=True))
 
 
 def augment(photo: Tensor, params: ViewParams, i: int, size: int) -> Tensor:

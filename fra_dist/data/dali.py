@@ -1,7 +1,7 @@
-"""The DALI path: encoded photos in, both views out, on the CPU or, with a GPU, decoded and augmented there.
+"""The DALI path: encoded photos in, views out, on the CPU or, with a GPU, decoded and augmented there.
 
 DALI draws nothing itself: every number comes from `views.py` through external sources, so it has no state and the
-geometry is known to the host. With `data.decode: once` a photo is decoded and both views are cut from it; with `crops`
+geometry is known to the host. With `data.decode: once` a photo is decoded and the views are cut from it; with `crops`
 the region of each view is decoded by itself, which is faster on a CPU (`benchmarks/input.py`). This is the only file
 that imports DALI.
 
@@ -19,7 +19,7 @@ from nvidia.dali.plugin.numba import NumbaFunction
 from fra_dist.config import DataConfig
 from fra_dist.data import pixels
 from fra_dist.data.slots import SLOTS
-from fra_dist.data.views import BRIGHTNESS, CONTRAST, SATURATION
+from fra_dist.data.views import BRIGHTNESS, CONTRAST, SATURATION, views_of
 
 types: Any = dali.types  # its members are made at run time
 
@@ -30,7 +30,7 @@ def build_graph(config: DataConfig, batch_size: int, gpu: int | None, chain: boo
     """A built DALI pipeline for at most batch_size photos.
 
     gpu: number of the GPU, None for the CPU; chain: the chain of operators, which a GPU needs.
-    Inputs: `encoded`, and `view0.NAME`, `view1.NAME` with the names of `dali_pipeline.py`; outputs: the two views,
+    Inputs: `encoded`, and `view0.NAME`, `view1.NAME`, ... with the names of `dali_pipeline.py`; outputs: the views,
     (B, 3, S, S) float32.
     """
     settings = {
@@ -70,15 +70,16 @@ def _source(view: int, what: str) -> Any:
 def _crops(config: DataConfig, decoder: str) -> list[Any]:
     """The crop of each view, resized: (S, S, 3) uint8."""
     encoded = fn.external_source(name="encoded", dtype=types.UINT8)
-    boxes = [(_source(view, "start"), _source(view, "shape")) for view in (0, 1)]
+    boxes = [(_source(view, "start"), _source(view, "shape")) for view in range(len(views_of(config)))]
     if config.decode == "once" or (config.decode == "auto" and decoder == "mixed"):
         photo = fn.decoders.image(encoded, device=decoder, output_type=types.RGB)
         crops = [fn.slice(photo, start, shape, axes=[0, 1]) for start, shape in boxes]
     else:
         region = {"device": decoder, "output_type": types.RGB, "axes": [0, 1]}
         crops = [fn.decoders.image_slice(encoded, start=start, shape=shape, **region) for start, shape in boxes]
-    size = [config.image_size] * 2
-    return [fn.resize(crop, size=size, interp_type=types.INTERP_LINEAR, antialias=True) for crop in crops]
+    sizes = [[size, size] for _, size in views_of(config)]
+    linear = {"interp_type": types.INTERP_LINEAR, "antialias": True}
+    return [fn.resize(crop, size=sizes[view], **linear) for view, crop in enumerate(crops)]
 
 
 @dali.pipeline_def
@@ -97,11 +98,9 @@ def _host_graph(config: DataConfig) -> Any:
 @dali.pipeline_def(enable_conditionals=True)
 def _chain_graph(config: DataConfig, device: str) -> Any:
     """The chain of DALI operators; device: gpu, or cpu to test it without one."""
-    first, second = _crops(config, "mixed" if device == "gpu" else "cpu")
-    return (
-        _chain(first, 0, config, config.view1.solarise_threshold, device),
-        _chain(second, 1, config, config.view2.solarise_threshold, device),
-    )
+    crops = _crops(config, "mixed" if device == "gpu" else "cpu")
+    thresholds = [view.solarise_threshold for view, _ in views_of(config)]
+    return tuple(_chain(crop, n, config, thresholds[n], device) for n, crop in enumerate(crops))
 
 
 def _chain(x: Any, view: int, config: DataConfig, threshold: int, device: str) -> Any:

@@ -17,8 +17,9 @@ from fra_dist.data.dali import build_graph
 from fra_dist.data.images import BadImage, decode
 from fra_dist.data.pipeline import Request, UndecodableError
 from fra_dist.data.slots import chain_numbers
+from fra_dist.data.views import views_of
 
-Outcome = tuple[Tensor, Tensor] | UndecodableError
+Outcome = tuple[Tensor, ...] | UndecodableError
 
 _FAILURES = (RuntimeError, IndexError, ValueError)  # what DALI makes of an error inside an operator
 
@@ -29,6 +30,7 @@ class DaliPipeline:
     def __init__(self, config: DataConfig, device: torch.device, batch_size: int, chain: bool = False) -> None:
         self.config, self.device, self.batch_size = config, device, batch_size
         self.gpu_index = (device.index or 0) if device.type == "cuda" else None
+        self.sizes = [size for _, size in views_of(config)]
         self.chain = chain or self.gpu_index is not None
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.waiting: deque[tuple[Request, dict[int, str]]] = deque()
@@ -40,10 +42,10 @@ class DaliPipeline:
     def submit(self, request: Request) -> None:
         self.waiting.append((request, self._feed(request)))
 
-    def collect(self) -> tuple[Tensor, Tensor]:
+    def collect(self) -> tuple[Tensor, ...]:
         return _views(self.done.popleft() if self.done else self._next())
 
-    def redo(self, request: Request) -> tuple[Tensor, Tensor]:
+    def redo(self, request: Request) -> tuple[Tensor, ...]:
         while self.waiting:  # DALI works in order: what is under way comes first, and is kept
             self.done.append(self._next())
         self.submit(request)
@@ -76,18 +78,17 @@ class DaliPipeline:
         """Each photo alone: DALI names only the first bad one of a batch, and not always."""
         reasons = {}
         for i in range(len(request.images)):
-            first, second = (params.take([i]) for params in request.params)
+            alone = tuple(params.take([i]) for params in request.params)
             try:
-                self._feed(Request([request.images[i]], [request.heads[i]], (first, second)))
+                self._feed(Request([request.images[i]], [request.heads[i]], alone))
                 self._outputs()
             except _FAILURES as error:
                 reasons[i] = _reason(error)
                 self.pipe = build_graph(self.config, self.batch_size, self.gpu_index, self.chain)
         return reasons
 
-    def _outputs(self) -> tuple[Tensor, Tensor]:
-        first, second = self.pipe.outputs()
-        return self._tensor(first), self._tensor(second)
+    def _outputs(self) -> tuple[Tensor, ...]:
+        return tuple(self._tensor(output) for output in self.pipe.outputs())
 
     def _tensor(self, output: Any) -> Tensor:
         """On the CPU DALI's own memory, which lives as long as the tensor; on a GPU a copy.
@@ -115,8 +116,7 @@ class DaliPipeline:
         for i, bitmap in converted.items():
             images[i] = bitmap  # type: ignore[assignment]
         self.pipe.feed_input("encoded", [np.frombuffer(data, np.uint8) for data in images])
-        size = self.config.image_size
-        for view, params in enumerate(request.params):
+        for view, (params, size) in enumerate(zip(request.params, self.sizes, strict=True)):
             box = params.box
             numbers: dict[str, NDArray[Any]] = {"start": box[:, [1, 0]], "shape": box[:, [3, 2]] - box[:, [1, 0]]}
             if self.chain:
@@ -129,7 +129,7 @@ class DaliPipeline:
         return {}
 
 
-def _views(outcome: Outcome) -> tuple[Tensor, Tensor]:
+def _views(outcome: Outcome) -> tuple[Tensor, ...]:
     if isinstance(outcome, UndecodableError):
         raise outcome
     return outcome

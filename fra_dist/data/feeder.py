@@ -13,7 +13,7 @@ from fra_dist.data.pipeline import Request
 from fra_dist.data.plan import Plan
 from fra_dist.data.quarantine import Quarantine, candidates, judge
 from fra_dist.data.reader import ShardReader, Stored
-from fra_dist.data.views import ViewParams, draw_views
+from fra_dist.data.views import ViewParams, draw_views, views_of
 from fra_dist.errors import DataError
 
 
@@ -28,7 +28,7 @@ class Prepared:
     ids: NDArray[np.int64]
     images: list[bytes]
     heads: list[Head | None]
-    params: tuple[ViewParams, ViewParams] | None = None
+    params: tuple[ViewParams, ...] | None = None
     found: list[BadSample] = field(default_factory=list)
     substitutes: dict[int, Iterator[int]] = field(default_factory=dict)
     """Candidates not tried yet, by position in the batch."""
@@ -125,9 +125,9 @@ class Feeder:
         request_heads = [head for head in batch.heads if head is not None]
         heights = np.array([head.height for head in request_heads])
         widths = np.array([head.width for head in request_heads])
-        batch.params = (
-            draw_views(data.view1, seed, batch.epochs, batch.ids, 0, heights, widths),
-            draw_views(data.view2, seed, batch.epochs, batch.ids, 1, heights, widths),
+        batch.params = tuple(
+            draw_views(view, seed, batch.epochs, batch.ids, number, heights, widths)
+            for number, (view, _) in enumerate(views_of(data))
         )
 
 

@@ -1,4 +1,4 @@
-"""What the loader asks of a decoder: encoded photos and view numbers in, two batches of pixels out.
+"""What the loader asks of a decoder: encoded photos and view numbers in, batches of pixels out, one a view.
 
 `dali.py` and `cpu.py` are the two kinds. Batches are handed in ahead of time and come out in the same order.
 """
@@ -20,7 +20,7 @@ class Request(NamedTuple):
 
     images: Sequence[bytes]
     heads: Sequence[Head]
-    params: tuple[ViewParams, ViewParams]
+    params: tuple[ViewParams, ...]
 
 
 class UndecodableError(Exception):
@@ -38,14 +38,14 @@ class Pipeline(Protocol):
         """Begin to work on a request; returns at once."""
         ...
 
-    def collect(self) -> tuple[Tensor, Tensor]:
-        """The views of the oldest request not collected yet, (B, 3, S, S) float32, normalised, on the device.
+    def collect(self) -> tuple[Tensor, ...]:
+        """The views of the oldest request not collected yet, each (B, 3, S, S) float32, normalised, on the device.
 
         Raises UndecodableError, after which the next collect belongs to the next request.
         """
         ...
 
-    def redo(self, request: Request) -> tuple[Tensor, Tensor]:
+    def redo(self, request: Request) -> tuple[Tensor, ...]:
         """Do a request at once, without disturbing those that wait. Raises UndecodableError."""
         ...
 

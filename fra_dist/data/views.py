@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fra_dist.config import ViewConfig
+from fra_dist.config import DataConfig, ViewConfig
 from fra_dist.data.counter import key, uniform
 
 Floats = NDArray[np.float64]
@@ -65,10 +65,16 @@ class ViewParams:
             getattr(self, f.name)[index] = getattr(other, f.name)
 
 
+def views_of(config: DataConfig) -> tuple[tuple[ViewConfig, int], ...]:
+    """Settings and size in pixels of each view, by its number: the two views, then the local views."""
+    two = (config.view1, config.image_size), (config.view2, config.image_size)
+    return *two, *[(config.local_view, config.local_size)] * config.local_views
+
+
 def draw_views(
     config: ViewConfig, seed: int, epoch: ArrayLike, ids: ArrayLike, view: int, heights: ArrayLike, widths: ArrayLike
 ) -> ViewParams:
-    """The numbers of one view (0 or 1) for photos `ids` (B,) of `heights` x `widths` pixels; epoch: one or (B,)."""
+    """The numbers of view `view` for photos `ids` (B,) of `heights` x `widths` pixels; epoch: one or (B,)."""
     keys = np.broadcast_to(key(_VIEWS, seed, epoch, ids, view), np.shape(ids))
 
     def number(slot: int, count: int = 1) -> Floats:

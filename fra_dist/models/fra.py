@@ -18,6 +18,7 @@ from fra_dist.models.backbone import build_backbone, channels_of, check_map, map
 from fra_dist.models.decoder import RegionDecoder
 from fra_dist.models.heads import Head
 from fra_dist.models.norm import synchronise_norms
+from fra_dist.models.recompute import statistics_kept
 from fra_dist.models.revival import Revival
 
 
@@ -201,7 +202,8 @@ class FRA(nn.Module):
     ) -> tuple[NetworkOutput, ...]:
         one, two = (view.prototypes for view in online)
         prototypes = None if one is None or two is None else (one + two) / 2
-        return self.online.look_at_part(torch.cat(views), prototypes).chunk(len(views))
+        with statistics_kept(self.online):  # those that inference uses are of whole views
+            return self.online.look_at_part(torch.cat(views), prototypes).chunk(len(views))
 
     def set_heatmap_temperature(self, temperature: float) -> None:
         """For training from here on; inference has that of the last step."""

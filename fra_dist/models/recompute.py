@@ -34,12 +34,12 @@ class _Recomputed(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
             return super().forward(*args, **kwargs)
-        contexts = lambda: (nullcontext(), _statistics_kept(self))  # noqa: E731
+        contexts = lambda: (nullcontext(), statistics_kept(self))  # noqa: E731
         return checkpoint(super().forward, *args, use_reentrant=False, context_fn=contexts, **kwargs)
 
 
 @contextmanager
-def _statistics_kept(module: nn.Module) -> Iterator[None]:
+def statistics_kept(module: nn.Module) -> Iterator[None]:
     """Batch norm runs as in training, but what follows the batch is a copy of its statistics."""
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training]
     kept = [dict(norm._buffers) for norm in norms]

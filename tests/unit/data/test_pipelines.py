@@ -17,7 +17,7 @@ from fra_dist.data.cpu import TorchPipeline
 from fra_dist.data.dali_pipeline import DaliPipeline
 from fra_dist.data.images import probe
 from fra_dist.data.pipeline import Pipeline, Request, UndecodableError
-from fra_dist.data.views import ViewParams, draw_views
+from fra_dist.data.views import ViewParams, draw_views, views_of
 
 CPU = torch.device("cpu")
 B, SIZE = 12, 48
@@ -29,8 +29,8 @@ def request(photos: list[bytes], epoch: int = 0, config: DataConfig = CONFIG) ->
     heads = [probe(photo) for photo in photos]
     heights, widths = np.array([h.height for h in heads]), np.array([h.width for h in heads])
     ids = np.arange(len(photos))
-    views = [draw_views(v, 3, epoch, ids, n, heights, widths) for n, v in enumerate((config.view1, config.view2))]
-    return Request(photos, heads, (views[0], views[1]))
+    views = (draw_views(v, 3, epoch, ids, n, heights, widths) for n, (v, _) in enumerate(views_of(config)))
+    return Request(photos, heads, tuple(views))
 
 
 def levels(view: Tensor, config: DataConfig = CONFIG) -> Tensor:
@@ -116,6 +116,23 @@ def test_large_hue_shifts_go_the_short_way_round(plain: TorchPipeline, dali: Dal
     wide = base._replace(params=(views[0], views[1]))
     for ours, theirs in zip(dali.redo(wide), plain.redo(wide), strict=True):
         assert (levels(ours) - levels(theirs)).abs().mean((1, 2, 3)).max() < 1
+
+
+@pytest.mark.parametrize("chain", [False, True])
+def test_local_views_are_small_crops_on_every_path(chain: bool) -> None:
+    config = CONFIG.model_copy(update={"local_views": 2, "local_size": 20, "decode": "once" if chain else "crops"})
+    asked = request(PHOTOS[:5], config=config)
+    dali, plain = DaliPipeline(config, CPU, 5, chain), TorchPipeline(config, CPU)
+    found, expected = dali.redo(asked), plain.redo(asked)
+    assert [view.shape for view in found] == [(5, 3, SIZE, SIZE)] * 2 + [(5, 3, 20, 20)] * 2
+    for ours, theirs in zip(found, expected, strict=True):
+        assert (levels(ours) - levels(theirs)).abs().mean((1, 2, 3)).max() < 2
+    assert not torch.equal(found[2], found[3])
+    for params in asked.params[2:]:
+        area = np.prod(params.box[:, 2:] - params.box[:, :2], axis=1)
+        assert (area <= 0.21 * np.array([head.height * head.width for head in asked.heads])).all()
+    dali.close()
+    plain.close()
 
 
 def test_the_torch_path_is_torchvisions_own(plain: TorchPipeline) -> None:
