@@ -25,17 +25,20 @@ class RunPictures(Hook):
     def begin(self, run: Run) -> None:
         self.images: Tensor | None = None
         self.drawn_at = -1
-        if run.ctx.is_main and run.config.model.decoder is not None:
+        self.wanted = run.config.log.pictures
+        if run.ctx.is_main and run.config.model.decoder is not None and self.wanted:
             self.images = sample_photos(run.config, run.manifest, run.config.log.heatmap_images)
             if run.completed == 0 and run.config.log.heatmaps_every:
                 self._draw(run)
 
     def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
         every = run.config.log.heatmaps_every
-        if every and run.completed % every == 0:
+        if every and run.completed % every == 0 and self.wanted:
             self._draw(run)
 
     def end(self, run: Run) -> None:
+        if not self.wanted:
+            return
         if self.drawn_at != run.completed:
             self._draw(run)
         rows = run.folder.path / "metrics.jsonl"
