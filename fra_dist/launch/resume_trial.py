@@ -13,6 +13,7 @@ from pathlib import Path
 from fra_dist.config import Config, dump_config
 from fra_dist.errors import LaunchError
 from fra_dist.launch.ledger import all_rows, last_logged_step
+from fra_dist.launch.outcome import judge
 from fra_dist.launch.prepare import absolute
 from fra_dist.launch.task import die_with_parent
 from fra_dist.train.fence import is_locked
@@ -76,7 +77,7 @@ class Trial:
         before = self.reached()
         status = self._start(world).wait()
         if status != 0:
-            raise LaunchError(f"the {self.name} run ended with status {status}: {self._last_line()}")
+            raise LaunchError(f"the {self.name} run ended with status {status}: {self._cause(world)}")
         after = f" after step {before}" if before else ""
         self.say(f"{self.name}: complete{after}, {_ranks(world)}, {time.monotonic() - began:.1f} s")
 
@@ -94,7 +95,7 @@ class Trial:
         finally:
             process.kill()
         if status not in (0, STOPPED, -stop.means, 128 + stop.means):
-            raise LaunchError(f"the {self.name} run ended with status {status}: {self._last_line()}")
+            raise LaunchError(f"the {self.name} run ended with status {status}: {self._cause(world)}")
         self._until_unlocked()
         how = f"{stop.means.name} at step {self.reached()}" if status else "complete before the next stop"
         self.say(f"{self.name}: {how}, {_ranks(world)}, status {status}")
@@ -130,7 +131,11 @@ class Trial:
                 raise LaunchError(f"processes of {self.run} are still there {patience:.0f} s after it was stopped")
             time.sleep(0.1)
 
-    def _last_line(self) -> str:
+    def _cause(self, world: int) -> str:
+        """What the rank that failed said last."""
+        records = sorted(self.run.glob("launch/torchrun-*"), key=lambda path: path.stat().st_mtime)
+        if world > 1 and records:
+            return judge(records[-1], world).cause
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
         return lines[-1].strip() if lines else "it said nothing"
 
