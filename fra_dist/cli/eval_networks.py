@@ -60,7 +60,7 @@ def _run(given: str, target: bool) -> Encoder:
 def _ours(name: str, model: FRA, config: Config, about: dict[str, Any], target: bool) -> Encoder:
     network = (model.target if target else model.online).eval()
     data = config.data
-    about = {**about, "network": "target" if target else "online"}
+    about = {**about, "architecture": config.model.backbone, "network": "target" if target else "online"}
     return Encoder(name, network.backbone, data.image_size, data.mean, data.std, network, about)
 
 
