@@ -12,7 +12,7 @@ from fra_dist.errors import ConfigError
 
 
 def configure(make: argparse.ArgumentParser) -> None:
-    make.add_argument("source", metavar="SRC", help="folder, tar of photos, RecordIO, or synthetic:N[@SIZE][/PEOPLE]")
+    make.add_argument("source", metavar="SRC", help="folder, tar, RecordIO, or synthetic:N[@SIZE][/PEOPLE]")
     make.add_argument("--out", required=True, metavar="DIR", help="new folder for the shards")
     make.add_argument("--shard-samples", type=count, metavar="N", help="most samples in a shard (default 4096)")
     make.add_argument("--shard-mb", type=float, metavar="M", help="most megabytes (10^6 bytes) in a shard")
@@ -41,7 +41,7 @@ def _configure_faces(group: Any) -> None:
 def _configure_bounds(group: Any) -> None:
     group.add_argument("--min-face", type=count, metavar="PX", help="longer side of the face in the photo")
     group.add_argument("--min-score", type=float, metavar="S", help="of the detector, 0 to 1")
-    group.add_argument("--max-turn", type=float, metavar="T", help="of the head: 0 frontal, about 0.5 half profile")
+    group.add_argument("--max-turn", type=float, metavar="T", help="of the head: 0 frontal, 0.34 about 45 degrees")
     group.add_argument("--min-sharpness", type=float, metavar="V", help="variance of the Laplacian at 96 pixels")
     group.add_argument("--max-clipped", type=float, metavar="S", help="share of black and white pixels, 0 to 1")
     group.add_argument("--brightness", type=float, nargs=2, metavar=("LOW", "HIGH"), help="mean level, 0 to 255")

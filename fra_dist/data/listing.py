@@ -36,13 +36,14 @@ PHOTO_EXTENSIONS = frozenset(
 class Found(NamedTuple):
     """A photo in a listing: relative name, size in bytes, and its byte in the file of many (0 in a folder).
 
-    drop: places in it of 4 bytes that are not part of it, which only RecordIO has.
+    drop: places in it of 4 bytes that are not part of it, which only RecordIO has. tar: of a folder of tars, the one.
     """
 
     name: str
     size: int
     offset: int = 0
     drop: tuple[int, ...] = ()
+    tar: str = ""
 
 
 class Listing(NamedTuple):
@@ -109,6 +110,18 @@ def list_tar(path: Path) -> Listing:
             photos.pop(name, None)
             photos[name] = Found(name, item.size, item.offset)
     return Listing(list(photos.values()), skipped, ignored)
+
+
+def list_tars(root: Path) -> Listing:
+    """Every photo in every tar of a folder and below; names begin with that of the tar without its extension."""
+    photos, skipped, ignored = list[Found](), list[Skip](), 0
+    for path in sorted(path for path in root.rglob("*.tar") if path.is_file() and not _hidden(path.name)):
+        name = path.relative_to(root).as_posix()
+        one = list_tar(path)
+        photos += [found._replace(name=f"{name[:-4]}/{found.name}", tar=name) for found in one.photos]
+        skipped += [Skip(f"{name[: -len(path.name)]}{skip.name}", skip.reason) for skip in one.skipped]
+        ignored += one.ignored
+    return Listing(photos, skipped, ignored)
 
 
 def is_photo_name(base: str) -> bool:

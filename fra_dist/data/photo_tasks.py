@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from fra_dist.data.images import BadImage
-from fra_dist.data.photos import PhotoRules, clean_photo, hash_photo
+from fra_dist.data.photos import Hashed, PhotoRules, clean_photo, hash_photo
 from fra_dist.data.preparation.annotations import Face
 from fra_dist.data.samples import Encoded, Skip, json_bytes
 
@@ -35,13 +35,6 @@ class PhotoTask:
 
     def __call__(self) -> list[Encoded | Skip]:
         return [_encode(read, self.rules) for read in self.reads]
-
-
-class Hashed(NamedTuple):
-    """What near-copies are found by: the perceptual hash in hexadecimal, and the pixels of the face or photo."""
-
-    hash: str
-    pixels: int
 
 
 @dataclass(frozen=True)
@@ -75,10 +68,9 @@ def _hash(read: Read, rules: PhotoRules) -> Hashed | None:
     if read.reason:
         return None
     try:
-        found, pixels = hash_photo(read_photo(read), rules, read.face)
+        return hash_photo(read_photo(read), rules, read.face)
     except (BadImage, OSError):  # `_encode` meets it again, and says so
         return None
-    return Hashed(found.hex(), pixels)
 
 
 def read_photo(read: Read) -> bytes:

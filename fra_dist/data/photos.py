@@ -58,11 +58,13 @@ class CleanPhoto(NamedTuple):
 
 
 class _Final(NamedTuple):
-    """A photo decoded, cut and scaled; kept: nothing was done to it, so its bytes can stay. pixels: before scaling."""
+    """A photo decoded, cut and scaled; kept: nothing was done to it, so its bytes can stay. pixels: before scaling.
+    whole: the photo that a face was cut from."""
 
     image: Image.Image
     kept: bool
     pixels: int
+    whole: Image.Image | None = None
 
 
 def clean_photo(data: bytes, rules: PhotoRules, face: Face | None = None) -> CleanPhoto:
@@ -75,10 +77,20 @@ def clean_photo(data: bytes, rules: PhotoRules, face: Face | None = None) -> Cle
     return CleanPhoto(jpeg, image.height, image.width, flags, final.kept, moments(np.asarray(image)))
 
 
-def hash_photo(data: bytes, rules: PhotoRules, face: Face | None = None) -> tuple[bytes, int]:
-    """(perceptual hash, pixels before scaling) of what `clean_photo` would give. Raises BadImage as it does."""
+class Hashed(NamedTuple):
+    """What near-copies are found by: the perceptual hash of what `clean_photo` gives, in hexadecimal, the pixels of
+    that before scaling, and where a face was cut out, the hash of the whole photo."""
+
+    hash: str
+    pixels: int
+    whole: str = ""
+
+
+def hash_photo(data: bytes, rules: PhotoRules, face: Face | None = None) -> Hashed:
+    """Raises BadImage as `clean_photo` does."""
     final = _finish(data, rules, face)
-    return perceptual_hash(final.image), final.pixels
+    whole = "" if final.whole is None else perceptual_hash(final.whole).hex()
+    return Hashed(perceptual_hash(final.image).hex(), final.pixels, whole)
 
 
 def _finish(data: bytes, rules: PhotoRules, face: Face | None) -> _Final:
@@ -131,7 +143,7 @@ def _face(data: bytes, rules: PhotoRules, rule: CropRule, face: Face | None) -> 
     if min(cut.size) < rules.min_side:
         raise BadImage(f"a face of {cut.width}x{cut.height} pixels, too small: it needs {rules.min_side}")
     side = rule.margin * face_pixels(face)
-    return _Final(cut.getchannel(0) if grey else cut, False, int(side * side))
+    return _Final(cut.getchannel(0) if grey else cut, False, int(side * side), upright)
 
 
 def look(data: bytes) -> tuple[int, int, int]:

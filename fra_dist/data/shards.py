@@ -71,8 +71,8 @@ class ShardOptions:
 
     def _check_crop(self) -> None:
         rules, chosen = self.photos, self.selection
-        if chosen.near_copies is not None and not 0 <= chosen.near_copies <= 100:
-            raise ConfigError(f"near-copies is 0 to 100 bits of 256, not {chosen.near_copies}")
+        if chosen.near_copies is not None and not 0 <= chosen.near_copies <= 64:
+            raise ConfigError(f"near-copies is 0 to 64 bits of 256, not {chosen.near_copies}")
         named = chosen.boxes is not None or chosen.landmarks is not None
         if rules.crop is None:
             if named or rules.detector is not None:
@@ -220,7 +220,11 @@ def _identity(source: Source, options: ShardOptions) -> dict[str, Any]:
     """What decides the bytes that come out."""
     chosen = {**asdict(options.photos), "shard_samples": options.shard_samples, "shard_bytes": options.shard_bytes}
     chosen["selection"] = options.selection.description()
-    identity = {"format": FORMAT, "source": {**source.description, "options": chosen}, "tools": tool_versions()}
+    identity = {
+        "format": FORMAT,
+        "source": {**source.description, "options": chosen},
+        "tools": tool_versions(options.photos),
+    }
     return json.loads(json.dumps(identity))  # type: ignore[no-any-return]  # as it will be read again
 
 

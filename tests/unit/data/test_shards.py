@@ -117,6 +117,21 @@ def test_a_tar_of_photos(photos: Path, tmp_path: Path) -> None:
     assert images[0] == images[1]
 
 
+def test_a_folder_of_tars(photos: Path, tmp_path: Path) -> None:
+    """As img2dataset writes them: tars of photos in a folder without photos."""
+    (tmp_path / "tars" / "more").mkdir(parents=True)
+    for name, folder in (("00000", "person 0"), ("more/00001", "person 1")):
+        with tarfile.open(tmp_path / "tars" / f"{name}.tar", "w") as tar:
+            tar.add(photos / folder, ".")
+    (tmp_path / "tars" / "stats.json").write_text("{}")
+    manifest = make_shards(tmp_path / "tars", tmp_path / "out", ShardOptions(order="source", workers=1))
+    assert manifest.source["kind"] == "tars of photos"
+    wanted = {f"00000/{n:02d}.jpg" for n in range(0, 26, 3)} | {f"more/00001/{n:02d}.jpg" for n in range(1, 26, 3)}
+    assert set(names(manifest)) == wanted
+    for sample, name in enumerate(names(manifest)):
+        assert manifest.image(sample) == next(photos.glob(f"*/{name[-6:]}")).read_bytes()
+
+
 def test_a_damaged_tar_of_photos_is_used_as_far_as_it_goes(photos: Path, tmp_path: Path) -> None:
     path = tmp_path / "photos.tar"
     with tarfile.open(path, "w") as tar:
