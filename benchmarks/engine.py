@@ -140,6 +140,58 @@ def restart(bench: Bench) -> list[Row]:
     ]
 
 
+def loop(bench: Bench) -> list[Row]:
+    """Our step, guard and agreement, by way of DeepSpeed, against forward, loss, backward, LARS and EMA in a bare loop.
+
+    Both work on the same images, in turn; the ratio is the median over pairs of steps, whose order changes. On a CPU it
+    is of processor time, which others' work on the machine does not enter.
+    """
+    from fra_dist.losses.total import fra_loss
+    from fra_dist.models.fra import FRA
+    from fra_dist.train.ema import update_target
+    from fra_dist.train.groups import build_optimizer
+    from fra_dist.train.signals import StopFlag
+
+    config = bench.config("loop")
+    with a_run(config) as run, StopFlag() as stop:
+        views = next(iter(run.loader)).views
+        model = FRA(config.model).to(run.ctx.device).train()
+        optimizer = build_optimizer(model, config.optim)
+        clock = time.process_time if run.ctx.device.type == "cpu" else time.perf_counter
+
+        def bare(number: int) -> None:
+            one, two = (view.contiguous(memory_format=torch.channels_last) for view in views)
+            loss = fra_loss(model(one, two), config.loss)["total"]
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            update_target(model, 0.996)
+            loss.item()
+
+        def ours(number: int) -> None:
+            terms = run.step.run(number, views)
+            run.guard.note(number, terms)
+            run.agree(stop)
+            terms["total"].item()
+
+        def seconds(step: Callable[[int], None], number: int) -> float:
+            began = clock()
+            step(number)
+            return clock() - began
+
+        pairs = []
+        for number in range(2 + bench.args.steps * bench.args.rounds):
+            order = (bare, ours) if number % 2 else (ours, bare)
+            took = {step: seconds(step, number) for step in order}
+            pairs.append((took[bare], took[ours]))
+    bare_time = statistics.median(pair[0] for pair in pairs[2:])
+    ratio = statistics.median(pair[1] / pair[0] for pair in pairs[2:])
+    return [
+        Row("a step of a bare loop", bare_time, "s"),
+        Row(f"our loop with {config.train.backend} takes longer by", 100 * (ratio - 1), "%", 3.0),
+    ]
+
+
 def processor_seconds(pid: int) -> float:
     """User and system time of a process so far, of all its threads."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -149,6 +201,7 @@ def processor_seconds(pid: int) -> float:
 MEASUREMENTS: dict[str, Callable[[Bench], list[Row]]] = {
     "checkpoint_stall": checkpoint_stall,
     "restart": restart,
+    "loop": loop,
 }
 
 
