@@ -15,6 +15,7 @@ COMMANDS = {
     "status": "one screen about a run",
     "ckpt": "list, check, compare and average checkpoints",
     "verify-resume": "prove on this machine that a stopped run ends like one that was not",
+    "chaos": "put faults into small trainings and prove that each ends as an undisturbed one",
     "plan": "what a run reads: steps, shards and bytes a rank, the cache it needs",
     "shards": "make and inspect WebDataset shards",
     "heatmaps": "draw the regions that a checkpoint finds in photos",

@@ -1,0 +1,87 @@
+"""`fra-dist chaos CONFIG key=value ...`: does a training survive faults, with the same weights?"""
+
+import argparse
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from fra_dist.config import Config, load_config
+from fra_dist.errors import LaunchError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="YAML file of a small training; its output folder is not touched")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="data.shards= makes synthetic faces")
+    parser.add_argument(
+        "--faults", type=int, default=12, metavar="N", help="each in a training of its own (default 12)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the kinds and moments")
+    parser.add_argument("--ranks", type=int, default=1, metavar="N", help="more than one: under torchrun")
+    parser.add_argument("--steps", type=int, default=30, metavar="N", help="of each training (default 30)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trainings at a time")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="for faults.jsonl and what went wrong; an interrupted one goes on"
+    )
+    parser.add_argument("--keep", action="store_true", help="keep all run folders in DIR")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: every training finished and is identical to the undisturbed one; 1: not; 2: bad input."""
+    for name in ("faults", "ranks", "jobs"):
+        if getattr(args, name) < 1:
+            raise LaunchError(f"--{name} {getattr(args, name)}: give a number above 0")
+    from fra_dist.launch.chaos.draws import Length, draw_faults, kinds_for
+    from fra_dist.launch.chaos.room import own_mounts
+
+    length = Length(args.steps, max(1, args.steps // 6))
+    config = load_config(args.config, args.overrides)
+    room = own_mounts()  # while there is one thread
+    from fra_dist.launch.chaos.campaign import Campaign
+    from fra_dist.launch.chaos.scene import set_scene, trial_config
+    from fra_dist.launch.chaos.table import summary, table
+    from fra_dist.train.sizes import share_of_rank
+
+    with _folder(args.out) as folder:
+        config = trial_config(config if config.data.shards else _with_faces(config, folder), length)
+        share_of_rank(config, args.ranks)
+        scene = set_scene(config, length, args.ranks, room)
+        kinds = kinds_for(args.ranks, shards="://" not in config.data.shards)
+        if not scene.damaged():
+            _say("corrupt shard is left out: every sample is read early; give more data or fewer steps")
+            kinds = tuple(kind for kind in kinds if kind != "corrupt shard")
+        if not room:
+            _say("full disk: no small disk can be mounted here, so the size of files is limited instead")
+        about = {"faults": args.faults, "seed": args.seed, "ranks": args.ranks, "steps": args.steps}
+        campaign = Campaign(scene, folder, {"campaign": {**about, "name": config.name}}, _say, args.keep)
+        rows = campaign.run(draw_faults(args.faults, args.seed, length, kinds), args.jobs)
+        total = summary(rows)
+        _say(table(rows))
+        _say(json.dumps(total))
+    return 0 if total["as_expected"] == args.faults else 1
+
+
+def _with_faces(config: Config, folder: Path) -> Config:
+    """Small synthetic faces, in enough shards that some are not read at once."""
+    from fra_dist.data.manifest import MANIFEST
+    from fra_dist.data.shards import ShardOptions, make_shards
+
+    shards = folder / "faces"
+    if not (shards / MANIFEST).exists():
+        make_shards("synthetic:256@48", shards, ShardOptions(shard_samples=16, workers=1, overwrite=True))
+    data = config.data.model_copy(update={"shards": str(shards), "shuffle_streams": 2})
+    return config.model_copy(update={"data": data})
+
+
+@contextlib.contextmanager
+def _folder(out: Path | None) -> Iterator[Path]:
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="fra-chaos-") as name:
+            yield Path(name)
+    else:
+        yield out.absolute()
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)

@@ -1,0 +1,123 @@
+"""The undisturbed trainings, then all faults, several at a time; rows are kept as they come."""
+
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fra_dist.config import Config
+from fra_dist.errors import LaunchError
+from fra_dist.launch.chaos.draws import Fault
+from fra_dist.launch.chaos.scene import Scene, damage_photos
+from fra_dist.launch.chaos.training import Training
+from fra_dist.launch.chaos.trial import HARMS, Row, Trial
+
+ROWS = "faults.jsonl"
+Say = Callable[[str], None]
+
+
+class Campaign:
+    """Works in `folder` and writes `folder/faults.jsonl`: what the campaign is, then a row a fault.
+
+    A campaign that was interrupted goes on with the faults that it has no row of.
+    """
+
+    def __init__(self, scene: Scene, folder: Path, about: dict[str, Any], say: Say, keep: bool = False) -> None:
+        self.scene, self.folder, self.say, self.keep = scene, folder, say, keep
+        self.stop = threading.Event()
+        self.rows = read_rows(folder / ROWS, about)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / ROWS).exists():
+            self._write(about)
+
+    def run(self, faults: Sequence[Fault], jobs: int) -> list[Row]:
+        """All rows in the order of the faults. Raises LaunchError when an undisturbed training fails."""
+        done = {row.fault for row in self.rows}
+        left = [fault for fault in faults if fault.number not in done]
+        if done:
+            self.say(f"going on: {len(done)} of {len(faults)} faults have a row already")
+        undisturbed = {spoilt: self._undisturbed(spoilt) for spoilt in self._needed(left)}
+        began = time.monotonic()
+        with ThreadPoolExecutor(jobs) as pool:
+            pending = [pool.submit(self._trial, fault, undisturbed) for fault in left]
+            try:
+                for count, future in enumerate(as_completed(pending), 1):
+                    row = future.result()
+                    self.rows.append(row)
+                    self._write(asdict(row))
+                    seconds = (time.monotonic() - began) / count * (len(left) - count)
+                    self.say(f"{len(self.rows)}/{len(faults)}  {describe(row)}  [{_clock(seconds)} left]")
+            except BaseException:
+                self.stop.set()
+                pool.shutdown(cancel_futures=True)
+                raise
+        return sorted(self.rows, key=lambda row: row.fault)
+
+    def _needed(self, faults: Sequence[Fault]) -> list[bool]:
+        """Whole shards first: that training says how long things take."""
+        damaged = any(HARMS[fault.kind].damaged_shards for fault in faults)
+        return ([False] if faults else []) + ([True] if damaged else [])
+
+    def _trial(self, fault: Fault, undisturbed: dict[bool, Path]) -> Row:
+        spoilt = HARMS[fault.kind].damaged_shards
+        return Trial(fault, self.scene, self.folder, self.stop, self.keep).run(undisturbed[spoilt])
+
+    def _undisturbed(self, spoilt: bool) -> Path:
+        name = "undisturbed-on-damaged-shards" if spoilt else "undisturbed"
+        place = next(p for n in range(1000) if not (p := self.folder / f"{name}{f'-{n}' if n else ''}").exists())
+        config: Config = self.scene.config
+        training = Training(place, config, self.scene.ranks, self.stop)
+        if spoilt:
+            training.configure(self.scene.copy_shards(place / "shards"))
+            damage_photos(place / "shards", self.scene.manifest, self.scene.damaged(), random.Random(0))
+        began = time.monotonic()
+        seen: dict[int, float] = {}
+        training.start()
+        try:
+            status = training.wait(lambda: seen.setdefault(training.reached(), time.monotonic()))
+        finally:
+            training.close()
+        if status != 0 or not training.complete:
+            raise LaunchError(f"the {name} training ended with status {status}: {training.attempt.last_line()}")
+        seconds = time.monotonic() - began
+        if not spoilt:
+            self._learn(training, {step: t for step, t in seen.items() if step}, began)
+        self.say(f"{name}: {training.steps} steps, {seconds:.1f} s")
+        return training.run
+
+    def _learn(self, training: Training, seen: dict[int, float], began: float) -> None:
+        first, last = min(seen), max(seen)
+        self.scene.start_seconds = seen[first] - began
+        self.scene.step_seconds = (seen[last] - seen[first]) / max(1, last - first)
+        self.scene.run_bytes = sum(path.stat().st_size for path in training.run.rglob("*") if path.is_file())
+
+    def _write(self, row: dict[str, Any]) -> None:
+        with (self.folder / ROWS).open("a") as stream:
+            stream.write(json.dumps(row) + "\n")
+
+
+def read_rows(path: Path, about: dict[str, Any]) -> list[Row]:
+    """Rows of an earlier call of the same campaign; none when there is no file. Raises LaunchError for another's."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    if lines and lines[0] != about:
+        raise LaunchError(f"{path} is of another campaign: name a new --out")
+    return [Row(**line) for line in lines[1:] if "kind" in line]
+
+
+def describe(row: Row) -> str:
+    """One line."""
+    what = f"{row.kind} after step {row.step}" + (f" ({row.detail})" if row.detail else "")
+    recovered = "" if row.recover_seconds is None else f", {row.recover_seconds:.1f} s to the next new step"
+    if row.good:
+        return f"{what}: finished and identical, {row.steps_lost} steps lost{recovered}"
+    same = "identical" if row.identical else "NOT IDENTICAL"
+    return f"{what}: {row.outcome}, {same}, statuses {row.statuses}: {row.difference}"
+
+
+def _clock(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -1,0 +1,138 @@
+"""One fault: a training, the fault in it, starts until it is done, the comparison with the undisturbed one."""
+
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+
+from fra_dist.errors import CheckpointError, LaunchError
+from fra_dist.launch.chaos import fault_files, faults
+from fra_dist.launch.chaos.draws import Fault
+from fra_dist.launch.chaos.faults import Harm
+from fra_dist.launch.chaos.scene import Scene
+from fra_dist.launch.chaos.training import Missed, Training, steps_lost
+from fra_dist.launch.resume_verdict import same_bits
+
+MOST_STARTS = 6
+HARMS: dict[str, type[Harm]] = {
+    "kill -9": faults.Kill,
+    "kill -9 of one rank": faults.KillOne,
+    "SIGTERM": faults.Signal,
+    "SIGUSR2": faults.UserSignal,
+    "SIGSTOP": faults.Stop,
+    "NaN in a batch": faults.NotFinite,
+    "two starts": faults.TwoStarts,
+    "flipped bit in checkpoint": fault_files.FlippedBit,
+    "cut checkpoint": fault_files.Cut,
+    "full disk": fault_files.FullDisk,
+    "corrupt shard": fault_files.CorruptShard,
+    "vanished shard": fault_files.VanishedShard,
+    "slow disk": fault_files.SlowDisk,
+}
+"""By the names in `draws.KINDS`."""
+
+
+@dataclass
+class Row:
+    """What became of one fault."""
+
+    fault: int
+    kind: str
+    step: int
+    """The last step that was done when it struck."""
+    detail: str = ""
+    outcome: str = "gave up"
+    """finished, gave up, or missed: the training was over each time before the fault could strike."""
+    statuses: list[int | None] = field(default_factory=list)
+    """Exit status of each start; None: it hung."""
+    steps_lost: int = 0
+    """Done again."""
+    recover_seconds: float | None = None
+    """From the fault to the first step that had not been done before it."""
+    seconds: float = 0.0
+    """Of the whole training."""
+    identical: bool = False
+    difference: str = ""
+    """The first, or what else was not as it must be."""
+
+    @property
+    def good(self) -> bool:
+        return self.outcome == "finished" and self.identical and not self.difference
+
+
+class Trial:
+    """Makes `folder/fault-N`; it is deleted when all is well and nobody wants to `keep` it."""
+
+    def __init__(self, fault: Fault, scene: Scene, folder: Path, stop: Event, keep: bool = False) -> None:
+        self.fault, self.scene, self.stop, self.keep = fault, scene, stop, keep
+        self.folder = folder / f"fault-{fault.number:03d}"
+        self.row = Row(fault.number, fault.kind, fault.step)
+
+    def run(self, undisturbed: Path) -> Row:
+        """Try again when the moment was missed. Raises Interrupted."""
+        for _ in range(4):
+            shutil.rmtree(self.folder, ignore_errors=True)
+            harm = HARMS[self.fault.kind](self.fault, self.scene)
+            self.row = Row(self.fault.number, self.fault.kind, self.fault.step)
+            training = Training(self.folder, self.scene.config, self.scene.ranks, self.stop)
+            try:
+                self._suffer(training, harm)
+                self._compare(training, harm, undisturbed)
+                break
+            except Missed as error:
+                self.row.outcome, self.row.difference = "missed", str(error)
+            except LaunchError as error:
+                self.row.difference = str(error)
+                break
+            finally:
+                harm.clean(training)
+                training.close()
+                if not self.row.good and (training.run / "config.yaml").exists():
+                    shutil.copytree(training.run, self.folder / "kept", ignore=shutil.ignore_patterns("filler"))
+                harm.close(training)
+        if self.row.good and not self.keep:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        return self.row
+
+    def _suffer(self, training: Training, harm: Harm) -> None:
+        row = self.row
+        began = time.monotonic()
+        harm.prepare(training)
+        training.start(harm.env, harm.watched)
+        harm.wait(training)
+        row.step = training.reached()
+        harm.struck = time.monotonic()
+        harm.strike(training)
+        row.step = max(row.step, training.reached())  # it went on while the fault was being put in
+
+        def watch() -> None:
+            harm.watch(training)
+            if row.recover_seconds is None and training.reached() > row.step:
+                row.recover_seconds = round(harm.seconds(), 2)
+
+        while True:
+            status = training.wait(watch)
+            row.statuses.append(status)
+            again = harm.ended(training, status)
+            if training.complete or not again or len(training.attempts) == MOST_STARTS:
+                break
+            harm.mend(training)
+            training.start()
+        row.seconds = round(time.monotonic() - began, 2)
+        row.outcome = "finished" if training.complete else "gave up"
+        row.steps_lost = steps_lost(training.attempts)
+        row.detail = harm.detail
+
+    def _compare(self, training: Training, harm: Harm, undisturbed: Path) -> None:
+        if self.row.outcome != "finished":
+            self.row.difference = harm.problem or training.attempt.last_line()
+            return
+        harm.check(training)
+        try:
+            verdict = same_bits(undisturbed, training.run)
+        except CheckpointError as error:
+            self.row.difference = str(error)
+            return
+        self.row.identical = verdict.good
+        self.row.difference = "; ".join([*verdict.faults, *([harm.problem] if harm.problem else [])])
