@@ -25,6 +25,7 @@ _AFFINE = ("weight", "bias")
 
 def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """An FRA state dict under the published names. Raises CheckpointError on keys that are unknown or missing."""
+    state = _at_rest(state)
     table = _table(state, ours=True)
     out = {table[key][0]: value.reshape([*value.shape, *[1] * table[key][1]]) for key, value in state.items()}
     if "online.prototypes" in state:
@@ -44,6 +45,17 @@ def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     state = {key: value for key, value in state.items() if key != "center"}
     table = _table(state, ours=False)
     return {table[key][0]: _without_ones(key, value, table[key][1]) for key, value in state.items()}
+
+
+def _at_rest(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Queries with their shifts added, and nothing of what starts dead regions anew (`models/revival.py`)."""
+    out = {key: value for key, value in state.items() if not key.startswith("revival.") and not key.endswith("_shift")}
+    for weight, shift in (("queries", "query_shift"), ("query_offset", "offset_shift")):
+        for network in ("online", "target"):
+            if f"{network}.decoder.{shift}" in state:
+                key = f"{network}.decoder.{weight}"
+                out[key] = state[key] + state[f"{network}.decoder.{shift}"]
+    return out
 
 
 def _without_ones(key: str, value: Tensor, count: int) -> Tensor:

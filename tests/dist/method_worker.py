@@ -15,14 +15,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fra_dist.config import DecoderConfig, LossConfig, ModelConfig
+from fra_dist.config import DecoderConfig, LossConfig, ModelConfig, ReviveConfig
 from fra_dist.dist import SINGLE, CrossRank, ProcessGroupRanks
+from fra_dist.losses.geometry import Placement
 from fra_dist.losses.total import fra_loss
 from fra_dist.models.fra import FRA
 
 IMAGES = 24
 WAYS = {"double": (torch.float64, 1), "double-accumulated": (torch.float64, 2), "float": (torch.float32, 1)}
 """Arithmetic, and forward passes a step."""
+EXTENDED = "extended"
 
 
 def one_step(cross: CrossRank, rank: int, dtype: torch.dtype, passes: int) -> tuple[FRA, dict[str, Tensor]]:
@@ -53,9 +55,30 @@ def one_step(cross: CrossRank, rank: int, dtype: torch.dtype, passes: int) -> tu
     return model, sums
 
 
+def extended_step(cross: CrossRank, rank: int) -> tuple[FRA, dict[str, Tensor]]:
+    """The same in float64 with every extension of the method."""
+    torch.manual_seed(1)
+    decoder = DecoderConfig(layers=1, heads=2, feedforward=16, dropout=0.0, query_offset=True)
+    sizes = {"regions": 5, "width": 16, "hidden": 24, "heatmap_temperature": 0.2}
+    config = ModelConfig(backbone="tiny", decoder=decoder, revive_dead=ReviveConfig(share=0.15, steps=1), **sizes)
+    model = FRA(config, cross=cross).double()
+    shift = torch.arange(IMAGES).view(1, -1, 1, 1, 1) / 6
+    views = torch.randn(2, IMAGES, 3, 32, 24, dtype=torch.float64) + shift
+    crops = torch.randn(2, IMAGES, 3, 16, 16, dtype=torch.float64) + shift
+    corner = torch.randint(0, 30, (2, IMAGES, 2))
+    boxes = torch.cat([corner, corner + torch.randint(10, 30, (2, IMAGES, 2))], dim=2)
+    first, end = (number * IMAGES // cross.world for number in (rank, rank + 1))
+    place = Placement(boxes, torch.rand(2, IMAGES) < 0.5).part(first, end)
+    loss = LossConfig(relation=1.0, decorrelation=0.5, match="present", match_share=0.1, relation_match="geometry")
+    terms = fra_loss(model(*views[:, first:end], *crops[:, first:end]), loss, cross, place)
+    terms["total"].backward()
+    model.revive_regions(seed=5)
+    return model, {name: value.detach() for name, value in terms.items()}
+
+
 def results(cross: CrossRank, rank: int, way: str) -> dict[str, Tensor]:
     """Means over ranks of the terms and of the gradients; buffers as this rank has them."""
-    model, terms = one_step(cross, rank, *WAYS[way])
+    model, terms = extended_step(cross, rank) if way == EXTENDED else one_step(cross, rank, *WAYS[way])
     found = {f"term/{name}": value.double() for name, value in terms.items()}
     found |= {f"grad/{name}": p.grad for name, p in model.named_parameters() if p.grad is not None}
     found = {name: cross.mean(value) for name, value in found.items()}
@@ -69,7 +92,8 @@ def run_rank(folder: Path, world: int, rank: int) -> None:
         meet = f"file://{folder}/meet-{world}"
         dist.init_process_group("gloo", meet, timeout=timedelta(seconds=120), rank=rank, world_size=world)
         cross = ProcessGroupRanks()
-    together = {f"{way}|{name}": value for way in WAYS for name, value in results(cross, rank, way).items()}
+    ways = ("double", "double-accumulated", EXTENDED, "float")  # the last one changes torch
+    together = {f"{way}|{name}": value for way in ways for name, value in results(cross, rank, way).items()}
     if rank == world - 1:  # buffers must be right on every rank; the last one has not the first images
         save_file({name: value.contiguous() for name, value in together.items()}, folder / f"{world}.safetensors")
     if world > 1:

@@ -27,7 +27,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Tensor
 
 @pytest.mark.parametrize("world", WORLDS[1:])
 @pytest.mark.parametrize("kind", ["term", "grad", "buffer"])
-@pytest.mark.parametrize("way", ["double", "double-accumulated", "float"])
+@pytest.mark.parametrize("way", ["double", "double-accumulated", "extended", "float"])
 def test_ranks_together_are_one(runs: dict[int, dict[str, Tensor]], world: int, kind: str, way: str) -> None:
     expected = {name: value for name, value in runs[1].items() if name.startswith(f"{way}|{kind}/")}
     assert len(expected) > 10
@@ -46,3 +46,11 @@ def test_ranks_together_are_one(runs: dict[int, dict[str, Tensor]], world: int, 
 def test_accumulation_changes_what_batch_statistics_see(runs: dict[int, dict[str, Tensor]]) -> None:
     one, two = (runs[1][f"{way}|term/total"] for way in ("double", "double-accumulated"))
     assert abs(one - two) > 1e-4
+
+
+def test_the_extended_step_does_what_it_is_for(runs: dict[int, dict[str, Tensor]]) -> None:
+    names = ("term/matched", "term/overlap", "buffer/revival.revived")
+    matched, overlap, revived = (runs[1][f"extended|{name}"].item() for name in names)
+    assert 0.05 < matched < 0.95
+    assert 0.05 < overlap < 0.95
+    assert 1 <= revived <= 4

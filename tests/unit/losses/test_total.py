@@ -6,6 +6,8 @@ from torch import Tensor
 
 from fra_dist.config import LossConfig
 from fra_dist.losses.consistency import consistency, decorrelation
+from fra_dist.losses.geometry import Placement
+from fra_dist.losses.presence import held_regions, matched_consistency
 from fra_dist.losses.total import fra_loss
 
 
@@ -23,6 +25,7 @@ class Output:
     target: tuple[View, View]
     prediction: tuple[Tensor, Tensor]
     local_prediction: tuple[Tensor, Tensor] | None
+    local_views: tuple[View, ...] = ()
 
 
 @pytest.fixture
@@ -110,3 +113,53 @@ def test_without_a_decoder_only_the_global_half(output):
     terms = fra_loss(output, LossConfig.model_validate({"local": 0.0, "relation": 0.0}))
     assert set(terms) == {"total", "global", "global_12", "global_21", "embedding_spread"}
     assert terms["total"].item() == pytest.approx(0.5 * terms["global"].item())
+
+
+def test_match_present_compares_regions_that_both_views_hold(output):
+    settings = LossConfig(match="present", match_share=0.2, decorrelation=0.3)
+    terms = fra_loss(output, settings)
+    held = [[held_regions(view.similarity, 0.2) for view in views] for views in (output.online, output.target)]
+    matched = held[0][0] & held[1][1], held[0][1] & held[1][0]
+    assert 0 < sum(int(one.sum()) for one in matched) < 40
+    for name, i, t in (("local_12", 0, 1), ("local_21", 1, 0)):
+        pair = output.local_prediction[i], output.target[t].local_embedding
+        assert terms[name] == matched_consistency(*pair, matched[i]) + 0.3 * decorrelation(*pair)
+    assert terms["matched"].item() == pytest.approx(torch.stack(matched).float().mean().item())
+    everything = fra_loss(output, settings.model_copy(update={"match_share": 0.0}))
+    assert everything["local"].item() == pytest.approx(fra_loss(output, LossConfig(decorrelation=0.3))["local"].item())
+    assert everything["matched"] == 1
+
+
+def test_relation_match_geometry_needs_and_uses_the_placement(output):
+    settings = LossConfig(relation_match="geometry")
+    with pytest.raises(ValueError, match="placement"):
+        fra_loss(output, settings)
+    place = Placement.same(4, torch.device("cpu"))
+    terms, plain = fra_loss(output, settings, placement=place), fra_loss(output, LossConfig(), placement=place)
+    assert plain["relation"] == fra_loss(output, LossConfig())["relation"]
+    assert terms["entropy_gap"] == plain["entropy_gap"]
+    assert terms["cross_entropy"] != plain["cross_entropy"]
+    assert terms["overlap"] == 1
+    assert "overlap" not in plain
+
+
+def test_local_views_meet_both_targets_and_keep_the_scale(output):
+    base = fra_loss(output, LossConfig())
+    crops = tuple(View(torch.randn(4, 6), torch.randn(4, 5, 6), torch.rand(4, 5, 1, 2), None) for _ in range(3))
+    output.local_views = crops
+    output.prediction = (*output.prediction, *torch.randn(3, 4, 6))
+    output.local_prediction = (*output.local_prediction, *torch.randn(3, 4, 5, 6))
+    terms = fra_loss(output, LossConfig())
+    targets = [view.global_embedding for view in output.target]
+    pairs = [consistency(p, t).item() for p in output.prediction[2:] for t in targets]
+    assert terms["global_crops"].item() == pytest.approx(sum(pairs) / 6)
+    assert terms["global"].item() == pytest.approx((base["global"].item() + sum(pairs)) * 2 / 8)
+    regions = [view.local_embedding for view in output.target]
+    pairs = [
+        (consistency(p, t) + 0.02 * decorrelation(p, t)).item() for p in output.local_prediction[2:] for t in regions
+    ]
+    assert terms["local_crops"].item() == pytest.approx(sum(pairs) / 6)
+    assert terms["local"].item() == pytest.approx((base["local"].item() + sum(pairs)) * 2 / 8)
+    for name in ("relation", "global_12", "global_21", "local_12", "local_21"):
+        assert terms[name] == base[name]
+    assert 0 < fra_loss(output, LossConfig(match="present", match_share=0.3))["matched"] < 1

@@ -147,6 +147,50 @@ def test_a_map_below_2x2_is_refused_with_size_and_map():
         model(torch.randn(2, 3, 32, 8), torch.randn(2, 3, 32, 8))
 
 
+def test_local_views_are_for_the_online_network_alone_and_leave_buffers():
+    views = torch.randn(2, 3, 3, 32, 32)
+    crops = torch.randn(2, 3, 3, 16, 24)
+    still = CONFIG.model_copy(update={"decoder": DECODER.model_copy(update={"dropout": 0.0})})
+    alone, both = build(still), build(still)
+    expected, output = alone(*views), both(*views, *crops)
+    for name, value in alone.named_buffers():
+        if "predictor" not in name:
+            assert torch.equal(value, both.get_buffer(name)), name
+    assert torch.equal(expected.target[1].similarity, output.target[1].similarity)
+    assert torch.equal(expected.prediction[1], output.prediction[1])
+    assert [view.features.shape for view in output.local_views] == [(3, 128, 2, 3)] * 2
+    assert [p.shape for p in output.prediction] == [(3, 16)] * 4
+    assert [p.shape for p in output.local_prediction] == [(3, 5, 16)] * 4
+    prototypes = (output.online[0].prototypes + output.online[1].prototypes) / 2
+    for view in output.local_views:
+        assert view.mask_embedding is None
+        torch.testing.assert_close(view.prototypes, prototypes)
+        cosine = nn.functional.cosine_similarity(view.pixels.unsqueeze(1), prototypes[None, :, :, None, None], dim=2)
+        torch.testing.assert_close(view.similarity, cosine)
+    fra_loss(output, LossConfig())["total"].backward()
+    assert all((p.grad is not None) == p.requires_grad for p in both.parameters())
+    assert build(BYOL)(*views, *crops).local_views[1].similarity is None
+
+
+def test_heatmaps_have_the_temperature_of_the_step_and_at_inference_that_of_the_end():
+    config = CONFIG.model_copy(update={"heatmap_temperature": 1.0, "heatmap_temperature_end": 0.1})
+    views = torch.randn(2, 3, 3, 32, 32)
+    found = {}
+    for temperature in (1.0, 0.1):
+        model = build(config)
+        model.set_heatmap_temperature(temperature)
+        output = model(*views)
+        for view, network in ((output.online[0], model.online), (output.target[0], model.target)):
+            heat = (view.similarity / temperature).softmax(dim=1).flatten(2)
+            pooled = heat @ view.features.flatten(2).transpose(1, 2) / heat.sum(dim=2, keepdim=True)
+            expected = network.local_projector.over_regions(pooled)
+            torch.testing.assert_close(view.local_embedding, expected, rtol=1e-4, atol=1e-4)
+        seen = model.eval().online.infer(views[0])
+        found[temperature] = seen.heatmap
+        torch.testing.assert_close(seen.heatmap, (seen.similarity / 0.1).softmax(dim=1), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found[1.0], found[0.1])
+
+
 def test_bf16_autocast_keeps_similarities_and_losses_in_fp32():
     model = build(CONFIG.model_copy(update={"decoder": DECODER.model_copy(update={"dropout": 0.0})}))
     views = torch.randn(2, 8, 3, 32, 32)
