@@ -1,6 +1,7 @@
 """A run put together from its configuration, and taken apart again."""
 
 import os
+import sys
 
 import torch
 
@@ -21,7 +22,7 @@ from fra_dist.train.resume import NEWEST, Origin, choose_checkpoint, load_batche
 from fra_dist.train.run_folder import RunFolder
 from fra_dist.train.saver import Saver
 from fra_dist.train.shared_folder import meet_in
-from fra_dist.train.sizes import derive_sizes
+from fra_dist.train.sizes import accumulation_note, derive_sizes
 from fra_dist.train.step import Step, check_map_sizes
 from fra_dist.train.trainer import Run
 
@@ -56,6 +57,9 @@ def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run
         restore_model(model, checkpoint)
     completed = checkpoint.step if checkpoint else 0
     saver = Saver(folder.checkpoints, config.checkpoint, folder.check, newest=folder.own_step(checkpoint))
+    note = accumulation_note(sizes)
+    if note and ctx.is_main:
+        print(f"note: {note}", file=sys.stderr)
     engine = build_engine(config, model, optimizer, ctx, sizes)
     step = Step(config, model, engine, optimizer, ctx, sizes)
     loader = load_batches(config, manifest, ctx, folder, completed, sizes)

@@ -39,6 +39,17 @@ def derive_sizes(config: Config, samples: int, world: int) -> Sizes:
     return Sizes(samples, batch, per_rank, micro, per_rank // micro, total, warmup, lr)
 
 
+def accumulation_note(sizes: Sizes) -> str | None:
+    """One line on what accumulation changes, or None when a step is one forward pass."""
+    if sizes.accumulation == 1:
+        return None
+    seen = sizes.global_batch // sizes.accumulation
+    return (
+        f"{sizes.accumulation} forward passes make a step, so batch norm, prototypes and the balancing of regions see "
+        f"{seen} images at a time, not {sizes.global_batch}; gradients are those of all {sizes.global_batch}"
+    )
+
+
 def share_of_rank(config: Config, world: int) -> tuple[int, int]:
     """(images of one rank a step, images of one forward pass).
 

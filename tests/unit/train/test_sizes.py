@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from fra_dist.config import load_config
 from fra_dist.errors import ConfigError
-from fra_dist.train.sizes import derive_sizes, share_of_rank, worlds_that_fit
+from fra_dist.train.sizes import accumulation_note, derive_sizes, share_of_rank, worlds_that_fit
 
 
 @given(st.integers(1, 8), st.integers(1, 6), st.integers(2, 16), st.integers(0, 5000))
@@ -63,3 +63,11 @@ def test_a_pass_stays_within_bounds_and_the_error_names_sizes_that_work(batch, m
         share_of_rank(config, world)
     named = str(error.value).partition(": use ")[2].partition(" ranks")[0]
     assert not fit or set(map(int, named.split(" or "))) <= set(fit)
+
+
+def test_accumulation_is_explained_where_there_is_any():
+    assert accumulation_note(derive_sizes(load_config(None, ["train.global_batch=24"]), 100, 2)) is None
+    config = load_config(None, ["train.global_batch=24", "train.micro_batch=4"])
+    note = accumulation_note(derive_sizes(config, 100, 2))
+    assert note.startswith("3 forward passes")
+    assert "see 8 images at a time, not 24" in note
