@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from odd_photos import picture, saved
-from records import face_set, photo, record
+from recordio_files import face_set, photo, record
 
 from fra_dist.data.manifest import read_members
 from fra_dist.data.photo_tasks import Read, read_photo
