@@ -14,6 +14,7 @@ from fra_dist.errors import ConfigError
 from fra_dist.losses.geometry import Placement
 from fra_dist.losses.total import fra_loss
 from fra_dist.models.fra import FRA
+from fra_dist.models.recompute import recompute_blocks
 from fra_dist.train.engine import precision_of
 from fra_dist.train.sizes import Sizes, derive_sizes
 from fra_dist.train.step import check_map_sizes
@@ -33,6 +34,8 @@ def describe(config: Config) -> str:
         model = FRA(config.model).to(ctx.device)
         check_map_sizes(model, config)
         model.train()
+        if config.train.activation_checkpointing:
+            recompute_blocks(model.online.backbone)
         parts = [dump_config(config).rstrip(), "", *_parameters(model)]
         sizes = None
         if config.data.shards and (is_remote(config.data.shards) or Path(config.data.shards).exists()):
@@ -44,7 +47,12 @@ def describe(config: Config) -> str:
             else min(config.train.micro_batch or config.train.global_batch, config.train.global_batch)
         )
         seconds, activations = _measure(config, model, ctx.device, min(micro, 8))
-        parts += ["", *_memory(config, model, activations, micro), "", *_time(config, sizes, seconds, ctx.device)]
+        parts += [
+            "",
+            *_memory(config, model, activations, micro, ctx.world),
+            "",
+            *_time(config, sizes, seconds, ctx.device),
+        ]
         return "\n".join(parts)
     finally:
         dist.stop()
@@ -59,10 +67,13 @@ def _parameters(model: FRA) -> list[str]:
     return rows
 
 
-def _memory(config: Config, model: FRA, activations: float, micro: int) -> list[str]:
+def _memory(config: Config, model: FRA, activations: float, micro: int, world: int) -> list[str]:
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     everything = sum(t.numel() * t.element_size() for t in model.state_dict().values())
-    fixed = everything + 4 * trained * (1 + _STATES[config.optim.name])
+    stage = config.train.zero_stage
+    gradients = 1 / world if stage == 2 else 1.0
+    optimizer = (1 + _STATES[config.optim.name]) / world if stage else _STATES[config.optim.name]  # and its own weights
+    fixed = everything + 4 * trained * (gradients + optimizer)
     total = fixed + activations * micro
     return [
         f"memory of a rank: about {total / _MIB:,.0f} MiB = {fixed / _MIB:,.0f} for weights, gradients and optimiser "
