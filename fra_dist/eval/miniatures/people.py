@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from fra_dist.data.synthetic import Faces
 from fra_dist.eval.datasets.celebamask import CLASSES
 from fra_dist.eval.miniatures.faces import attributes, draw, points_of, save, stretched, write
 
@@ -19,23 +21,25 @@ CELEBA = {
     "Bangs": "fringe",
     "Heavy_Makeup": "heavy_makeup",
 }
-"""CelebA's names of what the renderer knows; the official files have 40 columns."""
+"""CelebA's names of what the renderer knows; the official files have 40 columns, miniatures those that vary."""
 
 
 def write_celeba(folder: Path, count: int, seed: int) -> None:
     total = 2 * count
     faces = draw(total, 160, seed, people=max(2, total // 3))
     points = points_of(faces.landmarks, "celeba5") + np.array([9, 41])
-    signs = np.where(attributes(faces, list(CELEBA.values())), 1, -1)
     names = [f"{n + 1:06d}.jpg" for n in range(total)]
     people = sorted(set(faces.identity.tolist()))
     part_of = {p: min(2, 3 * i // len(people)) if i * 2 >= len(people) else 0 for i, p in enumerate(people)}
+    train = np.array([part_of[p] == 0 for p in faces.identity.tolist()])
+    columns = _varying(faces, train)
+    signs = np.where(attributes(faces, [CELEBA[name] for name in columns]), 1, -1)
     for n, name in enumerate(names):
         photo = np.pad(faces.images[n], ((41, 17), (9, 9), (0, 0)), mode="edge")
         save(folder / "Img/img_align_celeba" / name, photo)
     write(
         folder / "Anno/list_attr_celeba.txt",
-        [str(total), " ".join(CELEBA), *(f"{m} {' '.join(map(str, s))}" for m, s in zip(names, signs, strict=True))],
+        [str(total), " ".join(columns), *(f"{m} {' '.join(map(str, s))}" for m, s in zip(names, signs, strict=True))],
     )
     places = "lefteye_x lefteye_y righteye_x righteye_y nose_x nose_y leftmouth_x leftmouth_y rightmouth_x rightmouth_y"
     rows = [f"{m} {' '.join(str(round(v)) for v in p.ravel())}" for m, p in zip(names, points, strict=True)]
@@ -44,6 +48,12 @@ def write_celeba(folder: Path, count: int, seed: int) -> None:
     write(folder / "Anno/identity_CelebA.txt", [f"{m} {k}" for m, k in zip(names, numbers, strict=True)])
     parts = [f"{m} {part_of[p]}" for m, p in zip(names, faces.identity.tolist(), strict=True)]
     write(folder / "Eval/list_eval_partition.txt", parts)
+
+
+def _varying(faces: Faces, train: NDArray[np.bool_]) -> list[str]:
+    """Names of CelebA for attributes that two training faces or more have, and as many lack."""
+    has = attributes(faces, list(CELEBA.values()))[train].sum(0)
+    return [name for name, count in zip(CELEBA, has, strict=True) if 2 <= count <= train.sum() - 2]
 
 
 def write_celebamask(folder: Path, count: int, seed: int) -> None:
