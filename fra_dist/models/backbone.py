@@ -98,19 +98,26 @@ def channels_of(backbone: nn.Module) -> int:
     return channels
 
 
+_SMALL = 256 * 256  # pixels
+
+
 @torch.no_grad()
 def map_size(backbone: nn.Module, height: int, width: int) -> tuple[int, int]:
-    """(H, W) of the map for an image of height × width, found by a forward pass without arithmetic (meta tensors).
+    """(H, W) of the map for an image of height × width, found by a forward pass of a black one.
+
+    A large image goes through without arithmetic (meta tensors). A small one does not: norms of meta tensors make
+    torch import its compiler, which takes longer than the pass.
 
     Raises ConfigError when such an image does not go through.
     """
     modes = [(module, module.training) for module in backbone.modules()]
     tensors = {**dict(backbone.named_parameters()), **dict(backbone.named_buffers())}
-    shadows = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
-    dtype = next((t.dtype for t in shadows.values() if t.is_floating_point()), torch.float32)
+    device = None if height * width <= _SMALL else "meta"
+    shadows = tensors if device is None else {n: torch.empty_like(t, device=device) for n, t in tensors.items()}
+    like = next((t for t in shadows.values() if t.is_floating_point()), torch.empty(0))
     backbone.eval()
     try:
-        images = torch.empty(1, 3, height, width, dtype=dtype, device="meta")
+        images = torch.zeros(1, 3, height, width, dtype=like.dtype, device=like.device)
         features = torch.func.functional_call(backbone, shadows, (images,))
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = str(error).splitlines()[0]

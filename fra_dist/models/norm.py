@@ -27,7 +27,6 @@ class CrossRankBatchNorm(_BatchNorm):
         if input.dim() < 2:
             raise ValueError(f"batch norm takes (N, C, ...), not {tuple(input.shape)}")
 
-    @torch.compiler.disable  # its collective cannot be traced
     def forward(self, input: Tensor) -> Tensor:
         out = self._normalised(input)
         return out if self.after is None else self.after(out)

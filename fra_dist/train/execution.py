@@ -6,6 +6,7 @@ from torch import nn
 from fra_dist.config import TrainConfig
 from fra_dist.errors import ConfigError
 from fra_dist.models.fra import FRA
+from fra_dist.models.norm import CrossRankBatchNorm
 from fra_dist.models.recompute import recompute_blocks
 
 
@@ -21,6 +22,7 @@ def set_execution(model: FRA, config: TrainConfig, device: torch.device) -> None
         if device.type == "cpu":
             _need_compiler()
         for part in _compiled_parts(model):
+            _leave_norms(part)
             part.compile()
 
 
@@ -29,6 +31,14 @@ def _compiled_parts(model: FRA) -> list[nn.Module]:
     for network in (model.online, model.target):
         parts += [network.backbone, network.projector, network.pixel_projector, network.local_projector]
     return [part for part in parts if part is not None]
+
+
+def _leave_norms(part: nn.Module) -> None:
+    """Norms over ranks run as written: their exchange cannot be traced. Here, because a decorator on the class would
+    import the compiler, seconds of every start."""
+    for module in part.modules():
+        if isinstance(module, CrossRankBatchNorm):
+            module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign]
 
 
 def _need_compiler() -> None:

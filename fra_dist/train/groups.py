@@ -30,12 +30,22 @@ def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, An
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
     """LARS or AdamW over `parameter_groups`, at `config.lr`, which the trainer replaces step by step."""
+    _leave_the_compiler_out()
     groups = parameter_groups(model, config)
     if config.name == "lars":
         return LARS(groups, lr=config.lr, momentum=config.momentum, trust=config.trust)
     for group in groups:
         del group["adapt"]
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)  # fused: it honours found_inf
+
+
+def _leave_the_compiler_out() -> None:
+    """Torch keeps methods of optimisers out of compiled code, and imports the compiler for that at their first call,
+    which takes seconds of every start. Nothing compiles them here, so they may stay as they are."""
+    for method in vars(torch.optim.Optimizer).values():
+        plain, code = getattr(method, "__wrapped__", None), getattr(method, "__code__", None)
+        if plain is not None and code is not None and code.co_filename.endswith("_compile.py"):
+            plain.__dict__.setdefault("__dynamo_disable", plain)
 
 
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)

@@ -13,7 +13,7 @@ from waiting import events, rows, until
 
 from fra_dist.launch.prepare import Launch
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(280)]
 ROOT = Path(__file__).parents[2]
 CODE = """
 import pickle, sys
@@ -26,7 +26,7 @@ sys.exit(run_torchrun(launch, Topology(ranks, max_restarts=1)))
 def start(run: Path, shards: Path, fault: str = "none:0:0", ranks: int = 2, *more: str) -> "subprocess.Popen[bytes]":
     settings = [str(ROOT / "configs" / "debug_cpu.yaml"), f"output={run}", f"data.shards={shards}", "train.steps=40"]
     settings += ["train.global_batch=8", "log.heatmaps_every=0", "log.tensorboard=false", "data.pipeline=torch"]
-    settings += ["data.threads=1", "checkpoint.every_steps=10", "train.watchdog_seconds=6", *more]
+    settings += ["data.threads=1", "checkpoint.every_steps=10", "train.watchdog_seconds=4", *more]
     script = str(Path(__file__).with_name("faulty_trainer.py"))
     launch = Launch(run, (sys.executable, script, str(run), "pretrain", *settings))
     text = pickle.dumps((launch, ranks)).hex()
@@ -53,7 +53,7 @@ def trainer(run: Path, rank: int) -> int:
 def finished(process: "subprocess.Popen[bytes]", run: Path) -> str:
     """Wait for the end of a run that was restarted once; what the watchdog said."""
     try:
-        assert process.wait(120) == 0
+        assert process.wait(200) == 0
     finally:
         process.terminate()
     assert [row["event"] for row in events(run, "start", "resume", "complete")] == ["start", "resume", "complete"]
@@ -101,7 +101,7 @@ def test_one_rank_alone(small_shards: Path, run: Path, kind: str) -> None:
         until(lambda: last_step(run) > 12, 60, "steps")
         os.kill(trainer(run, 0), signal.SIGSTOP)
     try:
-        assert process.wait(120) == 0
+        assert process.wait(200) == 0
     finally:
         process.terminate()
     assert [row["event"] for row in events(run, "start", "resume")] == ["start", "resume"]
@@ -115,7 +115,7 @@ def test_long_checkpoint_is_no_alarm(small_shards: Path, run: Path) -> None:
     """Rank 0 stays in a hook for three times the time-out."""
     process = start(run, small_shards, "hook:0:20")
     try:
-        assert process.wait(120) == 0
+        assert process.wait(200) == 0
     finally:
         process.terminate()
     assert not events(run, "watchdog", "resume")
