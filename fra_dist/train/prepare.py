@@ -14,6 +14,7 @@ from fra_dist.dist import RankContext
 from fra_dist.errors import ConfigError, DataError
 from fra_dist.models.fra import FRA
 from fra_dist.train.checkpoint import restore_model
+from fra_dist.train.deepspeed_options import check_extra
 from fra_dist.train.engine import build_engine
 from fra_dist.train.execution import set_execution
 from fra_dist.train.groups import build_optimizer
@@ -37,6 +38,7 @@ def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run
         torch.use_deterministic_algorithms(True)
     if not config.data.shards:
         raise ConfigError("data.shards is empty: give the folder that `fra-dist shards make` wrote")
+    check_extra(config.train.deepspeed)
     ctx = dist.start(config.train.device)
     manifest = _load_shards(config, ctx)
     sizes = derive_sizes(config, manifest.total, ctx.world)
