@@ -218,3 +218,24 @@ def test_validation_takes_whole_people(tmp_path):
     assert not parts[0] & parts[1]
     assert len(faces.of("val")) == 10
     assert with_validation(faces, seed=9) is faces
+
+
+def test_matlab_7_3_files_are_read_as_older_ones(tmp_path):
+    """The official files of LFWA are HDF5: transposed numbers, and cells that refer to text as character codes."""
+    h5py = pytest.importorskip("h5py")
+    from fra_dist.eval.datasets.files import matlab
+
+    path = tmp_path / "new.mat"
+    names = ["Aaron_Eckhart\\Aaron_Eckhart_0001.jpg", "B\\B_0001.jpg"]
+    with h5py.File(path, "w", userblock_size=512) as store:
+        cells = []
+        for k, name in enumerate(names):
+            codes = np.array([[ord(letter)] for letter in name], np.uint16)
+            cells.append(store.create_dataset(f"#refs#/{k}", data=codes).ref)
+        store.create_dataset("name", data=np.array([cells], dtype=h5py.ref_dtype), dtype=h5py.ref_dtype)
+        store.create_dataset("label", data=np.arange(6.0).reshape(3, 2))
+    with path.open("r+b") as stream:
+        stream.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM")
+    found = matlab(path)
+    assert found["name"] == names
+    assert found["label"].tolist() == [[0, 2, 4], [1, 3, 5]]
