@@ -26,6 +26,7 @@ import torch
 from fra_dist.config import Config, dump_config, load_config
 from fra_dist.config.schema import CheckpointConfig
 from fra_dist.data.shards import ShardOptions, make_shards
+from fra_dist.launch.task import die_with_parent
 from fra_dist.train.run_folder import read_rows, versions
 
 
@@ -68,7 +69,10 @@ class Bench:
         path.write_text(dump_config(config))
         command = [sys.executable, "-m", "fra_dist.cli.main", "pretrain", str(path)]
         env = {**os.environ, "OMP_NUM_THREADS": str(self.args.torch_threads)}
-        return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        ends = die_with_parent(os.getpid())
+        return subprocess.Popen(
+            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=ends
+        )
 
 
 def checkpoint_stall(bench: Bench) -> list[Row]:
