@@ -1,6 +1,7 @@
 """Is a folder of shards what its manifest says? `check_shards` compares everything with everything."""
 
 import hashlib
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 
 from fra_dist.data import tars
 from fra_dist.data.images import BadImage
-from fra_dist.data.manifest import Manifest
+from fra_dist.data.manifest import MANIFEST, SKIPPED, Manifest
+from fra_dist.data.moments import size_stats
 from fra_dist.data.photos import look, verify
-from fra_dist.data.shard_index import Rows, ShardEntry, read_index
+from fra_dist.data.shard_index import DECODED, Rows, ShardEntry, read_index
 from fra_dist.data.workers import Progress, in_order, usable_cores
 from fra_dist.errors import DataError
 
@@ -56,7 +58,7 @@ class CheckTask:
         problems += self._against_tar(rows, samples)
         chosen = range(len(rows)) if self.positions is None else self.positions
         for position in chosen:
-            reason = _decode(path, rows[position])
+            reason = _look_at(path, rows[position])
             if reason is not None:
                 sample = samples.get(int(rows[position]["start"]))
                 problems.append(f"{_name(sample) if sample else f'sample {position}'}: {reason}")
@@ -95,6 +97,26 @@ def check_shards(
         if progress is not None:
             progress(number + 1, len(tasks))
     yield from _repeated(manifest, hashes)
+    yield from _against_manifest(manifest)
+
+
+def _against_manifest(manifest: Manifest) -> Iterator[str]:
+    """What the manifest says of the set, against the indices and the list of what was left out."""
+    try:
+        found = size_stats(read_index(manifest.local_folder, entry) for entry in manifest.shards)
+    except DataError:
+        return  # named already, with its shard
+    for name, value in found.items():
+        if manifest.stats.get(name, value) != value:
+            yield f"{MANIFEST}: its statistics of {name} are not those of the indices"
+    try:
+        lines = (manifest.local_folder / SKIPPED).read_bytes().count(b"\n")
+    except OSError as error:
+        if manifest.skipped:
+            yield f"{SKIPPED}: cannot read: {error.strerror}"
+        return
+    if lines != manifest.skipped:
+        yield f"{SKIPPED}: {lines} lines, the manifest says {manifest.skipped}"
 
 
 def _chosen(manifest: Manifest, decode: int | None) -> list[tuple[int, ...] | None]:
@@ -113,16 +135,20 @@ def _checksum(path: Path, entry: ShardEntry) -> list[str]:
     return [] if digest == entry.sha256 else ["its bytes are not those of the manifest (the checksum differs)"]
 
 
-def _decode(path: Path, row: Rows) -> str | None:
-    """Why an image is bad, or None."""
+def _look_at(path: Path, row: Rows) -> str | None:
+    """Why an image is bad or not as its index says, or None."""
     try:
         data = tars.read_range(path, int(row["offset"]), int(row["length"]))
-        height, width, _ = look(data)
+        height, width, flags = look(data)
         verify(data)
     except (BadImage, DataError) as error:
         return str(error)
     if (height, width) != (int(row["height"]), int(row["width"])):
         return f"it is {width}x{height}, its index says {int(row['width'])}x{int(row['height'])}"
+    if zlib.crc32(data) != int(row["crc"]):
+        return "its bytes are not those of its index (the checksum differs)"
+    if flags != int(row["flags"]) & ~DECODED:
+        return "its index says that it is a picture of another kind"
     return None
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fra_dist.data import tars
+from fra_dist.data.moments import stats_misfit
 from fra_dist.data.shard_files import check_shard_files, first_bytes
 from fra_dist.data.shard_index import Rows, ShardEntry, read_index
 from fra_dist.data.stores import RemoteFile, RemoteFolder, StoreOptions, is_remote
@@ -170,6 +171,8 @@ def _read(folder: Path | RemoteFolder) -> Manifest:
     for name, kind in _OTHER_FIELDS.items():
         if type(rest[name]) is not kind:
             raise DataError(f"{folder / MANIFEST}: {name} is damaged; make it anew")
+    if (wrong := stats_misfit(rest["stats"])) is not None:
+        raise DataError(f"{folder / MANIFEST}: {wrong} of the statistics is damaged; make it anew")
     extensions = tuple(str(extension) for extension in rest.pop("image_extensions"))
     manifest = Manifest(folder, entries, extensions, **rest)
     if raw.get("samples") != manifest.total:
@@ -229,8 +232,9 @@ def _entries(raw: Any, folder: Path | RemoteFolder) -> tuple[ShardEntry, ...]:
         if list(map(type, values)) != kinds:
             raise DataError(f"{folder / MANIFEST}: shard {number} is damaged: a field is missing or of the wrong type")
         entry = ShardEntry(*(*values, start))
-        if entry.samples < 0 or entry.bytes < 0 or not (_inside(entry.name) and _inside(entry.index)):
-            raise DataError(f"{folder / MANIFEST}: shard {number} has a negative size or a name outside the folder")
+        possible = 0 <= entry.samples < 2**48 and 0 <= entry.bytes < 2**62
+        if not (possible and _inside(entry.name) and _inside(entry.index)):
+            raise DataError(f"{folder / MANIFEST}: shard {number} has an impossible size or a name outside the folder")
         if entry.name in names:
             raise DataError(f"{folder / MANIFEST} names shard {entry.name} twice")
         names.add(entry.name)

@@ -1,7 +1,7 @@
 """Statistics of a set of photos that come out the same in any order of addition: exact sums of integers, and counts."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,24 @@ def size_stats(indexes: Iterable[Rows]) -> dict[str, Any]:
     for name, counter in counts.items():
         out["bytes" if name == "length" else name] = _quantiles(counter)
     return out
+
+
+def stats_misfit(stats: Mapping[str, Any]) -> str | None:
+    """Name of the first of a manifest's statistics that is not of its kind, or None. Any of them may be absent."""
+    for name, value in stats.items():
+        if name in ("mean", "std"):
+            fits = isinstance(value, list) and len(value) == 3 and all(map(_is_number, value))
+        elif name in ("height", "width", "bytes"):
+            fits = isinstance(value, dict) and all(map(_is_number, value.values()))
+        else:
+            fits = name not in ("images", "grey") or type(value) is int
+        if not fits:
+            return name
+    return None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -(2**63) < value < 2**63
 
 
 def _quantiles(counter: Counter[int]) -> dict[str, int]:

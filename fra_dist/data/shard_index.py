@@ -64,7 +64,7 @@ def parse_index(data: bytes) -> Rows:
     """Rows from the bytes of an index file, read-only. Raises DataError with what is wrong, to follow "index X is"."""
     try:
         rows = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError):
+    except Exception:  # numpy reads the header as Python source: a damaged one can raise nearly anything
         raise DataError("not an array file") from None
     if not isinstance(rows, np.ndarray) or rows.dtype != INDEX_DTYPE or rows.ndim != 1:
         raise DataError("of another format")

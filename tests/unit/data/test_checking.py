@@ -7,7 +7,7 @@ import pytest
 
 from fra_dist.data.checking import check_shards
 from fra_dist.data.manifest import load_manifest
-from fra_dist.data.shard_index import index_bytes
+from fra_dist.data.shard_index import GREY, index_bytes
 
 
 @pytest.fixture
@@ -74,6 +74,29 @@ def test_an_index_that_points_elsewhere(copy: Path) -> None:
     assert f"shard-000001.tar: {manifest.key(18)}: it is 48x48, its index says 48x49" in found
 
 
+def test_an_index_and_a_manifest_that_lie(copy: Path) -> None:
+    """The checksums of the files are right, and what the files say is wrong."""
+    manifest = load_manifest(copy)
+    rows = manifest.index(1).copy()
+    rows["crc"][3] ^= 1
+    rows["flags"][4] ^= GREY
+    (copy / manifest.shards[1].index).write_bytes(index_bytes(rows))
+    raw = json.loads((copy / "manifest.json").read_text())
+    raw["skipped"] = 4
+    raw["stats"]["height"]["max"] += 1
+    (copy / "manifest.json").write_text(json.dumps(raw))
+    forge(copy)
+    assert problems(copy, None) == [
+        f"shard-000001.tar: {manifest.key(19)}: its bytes are not those of its index (the checksum differs)",
+        f"shard-000001.tar: {manifest.key(20)}: its index says that it is a picture of another kind",
+        "manifest.json: its statistics of grey are not those of the indices",
+        "manifest.json: its statistics of height are not those of the indices",
+        "skipped.jsonl: 0 lines, the manifest says 4",
+    ]
+    (copy / "skipped.jsonl").unlink()
+    assert problems(copy)[-1] == "skipped.jsonl: cannot read: No such file or directory"
+
+
 def test_samples_that_the_index_lacks(copy: Path) -> None:
     manifest = json.loads((copy / "manifest.json").read_text())
     rows = load_manifest(copy).index(1)
@@ -92,6 +115,7 @@ def test_keys_used_twice(copy: Path) -> None:
         shutil.copy(copy / f"shard-000000.{kind}", copy / f"shard-000002.{kind}")
     forge(copy, 2)
     found = problems(copy)
+    assert found.pop() == "manifest.json: its statistics of bytes are not those of the indices"
     assert len(found) == 32
     assert f"shard-000000.tar: {key}: the key is used more than once" in found
     assert f"shard-000002.tar: {key}: the key is used more than once" in found

@@ -53,7 +53,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     shards = tuple(replace(shard, bytes=0, sha256="ab", index_sha256="cd") for shard in entries([3, 0, 5]))
     for shard in shards:
         (tmp_path / shard.name).touch()
-    written = Manifest(tmp_path, shards, ("jpg", "png"), {"mean": [0.5]}, {"kind": "tars"}, {"numpy": "2"}, 7)
+    written = Manifest(tmp_path, shards, ("jpg", "png"), {"mean": [0.5, 0.4, 0.3]}, {"kind": "tars"}, {"numpy": "2"}, 7)
     write_manifest(written)
     assert load_manifest(tmp_path) == written
     text = (tmp_path / "manifest.json").read_bytes()
