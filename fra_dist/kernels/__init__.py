@@ -5,6 +5,7 @@
 
 from fra_dist.kernels import batch_norm as _batch_norm  # noqa: F401  (registers itself)
 from fra_dist.kernels import region_attention as _region_attention  # noqa: F401  (registers itself)
+from fra_dist.kernels import relation as _relation  # noqa: F401  (registers itself)
 from fra_dist.kernels.dispatch import Choice, describe, force
 
 __all__ = ["Choice", "describe", "force"]
