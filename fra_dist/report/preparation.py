@@ -36,6 +36,7 @@ def write_preparation_page(manifest: Manifest, source: str, path: Path) -> Path:
         reason, _, detail = item["reason"].partition(":")
         by_reason.setdefault(reason, []).append((item["name"], detail.strip().removeprefix("of ")))
     ordered = sorted(by_reason.items(), key=lambda pair: -len(pair[1]))
+    photos = photo_bytes(source, list(_shown(ordered)))
     heights, widths = _sizes(manifest)
     ids = sheet_ids(manifest.total, _SHOWN)
     rendered = _environment().get_template("preparation.html.j2").render(
@@ -55,8 +56,8 @@ def write_preparation_page(manifest: Manifest, source: str, path: Path) -> Path:
         ],
         sheet=_inline(contact_sheet(manifest, ids, _TILE)),
         shown=len(ids),
-        rejected=list(_rejected(source, ordered)),
-        pairs=_pairs(source, by_reason.get(_COPY, [])),
+        rejected=list(_rejected(photos, ordered)),
+        pairs=_pairs(photos, by_reason.get(_COPY, [])),
         facts=list(_facts(manifest)),
     )  # fmt: skip
     try:
@@ -100,23 +101,29 @@ def _histogram(values: NDArray[Any], bins: int = 40) -> Markup:
     return Markup(f'<svg {size} role="img" aria-label="Histogram">{bars}{line}{marks}{top}</svg>')
 
 
-def _rejected(source: str, ordered: Sequence[tuple[str, list[tuple[str, str]]]]) -> Iterator[tuple[str, str, int]]:
+def _shown(ordered: Sequence[tuple[str, list[tuple[str, str]]]]) -> Iterator[str]:
+    """Names of photos that are needed: more of each reason than are shown, since not all can be."""
+    for reason, names in ordered:
+        for pair in names[: _EACH if reason == _COPY else 4 * _EACH]:
+            yield from pair if reason == _COPY else pair[:1]
+
+
+def _rejected(
+    photos: Mapping[str, bytes], ordered: Sequence[tuple[str, list[tuple[str, str]]]]
+) -> Iterator[tuple[str, str, int]]:
     """(reason, picture, photos on it) for reasons whose photos can be shown at all."""
     for reason, names in ordered:
         if reason == _COPY:
             continue
-        found = photo_bytes(source, [name for name, _ in names[: 4 * _EACH]])
-        tiles = [tile for name, _ in names[: 4 * _EACH] if (tile := _tile(found.get(name))) is not None][:_EACH]
+        tiles = [tile for name, _ in names[: 4 * _EACH] if (tile := _tile(photos.get(name))) is not None][:_EACH]
         if tiles:
             yield reason, _inline(_grid(tiles, min(len(tiles), 6))), len(tiles)
 
 
-def _pairs(source: str, copies: Sequence[tuple[str, str]]) -> str | None:
-    chosen = copies[:_EACH]
-    found = photo_bytes(source, [name for pair in chosen for name in pair])
+def _pairs(photos: Mapping[str, bytes], copies: Sequence[tuple[str, str]]) -> str | None:
     tiles = []
-    for pair in chosen:
-        both = [_tile(found.get(name)) for name in pair]
+    for pair in copies[:_EACH]:
+        both = [_tile(photos.get(name)) for name in pair]
         if both[0] is not None and both[1] is not None:
             tiles.append(_grid([both[0], both[1]], 2, gap=0))
     return _inline(_grid(tiles, min(len(tiles), 3), gap=10)) if tiles else None
