@@ -177,3 +177,33 @@ def test_stopped_by_a_signal_it_goes_on(tmp_path: Path, how: signal.Signals) -> 
     for path in (tmp_path / "whole").iterdir():
         assert (out / path.name).read_bytes() == path.read_bytes(), path.name
     assert len(list(out.iterdir())) == len(list((tmp_path / "whole").iterdir()))
+
+
+def test_killed_while_it_looks_for_near_copies_it_goes_on(tmp_path: Path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    draws = np.random.default_rng(0)
+    pixels = draws.integers(0, 256, (4, 4, 3), np.uint8)
+    for n in range(300):  # every tenth is the one before it again
+        if n % 10:
+            pixels = draws.integers(0, 256, (4, 4, 3), np.uint8)
+        Image.fromarray(pixels).resize((32, 32)).save(source / f"{n:04d}.jpg", quality=90)
+    words = ["shards", "make", str(source), "--shard-samples", "50", "--workers", "1", "--near-copies", "--no-report"]
+    slow = "import time, os; import fra_dist.data.journal as j; f = j.os.fsync\n"
+    slow += "import fra_dist.data.preparation.selection as s; s._SAVED = 1\n"
+    slow += "j.os.fsync = lambda n: (time.sleep(0.3), f(n))\n"
+    slow += "import sys; from fra_dist.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    process = subprocess.Popen([sys.executable, "-c", slow, *words, "--out", str(out)], stderr=subprocess.DEVNULL)
+    hashes, deadline = out / "hashes.jsonl", time.monotonic() + 60
+    while (not hashes.exists() or hashes.read_bytes().count(b"\n") < 4) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(timeout=60)
+    assert 4 <= hashes.read_bytes().count(b"\n") < 10
+    assert not list(out.glob("*.tar"))
+    assert main([*words, "--out", str(out)]) == 0
+    assert main([*words, "--out", str(tmp_path / "whole")]) == 0
+    assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in (tmp_path / "whole").iterdir())
+    for path in (tmp_path / "whole").iterdir():
+        assert (out / path.name).read_bytes() == path.read_bytes(), path.name
+    assert load_manifest(out).total == 300 - 29
