@@ -71,11 +71,6 @@ def _comparable(config: Config, elastic: bool) -> Config:
     if config.train.device != "cpu" and torch.cuda.is_available() and not config.train.deterministic:
         _say("on a GPU: with train.deterministic=true")
         config = config.model_copy(update={"train": config.train.model_copy(update={"deterministic": True})})
-    decoder = config.model.decoder
-    if elastic and decoder is not None and decoder.dropout:
-        _say("ranks draw dropout independently, so other ranks draw other numbers: with model.decoder.dropout=0")
-        model = config.model.model_copy(update={"decoder": decoder.model_copy(update={"dropout": 0.0})})
-        config = config.model_copy(update={"model": model})
     if elastic and config.train.micro_batch:
         _say("with train.micro_batch, batch statistics depend on the number of ranks: differences are no fault then")
     return config

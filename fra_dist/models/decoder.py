@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fra_dist.config import DecoderConfig
+from fra_dist.models.dropout import ImageDropout
 
 
 class RegionDecoder(nn.Module):
@@ -32,8 +33,9 @@ class RegionDecoder(nn.Module):
         self.centre_queries = config.centre_queries
         self.input_projection = nn.Linear(channels, width)
         self.queries = nn.Parameter(torch.randn(regions, width))
+        self.dropout = ImageDropout(config.dropout)
         self.layers = nn.ModuleList(
-            DecoderLayer(width, config.heads, config.feedforward, config.dropout) for _ in range(config.layers)
+            DecoderLayer(width, config.heads, config.feedforward, self.dropout) for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(width)
         self.embed = nn.ModuleList(nn.Linear(width, width) for _ in range(3))
@@ -81,14 +83,14 @@ def _moved(weight: Tensor, shift: Tensor | None) -> Tensor:
 class DecoderLayer(nn.Module):
     """Self-attention, cross-attention, feed-forward, each with dropout, residual and then layer norm."""
 
-    def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, feedforward: int, dropout: ImageDropout) -> None:
         super().__init__()
         self.self_attention = Attention(width, heads, dropout)
         self.cross_attention = Attention(width, heads, dropout)
         self.linear1 = nn.Linear(width, feedforward)
         self.linear2 = nn.Linear(feedforward, width)
         self.norm1, self.norm2, self.norm3 = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
 
     def forward(self, target: Tensor, queries: Tensor, memory: Tensor, keys: Tensor) -> Tensor:
         """target (B, Q, D), queries (Q, D), memory and keys (B, H·W, D) -> (B, Q, D)."""
@@ -102,7 +104,7 @@ class DecoderLayer(nn.Module):
 class Attention(nn.Module):
     """Multi-head attention, batch first; one packed weight for queries, keys and values, dropout on the weights."""
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, dropout: ImageDropout) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
         self.in_weight = nn.Parameter(torch.empty(3 * width, width))
@@ -114,8 +116,12 @@ class Attention(nn.Module):
         """(B, Q, D), (B, P, D), (B, P, D) -> (B, Q, D)."""
         parts = zip((query, key, value), self.in_weight.chunk(3), self.in_bias.chunk(3), strict=True)
         q, k, v = (functional.linear(x, w, b).unflatten(2, (self.heads, -1)).transpose(1, 2) for x, w, b in parts)
-        dropout = self.dropout if self.training else 0.0
-        return self.out(functional.scaled_dot_product_attention(q, k, v, dropout_p=dropout).transpose(1, 2).flatten(2))
+        if self.dropout.idle:
+            pooled = functional.scaled_dot_product_attention(q, k, v)
+        else:
+            weights = (q @ k.transpose(2, 3) / math.sqrt(q.shape[3])).softmax(dim=3)
+            pooled = self.dropout(weights) @ v
+        return self.out(pooled.transpose(1, 2).flatten(2))
 
 
 @lru_cache(maxsize=16)

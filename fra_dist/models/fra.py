@@ -209,6 +209,12 @@ class FRA(nn.Module):
         """For training from here on; inference has that of the last step."""
         self.online.temperature = self.target.temperature = temperature
 
+    def set_dropout_keys(self, keys: Tensor | None) -> None:
+        """For the next forward pass: one key an image (B,), see `dropout.image_keys`."""
+        for network, part in ((self.online, 0), (self.target, 1)):
+            if network.decoder is not None:
+                network.decoder.dropout.start(None if keys is None else keys ^ part)
+
     def revive_regions(self, seed: int) -> None:
         """After the optimiser's step: with `revive_dead`, start dead regions anew. seed: the same on every rank."""
         if self.revival is not None:

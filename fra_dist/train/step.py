@@ -10,6 +10,7 @@ from fra_dist.data.batch import Geometry
 from fra_dist.dist import RankContext
 from fra_dist.losses.geometry import Placement
 from fra_dist.losses.total import fra_loss
+from fra_dist.models.dropout import image_keys
 from fra_dist.models.fra import FRA
 from fra_dist.train.buffers import KeptBuffers
 from fra_dist.train.ema import update_target
@@ -59,7 +60,8 @@ class Step:
         self._seed(step)
         self.buffers.remember()
         sums: dict[str, Tensor] = {}
-        for (view1, view2, *local_views), part, last in self._micro_batches(views, placement):
+        for number, ((view1, view2, *local_views), part, last) in enumerate(self._micro_batches(views, placement)):
+            self.model.set_dropout_keys(self._keys(step, number))
             output = self.engine(view1, view2, last, *local_views)
             terms = fra_loss(output, self.config.loss, self.ctx.cross, part)
             update = self.engine.backward(terms["total"], last)
@@ -96,8 +98,14 @@ class Step:
     def _number(self, step: int) -> int:
         return (self.config.seed * 1_000_003 + step) * 65_537
 
+    def _keys(self, step: int, number: int) -> Tensor:
+        """Of the images of a micro batch: rank r has places r, r + world, ... of the global batch."""
+        first = number * self.sizes.micro_batch
+        places = torch.arange(first, first + self.sizes.micro_batch, device=self.ctx.device)
+        return image_keys(self._number(step), places * self.ctx.world + self.ctx.rank)
+
     def _seed(self, step: int) -> None:
-        """Dropout's numbers depend on the step and the rank alone, so a resumed run draws the same."""
+        """For what a backbone may draw: it depends on the step and the rank alone, so a resumed run draws the same."""
         torch.manual_seed(self._number(step) + self.ctx.rank)
 
     def _placement(self, geometry: Geometry | None) -> Placement | None:

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from fra_dist.config import DecoderConfig
 from fra_dist.models.decoder import Attention, DecoderLayer, RegionDecoder, position_code
+from fra_dist.models.dropout import ImageDropout
 
 
 def scalar_code(row, column, height, width, size):
@@ -44,7 +45,7 @@ def test_a_position_code_made_in_inference_mode_serves_training():
 @pytest.mark.parametrize(("width", "heads", "queries", "pixels"), [(8, 1, 5, 6), (12, 4, 2, 35), (32, 8, 8, 49)])
 def test_attention_is_multi_head_attention(width, heads, queries, pixels):
     torch.manual_seed(0)
-    ours = Attention(width, heads, 0.0).double()
+    ours = Attention(width, heads, ImageDropout(0.0)).double()
     nn.init.normal_(ours.in_weight)
     nn.init.normal_(ours.in_bias)
     nn.init.normal_(ours.out.bias)
@@ -64,7 +65,7 @@ def test_attention_is_multi_head_attention(width, heads, queries, pixels):
 def test_a_layer_is_post_norm():
     """With codes of zero it is torch's own post-norm decoder layer."""
     torch.manual_seed(0)
-    ours = DecoderLayer(12, 3, 20, 0.0).double()
+    ours = DecoderLayer(12, 3, 20, ImageDropout(0.0)).double()
     for parameter in ours.parameters():
         nn.init.normal_(parameter, std=0.3)
     theirs = nn.TransformerDecoderLayer(12, 3, 20, dropout=0.0, batch_first=True).double()
