@@ -109,6 +109,7 @@ def test_alignment(name, norm, backbone, mini):
     assert all("@" not in column for column in result.columns)
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_landmark_head_beats_the_mean_face(backbone, tmp_path):
     write_miniature("300w", tmp_path / "w", count=24)
     told = entry("alignment", "300w", str(tmp_path / "w"), modes=("finetune",), loss="smooth_l1",
