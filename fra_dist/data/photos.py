@@ -18,7 +18,7 @@ from fra_dist.data.images import BadImage, formats, heif_can_be_read, probe, to_
 from fra_dist.data.moments import Moments, moments
 from fra_dist.data.preparation.annotations import Face
 from fra_dist.data.preparation.crop import CropRule, crop, face_pixels
-from fra_dist.data.preparation.detectors import choose, open_detector
+from fra_dist.data.preparation.detectors import find_face
 from fra_dist.data.preparation.quality import QualityRule, check_face, check_pixels, perceptual_hash
 from fra_dist.data.shard_index import DECODED, GREY, PLAIN
 
@@ -135,11 +135,12 @@ def _face(data: bytes, rules: PhotoRules, rule: CropRule, face: Face | None) -> 
     if face is None:
         if rules.detector is None:
             raise BadImage("no face is named for it")
-        face = choose(open_detector(rules.detector)(np.asarray(upright)), upright.height, upright.width)
+        face = find_face(np.asarray(upright), rules.detector)
         if face is None:
             raise BadImage("no face found")
-    check_face(face, rules.bounds)
-    cut = crop(upright, face, rule)
+    with _translated():  # whatever numbers a file or a detector gives
+        check_face(face, rules.bounds)
+        cut = crop(upright, face, rule)
     if min(cut.size) < rules.min_side:
         raise BadImage(f"a face of {cut.width}x{cut.height} pixels, too small: it needs {rules.min_side}")
     side = rule.margin * face_pixels(face)

@@ -14,7 +14,7 @@ upright photo. A name is looked up with and without extension, and from its end:
 """
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,18 +61,22 @@ class Annotations:
 def _read(path: Path) -> Iterator[tuple[str, Box | None, Points | None]]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            lines = [line for line in file.read().splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+            yield from _parse(file, path)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is not text'}") from None
-    if lines and lines[0].strip().isdecimal():  # CelebA begins with the number of rows
-        lines = lines[1:]
-    if not lines:
+
+
+def _parse(file: Iterable[str], path: Path) -> Iterator[tuple[str, Box | None, Points | None]]:
+    lines = (line for line in file if line.strip())  # millions of them: never all at once
+    first = next(lines, "")
+    if first.strip().isdecimal():  # CelebA begins with the number of rows
+        first = next(lines, "")
+    if not first:
         raise DataError(f"{path} is empty")
-    spaced = "," not in lines[0]
-    rows = [line.split() for line in lines] if spaced else list(csv.reader(lines))
-    header = [word.strip().lower() for word in rows[0]]
+    spaced = "," not in first
+    header = [word.strip().lower() for word in (first.split() if spaced else next(csv.reader([first])))]
     columns = _columns(header, path)
-    for number, row in enumerate(rows[1:], start=2):
+    for number, row in enumerate((line.split() for line in lines) if spaced else csv.reader(lines), start=2):
         if len(row) == len(header) + 1 == 11:  # CelebA's points have no name in the header
             values = {"name": row[0], **dict(zip(header, row[1:], strict=True))}
         elif len(row) == len(header):
@@ -80,11 +84,18 @@ def _read(path: Path) -> Iterator[tuple[str, Box | None, Points | None]]:
         else:
             raise DataError(f"{path}, row {number}: {len(row)} columns, not the {len(header)} of its first line")
         try:
-            box = tuple(float(values[c]) for c in columns.box) if columns.box else None
-            points = tuple(float(values[c]) for c in columns.points) if columns.points else None
+            box = tuple(_finite(values[c]) for c in columns.box) if columns.box else None
+            points = tuple(_finite(values[c]) for c in columns.points) if columns.points else None
         except ValueError:
             raise DataError(f"{path}, row {number}: a coordinate is not a number") from None
         yield values[columns.name].strip().strip('"'), box, points  # type: ignore[misc]
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not abs(value) < 1e6:
+        raise ValueError
+    return value
 
 
 class _Columns(NamedTuple):

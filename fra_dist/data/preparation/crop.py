@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fra_dist.data.images import BadImage
+from fra_dist.data.images import MAX_PIXELS, BadImage
 from fra_dist.data.preparation.annotations import Face, Points
 
 TEMPLATE = np.array([[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [41.55, 92.37], [70.73, 92.20]]) / 112
@@ -60,6 +60,8 @@ def _box(image: Image.Image, face: Face, rule: CropRule) -> Image.Image:
     if not (width > 0 and height > 0) or x >= image.width or y >= image.height or x + width <= 0 or y + height <= 0:
         raise BadImage("the box of the face lies outside the photo")
     side = max(1, round(rule.margin * max(width, height)))
+    if side * side > MAX_PIXELS:
+        raise BadImage(f"a crop of {side}x{side} pixels, more than {MAX_PIXELS // 1_000_000} million")
     left, top = (round(a + b / 2 - side / 2) for a, b in ((x, width), (y, height)))
     left, top = _moved(left, side, image.width), _moved(top, side, image.height)
     inside = (max(left, 0), max(top, 0), min(left + side, image.width), min(top + side, image.height))
@@ -96,12 +98,11 @@ def _align(image: Image.Image, face: Face, rule: CropRule) -> Image.Image:
     if factor > 1:
         image = image.reduce(factor)
         matrix = matrix / factor
-    pixels = np.asarray(image)
-    room = max(0, int(np.ceil(max(-corners.min() / factor, (corners.max(axis=0) / factor - image.size).max()))))
-    room = min(room, 4 * max(image.size))
-    if room:
-        image = Image.fromarray(np.pad(pixels, ((room, room), (room, room), *[(0, 0)] * (pixels.ndim - 2)), "edge"))
-        matrix = matrix + np.array([[0, 0, room], [0, 0, room]])
+    # only the part that the crop covers, with the nearest pixels where it hangs over
+    low, high = np.floor(corners.min(axis=0) / factor).astype(int) - 2, np.ceil(corners.max(axis=0) / factor) + 2
+    columns, rows = (np.arange(low[n], high[n], dtype=np.intp).clip(0, image.size[n] - 1) for n in (0, 1))
+    image = Image.fromarray(np.asarray(image)[rows[:, None], columns])
+    matrix = matrix - np.array([[0, 0, low[0]], [0, 0, low[1]]])
     return image.transform(
         (rule.size, rule.size), Image.Transform.AFFINE, tuple(matrix.ravel()), Image.Resampling.BICUBIC
     )

@@ -60,6 +60,17 @@ def open_detector(name: str) -> Callable[[NDArray[np.uint8]], list[Face]]:
         raise DataError(f"detector {name} needs a package that is not installed ({error}): {advice}") from None
 
 
+def find_face(pixels: NDArray[np.uint8], name: str) -> Face | None:
+    """The face that counts in an RGB picture (H, W, 3). Raises DataError as `open_detector`, and when it fails."""
+    detector = open_detector(name)
+    try:
+        return choose(detector(pixels), *pixels.shape[:2])
+    except Exception as error:  # somebody else's code
+        words = " ".join(f"{type(error).__name__} {error}".split())[:200]
+        height, width = pixels.shape[:2]
+        raise DataError(f"detector {name} failed on a photo of {width}x{height} pixels: {words}") from None
+
+
 def choose(faces: list[Face], height: int, width: int) -> Face | None:
     """The face that counts: of those within half the size of the largest, the one nearest to the middle."""
     if not faces:

@@ -48,7 +48,7 @@ def check_pixels(image: Image.Image, rule: QualityRule) -> None:
     """Raises BadImage, with the measure, for a crop that is blurred or badly exposed."""
     if rule.least_sharpness is None and rule.most_clipped is None and rule.brightness is None:
         return
-    grey = _grey(image, _SIDE)
+    grey = grey_square(image)
     if rule.least_sharpness is not None and (found := sharpness(grey)) < rule.least_sharpness:
         raise BadImage(f"blurred: sharpness {found:.1f}")
     if rule.most_clipped is not None and (found := clipped(grey)) > rule.most_clipped:
@@ -76,11 +76,12 @@ def perceptual_hash(image: Image.Image) -> bytes:
 
     Copies that were scaled, encoded anew or changed a little in colour differ in few bits.
     """
-    low = dctn(_grey(image, 64), norm="ortho")[:16, :16].ravel()
+    low = dctn(grey_square(image, 64), norm="ortho")[:16, :16].ravel()
     low[0] = 0  # the mean level
     return np.packbits(low > np.median(low)).tobytes()
 
 
-def _grey(image: Image.Image, side: int) -> NDArray[np.float32]:
+def grey_square(image: Image.Image, side: int = _SIDE) -> NDArray[np.float32]:
+    """Levels (side, side) of 0 to 255, of the whole picture whatever its shape."""
     small = image.convert("L").resize((side, side), Image.Resampling.BILINEAR, reducing_gap=3.0)
     return np.asarray(small, np.float32)

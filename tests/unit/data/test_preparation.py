@@ -87,6 +87,8 @@ def test_boxes_and_points_of_two_files_meet(tmp_path: Path) -> None:
         ("a,b,c\n1,2,3\n", "needs a column name"),
         ("name,x,y,w,h\na.jpg,1,2,3\n", "row 2: 4 columns, not the 5"),
         ("name,x,y,w,h\na.jpg,1,2,3,wide\n", "row 2: a coordinate is not a number"),
+        ("name,x,y,w,h\na.jpg,1,2,3,nan\n", "row 2: a coordinate is not a number"),
+        ("name,x,y,w,h\na.jpg,1,2,3,4\nb.jpg,1,2,3,1e9\n", "row 3: a coordinate is not a number"),
         ("name,x,y,w,h\n", "names no face"),
     ],
 )
@@ -161,6 +163,13 @@ def test_alignment_of_a_large_photo_does_not_alias() -> None:
     cut = np.asarray(crop(stripes, Face(None, tuple(five.ravel())), CropRule("align", 1.0, 64)), np.float32)
     assert abs(cut.mean() - 127.5) < 4
     assert cut.std() < 12
+
+
+def test_absurd_places_take_no_memory() -> None:
+    with pytest.raises(BadImage, match="a crop of 99000x99000 pixels"):
+        crop(picture(60, 60), Face((-40000, -40000, 99000, 99000)), CropRule("box", 1.0))
+    five = tuple(((TEMPLATE - 0.5) * 80_000 + 30).ravel())
+    assert crop(picture(60, 60), Face(None, five), CropRule("align", 1.2, 64)).size == (64, 64)
 
 
 def test_points_in_one_place_or_outside_are_refused() -> None:
@@ -283,6 +292,17 @@ def test_detectors_that_cannot_be_had_are_named() -> None:
         open_detector("magic")
     with pytest.raises(DataError, match="cannot load the detector json:Nothing"):
         open_detector("json:Nothing")
+
+
+class Broken:
+    def __call__(self, pixels: np.ndarray) -> list[Face]:
+        raise ZeroDivisionError("by\nzero")
+
+
+def test_a_detector_that_fails_is_named(people: Path, tmp_path: Path) -> None:
+    rules = PhotoRules(crop=CropRule("box"), detector=f"{__name__}:Broken")
+    with pytest.raises(DataError, match="test_preparation:Broken failed on a photo of 120x100 pixels: ZeroDivision"):
+        make_shards(people, tmp_path / "out", options(Selection(), rules))
 
 
 # whole sets
