@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from slurm_cluster import SlurmCluster, free_ports
 from waiting import events, rows, until
 
+from fra_dist.launch.ledger import read_state
 from fra_dist.launch.prepare import Launch
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(280)]
@@ -120,3 +122,51 @@ def test_long_checkpoint_is_no_alarm(small_shards: Path, run: Path) -> None:
         process.terminate()
     assert not events(run, "watchdog", "resume")
     assert json.loads((run / "ranks" / "00000.json").read_text())["name"] == "done"
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("kind", "why"), [("slow", "compute"), ("late", "data")])
+def test_slow_rank_is_named(small_shards: Path, run: Path, kind: str, why: str) -> None:
+    process = start(run, small_shards, f"{kind}:1:0", 2, "train.steps=400", "train.watchdog_seconds=60")
+    try:
+        (row,) = until(lambda: events(run, "straggler"), 200, "word about rank 1")
+        process.terminate()
+        assert process.wait(60) == 75
+    finally:
+        process.terminate()
+    assert (row["rank"], row["why"]) == (1, why)
+    assert row["times"] > 1.5
+
+
+@pytest.mark.faults
+def test_folder_that_is_not_shared(small_shards: Path, run: Path) -> None:
+    """Two nodes whose run folders have one name and are two folders."""
+    port = free_ports(1)[0]
+    words = [sys.executable, "-m", "fra_dist.cli.main", "launch", "torchrun", "--nodes", "2", "--ranks-per-node", "1"]
+    words += ["--rendezvous", f"127.0.0.1:{port}", "--run-id", run.parent.name, f"data.shards={small_shards}"]
+    words += ["--config", str(ROOT / "configs" / "debug_cpu.yaml"), "data.pipeline=torch"]
+    both = [
+        subprocess.Popen([*words, f"output={run.parent / name}"], stderr=subprocess.PIPE, text=True)
+        for name in ("one", "two")
+    ]
+    said = [process.communicate(timeout=200)[1] for process in both]
+    assert [process.returncode for process in both] == [2, 2], said
+    for text in said:
+        assert "rank 1 on" in text.splitlines()[-1]
+        assert "do not see the run folder that rank 0 on" in text.splitlines()[-1]
+
+
+@pytest.mark.faults
+def test_stopped_process_under_slurm(slurm: SlurmCluster, small_shards: Path, run: Path) -> None:
+    command = [sys.executable, str(ROOT / "launchers" / "slurm.py"), "--nodes", "2", "--time", "30", "--config"]
+    command += [str(ROOT / "configs" / "debug_cpu.yaml"), f"output={run}", f"data.shards={small_shards}"]
+    command += ["train.steps=60", "train.global_batch=8", "log.heatmaps_every=0", "log.tensorboard=false"]
+    command += ["data.pipeline=torch", "data.threads=1", "checkpoint.every_steps=10", "train.watchdog_seconds=4"]
+    subprocess.run(command, env=slurm.environment, check=True, timeout=60, capture_output=True, cwd=ROOT)
+    until(lambda: last_step(run) > 12, 100, "steps")
+    stopped = next(p for p, c in slurm.processes("n2").items() if "pretrain" in c and "task" not in c)
+    os.kill(stopped, signal.SIGSTOP)
+    until(lambda: read_state(run).get("state") == "complete", 150, lambda: f"end: {read_state(run)}")
+    (restart,) = events(run, "launch restart")
+    assert "rank 1 on n2 gave no sign of life" in restart["cause"]
+    assert (run / "stacks" / "attempt-0001" / "rank-00000.txt").exists()

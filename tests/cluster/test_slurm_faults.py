@@ -101,6 +101,19 @@ def test_preempted_by_a_higher_partition(slurm: SlurmCluster, run: Path) -> None
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(330)
+def test_time_limit(slurm: SlurmCluster, run: Path) -> None:
+    """A real one: a minute, again and again. SLURM gives notice up to a minute late or early."""
+    job = start(slurm, run, 1500, 0.05, time="1", signal_lead=25)
+    ends(slurm, run, job, seconds=300)
+    assert slurm.restarts(job) >= 1
+    assert len(events(run, "stopped")) == slurm.restarts(job)
+    assert final_value(run) == expected(1500)
+    assert read_state(run)["failures"] == 0
+    assert all(row["steps_lost"] == 0 for row in events(run, "launch restart"))
+
+
+@pytest.mark.faults
 def test_node_lost(slurm: SlurmCluster, run: Path) -> None:
     job = start(slurm, run, 80, 0.05)
     until(lambda: steps_done(run) > 15, 30, "steps")
