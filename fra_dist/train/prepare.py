@@ -26,6 +26,7 @@ from fra_dist.train.shared_folder import meet_in
 from fra_dist.train.sizes import accumulation_note, derive_sizes
 from fra_dist.train.step import Step, check_map_sizes
 from fra_dist.train.trainer import Run
+from fra_dist.train.watchdog import SLOW
 
 
 def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run:
@@ -39,7 +40,7 @@ def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run
     if not config.data.shards:
         raise ConfigError("data.shards is empty: give the folder that `fra-dist shards make` wrote")
     check_extra(config.train.deepspeed)
-    ctx = dist.start(config.train.device)
+    ctx = dist.start(config.train.device, _exchange_minutes(config))
     manifest = _load_shards(config, ctx)
     sizes = derive_sizes(config, manifest.total, ctx.world)
     torch.manual_seed(config.seed)
@@ -81,6 +82,13 @@ def close(run: Run) -> None:
     run.saver.close()  # before another process may write here
     run.engine.close()
     run.folder.close()
+
+
+def _exchange_minutes(config: Config) -> float:
+    """How long an exchange between ranks may take: longer than one rank may keep the others waiting, so that the
+    watchdog, which can name it, comes first."""
+    slow = max(SLOW, config.checkpoint.patience_seconds, config.train.watchdog_seconds or 0.0)
+    return max(20.0, slow / 60 + 5)
 
 
 def _load_shards(config: Config, ctx: RankContext) -> Manifest:
