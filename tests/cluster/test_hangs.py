@@ -143,8 +143,13 @@ def test_folder_that_is_not_shared(small_shards: Path, run: Path) -> None:
     """Two nodes whose run folders have one name and are two folders."""
     port = free_ports(1)[0]
     words = [sys.executable, "-m", "fra_dist.cli.main", "launch", "torchrun", "--nodes", "2", "--ranks-per-node", "1"]
-    words += ["--rendezvous", f"127.0.0.1:{port}", "--run-id", run.parent.name, f"data.shards={small_shards}"]
-    words += ["--config", str(ROOT / "configs" / "debug_cpu.yaml"), "data.pipeline=torch"]
+    words += ["--rendezvous", f"127.0.0.1:{port}", "--run-id", run.parent.name]
+    words += [
+        "--config",
+        str(ROOT / "configs" / "debug_cpu.yaml"),
+        "data.pipeline=torch",
+        f"data.shards={small_shards}",
+    ]
     both = [
         subprocess.Popen([*words, f"output={run.parent / name}"], stderr=subprocess.PIPE, text=True)
         for name in ("one", "two")
