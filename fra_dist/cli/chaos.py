@@ -24,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="for faults.jsonl and what went wrong; an interrupted one goes on"
     )
+    parser.add_argument("--only", action="append", metavar="KIND", help="no other kinds, for example 'full disk'")
     parser.add_argument("--keep", action="store_true", help="keep all run folders in DIR")
 
 
@@ -51,15 +52,25 @@ def run(args: argparse.Namespace) -> int:
         if not scene.damaged():
             _say("corrupt shard is left out: every sample is read early; give more data or fewer steps")
             kinds = tuple(kind for kind in kinds if kind != "corrupt shard")
+        if args.only:
+            kinds = _chosen(kinds, args.only)
         if not room:
             _say("full disk: no small disk can be mounted here, so the size of files is limited instead")
         about = {"faults": args.faults, "seed": args.seed, "ranks": args.ranks, "steps": args.steps}
-        campaign = Campaign(scene, folder, {"campaign": {**about, "name": config.name}}, _say, args.keep)
+        about |= {"kinds": list(kinds), "name": config.name}
+        campaign = Campaign(scene, folder, {"campaign": about}, _say, args.keep)
         rows = campaign.run(draw_faults(args.faults, args.seed, length, kinds), args.jobs)
         total = summary(rows)
         _say(table(rows))
         _say(json.dumps(total))
     return 0 if total["as_expected"] == args.faults else 1
+
+
+def _chosen(kinds: tuple[str, ...], names: list[str]) -> tuple[str, ...]:
+    for name in names:
+        if name not in kinds:
+            raise LaunchError(f"--only {name}: choose from {', '.join(kinds)}")
+    return tuple(kind for kind in kinds if kind in names)
 
 
 def _with_faces(config: Config, folder: Path) -> Config:

@@ -112,7 +112,7 @@ def read_rows(path: Path, about: dict[str, Any]) -> list[Row]:
 def describe(row: Row) -> str:
     """One line."""
     what = f"{row.kind} after step {row.step}" + (f" ({row.detail})" if row.detail else "")
-    recovered = "" if row.recover_seconds is None else f", {row.recover_seconds:.1f} s to the next new step"
+    recovered = "" if row.recover_seconds is None else f", {row.recover_seconds:.1f} s without a new step"
     if row.good:
         return f"{what}: finished and identical, {row.steps_lost} steps lost{recovered}"
     same = "identical" if row.identical else "NOT IDENTICAL"

@@ -51,19 +51,21 @@ class FullDisk(Harm):
     mounted = limited = False
 
     def prepare(self, training: Training) -> None:
-        self.pause = self.draw.uniform(0.2, 3.0)
+        self.pause = 0.5 + self.draw.uniform(1, 4) * self.scene.length.save_every * self.scene.step_seconds
         if self.scene.room:
             self.mounted = room.mount_small(training.run, 2 * self.scene.run_bytes + (16 << 20))
-        self.detail = "a small tmpfs" if self.mounted else "a limit on the size of files"
 
     def strike(self, training: Training) -> None:
         found = list_checkpoints(training.run / "checkpoints")
         size = sum(f.stat().st_size for f in found[-1].iterdir()) if found else 1 << 20
         if self.mounted:
-            self.filler = room.fill(training.run, leave=self.draw.choice([0, size // 2, size]))
+            left = self.draw.choice([0, size // 2, size])
+            self.filler = room.fill(training.run, left)
+            self.detail = f"{left / 1e6:.1f} MB left for {self.pause:.1f} s"
         else:
             self.limited = True
             room.limit_files(trainers(training.attempt.process.pid), size // 8)
+            self.detail = f"no file above {size / 8e6:.1f} MB for {self.pause:.1f} s"
 
     def watch(self, training: Training) -> None:
         if self.seconds() > self.pause:
@@ -76,6 +78,10 @@ class FullDisk(Harm):
         if self.limited:
             room.limit_files(trainers(training.attempt.process.pid), None)
             self.limited = False
+
+    def check(self, training: Training) -> None:
+        if not any("cannot write" in attempt.log.read_text(errors="replace") for attempt in training.attempts):
+            raise Missed("nothing was to be written while the disk was full")
 
     def clean(self, training: Training) -> None:
         self.mend(training)

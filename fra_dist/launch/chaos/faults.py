@@ -19,6 +19,8 @@ class Harm:
     """Of the first attempt."""
     watched = False
     """Whether a single rank needs a launcher's task above it."""
+    stalls = True
+    """Whether no new step is made for a while."""
     damaged_shards = False
     """Whether the undisturbed training is the one on damaged shards."""
 
@@ -34,8 +36,11 @@ class Harm:
 
     def wait(self, training: Training) -> None:
         """Until the moment has come. Raises Missed."""
-        unit = self.scene.step_seconds if self.fault.step else self.scene.start_seconds
-        training.wait_for(self.fault.step, self.fault.offset * unit)
+        if self.fault.step:
+            training.wait_for(self.fault.step, self.fault.offset * self.scene.step_seconds)
+            return
+        end = time.monotonic() + self.fault.offset * self.scene.start_seconds
+        training.until(lambda: time.monotonic() >= end or training.reached() > 0)
 
     def strike(self, training: Training) -> None:
         """The fault itself."""
@@ -107,7 +112,8 @@ class Stop(Harm):
     def strike(self, training: Training) -> None:
         self.victim = _victim(self, training)
         send([self.victim], signal.SIGSTOP)
-        self.detail += " for good" if self.for_good else f" for {self.pause:.1f} s"
+        how = "for good" if self.for_good else f"for {self.pause:.1f} s"
+        self.detail = f"{self.detail} {how}".strip()
 
     def watch(self, training: Training) -> None:
         if self.victim and self.seconds() > (self._LONG if self.for_good else self.pause):
@@ -140,6 +146,7 @@ class NotFinite(Harm):
 class TwoStarts(Harm):
     """A second start of the same command while the first is alive: exactly one of them trains."""
 
+    stalls = False
     other: Attempt | None = None
 
     def wait(self, training: Training) -> None:

@@ -22,7 +22,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def goodput(rows: Sequence[Row]) -> float:
-    """The share of the time of all trainings that was not spent between a fault and the first new step after it."""
+    """The share of the time of all trainings in which faults did not keep new steps from being made."""
     total = sum(row.seconds for row in rows)
     lost = sum(row.seconds if row.outcome != "finished" else row.recover_seconds or 0.0 for row in rows)
     return 1 - min(1.0, lost / total) if total else 0.0

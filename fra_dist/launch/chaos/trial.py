@@ -49,7 +49,7 @@ class Row:
     steps_lost: int = 0
     """Done again."""
     recover_seconds: float | None = None
-    """From the fault to the first step that had not been done before it."""
+    """The longest time after the fault without a step that had not been done before."""
     seconds: float = 0.0
     """Of the whole training."""
     identical: bool = False
@@ -102,14 +102,22 @@ class Trial:
         training.start(harm.env, harm.watched)
         harm.wait(training)
         row.step = training.reached()
+        if row.step == training.steps:
+            raise Missed("the training was over first")
         harm.struck = time.monotonic()
         harm.strike(training)
         row.step = max(row.step, training.reached())  # it went on while the fault was being put in
 
+        furthest, since = row.step, harm.struck
+
         def watch() -> None:
+            nonlocal furthest, since
             harm.watch(training)
-            if row.recover_seconds is None and training.reached() > row.step:
-                row.recover_seconds = round(harm.seconds(), 2)
+            now, reached = time.monotonic(), training.reached()
+            if reached > furthest:
+                if harm.stalls:
+                    row.recover_seconds = round(max(row.recover_seconds or 0.0, now - since), 2)
+                furthest, since = reached, now
 
         while True:
             status = training.wait(watch)
