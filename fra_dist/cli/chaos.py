@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from fra_dist.train.sizes import share_of_rank
 
     with _folder(args.out) as folder:
-        config = trial_config(config if config.data.shards else _with_faces(config, folder), length)
+        config = trial_config(config if config.data.shards else _with_faces(config, folder, args.steps), length)
         share_of_rank(config, args.ranks)
         scene = set_scene(config, length, args.ranks, room)
         kinds = kinds_for(args.ranks, shards="://" not in config.data.shards)
@@ -73,14 +73,14 @@ def _chosen(kinds: tuple[str, ...], names: list[str]) -> tuple[str, ...]:
     return tuple(kind for kind in kinds if kind in names)
 
 
-def _with_faces(config: Config, folder: Path) -> Config:
-    """Small synthetic faces, in enough shards that some are not read at once."""
+def _with_faces(config: Config, folder: Path, steps: int) -> Config:
+    """Small synthetic faces, each read once, in enough shards that some are not read at first."""
     from fra_dist.data.manifest import MANIFEST
     from fra_dist.data.shards import ShardOptions, make_shards
 
-    shards = folder / "faces"
+    shards, count = folder / "faces", steps * config.train.global_batch
     if not (shards / MANIFEST).exists():
-        make_shards("synthetic:256@48", shards, ShardOptions(shard_samples=16, workers=1, overwrite=True))
+        make_shards(f"synthetic:{count}@48", shards, ShardOptions(count // 16 + 1, workers=1, overwrite=True))
     data = config.data.model_copy(update={"shards": str(shards), "shuffle_streams": 2})
     return config.model_copy(update={"data": data})
 

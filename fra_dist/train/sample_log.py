@@ -1,12 +1,11 @@
 """With `log.samples`: which samples every rank trained on at every step, to compare runs or to trace a bad batch."""
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 
 from torch import Tensor
 
 from fra_dist.data.batch import Batch
+from fra_dist.train.row_file import RowFile
 from fra_dist.train.run_folder import SAMPLES
 from fra_dist.train.trainer import Hook, Run
 
@@ -18,14 +17,17 @@ class SampleLog(Hook):
     """
 
     def begin(self, run: Run) -> None:
-        self.path: Path | None = None
+        self.rows: RowFile | None = None
         if run.config.log.samples:
             folder = run.folder.path / SAMPLES
             folder.mkdir(exist_ok=True)
-            self.path = folder / f"rank-{run.ctx.rank:05d}.jsonl"
+            self.rows = RowFile(folder / f"rank-{run.ctx.rank:05d}.jsonl")
 
     def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
-        if self.path is not None:
-            row = {"step": run.completed, "world": run.ctx.world, "ids": batch.ids.tolist()}
-            with open(self.path, "a", encoding="utf-8") as file:  # anew each time: going back replaces the file
-                file.write(json.dumps(row) + "\n")
+        if self.rows is not None:
+            self.rows.forget(lambda row: row["step"] >= run.completed)  # of before the run went back
+            self.rows.append({"step": run.completed, "world": run.ctx.world, "ids": batch.ids.tolist()})
+
+    def end(self, run: Run) -> None:
+        if self.rows is not None:
+            self.rows.flush()
