@@ -13,7 +13,7 @@ from fra_dist.errors import LaunchError
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="YAML file of a small training; its output folder is not touched")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="data.shards= makes synthetic faces")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example data.shards=shards/debug")
     parser.add_argument(
         "--faults", type=int, default=12, metavar="N", help="each in a training of its own (default 12)"
     )
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from fra_dist.train.sizes import share_of_rank
 
     with _folder(args.out) as folder:
-        config = trial_config(config if config.data.shards else _with_faces(config, folder, args.steps), length)
+        config = trial_config(_with_faces(config, folder, args.steps) if args.faces else config, length)
         share_of_rank(config, args.ranks)
         scene = set_scene(config, length, args.ranks, room)
         kinds = kinds_for(args.ranks, shards="://" not in config.data.shards)
