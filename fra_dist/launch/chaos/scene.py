@@ -12,7 +12,7 @@ from fra_dist.config import Config
 from fra_dist.data.loader import make_plan
 from fra_dist.data.manifest import MANIFEST, Manifest, load_manifest
 from fra_dist.data.stores import RemoteFolder
-from fra_dist.errors import LaunchError
+from fra_dist.errors import ConfigError, LaunchError
 from fra_dist.launch.chaos.draws import Length
 from fra_dist.launch.prepare import absolute
 
@@ -62,6 +62,8 @@ class Scene:
 
 def set_scene(config: Config, length: Length, ranks: int, room: bool) -> Scene:
     """Raises ConfigError or DataError for what no training could use, LaunchError for shards too large to be copied."""
+    if not config.data.shards:
+        raise ConfigError("data.shards is empty: give a small data set, or --faces")
     manifest = load_manifest(config.data.shards)
     size = sum(shard.bytes for shard in manifest.shards)
     if size > _MOST and not isinstance(manifest.folder, RemoteFolder):
