@@ -82,7 +82,7 @@ def _with_faces(config: Config, folder: Path, steps: int) -> Config:
     shards, count = folder / "faces", steps * config.train.global_batch
     if not (shards / MANIFEST).exists():
         make_shards(f"synthetic:{count}@48", shards, ShardOptions(count // 16 + 1, workers=1, overwrite=True))
-    data = config.data.model_copy(update={"shards": str(shards), "shuffle_streams": 2})
+    data = config.data.model_copy(update={"shards": str(shards), "shuffle_streams": 2, "shuffle_window": 32})
     return config.model_copy(update={"data": data})
 
 

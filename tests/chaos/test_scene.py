@@ -1,0 +1,156 @@
+"""What is damaged, and when it is read; disks that are full; files that open slowly."""
+
+import os
+import random
+import resource
+import subprocess
+import sys
+import time
+
+import pytest
+from tiny import TINY
+
+from fra_dist.config import load_config
+from fra_dist.data.manifest import load_manifest
+from fra_dist.data.reader import ShardReader
+from fra_dist.errors import ConfigError, LaunchError
+from fra_dist.launch.chaos import room
+from fra_dist.launch.chaos.draws import Length
+from fra_dist.launch.chaos.scene import AHEAD, damage_photos, set_scene, trial_config
+from fra_dist.launch.chaos.training import trainers
+
+LENGTH = Length(24, 4)
+
+
+@pytest.fixture
+def scene(shards):
+    config = load_config(
+        None,
+        [*TINY, f"data.shards={shards}", "train.global_batch=2", "data.shuffle_streams=1", "data.shuffle_window=8"],
+    )
+    return set_scene(trial_config(config, LENGTH), LENGTH, 1, room=False)
+
+
+def test_damaged_photos_are_read_late(scene):
+    damaged = scene.damaged()
+    assert damaged == scene.damaged()
+    assert len(damaged) == 3
+    assert all(16 <= scene.first_use[sample] < 23 for sample in damaged)
+    assert sorted(scene.first_use) == list(range(48))
+
+
+def test_shards_that_are_needed_late(scene):
+    numbers = scene.late_shards(1)
+    assert numbers
+    for number in numbers:
+        shard = scene.manifest.shards[number]
+        uses = [scene.first_use[sample] for sample in range(shard.start, shard.start + shard.samples)]
+        assert min(uses) > 1 + AHEAD
+    assert scene.late_shards(20) == []
+
+
+def test_only_the_named_photos_of_the_copy_change(scene, tmp_path):
+    config = scene.copy_shards(tmp_path / "copy")
+    damage_photos(tmp_path / "copy", scene.manifest, [5, 40], random.Random(1))
+    copy = load_manifest(config.data.shards)
+    whole = range(scene.manifest.total)
+    changed = [s for s in whole if copy.image(s) != scene.manifest.image(s)]
+    assert changed == [5, 40]
+    assert copy.total == scene.manifest.total
+    reader = ShardReader(copy)
+    found = reader.read(__import__("numpy").arange(copy.total))
+    reader.close()
+    assert [number for number, stored in enumerate(found) if not stored.intact] == [5, 40]
+
+
+def test_a_row_and_the_samples_of_every_step(scene):
+    config = scene.config
+    assert (config.train.steps, config.checkpoint.every_steps, config.log.every_steps) == (24, 4, 1)
+    assert config.log.samples
+    assert config.guard.nonfinite == "retry"
+
+
+def test_shards_must_be_named():
+    with pytest.raises(ConfigError, match="--faces"):
+        set_scene(load_config(None, TINY), LENGTH, 1, room=False)
+
+
+def test_large_sets_are_refused(scene, monkeypatch):
+    monkeypatch.setattr("fra_dist.launch.chaos.scene._MOST", 1000)
+    with pytest.raises(LaunchError, match="copies"):
+        set_scene(scene.config, LENGTH, 1, room=False)
+
+
+def test_a_limit_on_files_comes_and_goes(tmp_path):
+    code = "import sys\nfor line in sys.stdin:\n  try: open('f','wb').write(b'x'*9000); print('ok', flush=True)\n"
+    code += "  except OSError: print('refused', flush=True)\n"
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    said = []
+    for limit in (None, 4096, None):
+        room.limit_files([child.pid], limit)
+        child.stdin.write("go\n")
+        child.stdin.flush()
+        said.append(child.stdout.readline().strip())
+    child.stdin.close()
+    child.wait()
+    assert said == ["ok", "refused", "ok"]
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+    room.limit_files([child.pid], 1)  # one that is gone
+
+
+def test_a_small_disk_is_filled_and_gone_afterwards(tmp_path):
+    code = (
+        "from pathlib import Path; from fra_dist.launch.chaos import room; import sys\n"
+        "here = Path(sys.argv[1])\n"
+        "if not (room.own_mounts() and room.mount_small(here / 'disk', 1 << 20)): sys.exit(3)\n"
+        "filler = room.fill(here / 'disk', 8192)\n"
+        "try: (here / 'disk' / 'more').write_bytes(bytes(20000)); sys.exit(4)\n"
+        "except OSError as error: print(error.strerror)\n"
+        "filler.unlink(); (here / 'disk' / 'more').write_bytes(bytes(20000))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    if done.returncode == 3:
+        pytest.skip("this system lets nobody mount a small disk")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "No space left on device"
+    assert list((tmp_path / "disk").iterdir()) == []
+
+
+def test_files_open_slowly(tmp_path):
+    path = tmp_path / "shard.tar"
+    path.write_text("photos")
+    words = [sys.executable, "-m", "fra_dist.launch.chaos.slow_files", "1", "3", str(path)]
+    helper = subprocess.Popen(words, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    if helper.stdout.readline().strip() != "ready":
+        pytest.skip("this file system knows no leases")
+    expected = random.Random(3).uniform(0, 1)
+    began = time.monotonic()
+    with path.open() as stream:
+        assert stream.read() == "photos"
+    assert time.monotonic() - began >= 0.9 * expected
+    assert helper.stdout.readline().strip() == "waiting"
+    helper.stdin.close()
+    assert helper.wait() == 0
+
+
+def test_trainers_are_found_below_their_launcher(tmp_path):
+    sleeper = tmp_path / "fra_dist" / "cli"
+    sleeper.mkdir(parents=True)
+    (sleeper / "main.py").write_text("import time; print('here', flush=True); time.sleep(60)")
+    code = (
+        "import os, subprocess, sys\n"
+        "for rank in '10':\n"
+        "    env = {**os.environ, 'RANK': rank}\n"
+        "    subprocess.Popen([sys.executable, '-m', 'fra_dist.cli.main', 'pretrain'], env=env)\n"
+        "os.wait()\n"
+    )
+    launcher = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert [launcher.stdout.readline().strip() for _ in range(2)] == ["here", "here"]
+    found = trainers(launcher.pid)
+    ranks = [b"RANK=0" in open(f"/proc/{pid}/environ", "rb").read().split(b"\0") for pid in found]
+    for pid in [*found, launcher.pid]:
+        os.kill(pid, 9)
+    launcher.wait()
+    assert ranks == [True, False]
