@@ -129,7 +129,8 @@ class Reference:
         share = torch.log_softmax(student / student_temperature, dim=2)
         cross_entropy = -(target * share).sum(dim=2).mean(dim=(1, 2))
         numbers = torch.arange(student.shape[2], device=student.device).view(-1, 1)
-        hard = (student.argmax(dim=2, keepdim=True) == numbers).to(student.dtype)  # not one_hot: it looks at values
+        first = student.max(dim=2, keepdim=True).indices  # many times faster than argmax on a CPU
+        hard = (first == numbers).to(student.dtype)  # not one_hot: it looks at values
         return torch.cat([cross_entropy[:, None], share.exp().mean(dim=(1, 3)), hard.mean(dim=(1, 3))], dim=1)
 
     @staticmethod

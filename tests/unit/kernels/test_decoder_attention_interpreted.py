@@ -1,0 +1,28 @@
+"""The decoder's attention kernels in Triton's interpreter against the reference in float64."""
+
+import pytest
+from decoder_attention_checks import CASES
+from decoder_attention_mutants import MUTANTS
+from interpreting import interpret
+
+SCRIPT = "interpret_decoder_attention.py"
+OTHERS = ("several blocks", "layer", "NaN", "operators", "torch.compile", "refusals", "same mask")
+
+
+@pytest.fixture(scope="module")
+def outcomes() -> dict[str, str | None]:
+    return interpret(SCRIPT, "checks")
+
+
+@pytest.mark.parametrize("check", [*CASES, *OTHERS])
+def test_agrees_with_the_reference(outcomes: dict[str, str | None], check: str) -> None:
+    assert outcomes[check] is None
+
+
+def test_every_check_is_listed(outcomes: dict[str, str | None]) -> None:
+    assert set(outcomes) == {*CASES, *OTHERS}
+
+
+@pytest.mark.slow
+def test_every_broken_kernel_is_noticed() -> None:
+    assert interpret(SCRIPT, "mutants") == {name: expected for name, (_, _, expected) in MUTANTS.items()}
