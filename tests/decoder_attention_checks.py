@@ -53,6 +53,7 @@ CASES = {
     "one row": Case(2, 1, 65, 20),
     "wide": Case(1, 17, 33, 240),
     "sharp": Case(2, 9, 70, 40, sharp=40.0),
+    "one sharp pixel": Case(2, 16, 1, 32, sharp=40.0),
     "many rows": Case(1, 130, 20, 136, dropout=0.1),
     "strided": Case(2, 12, 18, 24, strided=True),
     "fp16": Case(2, 24, 49, 64, dropout=0.2, dtype=torch.float16),

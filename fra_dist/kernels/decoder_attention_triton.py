@@ -21,7 +21,7 @@ def rows_of(base, row, d, rows, D):
 
 @triton.jit
 def product(a, b, HALF: tl.constexpr):
-    """a bᵀ-free product in fp32: in 16 bits as the maps are, or in three TF32 products, as exact as fp32."""
+    """a b, summed in fp32: from 16 bits as the maps are, or by three TF32 products, as exact as fp32."""
     if HALF is None:
         return tl.dot(a.to(tl.float32), b.to(tl.float32), input_precision="tf32x3")
     else:

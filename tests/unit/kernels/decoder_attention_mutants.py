@@ -43,7 +43,7 @@ MUTANTS = {
     "padded pixels have gradients": (
         's = tl.where((u < P)[None, :], product(a, tl.trans(k), HALF) * scale, float("-inf"))\n    w',
         "s = product(a, tl.trans(k), HALF) * scale\n    w",
-        "7x7",
+        "one sharp pixel",
     ),
     "gradient of the total lost": ("+ d_total[:, None]", "+ 0.0 * d_total[:, None]", "dropout"),
     "dropped weights have gradients": ("w * (d_weight * factor - level", "w * (d_weight - level", "dropout"),
