@@ -6,7 +6,9 @@ import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny import TINY
 
@@ -58,7 +60,7 @@ def test_only_the_named_photos_of_the_copy_change(scene, tmp_path):
     assert changed == [5, 40]
     assert copy.total == scene.manifest.total
     reader = ShardReader(copy)
-    found = reader.read(__import__("numpy").arange(copy.total))
+    found = reader.read(np.arange(copy.total))
     reader.close()
     assert [number for number, stored in enumerate(found) if not stored.intact] == [5, 40]
 
@@ -138,6 +140,8 @@ def test_files_open_slowly(tmp_path):
 def test_trainers_are_found_below_their_launcher(tmp_path):
     sleeper = tmp_path / "fra_dist" / "cli"
     sleeper.mkdir(parents=True)
+    for folder in (sleeper, sleeper.parent):  # or the installed package would be found
+        (folder / "__init__.py").touch()
     (sleeper / "main.py").write_text("import time; print('here', flush=True); time.sleep(60)")
     code = (
         "import os, subprocess, sys\n"
@@ -149,7 +153,7 @@ def test_trainers_are_found_below_their_launcher(tmp_path):
     launcher = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     assert [launcher.stdout.readline().strip() for _ in range(2)] == ["here", "here"]
     found = trainers(launcher.pid)
-    ranks = [b"RANK=0" in open(f"/proc/{pid}/environ", "rb").read().split(b"\0") for pid in found]
+    ranks = [b"RANK=0" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") for pid in found]
     for pid in [*found, launcher.pid]:
         os.kill(pid, 9)
     launcher.wait()
