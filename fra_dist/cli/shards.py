@@ -107,7 +107,7 @@ def _stats(args: argparse.Namespace) -> int:
     print(f"{'':8}" + "".join(f"{column:>9}" for column in columns))
     for name in ("height", "width", "bytes"):
         print(f"{name:8}" + "".join(f"{stats.get(name, {}).get(column, ''):>9}" for column in columns))
-    if "mean" in stats:
+    if "mean" in stats and "std" in stats:
         print(f"data.mean='{_triple(stats['mean'])}' data.std='{_triple(stats['std'])}'   (from {stats.get('images')})")
     return 0
 

@@ -83,8 +83,10 @@ def test_a_backbone_without_blocks_is_refused() -> None:
 
 def test_compiling_needs_a_compiler_and_excludes_recomputation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "no-such-compiler"))
-    with pytest.raises(ConfigError, match=r"needs a C\+\+ compiler"):
+    from torch._inductor import config  # slow to import
+
+    missing = config.patch({"cpp.cxx": (None, "no-such-compiler")})  # monkeypatch would leave it deleted
+    with missing, pytest.raises(ConfigError, match=r"needs a C\+\+ compiler"):
         set_execution(build(), TrainConfig(compile=True), torch.device("cpu"))
     with pytest.raises(ConfigError, match="choose one"):
         load_config(None, ["train.compile=true", "train.activation_checkpointing=true"])
