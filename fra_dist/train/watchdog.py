@@ -46,7 +46,7 @@ class Watchdog:
         self.remote = (data.retries + 1) * (data.timeout_seconds + 20) if "://" in data.shards else 0.0
         self.beats = Beats(self.folder, attempt, run.ctx.world)
         self.listener = Listener(self.beats, self.rank)
-        self.pulse = Pulse(lambda: 1.25 * self.limit() + _GRACE)
+        self.pulse = Pulse(self.silence)
         self.count = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="fra-watchdog", daemon=True)
@@ -80,6 +80,11 @@ class Watchdog:
         if self.seconds is None and place.name == "data":
             seconds = max(seconds, self.remote)
         return max(seconds, place.patience)
+
+    def silence(self) -> float:
+        """Seconds without a pulse that are too many: no part of a step, however long, keeps this thread from running."""
+        seconds = self.timeout()
+        return 1.25 * (seconds if self.phases.steps >= _FIRST_STEPS else max(seconds, SLOW)) + _GRACE
 
     def _watch(self) -> None:
         stalled, place, before = 0.0, self.phases.place, time.monotonic()

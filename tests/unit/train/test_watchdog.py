@@ -123,6 +123,14 @@ def test_time_out_that_is_given(tmp_path):
     assert watchdog.limit() == 7.0
 
 
+def test_long_parts_do_not_excuse_silence(tmp_path):
+    watchdog = watch(tmp_path, "train.watchdog_seconds=8")
+    assert watchdog.silence() == 1135.0
+    watchdog.phases.steps = 5
+    watchdog.phases.enter("Checkpoints", patience=900.0)
+    assert watchdog.silence() == 20.0
+
+
 def test_remote_data_may_take_all_its_retries(tmp_path):
     watchdog = watch(tmp_path, "data.shards=s3://bucket/faces")
     watchdog.phases.steps = 5
