@@ -82,7 +82,7 @@ class Watchdog:
         return max(seconds, place.patience)
 
     def silence(self) -> float:
-        """Seconds without a pulse that are too many: no part of a step, however long, keeps this thread from running."""
+        """Seconds without a pulse that are too many: no part of a step, however long, keeps its thread from running."""
         seconds = self.timeout()
         return 1.25 * (seconds if self.phases.steps >= _FIRST_STEPS else max(seconds, SLOW)) + _GRACE
 
