@@ -60,8 +60,11 @@ def _mask(manifest: Manifest, sample: int, tile: int) -> Image.Image:
     data = read_members(manifest, sample).get("mask.png")
     if data is None:
         raise DataError(f"sample {sample} of {manifest.folder} has no mask.png: leave --masks out")
-    with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-        regions = np.minimum(np.asarray(image.convert("L")), len(_COLOURS) - 1)
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            regions = np.minimum(np.asarray(image.convert("L")), len(_COLOURS) - 1)
+    except Exception:  # a damaged file can raise nearly anything inside a decoder
+        raise DataError(f"mask.png of sample {sample} of {manifest.folder} is damaged: leave --masks out") from None
     return Image.fromarray(_COLOURS[regions]).resize((tile, tile), Image.Resampling.NEAREST)
 
 
