@@ -79,11 +79,17 @@ def _describe(folder: Path, row: dict[str, Any]) -> str:
     return f"{who} exited with status {row['code']}" + (f": {line}" if line else "")
 
 
-def _last_line(folder: Path, row: dict[str, Any]) -> str:
+def last_line(log: Path) -> str:
+    """The last line of a log that is not blank; empty when there is none."""
     try:
-        with (folder / f"rank-{row['rank']}.log").open("rb") as stream:
+        with log.open("rb") as stream:
             stream.seek(max(0, stream.seek(0, 2) - 4000))
             lines = stream.read().decode(errors="replace").splitlines()
     except OSError:
         return ""
     return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
+
+
+def _last_line(folder: Path, row: dict[str, Any]) -> str:
+    """From the record: the next attempt may have begun its log in the place of this one."""
+    return str(row["last"]) if "last" in row else last_line(folder / f"rank-{row['rank']}.log")

@@ -27,6 +27,7 @@ from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
 
+from fra_dist.launch.outcome import last_line
 from fra_dist.launch.silence import Silence
 from fra_dist.ranks import read_ranks
 from fra_dist.train import pulse
@@ -125,6 +126,8 @@ class Task:
     def _record(self, folder: Path, code: int) -> None:
         row: dict[str, object] = {"rank": self.rank, "host": platform.node(), "code": code, "time": time.time()}
         row["asked"] = bool(self.asked)
+        if code not in (0, STOPPED):
+            row["last"] = last_line(folder / f"rank-{self.rank}.log")
         if "TORCHELASTIC_RESTART_COUNT" in os.environ:
             row["restart"] = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
         if self.cause:

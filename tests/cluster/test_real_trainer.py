@@ -98,6 +98,15 @@ def test_plain_sbatch(slurm: SlurmCluster, shards: Path, undisturbed: dict[str, 
     assert weights(run) == undisturbed
 
 
+@pytest.mark.faults
+def test_following_a_job_to_its_end(slurm: SlurmCluster, shards: Path, run: Path) -> None:
+    command = [sys.executable, str(ROOT / "launchers" / "slurm.py"), "--time", "30", "--follow", *settings(shards, run)]
+    said = subprocess.run(command, env=slurm.environment, capture_output=True, text=True, timeout=150, cwd=ROOT)
+    assert said.returncode == 0, said.stderr
+    assert f"step {STEPS}/{STEPS}" in said.stdout
+    assert said.stdout.splitlines()[-1] == "fra-dist: complete"
+
+
 def _fra(*words: str) -> None:
     command = [sys.executable, "-m", "fra_dist.cli.main", *words]
     said = subprocess.run(command, capture_output=True, text=True, timeout=120)

@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from fra_dist.launch.outcome import judge
+
 WAITS = (
     "import signal, sys, time; signal.signal(signal.{}, lambda *_: sys.exit(75));"
     "print('up', flush=True); time.sleep(30)"
@@ -84,3 +86,9 @@ def _alive(pid):
         return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_the_record_keeps_the_last_words(tmp_path):
+    start("--folder", str(tmp_path), "--", sys.executable, "-c", "import sys; print('no room'); sys.exit(7)").wait(20)
+    (tmp_path / "rank-0.log").write_text("the next attempt\n")
+    assert judge(tmp_path, 1).cause.endswith("exited with status 7: no room")
