@@ -1,0 +1,126 @@
+"""The study of real faces, on synthetic ones: its configurations, its runs and its tables."""
+
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from fra_dist.errors import DataError
+from fra_dist.eval.miniatures import write_miniature
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(autouse=True)
+def _benchmarks(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+
+
+@pytest.mark.parametrize("size", ["tiny", "r18", "r50"])
+def test_every_variant_is_a_configuration_and_changes_what_it_says(size):
+    from study import config_of, variants
+
+    base = config_of(size, "fra", 0, [])
+    assert base.model.decoder.centre_queries
+    for name, changes in variants().items():
+        config = config_of(size, name, 0, [])
+        assert (config == base) == (not changes), name
+        assert config.train == base.train  # one budget
+        assert config.data.view1 == base.data.view1
+    byol = config_of(size, "byol", 3, ["train.steps=5"])
+    assert (byol.model.decoder, byol.loss.local, byol.loss.relation) == (None, 0, 0)
+    assert (byol.seed, byol.train.steps) == (3, 5)
+    assert config_of(size, "published", 0, []).loss.relation == 0.1
+
+
+def row(variant, seed, **scores):
+    versions = {"device": "CPU, 1 threads"}
+    return {"size": "tiny", "variant": variant, "seed": seed, "steps": 10, "images": 640, "image_size": 64,
+            "scores": scores, "last": {"loss/relation_ratio": 0.5}, "versions": versions}  # fmt: skip
+
+
+def test_tables_are_means_spreads_and_paired_differences(tmp_path):
+    from study_table import tables
+
+    mae, heat, clusters = "landmarks68/linear/100%/mae_of_side", "regions/heatmaps/nmi", "regions/clusters/nmi"
+    rows = [row("fra", 0, **{mae: 0.9, heat: 0.1}), row("fra", 0, **{mae: 0.020, heat: 0.30, clusters: 0.2})]
+    rows += [row("fra", 1, **{mae: 0.024, heat: 0.34, clusters: 0.2}), row("byol", 7, **{mae: 0.1})]
+    rows += [row("byol", seed, **{mae: 0.025, clusters: 0.3}) for seed in (0, 1)]
+    rows += [{**row("fra", 5, **{mae: 0.5}), "size": "r18"}]
+    rows[1]["scores"]["regions/position/nmi"] = 0.25
+    (tmp_path / "study.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    lines = tables(tmp_path / "study.jsonl", "tiny").splitlines()
+    assert lines[0] == "tiny, 64 px, 10 steps, 640 pictures in training, CPU, 1 threads."
+    fra = [line.split(" | ") for line in lines if line.startswith("| fra (2)")]
+    assert fra[0][1] == "2.200 ± 0.283"  # the later row of seed 0 counts, the row of another size does not
+    assert fra[1][1] == "0.320 ± 0.028"
+    assert next(line for line in lines if line.startswith("| k-means on position")).split(" | ")[1] == "0.250"
+    gap = {line.split(" | ")[0]: line.split(" | ")[1:] for line in lines if line.startswith("| `")}
+    assert gap[f"| `{mae}`"] == ["-0.300 ± 0.283", "-12.0 %", "2 of 2 |"]
+    assert gap[f"| `{heat}` against `{clusters}`"] == ["+0.020 ± 0.028", "+6.7 %", "1 of 2 |"]
+    with pytest.raises(DataError, match="no rows"):
+        tables(tmp_path / "study.jsonl", "r50")
+
+
+def test_faces_that_are_missing_are_named(tmp_path):
+    from study_faces import labelled_sets, pretraining_shards
+
+    with pytest.raises(DataError, match=r"neither landmarks68/labels.csv nor landmarks68.tar"):
+        labelled_sets(tmp_path, tmp_path / "work")
+    with pytest.raises(DataError, match="nothing called pretrain_"):
+        pretraining_shards(tmp_path, tmp_path / "work")
+    (tmp_path / "landmarks68.tar").write_bytes(b"not a tar")
+    with pytest.raises(DataError, match=r"landmarks68.tar cannot be unpacked"):
+        labelled_sets(tmp_path, tmp_path / "work")
+
+
+@pytest.fixture
+def faces(tmp_path):
+    """Synthetic faces in the layout of --faces: one set as a tar, the others as folders."""
+    home = tmp_path / "faces"
+    write_miniature("csv", home / "landmarks68", count=24)
+    for name in ("attributes", "expression", "regions"):
+        shutil.copytree(home / "landmarks68", home / name)
+    with tarfile.open(home / "landmarks68.tar", "w") as archive:
+        archive.add(home / "landmarks68", "landmarks68")
+    photos = sorted((home / "landmarks68").rglob("*.jpg"))
+    with tarfile.open(home / "pretrain_mixed.tar", "w") as archive:
+        for photo in photos:
+            archive.add(photo, f"pretrain_mixed/{photo.name}")
+    shutil.rmtree(home / "landmarks68")
+    return home
+
+
+@pytest.mark.slow
+def test_the_study_runs_goes_on_and_prints_its_tables(faces, tmp_path):
+    command = [sys.executable, str(ROOT / "benchmarks/study.py"), "--faces", str(faces), "--threads", "1"]
+    command += [
+        "--work",
+        str(tmp_path / "work"),
+        "--out",
+        str(tmp_path),
+        "--steps",
+        "3",
+        "--seeds",
+        "1",
+        "--labels",
+        "100",
+    ]
+    small = ["data.image_size=32", "train.global_batch=8", "optim.warmup_steps=1"]
+    for only, count in (("fra", 1), ("fra,untrained,grey_pixels", 3)):
+        done = subprocess.run([*command, "--only", only, *small], capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr
+        rows = [json.loads(line) for line in (tmp_path / "study.jsonl").read_text().splitlines()]
+        assert len(rows) == count
+    assert [one["variant"] for one in rows] == ["fra", "untrained", "grey_pixels"]
+    assert rows[0]["images"] == 24
+    assert rows[0]["scores"]["regions/heatmaps/nmi"] != rows[1]["scores"]["regions/heatmaps/nmi"]
+    assert not any(key.startswith("regions/") for key in rows[2]["scores"])
+    assert "| untrained (1) |" in done.stdout
+    assert not list((tmp_path / "work/cache").glob("features-*"))
+    stopped = subprocess.run([*command, "--only", "byol", "--budget", "0", *small], capture_output=True, text=True)
+    assert "the same command goes on" in stopped.stdout
