@@ -103,7 +103,7 @@ def _hdf5(path: Path) -> dict[str, Any]:
     try:
         import h5py
     except ImportError:
-        raise DataError(f"{path} is a MATLAB 7.3 file: reading it needs `pip install h5py`") from None
+        raise DataError(f"{path} is a MATLAB 7.3 file: reading it needs h5py: pip install 'fra-dist[lfwa]'") from None
     found: dict[str, Any] = {}
     with h5py.File(path, "r") as store:
         for key, item in store.items():

@@ -1,6 +1,7 @@
 """Every layout: a miniature is written, read back, and damaged."""
 
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -220,22 +221,36 @@ def test_validation_takes_whole_people(tmp_path):
     assert with_validation(faces, seed=9) is faces
 
 
-def test_matlab_7_3_files_are_read_as_older_ones(tmp_path):
+def test_matlab_7_3_files_are_read_as_older_ones(minis, tmp_path):
     """The official files of LFWA are HDF5: transposed numbers, and cells that refer to text as character codes."""
-    h5py = pytest.importorskip("h5py")
+    import h5py
+
     from fra_dist.eval.datasets.files import matlab
 
-    path = tmp_path / "new.mat"
-    names = ["Aaron_Eckhart\\Aaron_Eckhart_0001.jpg", "B\\B_0001.jpg"]
-    with h5py.File(path, "w", userblock_size=512) as store:
-        cells = []
-        for k, name in enumerate(names):
-            codes = np.array([[ord(letter)] for letter in name], np.uint16)
-            cells.append(store.create_dataset(f"#refs#/{k}", data=codes).ref)
-        store.create_dataset("name", data=np.array([cells], dtype=h5py.ref_dtype), dtype=h5py.ref_dtype)
-        store.create_dataset("label", data=np.arange(6.0).reshape(3, 2))
-    with path.open("r+b") as stream:
-        stream.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM")
-    found = matlab(path)
-    assert found["name"] == names
-    assert found["label"].tolist() == [[0, 2, 4], [1, 3, 5]]
+    shutil.copytree(minis("lfwa"), tmp_path / "lfwa")
+    old = open_set("lfwa", tmp_path / "lfwa")
+    for path in (tmp_path / "lfwa").glob("*.mat"):
+        classic = matlab(path)
+        with h5py.File(path, "w", userblock_size=512) as store:
+            for key, value in classic.items():
+                if isinstance(value, np.ndarray):
+                    store.create_dataset(key, data=value.T)
+                    continue
+                codes = [np.array([[ord(letter)] for letter in text], np.uint16) for text in value]
+                cells = [store.create_dataset(f"#refs#/{key}{k}", data=one).ref for k, one in enumerate(codes)]
+                store.create_dataset(key, data=np.array([cells], dtype=h5py.ref_dtype), dtype=h5py.ref_dtype)
+        with path.open("r+b") as stream:
+            stream.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM")
+    new = open_set("lfwa", tmp_path / "lfwa")
+    assert new.attributes == old.attributes
+    assert new.records == old.records
+    assert len(new.records) == 16
+
+
+def test_without_h5py_the_extra_is_named(minis, tmp_path, monkeypatch):
+    shutil.copytree(minis("lfwa"), tmp_path / "lfwa")
+    (tmp_path / "lfwa/lfw_att_40.mat").write_bytes(b"MATLAB 7.3 MAT-file".ljust(600))
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(DataError, match=r"lfw_att_40\.mat is a MATLAB 7\.3 file.*fra-dist\[lfwa\]") as caught:
+        open_set("lfwa", tmp_path / "lfwa")
+    assert "\n" not in str(caught.value)
