@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from fra_dist.data.batch import BadSample
 from fra_dist.data.counter import key, permute
@@ -62,13 +63,9 @@ def judge(bad: int, read: int, total: int, max_share: float, example: BadSample 
         )
 
 
-def append_quarantine(folder: str | Path, samples: Iterable[BadSample], step: int) -> None:
-    """Add bad samples to `folder/quarantine.jsonl`, one JSON object a line: step, id, shard, key, reason."""
-    rows = ({"step": step, **asdict(sample)} for sample in samples)
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    if lines:
-        with open(Path(folder) / FILE, "a", encoding="utf-8") as file:  # one write: lines of ranks do not interleave
-            file.write(lines)
+def quarantine_row(sample: BadSample, step: int) -> dict[str, Any]:
+    """A line of quarantine.jsonl: step, id, shard, key, reason."""
+    return {"step": step, **asdict(sample)}
 
 
 def read_quarantine(folder: str | Path) -> list[BadSample]:

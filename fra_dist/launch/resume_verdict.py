@@ -10,7 +10,7 @@ from fra_dist.errors import CheckpointError
 from fra_dist.launch.ledger import all_rows
 from fra_dist.train.checkpoint import MODEL, OPTIMIZER, Checkpoint, newest_good
 from fra_dist.train.checkpoint_tools import Difference, contents_of, differences
-from fra_dist.train.run_folder import MEASURED
+from fra_dist.train.run_folder import repeatable
 
 FIRST_LOSS = 1e-5
 """How near the first loss after a resume at another world size must be, relative."""
@@ -75,7 +75,7 @@ def near(one: Path, two: Path, resumed: int, double: bool) -> Verdict:
 def metric_rows(run: Path) -> dict[int, dict[str, Any]]:
     """{step: row without what the machine decides}."""
     rows = all_rows(run / "metrics.jsonl")
-    return {row["step"]: {k: v for k, v in row.items() if k not in MEASURED} for row in rows}
+    return {row["step"]: repeatable(row) for row in rows}
 
 
 def samples(run: Path) -> dict[int, list[int]]:

@@ -84,9 +84,11 @@ class Listener:
                 self.quiet[other] = 0.0
         self.last.update(now)
 
-    def silent(self, seconds: float) -> list[int]:
+    def silent(self, seconds: float, unheard: float | None = None) -> list[int]:
+        """Ranks that have been quiet for so long; `unheard`: another time for those that never gave a sign."""
         left = {rank for rank, beat in self.last.items() if beat.leaving}
-        return [rank for rank, quiet in self.quiet.items() if quiet >= seconds and rank not in left]
+        limits = {rank: seconds if rank in self.last or unheard is None else unheard for rank in self.quiet}
+        return [rank for rank, quiet in self.quiet.items() if quiet >= limits[rank] and rank not in left]
 
 
 def judge(beats: dict[int, Beat], silent: list[int], hosts: tuple[str, ...]) -> str | None:

@@ -18,6 +18,7 @@ from fra_dist.models.fra import FRAOutput
 from fra_dist.train.checkpoint import optimizer_tensors, restore_optimizer
 from fra_dist.train.deepspeed_options import deepspeed_dictionary
 from fra_dist.train.engine import Update, judge, parameter_names, precision_of
+from fra_dist.train.gradient_noise import GradientNoise
 from fra_dist.train.lars import LARS
 from fra_dist.train.sizes import Sizes
 from fra_dist.train.zero import Partition
@@ -37,6 +38,9 @@ class DeepSpeedEngine:
         self.module, self.optimizer, self.names = model, optimizer, parameter_names(model)
         self.clip, self.sum_ranks = config.optim.clip, ctx.cross.sum
         self.loss: Tensor | None = None
+        self.noise: GradientNoise | None = None
+        if config.log.gradient_noise:
+            self.noise = GradientNoise(sizes.global_batch, self.sum_ranks if config.train.zero_stage else None)
         self.partition: Partition | None = None
         if config.train.zero_stage > 0:
             self.partition = Partition(zero, self.names, ctx)
@@ -54,7 +58,7 @@ class DeepSpeedEngine:
         if last:
             shared = self.partition is not None
             gradients = self.partition.gradients() if self.partition is not None else self._gradients()
-            update = judge(self.optimizer, gradients, total, self.clip, self.sum_ranks, shared=shared)
+            update = judge(self.optimizer, gradients, total, self.clip, self.sum_ranks, shared=shared, noise=self.noise)
         self.engine.step()  # counts micro batches itself
         return update
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fra_dist.config import Config
 from fra_dist.dist import RankContext
 from fra_dist.models.fra import FRAOutput
+from fra_dist.train.gradient_noise import GradientNoise
 from fra_dist.train.sizes import Sizes
 
 
@@ -29,6 +30,9 @@ class Update:
 
 class Engine(Protocol):
     """Called once a micro batch: forward, then `backward`, which moves the optimiser on the last one of a step."""
+
+    noise: GradientNoise | None
+    """With log.gradient_noise."""
 
     def __call__(self, view1: Tensor, view2: Tensor, last: bool, *local_views: Tensor) -> FRAOutput: ...
 
@@ -95,6 +99,7 @@ def judge(
     sum_ranks: Callable[[Tensor], Tensor],
     *,
     shared: bool,
+    noise: GradientNoise | None = None,
 ) -> Update:
     """Between backward and the optimiser: measure the gradient, clip it in place, and say whether it may be used.
 
@@ -106,6 +111,8 @@ def judge(
     if shared:
         norm = totals[0].sqrt()
     fine = torch.isfinite(norm) & torch.isfinite(totals[1])
+    if noise is not None:
+        noise.note(gradients, fine)
     if clip is not None:
         torch._foreach_mul_(gradients, (clip / (norm + 1e-6)).clamp(max=1.0).to(gradients[0].dtype))
     optimizer.found_inf = (~fine).float()

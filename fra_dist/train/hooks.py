@@ -12,15 +12,21 @@ import torch
 from torch import Tensor
 
 from fra_dist.data.batch import Batch
-from fra_dist.data.quarantine import append_quarantine, judge, read_quarantine
+from fra_dist.data.quarantine import FILE as QUARANTINE
+from fra_dist.data.quarantine import judge, quarantine_row, read_quarantine
+from fra_dist.train.row_file import RowFile
+from fra_dist.train.tensorboard import TensorBoard
 from fra_dist.train.trainer import Hook, Run
 
 _METRIC_NAMES = {
     "applied": "step/applied",
     "gradient_norm": "gradient/norm",
+    "noise_scale": "gradient/noise_scale",
     "embedding_spread": "embedding/spread",
+    "embedding_rank": "embedding/rank",
     "query_cosine": "queries/cosine",
     "similarity_spread": "regions/similarity_spread",
+    "region_overlap": "regions/overlap",
     "region_share_min": "regions/min_share",
     "regions_in_use": "regions/in_use",
     "matched": "regions/matched",
@@ -37,41 +43,44 @@ class Metrics(Hook):
     def begin(self, run: Run) -> None:
         self.found = 0
         self.known = len(read_quarantine(run.folder.path))
-        self.writer: Any = None
+        self.bad = RowFile(run.folder.path / QUARANTINE)
         self.last_row: dict[str, Any] = {}
+        self.board: TensorBoard | None = None
         if run.config.log.tensorboard and run.ctx.is_main:
-            from torch.utils.tensorboard import SummaryWriter  # slow to import, and only rank 0 needs it
-
-            self.writer = SummaryWriter(str(run.folder.path / "tensorboard"), purge_step=run.completed)
+            self.board = TensorBoard(run.folder.path / "tensorboard", run.completed)
         self._restart_clock(run)
 
     def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
-        if batch.quarantined:
-            self.found += len(batch.quarantined)
-            append_quarantine(run.folder.path, batch.quarantined, run.completed)
+        self.found += len(batch.quarantined)
+        for sample in batch.quarantined:
+            self.bad.append(quarantine_row(sample, run.completed))
         if run.completed % run.config.log.every_steps and run.completed < run.sizes.total_steps:
             return
-        bad = run.loader.quarantine
-        counts = torch.tensor([self.found, len(bad.met), bad.read], dtype=torch.float64, device=run.ctx.device)
-        values = torch.cat([torch.stack([v.double() for v in terms.values()]), counts / run.ctx.world])
-        *means, found, met, read = run.ctx.cross.mean(values).tolist()
+        if run.engine.noise is not None:
+            terms = {**terms, "noise_scale": run.engine.noise.take(terms["total"])}
+        bad, source = run.loader.quarantine, run.loader.source_stats
+        counts = [self.found, len(bad.met), bad.read, *source.values()]
+        on_device = torch.tensor(counts, dtype=torch.float64, device=run.ctx.device) / run.ctx.world
+        values = torch.cat([torch.stack([v.double() for v in terms.values()]), on_device])
+        totals = run.ctx.cross.mean(values).tolist()
+        means, (found, met, read, *read_from) = totals[: len(terms)], totals[len(terms) :]
         names = [_METRIC_NAMES.get(name, f"loss/{name}") for name in terms]
         row = {"step": run.completed, **{n: v if isfinite(v) else None for n, v in zip(names, means, strict=True)}}
+        row |= {f"source/{name}": round(value, 3) for name, value in zip(source, read_from, strict=True)}
         row |= self._pace(run)
         row |= {"lr": run.step.learning_rate(batch.step), "ema_momentum": run.step.ema_momentum(batch.step)}
         row["quarantined"] = self.known + round(found)
         run.folder.log(row)
-        if self.writer is not None:
-            for name, value in row.items():
-                if value is not None:
-                    self.writer.add_scalar(name, value, run.completed)
+        if self.board is not None:
+            self.board.write(run.completed, row)
         self.last_row = row
         judge(round(met), round(read), run.sizes.samples, run.config.data.max_bad_share)
         self._restart_clock(run)
 
     def end(self, run: Run) -> None:
-        if self.writer is not None:
-            self.writer.close()
+        self.bad.flush()
+        if self.board is not None:
+            self.board.close()
 
     def _restart_clock(self, run: Run) -> None:
         self.since, self.since_step, self.since_wait = time.perf_counter(), run.completed, run.loader.wait_seconds

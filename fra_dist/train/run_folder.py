@@ -15,6 +15,7 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,9 @@ from fra_dist.train.row_file import RowFile
 _PACKAGES = ("fra-dist", "torch", "torchvision", "deepspeed", "nvidia-dali-cuda130", "webdataset", "numpy", "triton")
 SAMPLES = "samples"
 """Folder of the sample logs of the ranks."""
-MEASURED = ("images_per_second", "data_wait", "seconds_left", "memory_mib")
-"""Entries of a metrics row that depend on the machine and the moment; the others repeat to the bit."""
+_MEASURED = ("images_per_second", "data_wait", "seconds_left", "memory_mib", "gradient/noise_scale", "probe/seconds")
 _HARMLESS = (
-    *("name", "output", "checkpoint", "log", "guard", "train.device", "train.backend", "train.zero_stage"),
+    *("name", "output", "checkpoint", "log", "guard", "probe", "alarm", "train.device", "train.backend", "train.zero_stage"),
     *("train.watchdog_seconds", "train.activation_checkpointing"),
     *("data.shards", "data.threads", "data.prefetch", "data.pipeline", "data.decode", "data.max_bad_share"),
     *("data.cache", "data.cache_gb", "data.prefetch_shards", "data.retries", "data.timeout_seconds"),
@@ -187,6 +187,12 @@ def versions(device: torch.device) -> dict[str, Any]:
         torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     )
     return found
+
+
+def repeatable(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A metrics row without what depends on the machine, the moment, or on when the run was stopped: the rest repeats
+    to the bit."""
+    return {name: value for name, value in row.items() if name not in _MEASURED and not name.startswith("source/")}
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

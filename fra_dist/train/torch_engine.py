@@ -11,6 +11,7 @@ from fra_dist.dist import RankContext
 from fra_dist.models.fra import FRAOutput
 from fra_dist.train.checkpoint import optimizer_tensors, restore_optimizer
 from fra_dist.train.engine import Update, judge, parameter_names, precision_of
+from fra_dist.train.gradient_noise import GradientNoise
 from fra_dist.train.sizes import Sizes
 
 
@@ -23,6 +24,7 @@ class TorchEngine:
         self.module, self.optimizer, self.names = model, optimizer, parameter_names(model)
         self.clip, self.sum_ranks = config.optim.clip, ctx.cross.sum
         self.accumulation = sizes.accumulation
+        self.noise = GradientNoise(sizes.global_batch) if config.log.gradient_noise else None
         self.dtype = precision_of(config, ctx.device)
         self.device_type = ctx.device.type
         self.loss: Tensor | None = None
@@ -44,7 +46,7 @@ class TorchEngine:
         if not last:
             return None
         gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
-        update = judge(self.optimizer, gradients, total, self.clip, self.sum_ranks, shared=False)
+        update = judge(self.optimizer, gradients, total, self.clip, self.sum_ranks, shared=False, noise=self.noise)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return update

@@ -6,8 +6,8 @@ writes the stacks of its threads to RUN/stacks/attempt-NNNN, and all end with st
 the next attempt. A process that is stopped as a whole is ended by its launcher's task (`pulse.py`).
 
 The time-out is train.watchdog_seconds or, when null, 20 usual steps, 3 of the longest, and 120 s at the least. The
-first steps and parts that may be slow (checkpoints, pictures) have 15 minutes. Time is counted in ticks of the thread:
-a job that is suspended as a whole and continued is not late.
+first steps and parts that may be slow (checkpoints, pictures) have 15 minutes, as long as the rank gives signs of
+life. Time is counted in ticks of the thread: a job that is suspended as a whole and continued is not late.
 """
 
 import faulthandler
@@ -83,8 +83,12 @@ class Watchdog:
 
     def silence(self) -> float:
         """Seconds without a pulse that are too many: no part of a step, however long, keeps its thread from running."""
+        return 2.5 * self.quiet() + _GRACE
+
+    def quiet(self) -> float:
+        """Seconds without a sign of life, of this rank's thread or of another rank, before it is asked about."""
         seconds = self.timeout()
-        return 1.25 * (seconds if self.phases.steps >= _FIRST_STEPS else max(seconds, SLOW)) + _GRACE
+        return (seconds if self.phases.steps >= _FIRST_STEPS else max(seconds, _FLOOR)) / 2
 
     def _watch(self) -> None:
         stalled, place, before = 0.0, self.phases.place, time.monotonic()
@@ -95,23 +99,23 @@ class Watchdog:
             stalled, place = (stalled + passed, place) if self.phases.place is place else (0.0, self.phases.place)
             beat = self._beat(stalled)
             self._write(beat)
-            half = self.timeout() / 2
-            if stalled < half or (self.phases.steps < _FIRST_STEPS and stalled < SLOW / 2):
+            quiet = self.quiet()
+            if stalled < quiet:
                 if heard:
                     self.listener, heard = Listener(self.beats, self.rank), 0.0
                 continue
             self.listener.listen(passed)
             heard += passed
-            text = self._verdict(beat, half)
+            text = self._verdict(beat, quiet)
             if text and self.phases.place is place:
                 self._end(beat, text)
         self._write(self._beat(0.0, leaving=True))
 
-    def _verdict(self, beat: Beat, half: float) -> str | None:
+    def _verdict(self, beat: Beat, quiet: float) -> str | None:
         """Why the attempt must end; None while it need not."""
         if any(other.leaving and other.name != "done" for other in self.listener.last.values()):
             return "another rank has seen that the run stands still"
-        silent = self.listener.silent(half)
+        silent = self.listener.silent(quiet, unheard=SLOW / 2 if self.phases.steps < _FIRST_STEPS else quiet)
         if not silent and beat.stalled < beat.limit:
             return None
         return judge({**self.listener.last, self.rank: beat}, silent, self.hosts)
@@ -144,7 +148,7 @@ class Watchdog:
         end = time.monotonic() + _GRACE
         while time.monotonic() < end:  # who leaves first breaks the connections of the others
             last = self.beats.read() if self.beats.world > 1 else {}
-            silent = self.listener.silent(self.timeout() / 2)
+            silent = self.listener.silent(self.quiet())
             if all(other.leaving or other.rank in silent for other in last.values()):
                 break
             time.sleep(0.2)

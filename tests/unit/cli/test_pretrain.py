@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tiny import TINY
 
 from fra_dist.config import load_config
-from fra_dist.train.run_folder import MEASURED, read_rows
+from fra_dist.train.run_folder import read_rows, repeatable
 
 pytestmark = pytest.mark.slow
 
@@ -37,10 +37,7 @@ def assert_same_run(one, two, step=8):
     first, second = weights(one, step), weights(two, step)
     assert first.keys() == second.keys()
     assert all(first[k].equal(second[k]) for k in first)
-    rows = [
-        [{k: v for k, v in row.items() if k not in MEASURED} for row in read_rows(r / "metrics.jsonl")]
-        for r in (one, two)
-    ]
+    rows = [[repeatable(row) for row in read_rows(r / "metrics.jsonl")] for r in (one, two)]
     assert rows[0] == rows[1]
     assert [row["step"] for row in rows[0]] == list(range(1, step + 1))
 

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from fra_dist.config import Config, parse_config
 from fra_dist.data.batch import BadSample, Batch
 from fra_dist.data.loader import make_loader, make_plan
 from fra_dist.data.manifest import Manifest
-from fra_dist.data.quarantine import append_quarantine, candidates, read_quarantine
+from fra_dist.data.quarantine import candidates, quarantine_row, read_quarantine
 from fra_dist.data.views import draw_views
 from fra_dist.dist import SINGLE, RankContext
 from fra_dist.errors import ConfigError, DataError
@@ -258,9 +259,8 @@ def test_ctrl_c_ends_the_process(clean: Manifest) -> None:
 def test_the_quarantine_file_can_be_read_back(tmp_path: Path) -> None:
     assert read_quarantine(tmp_path) == []
     bad = [BadSample(3, "s.tar", "ä b", "truncated"), BadSample(9, "t.tar", "k", "empty")]
-    append_quarantine(tmp_path, bad[:1], 3)
-    append_quarantine(tmp_path, [], 4)
-    append_quarantine(tmp_path, bad[1:], 5)
     with open(tmp_path / "quarantine.jsonl", "a") as file:
+        for sample in bad:
+            file.write(json.dumps(quarantine_row(sample, 3)) + "\n")
         file.write('{"id": 4, "shard"')  # a process was killed here
     assert read_quarantine(tmp_path) == bad
