@@ -5,8 +5,8 @@
     entropy gap   = log Q − entropy of the mean online assignment        0 when regions are used equally
 
 from FRA (arXiv 2403.02138). Both networks see the same view; or, with the places of the views, P is the other view's,
-carried over to the pixels that both show (`geometry.py`), and the cross-entropy is the mean over those. V views,
-B images of this rank, Q regions, H×W map.
+carried over to the pixels that both show (`geometry.py`), and the cross-entropy is the mean over those. The first is
+`kernels/relation.py`; here is what the places add. V views, B images of this rank, Q regions, H×W map.
 """
 
 import math
@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fra_dist.dist import SINGLE, CrossRank
+from fra_dist.kernels import relation as kernel
 from fra_dist.losses.geometry import Placement, across_views
 
 
@@ -48,18 +49,18 @@ def semantic_relation(
 
     The cross-entropy is this rank's; what is balanced and what is averaged is so over all ranks.
     """
-    map_size = teacher.shape[3:]
-    student, teacher = student.flatten(3), teacher.detach().flatten(3)
-    targets = balanced_assignment(teacher, teacher_temperature, rounds, cross)
-    log_student = functional.log_softmax(student / student_temperature, dim=2)
-    overlap = None
     if placement is None:
-        cross_entropy = -(targets * log_student).sum(dim=2).mean(dim=(1, 2))
-    else:
-        targets, known, overlap = across_views(targets.unflatten(3, map_size), placement)
-        weight = known.flatten(2).to(targets.dtype)
-        count = cross.mean(weight.sum(dim=(1, 2)))  # never 0, see across_views
-        cross_entropy = -((targets.flatten(3) * log_student).sum(dim=2) * weight).sum(dim=(1, 2)) / count
+        temperatures = {"student_temperature": student_temperature, "teacher_temperature": teacher_temperature}
+        return RelationTerms(*kernel.semantic_relation(student, teacher, **temperatures, rounds=rounds, cross=cross))
+    assignment = balanced_assignment(teacher.flatten(3), teacher_temperature, rounds, cross).unflatten(
+        3, teacher.shape[3:]
+    )
+    targets, known, overlap = across_views(assignment, placement)
+    student = student.flatten(3)
+    log_student = functional.log_softmax(student / student_temperature, dim=2)
+    weight = known.flatten(2).to(targets.dtype)
+    count = cross.mean(weight.sum(dim=(1, 2)))  # never 0, see across_views
+    cross_entropy = -((targets.flatten(3) * log_student).sum(dim=2) * weight).sum(dim=(1, 2)) / count
     numbers = torch.arange(student.shape[2], device=student.device)
     # not one_hot, which looks at the values first
     hard = (student.detach().argmax(dim=2, keepdim=True) == numbers.view(-1, 1)).to(student.dtype).mean(dim=(1, 3))
@@ -69,17 +70,9 @@ def semantic_relation(
     return RelationTerms(cross_entropy, math.log(student.shape[2]) - entropy, share.detach(), overlap)
 
 
-@torch.no_grad()
 def balanced_assignment(similarity: Tensor, temperature: float, rounds: int, cross: CrossRank = SINGLE) -> Tensor:
     """Softmax over q of similarities (V, B, Q, pixels), then Sinkhorn rounds over all pixels of all ranks; same shape.
 
-    A round scales every region to 1/Q of the mass, then every pixel to 1. The second step is a softmax: the matrix is
-    softmax(s/τ + b) throughout and a round is b −= log(mean over pixels of that): only Q numbers a view cross ranks.
+    A round scales every region to 1/Q of the mass, then every pixel to 1: `kernels/relation.py`.
     """
-    logits = similarity / temperature
-    bias = logits.new_zeros(logits.shape[0], 1, logits.shape[2], 1)
-    for _ in range(rounds):
-        mass = functional.log_softmax(logits + bias, dim=2).logsumexp(dim=(1, 3), keepdim=True)
-        # float64 holds exp(−700): a region that no pixel is near does not become log(0)
-        bias = bias - cross.mean(mass.double().exp()).clamp_min(1e-300).log().to(bias.dtype)
-    return functional.softmax(logits + bias, dim=2)
+    return kernel.balanced_assignment(similarity, temperature, rounds, cross)
