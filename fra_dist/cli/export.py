@@ -1,4 +1,4 @@
-"""`fra-dist export CHECKPOINT --format torchvision|safetensors`: write a backbone that other code can load."""
+"""`fra-dist export CHECKPOINT --format torchvision|safetensors`: a backbone that other code can load, and its card."""
 
 import argparse
 
@@ -8,13 +8,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=("torchvision", "safetensors"), default="torchvision")
     parser.add_argument("--out", help="file or folder; default: a name made of architecture, network and step")
     parser.add_argument("--network", choices=("online", "target"), default="online", help="default: online")
+    card = parser.add_argument_group("model card, OUT.md")
+    card.add_argument("--scores", metavar="DIR", help="results of `fra-dist eval` for this network")
+    card.add_argument("--data", metavar="TEXT", default="", help="where the photos came from")
+    card.add_argument("--terms", metavar="TEXT", default="", help="what may be done with the weights")
 
 
 def run(args: argparse.Namespace) -> int:
     from fra_dist.export.backbone import export_backbone
+    from fra_dist.export.card import CardText, read_results, write_card
+    from fra_dist.train.checkpoint import find_checkpoint
 
+    checkpoint = find_checkpoint(args.checkpoint)
+    results = [] if args.scores is None else read_results(args.scores, checkpoint, args.network)
     path, config = export_backbone(args.checkpoint, args.format, args.out, args.network)
-    print(f"wrote {path}")
+    card = write_card(path, checkpoint, args.network, results, CardText(args.data, args.terms))
+    print(f"wrote {path}, {path.stat().st_size / 1e6:.1f} MB, and its card {card}")
     print(
         f"images: {config.data.image_size} px in training, mean {list(config.data.mean)}, std {list(config.data.std)}"
     )
