@@ -89,7 +89,13 @@ class Prepared:
         record = self.records[n]
         if record.mask is None:
             raise DataError(f"{self.faces.name}: {record.name} has no mask")
-        return cut_mask(record.mask(), self.squares[n], self.sizes[n], MASK_SIDE)
+        mask, (height, width) = record.mask(), self.sizes[n]
+        if abs(mask.shape[0] * width - mask.shape[1] * height) > max(*mask.shape, height, width):
+            raise DataError(
+                f"{self.faces.name}: the mask of {record.name} is {mask.shape[1]} by {mask.shape[0]} pixels, its photo "
+                f"{width} by {height}: not the same picture"
+            )
+        return cut_mask(mask, self.squares[n], self.sizes[n], MASK_SIDE)
 
     def subsets(self, places: NDArray[np.int64]) -> dict[str, NDArray[np.bool_]]:
         """Named groups of some faces, each with at least one face."""

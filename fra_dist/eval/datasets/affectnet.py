@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets.crop import RULES
-from fra_dist.eval.datasets.files import need
+from fra_dist.eval.datasets.files import need, photos_of
 from fra_dist.eval.datasets.record import FaceSet, Record
 
 EXPRESSIONS = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
@@ -27,6 +27,7 @@ def read(folder: Path, classes: int = 7) -> FaceSet:
     for part, split in (("train_set", "train"), ("val_set", "test")):
         images = need(folder, f"{part}/images", "photos NUMBER.jpg")
         labels = need(folder, f"{part}/annotations", "NUMBER_exp.npy and NUMBER_lnd.npy of each photo")
+        photos_of(labels, "*_exp.npy", images)
         for photo in sorted(images.glob("*.jpg")):
             label = _array(labels / f"{photo.stem}_exp.npy", 1)
             if not 0 <= int(label[0]) < len(EXPRESSIONS):

@@ -23,6 +23,18 @@ def need(folder: Path, relative: str, what: str) -> Path:
     return path
 
 
+def photos_of(labels: Path, pattern: str, images: Path) -> None:
+    """Raises DataError when a label file STEM_kind.ext or STEM.ext has no photo STEM.jpg: half of a set is there."""
+    ending = pattern.removeprefix("*")
+    photos = {path.stem for path in images.glob("*.jpg")}
+    lost = sorted(path.name for path in labels.glob(pattern) if path.name.removesuffix(ending) not in photos)
+    if lost:
+        raise DataError(
+            f"{images / lost[0].removesuffix(ending)}.jpg is missing, but {lost[0]} is there ({len(lost)} such): "
+            f"unpack {images} again"
+        )
+
+
 def rows(path: Path, skip: int = 0) -> Iterator[tuple[int, list[str]]]:
     """(line number from 1, words) of a text file without its first `skip` and its empty lines. Raises DataError."""
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets.crop import RULES
-from fra_dist.eval.datasets.files import mask_file, need, numbers, rows, translation
+from fra_dist.eval.datasets.files import mask_file, need, numbers, photos_of, rows, translation
 from fra_dist.eval.datasets.record import SPLITS, FaceSet, Record
 
 CLASSES = ("background", "hair", "skin", "brows", "eyes", "nose", "mouth")
@@ -24,6 +24,7 @@ def read(folder: Path) -> FaceSet:
         images = need(folder, f"{split}/images", "photos *.jpg")
         labels = need(folder, f"{split}/labels", "masks *.png")
         places = need(folder, f"{split}/landmarks", "106 landmarks of each photo, *.txt")
+        photos_of(labels, "*.png", images)
         for photo in sorted(images.glob("*.jpg")):
             mask, table = labels / f"{photo.stem}.png", places / f"{photo.stem}.txt"
             for file in (mask, table):
