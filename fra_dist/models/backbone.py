@@ -1,12 +1,10 @@
 """Backbones: images (B, 3, S, S) in, feature maps (B, C, H, W) out, C in `.out_channels`."""
 
-from collections import OrderedDict
-
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fra_dist.errors import ConfigError
+from fra_dist.models.norm import BatchNorm
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2")
 
@@ -19,31 +17,14 @@ def build_backbone(name: str) -> nn.Module:
     if name == "tiny":
         return TinyBackbone()
     if name in RESNETS:
+        from fra_dist.models.resnet import ResNetBackbone  # torchvision takes a second, and `tiny` does without
+
         return ResNetBackbone(name)
     if name.startswith("timm:"):
         from fra_dist.models.timm_backbone import TimmBackbone  # an extra
 
         return TimmBackbone(name.removeprefix("timm:"))
     raise ConfigError(f"model.backbone={name!r} is not known: use tiny, {', '.join(RESNETS)}, or timm:NAME")
-
-
-class ResNetBackbone(nn.Sequential):
-    """torchvision's ResNet up to layer4, under torchvision's own parameter names; stride 32.
-
-    Convolutions start Kaiming normal, fan-out, as torchvision's do.
-    """
-
-    def __init__(self, name: str) -> None:
-        import torchvision  # takes a second, and `tiny` does without
-
-        net = getattr(torchvision.models, name)(weights=None)
-        super().__init__(OrderedDict((n, m) for n, m in net.named_children() if n not in ("avgpool", "fc")))
-        self.out_channels: int = net.fc.in_features
-
-    def blocks(self) -> list[nn.Module]:
-        return [
-            block for name, stage in self.named_children() if name.startswith("layer") for block in stage.children()
-        ]
 
 
 class TinyBackbone(nn.Module):
@@ -57,7 +38,7 @@ class TinyBackbone(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 32, 4, stride=4, bias=False), nn.BatchNorm2d(32), nn.ReLU(inplace=True))
+        self.stem = nn.Sequential(nn.Conv2d(3, 32, 4, stride=4, bias=False), BatchNorm(32))
         self.block1 = ResidualBlock(32, 64, 64, stride=2)
         self.block2 = ResidualBlock(64, 64, 128, last_kernel=1)
         for module in self.modules():
@@ -65,7 +46,8 @@ class TinyBackbone(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.block2(self.block1(self.stem(images)))
+        convolution, norm = self.stem
+        return self.block2(self.block1(norm(convolution(images), relu=True)))
 
     def blocks(self) -> list[nn.Module]:
         return [self.block1, self.block2]
@@ -77,14 +59,14 @@ class ResidualBlock(nn.Module):
     def __init__(self, inputs: int, middle: int, outputs: int, stride: int = 1, last_kernel: int = 3) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, middle, 3, stride=stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(middle)
+        self.bn1 = BatchNorm(middle)
         self.conv2 = nn.Conv2d(middle, outputs, last_kernel, padding=last_kernel // 2, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs))
+        self.bn2 = BatchNorm(outputs)
+        self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), BatchNorm(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = functional.relu(self.bn1(self.conv1(x)), inplace=True)
-        return functional.relu(self.bn2(self.conv2(inner)) + self.shortcut(x), inplace=True)
+        inner = self.bn1(self.conv1(x), relu=True)
+        return self.bn2(self.conv2(inner), self.shortcut(x), relu=True)
 
 
 def channels_of(backbone: nn.Module) -> int:

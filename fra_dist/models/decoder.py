@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fra_dist.config import DecoderConfig
+from fra_dist.kernels.decoder_attention import decoder_attention
 from fra_dist.models.dropout import ImageDropout
 
 
@@ -33,7 +34,7 @@ class RegionDecoder(nn.Module):
         self.centre_queries = config.centre_queries
         self.input_projection = nn.Linear(channels, width)
         self.queries = nn.Parameter(torch.randn(regions, width))
-        self.dropout = ImageDropout(config.dropout)
+        self.dropout = ImageDropout(config.dropout, span=config.layers * DecoderLayer.DROPOUTS)
         self.layers = nn.ModuleList(
             DecoderLayer(width, config.heads, config.feedforward, self.dropout) for _ in range(config.layers)
         )
@@ -56,11 +57,11 @@ class RegionDecoder(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         height, width = features.shape[2:]
         memory = self.input_projection(features.flatten(2).transpose(1, 2))  # (B, H·W, D)
-        keys = memory + position_code(height, width, memory.shape[2], memory.device).to(memory.dtype)
+        code = position_code(height, width, memory.shape[2], memory.device)
         queries = _moved(self.queries, self.query_shift)
         target = queries.new_zeros(len(features), *queries.shape)
         for layer in self.layers:
-            target = layer(target, queries, memory, keys)
+            target = layer(target, queries, memory, code)
         x = self.norm(target)
         for i, linear in enumerate(self.embed):
             x = linear(x)
@@ -83,20 +84,23 @@ def _moved(weight: Tensor, shift: Tensor | None) -> Tensor:
 class DecoderLayer(nn.Module):
     """Self-attention, cross-attention, feed-forward, each with dropout, residual and then layer norm."""
 
+    DROPOUTS = 6
+    """Calls of the dropout in a pass."""
+
     def __init__(self, width: int, heads: int, feedforward: int, dropout: ImageDropout) -> None:
         super().__init__()
         self.self_attention = Attention(width, heads, dropout)
-        self.cross_attention = Attention(width, heads, dropout)
+        self.cross_attention = CrossAttention(width, heads, dropout)
         self.linear1 = nn.Linear(width, feedforward)
         self.linear2 = nn.Linear(feedforward, width)
         self.norm1, self.norm2, self.norm3 = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
         self.dropout = dropout
 
-    def forward(self, target: Tensor, queries: Tensor, memory: Tensor, keys: Tensor) -> Tensor:
-        """target (B, Q, D), queries (Q, D), memory and keys (B, H·W, D) -> (B, Q, D)."""
+    def forward(self, target: Tensor, queries: Tensor, memory: Tensor, code: Tensor) -> Tensor:
+        """target (B, Q, D), queries (Q, D), memory (B, H·W, D), code of the keys (H·W, D) -> (B, Q, D)."""
         asked = target + queries
         target = self.norm1(target + self.dropout(self.self_attention(asked, asked, target)))
-        target = self.norm2(target + self.dropout(self.cross_attention(target + queries, keys, memory)))
+        target = self.norm2(target + self.dropout(self.cross_attention(target + queries, memory, code)))
         hidden = self.dropout(functional.relu(self.linear1(target)))
         return self.norm3(target + self.dropout(self.linear2(hidden)))
 
@@ -122,6 +126,18 @@ class Attention(nn.Module):
             weights = (q @ k.transpose(2, 3) / math.sqrt(q.shape[3])).softmax(dim=3)
             pooled = self.dropout(weights) @ v
         return self.out(pooled.transpose(1, 2).flatten(2))
+
+
+class CrossAttention(Attention):
+    """Attention over a map with a position code on its keys alone, by `kernels/decoder_attention.py`."""
+
+    def forward(self, query: Tensor, memory: Tensor, code: Tensor) -> Tensor:
+        """(B, Q, D), (B, P, D), (P, D) -> (B, Q, D)."""
+        share, keep = 0.0 if self.dropout.idle else self.dropout.p, None
+        if share and self.dropout.keys is not None:
+            keep = self.dropout.kept(torch.Size((len(query), self.heads, query.shape[1], memory.shape[1])))
+        weights = self.in_weight, self.in_bias
+        return self.out(decoder_attention(query, memory, code, *weights, self.heads, dropout=share, keep=keep))
 
 
 @lru_cache(maxsize=16)

@@ -22,12 +22,13 @@ def image_keys(number: int, places: Tensor) -> Tensor:
 class ImageDropout(nn.Module):
     """Dropout of (B, ...) by keys (B,), which `start` gives for the next forward passes; without keys, torch's own.
 
-    One object serves all places of a network in turn: the number of a call since `start` is part of the hash.
+    One object serves all places of a network in turn: the number of a call since `start` is part of the hash. A pass of
+    the network makes `span` calls; with views end to end, (V B, ...), each view is dropped as in a pass of its own.
     """
 
-    def __init__(self, p: float) -> None:
+    def __init__(self, p: float, span: int = 1) -> None:
         super().__init__()
-        self.p = p
+        self.p, self.span = p, span
         self.keys: Tensor | None = None
         self.calls = 0
 
@@ -45,15 +46,17 @@ class ImageDropout(nn.Module):
             return x
         if self.keys is None:
             return functional.dropout(x, self.p)
-        self.calls += 1
-        return x * self._kept(x).to(x.dtype) / (1 - self.p)
+        return x * self.kept(x.shape).to(x.dtype) / (1 - self.p)
 
-    def _kept(self, x: Tensor) -> Tensor:
+    def kept(self, shape: torch.Size) -> Tensor:
+        """What the next call keeps of (B, ...), bool; it counts as that call. Needs keys."""
         assert self.keys is not None
-        element = torch.arange(x[0].numel(), device=x.device) * _GOLDEN
-        own = _mix(self.keys + self.calls * _CALL % 2**62)
-        kept = (_shift(_mix(own[:, None] + element), 11)) >= int(self.p * 2**53)
-        return kept.view(x.shape)
+        self.calls += 1
+        views = shape[0] // len(self.keys)
+        calls = (self.calls + view * self.span for view in range(views))
+        own = torch.cat([_mix(self.keys + call * _CALL % 2**62) for call in calls])
+        element = torch.arange(shape[1:].numel(), device=own.device) * _GOLDEN
+        return (_shift(_mix(own[:, None] + element), 11) >= int(self.p * 2**53)).view(shape)
 
 
 def _mix(x: Tensor) -> Tensor:

@@ -5,77 +5,22 @@ embeddings, K hidden width of the heads.
 """
 
 import copy
-from dataclasses import dataclass, fields
-from typing import Self
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from fra_dist.config import ModelConfig
 from fra_dist.dist import SINGLE, CrossRank
+from fra_dist.errors import ConfigError
 from fra_dist.kernels.region_attention import heatmaps, region_attention
 from fra_dist.models.backbone import build_backbone, channels_of, check_map, map_size
 from fra_dist.models.decoder import RegionDecoder
 from fra_dist.models.heads import Head
-from fra_dist.models.norm import synchronise_norms
+from fra_dist.models.norm import can_be_grouped, in_groups, synchronise_norms
+from fra_dist.models.outputs import FRAOutput, Inference, NetworkOutput
 from fra_dist.models.recompute import statistics_kept
 from fra_dist.models.revival import Revival
-
-
-@dataclass(frozen=True)
-class NetworkOutput:
-    """What a network makes of one view. The local half is None without a decoder (plain BYOL)."""
-
-    features: Tensor
-    """(B, C, H, W) backbone map."""
-    global_embedding: Tensor
-    """(B, D)"""
-    pixels: Tensor | None = None
-    """(B, D, H, W) pixel projections, not normalised."""
-    mask_embedding: Tensor | None = None
-    """(B, Q, D) of each image, before the mean over images."""
-    prototypes: Tensor | None = None
-    """(Q, D) mean mask embedding over all images of all ranks."""
-    similarity: Tensor | None = None
-    """(B, Q, H, W) cosines, fp32."""
-    local_embedding: Tensor | None = None
-    """(B, Q, D)"""
-
-    def chunk(self, count: int) -> tuple[Self, ...]:
-        """Of `count` views whose images lie end to end, each view's."""
-        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
-        parts = {n: [t] * count if t is None or n == "prototypes" else t.chunk(count) for n, t in tensors.items()}
-        return tuple(type(self)(**{n: some[i] for n, some in parts.items()}) for i in range(count))
-
-
-@dataclass(frozen=True)
-class Inference:
-    """What a network in eval mode says of images; the local half is None without a decoder."""
-
-    features: Tensor
-    """(B, C, H, W)"""
-    embedding: Tensor
-    """(B, D) global projection."""
-    similarity: Tensor | None = None
-    """(B, Q, H, W) cosine of each pixel with each prototype."""
-    heatmap: Tensor | None = None
-    """(B, Q, H, W) soft assignment of each pixel to the regions."""
-    local_embedding: Tensor | None = None
-    """(B, Q, D)"""
-
-
-@dataclass(frozen=True)
-class FRAOutput:
-    """Both networks on both views, and the predictors on the online embeddings. Target tensors carry no gradient."""
-
-    online: tuple[NetworkOutput, NetworkOutput]
-    target: tuple[NetworkOutput, NetworkOutput]
-    prediction: tuple[Tensor, ...]
-    """(B, D) an online view: the two, then the local views."""
-    local_prediction: tuple[Tensor, ...] | None
-    """(B, Q, D) an online view."""
-    local_views: tuple[NetworkOutput, ...] = ()
-    """The online network on each local view; they have no mask embeddings."""
 
 
 class FRANetwork(nn.Module):
@@ -103,15 +48,19 @@ class FRANetwork(nn.Module):
             )
             self.register_buffer("prototypes", torch.randn(config.regions, config.width))
 
-    def forward(self, images: Tensor) -> NetworkOutput:
-        """(B, 3, S, S) images -> everything the losses need. In training mode the prototypes follow the batch."""
-        features = self._features(images)
-        embedding = self.projector(features.mean(dim=(2, 3)))
-        if self.decoder is None:
-            return NetworkOutput(features, embedding)
-        mask_embedding = self.decoder(features)
-        prototypes = self._batch_prototypes(mask_embedding) if self.training else self.prototypes
-        pixels, similarity, local = self._regions(features, prototypes)
+    def forward(self, images: Tensor, views: int = 1) -> NetworkOutput:
+        """(B, 3, S, S) images -> everything the losses need. In training mode the prototypes follow the batch.
+
+        With `views` V above 1, (V B, 3, S, S): what a pass over each view would give, end to end, the state included.
+        """
+        with in_groups(self, views):
+            features = self._features(images)
+            embedding = self.projector(features.mean(dim=(2, 3)))
+            if self.decoder is None:
+                return NetworkOutput(features, embedding)
+            mask_embedding = self.decoder(features)
+            prototypes = self._batch_prototypes(mask_embedding, views) if self.training else self.prototypes
+            pixels, similarity, local = self._regions(features, prototypes)
         return NetworkOutput(features, embedding, pixels, mask_embedding, prototypes, similarity, local)
 
     def infer(self, images: Tensor) -> Inference:
@@ -146,29 +95,39 @@ class FRANetwork(nn.Module):
         check_map(features, images.shape[2], images.shape[3])
         return features
 
-    def _batch_prototypes(self, mask_embedding: Tensor) -> Tensor:
-        """(B, Q, D) -> (Q, D) mean over all images of all ranks, which the buffer follows."""
+    def _batch_prototypes(self, mask_embedding: Tensor, views: int) -> Tensor:
+        """(V B, Q, D) -> (V, Q, D), or (Q, D) of one view: means over all images of all ranks, which the buffer follows
+        one after the other."""
         exact = torch.promote_types(mask_embedding.dtype, torch.float32)
-        mean = self.cross.mean(mask_embedding.to(exact).mean(dim=0))
+        means = self.cross.mean(mask_embedding.to(exact).unflatten(0, (views, -1)).mean(dim=1))
         with torch.no_grad():
-            self.prototypes.lerp_(mean.to(self.prototypes.dtype), 1 - self.prototype_momentum)
-        return mean
+            for mean in means.unbind():
+                self.prototypes.lerp_(mean.to(self.prototypes.dtype), 1 - self.prototype_momentum)
+        return means if views > 1 else means[0]
 
     def _regions(self, features: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         assert self.pixel_projector is not None
         assert self.local_projector is not None
         pixels = self.pixel_projector.over_pixels(features)
         temperature = self.temperature if self.training else self.final_temperature
-        similarity, regions = region_attention(features, pixels, prototypes, temperature)
+        if prototypes.dim() == 2:
+            similarity, regions = region_attention(features, pixels, prototypes, temperature)
+        else:
+            maps = zip(features.chunk(len(prototypes)), pixels.chunk(len(prototypes)), prototypes, strict=True)
+            found = [region_attention(*view, temperature) for view in maps]
+            similarity, regions = (torch.cat(parts) for parts in zip(*found, strict=True))
         return pixels, similarity, self.local_projector.over_regions(regions)
 
 
 class FRA(nn.Module):
     """The model that is trained. `target` starts as a copy of `online` and takes no gradient.
 
-    `backbone` is any module that maps images to (B, out_channels, H, W); null builds `config.backbone`. With several
-    ranks every batch norm is replaced by one over all of them. Raises ConfigError for a backbone that cannot be used.
+    `backbone` is any module that maps images to (B, out_channels, H, W); null builds `config.backbone`. Every batch
+    norm is replaced by `norm.BatchNorm`, over all ranks. Raises ConfigError for a backbone that cannot be used.
     """
+
+    views_grouped = False
+    """Both views go through each network in one pass, with the statistics that a pass over each would give."""
 
     def __init__(self, config: ModelConfig, cross: CrossRank = SINGLE, backbone: nn.Module | None = None) -> None:
         super().__init__()
@@ -184,18 +143,37 @@ class FRA(nn.Module):
 
         local_views: small crops of them, (B, 3, s, s) each, for the online network alone; it sees them all together.
         """
-        online = self.online(view1), self.online(view2)
+        views = (torch.cat([view1, view2]),) if self.views_grouped else (view1, view2)
+        online = self._look(self.online, views)
         with torch.no_grad():
-            target = self.target(view1), self.target(view2)
+            target = self._look(self.target, views)
         crops = self._look_at_parts(local_views, online) if local_views else ()
         seen = (*online, *crops)
-        prediction = tuple(self.predictor(view.global_embedding) for view in seen)
+        prediction = self._predict(self.predictor, [view.global_embedding for view in seen])
         local = None
         if self.local_predictor is not None:
-            local = tuple(self.local_predictor.over_regions(view.local_embedding) for view in seen)
+            local = self._predict(self.local_predictor, [view.local_embedding for view in seen])
         if self.revival is not None and self.training:
-            self.revival.note([view.similarity for view in online])
+            self.revival.note([s for view in online if (s := view.similarity) is not None])
         return FRAOutput(online, target, prediction, local, crops)
+
+    def _look(
+        self, network: FRANetwork, views: tuple[Tensor, Tensor] | tuple[Tensor]
+    ) -> tuple[NetworkOutput, NetworkOutput]:
+        if len(views) == 2:
+            return network(views[0]), network(views[1])
+        one, two = network(views[0], views=2).chunk(2)
+        return one, two
+
+    def _predict(self, head: Head, embeddings: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+        """(B, D) or (B, Q, D) of each view -> the same."""
+        given = [e for e in embeddings if e is not None]
+        if not self.views_grouped:
+            return tuple(head.over_regions(e) if e.dim() == 3 else head(e) for e in given)
+        together = torch.cat(given)
+        with in_groups(head, len(given)):
+            out = head.over_regions(together) if together.dim() == 3 else head(together)
+        return out.chunk(len(given))
 
     def _look_at_parts(
         self, views: tuple[Tensor, ...], online: tuple[NetworkOutput, NetworkOutput]
@@ -204,6 +182,12 @@ class FRA(nn.Module):
         prototypes = None if one is None or two is None else (one + two) / 2
         with statistics_kept(self.online):  # those that inference uses are of whole views
             return self.online.look_at_part(torch.cat(views), prototypes).chunk(len(views))
+
+    def group_views(self) -> None:
+        """See `views_grouped`. Raises ConfigError for a backbone with a batch norm of its own, which cannot do that."""
+        if not can_be_grouped(self):
+            raise ConfigError("the backbone has a batch norm of its own, whose views cannot be grouped")
+        self.views_grouped = True
 
     def set_heatmap_temperature(self, temperature: float) -> None:
         """For training from here on; inference has that of the last step."""

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from fra_dist.models.norm import BatchNorm
+
 
 class Head(nn.Module):
     """Linear in→K, batch norm, ReLU, linear K→D, without biases, on rows: (N, in) -> (N, D).
@@ -13,14 +15,13 @@ class Head(nn.Module):
     def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
         super().__init__()
         self.linear1 = nn.Linear(inputs, hidden, bias=False)
-        self.norm = nn.BatchNorm1d(hidden)
-        self.relu = nn.ReLU(inplace=True)
+        self.norm = BatchNorm(hidden)
         self.linear2 = nn.Linear(hidden, outputs, bias=False)
         for linear in (self.linear1, self.linear2):
             nn.init.kaiming_normal_(linear.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, rows: Tensor) -> Tensor:
-        return self.linear2(self.relu(self.norm(self.linear1(rows))))
+        return self.linear2(self.norm(self.linear1(rows), relu=True))
 
     def over_pixels(self, features: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, D, H, W), stored channels-last."""

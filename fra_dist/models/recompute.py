@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from fra_dist.errors import ConfigError
+from fra_dist.models.norm import groups_of, in_groups
 
 
 def recompute_blocks(backbone: nn.Module) -> None:
@@ -34,8 +35,15 @@ class _Recomputed(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
             return super().forward(*args, **kwargs)
-        contexts = lambda: (nullcontext(), statistics_kept(self))  # noqa: E731
+        groups = groups_of(self)
+        contexts = lambda: (nullcontext(), _once_more(self, groups))  # noqa: E731
         return checkpoint(super().forward, *args, use_reentrant=False, context_fn=contexts, **kwargs)
+
+
+@contextmanager
+def _once_more(module: nn.Module, groups: int) -> Iterator[None]:
+    with statistics_kept(module), in_groups(module, groups):
+        yield
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fra_dist.config import Config
 from fra_dist.dist import RankContext
-from fra_dist.models.fra import FRAOutput
+from fra_dist.models.outputs import FRAOutput
 from fra_dist.train.gradient_noise import GradientNoise
 from fra_dist.train.sizes import Sizes
 

@@ -6,7 +6,7 @@ from torch import nn
 from fra_dist.config import TrainConfig
 from fra_dist.errors import ConfigError
 from fra_dist.models.fra import FRA
-from fra_dist.models.norm import CrossRankBatchNorm
+from fra_dist.models.norm import BatchNorm
 from fra_dist.models.recompute import recompute_blocks
 
 
@@ -37,7 +37,7 @@ def _leave_norms(part: nn.Module) -> None:
     """Norms over ranks run as written: their exchange cannot be traced. Here, because a decorator on the class would
     import the compiler, seconds of every start."""
     for module in part.modules():
-        if isinstance(module, CrossRankBatchNorm):
+        if isinstance(module, BatchNorm):
             module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign]
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fra_dist.config import Config
 from fra_dist.dist import RankContext
-from fra_dist.models.fra import FRAOutput
+from fra_dist.models.outputs import FRAOutput
 from fra_dist.train.checkpoint import optimizer_tensors, restore_optimizer
 from fra_dist.train.engine import Update, judge, parameter_names, precision_of
 from fra_dist.train.gradient_noise import GradientNoise

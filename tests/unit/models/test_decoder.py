@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from fra_dist.config import DecoderConfig
-from fra_dist.models.decoder import Attention, DecoderLayer, RegionDecoder, position_code
+from fra_dist.models.decoder import Attention, CrossAttention, DecoderLayer, RegionDecoder, position_code
 from fra_dist.models.dropout import ImageDropout
 
 
@@ -75,7 +75,8 @@ def test_a_layer_is_post_norm():
     theirs.load_state_dict(state)
     target, memory = torch.randn(2, 5, 12, dtype=torch.float64), torch.randn(2, 6, 12, dtype=torch.float64)
     queries = torch.zeros(5, 12, dtype=torch.float64)
-    torch.testing.assert_close(ours(target, queries, memory, memory), theirs(target, memory), rtol=1e-10, atol=1e-12)
+    code = torch.zeros(6, 12, dtype=torch.float64)
+    torch.testing.assert_close(ours(target, queries, memory, code), theirs(target, memory), rtol=1e-10, atol=1e-12)
 
 
 def decoder(**options):
@@ -92,11 +93,12 @@ def test_the_position_code_is_on_the_keys_alone():
         features.flatten(2).transpose(1, 2), module.input_projection.weight, module.input_projection.bias
     )
     keys = memory + position_code(3, 4, 8, features.device)
+    attend = Attention.forward  # with keys and values as they are given
     target = torch.zeros(2, 5, 8, dtype=torch.float64)
     for layer in module.layers:
         asked = target + module.queries
         target = layer.norm1(target + layer.self_attention(asked, asked, target))
-        target = layer.norm2(target + layer.cross_attention(target + module.queries, keys, memory))
+        target = layer.norm2(target + attend(layer.cross_attention, target + module.queries, keys, memory))
         target = layer.norm3(target + layer.linear2(layer.linear1(target).relu()))
     one, two, three = module.embed
     expected = three(two(one(module.norm(target)).relu()).relu())
@@ -122,6 +124,37 @@ def test_the_query_offset_starts_orthonormal_and_is_added_last():
     with_offset = module(features)
     module.query_offset.data.zero_()
     torch.testing.assert_close(with_offset - module(features), offset.expand(2, 5, 8), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("heads", "queries"), [(2, 5), (4, 2), (2, 2)])
+def test_cross_attention_is_attention_with_coded_keys_and_drops_the_same(heads, queries):
+    """Whether the queries are few, so that the map is pooled as it is, or not."""
+    torch.manual_seed(0)
+    dropout = ImageDropout(0.4, span=1)
+    ours = CrossAttention(8, heads, dropout).double()
+    for parameter in ours.parameters():
+        nn.init.normal_(parameter)
+    query, memory = torch.randn(6, queries, 8, dtype=torch.float64), torch.randn(6, 7, 8, dtype=torch.float64)
+    code = torch.randn(7, 8, dtype=torch.float64)
+    keys = torch.tensor([5, 6, 7])  # two views of three images
+    dropout.start(keys)
+    expected = Attention.forward(ours, query, memory + code, memory)
+    dropout.start(keys)
+    found = ours(query, memory, code)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    assert dropout.calls == 1
+    dropout.start(None)
+    assert not torch.equal(ours(query, memory, code), ours(query, memory, code))
+    ours.eval()
+    expected = Attention.forward(ours, query, memory + code, memory)
+    torch.testing.assert_close(ours(query, memory, code), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_a_pass_calls_the_dropout_as_often_as_it_says():
+    module = RegionDecoder(6, 8, 5, DecoderConfig(layers=3, heads=2, feedforward=12))
+    module.dropout.start(torch.arange(2))
+    module(torch.randn(2, 6, 3, 3))
+    assert module.dropout.calls == module.dropout.span == 18
 
 
 def test_dropout_only_in_training():

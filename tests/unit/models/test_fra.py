@@ -226,3 +226,50 @@ def test_the_options_of_the_decoder_leave_the_saddle():
 def test_the_same_seed_gives_the_same_model():
     first, second = snapshot(build()), snapshot(build())
     assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+OFFSET = DECODER.model_copy(update={"query_offset": True})
+
+
+@pytest.mark.parametrize("config", [CONFIG.model_copy(update={"decoder": OFFSET}), BYOL])
+@pytest.mark.parametrize("crops", [0, 2])
+def test_grouped_views_are_passes_over_each(config, crops):
+    """Outputs, gradients, statistics and prototypes; dropout included."""
+    models = [build(config).double() for _ in range(2)]
+    models[1].group_views()
+    torch.manual_seed(1)
+    views = [3 * i + torch.randn(4, 3, 32, 32, dtype=torch.float64) for i in range(2)]
+    small = [torch.randn(4, 3, 16, 16, dtype=torch.float64) for _ in range(crops)]
+    loss = LossConfig() if config.decoder else LossConfig.model_validate({"local": 0.0, "relation": 0.0})
+    found = []
+    for model in models:
+        model.set_dropout_keys(torch.arange(4))
+        output = model(*views, *small)
+        terms = fra_loss(output, loss)
+        terms["total"].backward()
+        gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        found.append((output, terms, gradients, dict(model.named_buffers())))
+    close = {"rtol": 1e-8, "atol": 1e-9}
+    for name in ("online", "target", "local_views"):
+        for apart, together in zip(*(getattr(output, name) for output, *_ in found), strict=True):
+            for field in dataclasses.fields(apart):
+                values = [getattr(view, field.name) for view in (together, apart)]
+                torch.testing.assert_close(*values, **close, msg=lambda m, n=field.name: f"{n}: {m}")
+    for apart, together in zip(*(results[1:] for results in found), strict=True):
+        assert apart.keys() == together.keys()
+        for name, value in apart.items():
+            torch.testing.assert_close(together[name], value, **close, msg=lambda m, n=name: f"{n}: {m}")
+
+
+class OwnNorm(nn.BatchNorm2d):
+    pass
+
+
+def test_a_norm_of_unknown_kind_is_not_grouped():
+    class Odd(Patches):
+        def __init__(self):
+            super().__init__()
+            self.norm = OwnNorm(7)
+
+    with pytest.raises(ConfigError, match="batch norm of its own"):
+        build(backbone=Odd()).group_views()

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from fra_dist.dist import SINGLE
-from fra_dist.models.norm import CrossRankBatchNorm, synchronise_norms
+from fra_dist.models.norm import BatchNorm, can_be_grouped, groups_of, in_groups, synchronise_norms
 
 
 class Twins:
@@ -23,7 +23,7 @@ def pair(plain, dtype):
     torch.manual_seed(0)
     nn.init.normal_(plain.weight)
     nn.init.normal_(plain.bias)
-    ours = CrossRankBatchNorm(plain.num_features, Twins(), eps=plain.eps, momentum=plain.momentum)
+    ours = BatchNorm(plain.num_features, Twins(), eps=plain.eps, momentum=plain.momentum)
     ours.load_state_dict(plain.state_dict())
     return plain.to(dtype), ours.to(dtype)
 
@@ -52,7 +52,7 @@ def test_twin_ranks_are_one_rank_with_every_image_twice(norm, shape, momentum):
 
 def test_the_backward_is_the_derivative():
     torch.manual_seed(0)
-    norm = CrossRankBatchNorm(3, Twins()).double()
+    norm = BatchNorm(3, Twins()).double()
     nn.init.normal_(norm.weight)
     # the twin moves too and both losses count, so the sum over ranks has twice this derivative, half of it from here
     x = torch.randn(4, 3, 2, dtype=torch.float64, requires_grad=True)
@@ -86,7 +86,7 @@ def test_eval_mode_is_plain_and_changes_nothing():
 
 
 def test_without_affine_or_running_statistics():
-    ours = CrossRankBatchNorm(5, Twins(), affine=False, track_running_stats=False)
+    ours = BatchNorm(5, Twins(), affine=False, track_running_stats=False)
     x = torch.randn(6, 5, requires_grad=True)
     out = ours(x)
     out.square().sum().backward()
@@ -103,14 +103,82 @@ def test_converting_keeps_parameters_names_and_modes():
     parameters, names = dict(model.named_parameters()), list(model.state_dict())
     same = synchronise_norms(model, Twins())
     assert same is model
-    assert isinstance(model[1], CrossRankBatchNorm)
-    assert isinstance(model[2][0], CrossRankBatchNorm)
+    assert isinstance(model[1], BatchNorm)
+    assert isinstance(model[2][0], BatchNorm)
     assert (model[1].training, model[2][0].training, model[1].eps) == (False, True, 1e-3)
     assert list(model.state_dict()) == names
     assert all(parameter is parameters[name] for name, parameter in model.named_parameters())
-    assert isinstance(synchronise_norms(nn.BatchNorm1d(2), Twins()), CrossRankBatchNorm)
+    assert isinstance(synchronise_norms(nn.BatchNorm1d(2), Twins()), BatchNorm)
 
 
-def test_one_rank_keeps_torchs_own():
-    model = nn.Sequential(nn.BatchNorm2d(4))
-    assert type(synchronise_norms(model, SINGLE)[0]) is nn.BatchNorm2d
+class Odd(nn.BatchNorm2d):
+    """A norm that does something else."""
+
+    def forward(self, input):
+        return super().forward(input) + 1
+
+
+def test_one_rank_converts_what_it_knows():
+    model = nn.Sequential(nn.BatchNorm2d(4), nn.BatchNorm1d(3), Odd(4))
+    parameters = list(model.parameters())
+    synchronise_norms(model, SINGLE)
+    assert [type(norm) for norm in model] == [BatchNorm, BatchNorm, Odd]
+    assert all(a is b for a, b in zip(model.parameters(), parameters, strict=True))
+    assert not can_be_grouped(model)
+    assert can_be_grouped(model[:2])
+    with pytest.raises(ValueError, match="batch norm takes"):
+        model[0](torch.randn(4))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("mode", [True, False])
+def test_one_rank_and_one_group_are_torchs_own_to_the_bit(layout, mode):
+    torch.manual_seed(0)
+    plain, ours = nn.BatchNorm2d(6).train(mode), BatchNorm(6).train(mode)
+    x, residual = (torch.randn(4, 6, 5, 3).contiguous(memory_format=layout) for _ in range(2))
+    inputs = [[t.clone().requires_grad_() for t in (x, residual)] for _ in range(2)]
+    expected = (plain(inputs[0][0]) + inputs[0][1]).relu()
+    found = ours(*inputs[1], relu=True)
+    for out in (expected, found):
+        out.square().sum().backward()
+    assert torch.equal(found, expected)
+    assert all(torch.equal(a.grad, b.grad) for a, b in zip(*inputs, strict=True))
+    assert all(torch.equal(ours.state_dict()[name], value) for name, value in plain.state_dict().items())
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (6, 5, 4), (6, 5, 3, 2)])
+@pytest.mark.parametrize("ranks", [SINGLE, Twins()])
+@pytest.mark.parametrize("momentum", [0.1, None])
+@pytest.mark.parametrize("relu", [True, False])
+def test_groups_are_passes_one_after_the_other(shape, ranks, momentum, relu):
+    torch.manual_seed(0)
+    one, other = (BatchNorm(5, ranks, momentum=momentum).double() for _ in range(2))
+    nn.init.normal_(one.weight)
+    other.load_state_dict(one.state_dict())
+    x, residual, weights = torch.randn(3, *shape, dtype=torch.float64)
+    # views that are nothing alike
+    x = (x * torch.tensor([1.0] * 2 + [5.0] * 2 + [0.1] * 2).view(-1, *[1] * (x.dim() - 1)) + 2).requires_grad_()
+    apart = [(a, b) for a, b in zip(x.chunk(3), residual.chunk(3), strict=True)]
+    expected = torch.cat([one(*pair, relu=relu) for pair in apart])
+    (grad,) = torch.autograd.grad((expected * weights).sum(), x)
+    (weight,) = torch.autograd.grad((torch.cat([one(*p, relu=relu) for p in apart]) * weights).sum(), one.weight)
+    with in_groups(other, 3):
+        assert groups_of(other) == 3
+        found = other(x, residual, relu=relu)
+        again = other(x, residual, relu=relu)
+    assert groups_of(other) == 1
+    (ours,) = torch.autograd.grad((found * weights).sum(), x)
+    (our_weight,) = torch.autograd.grad((again * weights).sum(), other.weight)
+    close = {"rtol": 1e-10, "atol": 1e-10}
+    torch.testing.assert_close(found, expected, **close)
+    torch.testing.assert_close(ours, grad, **close)
+    torch.testing.assert_close(our_weight, weight, **close)
+    for name, value in one.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[name], value, **close, msg=name)
+
+
+def test_eval_mode_does_not_know_groups():
+    ours = BatchNorm(3).eval()
+    x = torch.randn(4, 3)
+    with in_groups(ours, 2):
+        assert torch.equal(ours(x), nn.functional.batch_norm(x, torch.zeros(3), torch.ones(3)))
