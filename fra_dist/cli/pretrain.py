@@ -2,8 +2,13 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fra_dist.config import Config, load_config
+
+if TYPE_CHECKING:
+    from fra_dist.train.hooks import Metrics
+    from fra_dist.train.trainer import Hook
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +47,7 @@ def pretrain(config: Config, force: bool = False, fresh: bool = False, source: P
     """Train and draw; see `run` for the exit status."""
     from fra_dist import dist
     from fra_dist.report.hook import RunPictures
+    from fra_dist.train.alarms import Alarms
     from fra_dist.train.checkpoint_hook import Checkpoints
     from fra_dist.train.hooks import Metrics, Progress
     from fra_dist.train.prepare import close, prepare
@@ -58,7 +64,8 @@ def pretrain(config: Config, force: bool = False, fresh: bool = False, source: P
                 _opening(config, run.completed, run.sizes.total_steps, run.ctx.world, str(run.ctx.device)), flush=True
             )
         metrics = Metrics()
-        done = train(run, [SampleLog(), metrics, Stragglers(), Checkpoints(), RunPictures(), Progress(metrics)])
+        seen = [metrics, Alarms(metrics), *_probes(config, metrics)]  # before checkpoints, which keep the step's scores
+        done = train(run, [SampleLog(), *seen, Stragglers(), Checkpoints(), RunPictures(), Progress(metrics)])
         run.folder.note("complete" if done else "stopped", step=run.completed, signal=run.stopped_by)
         if run.ctx.is_main:
             print(_closing(config, done, run.completed), flush=True)
@@ -68,6 +75,14 @@ def pretrain(config: Config, force: bool = False, fresh: bool = False, source: P
         return 130 if run.stopped_by == "SIGINT" else STOPPED
     finally:
         close(run)
+
+
+def _probes(config: Config, metrics: "Metrics") -> list["Hook"]:
+    if not config.probe.every_steps:
+        return []
+    from fra_dist.eval.during import Probes  # scikit-learn and SciPy, which most runs do without
+
+    return [Probes(metrics)]
 
 
 def _opening(config: Config, completed: int, total: int, world: int, device: str) -> str:

@@ -2,6 +2,7 @@
 
 from fra_dist.config.load import dump_config, load_config, parse_config
 from fra_dist.config.schema import (
+    AlarmConfig,
     Config,
     DataConfig,
     DecoderConfig,
@@ -9,12 +10,15 @@ from fra_dist.config.schema import (
     LossConfig,
     ModelConfig,
     OptimConfig,
+    ProbeConfig,
+    ProbeSet,
     ReviveConfig,
     TrainConfig,
     ViewConfig,
 )
 
 __all__ = [
+    "AlarmConfig",
     "Config",
     "DataConfig",
     "DecoderConfig",
@@ -22,6 +26,8 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "OptimConfig",
+    "ProbeConfig",
+    "ProbeSet",
     "ReviveConfig",
     "TrainConfig",
     "ViewConfig",

@@ -213,6 +213,11 @@ class TrainConfig(Section):
     compile: bool = False
     """torch.compile of backbone and heads; on a CPU it needs a C++ compiler."""
     channels_last: bool = True
+    group_views: bool | None = None
+    """Both views in one pass through each network, with the batch statistics of a pass over each; null: on a GPU, or on
+    several ranks, where it halves what is launched and exchanged."""
+    cuda_graphs: bool = False
+    """Record forward and backward once and replay them; one GPU, with train.backend=torch."""
     deterministic: bool = False
     watchdog_seconds: NonNegative | None = None
     """Without progress, after which an attempt is ended; null: from the measured time of a step, 120 at the least; 0:
@@ -228,6 +233,10 @@ class TrainConfig(Section):
             )
         if self.compile and self.activation_checkpointing:
             raise ValueError("train.compile and train.activation_checkpointing do not go together: choose one")
+        if self.cuda_graphs and self.backend != "torch":
+            raise ValueError("train.cuda_graphs needs train.backend=torch")
+        if self.cuda_graphs and self.activation_checkpointing:
+            raise ValueError("train.cuda_graphs and train.activation_checkpointing do not go together: choose one")
         if self.precision == "fp64" and self.backend != "torch":
             raise ValueError("train.precision=fp64 needs train.backend=torch")
         if self.backend == "torch" and (self.zero_stage or self.deepspeed):
@@ -374,11 +383,14 @@ class Config(Section):
     def _together(self) -> Self:
         if self.model.decoder is None and (self.loss.local > 0 or self.loss.relation > 0):
             raise ValueError("model.decoder is null (plain BYOL): set loss.local=0 and loss.relation=0 as well")
-        best = self.checkpoint.keep_best or ""
-        every = self.probe.every_steps
-        if best.startswith("probe/") and (not every or self.checkpoint.every_steps % every):
+        if self.train.cuda_graphs:
+            for name in ("heatmap_temperature_end", "revive_dead"):
+                if getattr(self.model, name) is not None:
+                    raise ValueError(f"model.{name} changes what a step does: set train.cuda_graphs=false")
+        best, saved, probed = self.checkpoint.keep_best or "", self.checkpoint.every_steps, self.probe.every_steps
+        if best.startswith("probe/") and (not probed or (saved % probed and probed % saved)):
             raise ValueError(
-                f"checkpoint.keep_best={best} needs scores at the steps that are saved: set checkpoint.every_steps to a "
-                f"multiple of probe.every_steps ({every})"
+                f"checkpoint.keep_best={best} needs scores at steps that are saved: of checkpoint.every_steps "
+                f"({saved}) and probe.every_steps ({probed}) one must be a multiple of the other"
             )
         return self

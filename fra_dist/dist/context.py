@@ -43,6 +43,11 @@ class RankContext:
             dist.all_reduce(votes, op=dist.ReduceOp.MAX, group=self.control)
         return votes.bool().tolist()
 
+    def meet(self) -> None:
+        """Wait for every rank, on the host; a part of the step that one rank works in and the others do not."""
+        if self.world > 1:
+            dist.barrier(group=self.control)
+
     def gather(self, values: Sequence[float]) -> list[list[float]]:
         """The values of each rank, by rank, on every rank: equally many everywhere. One exchange between the hosts."""
         if self.world == 1:

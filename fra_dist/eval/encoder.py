@@ -41,10 +41,11 @@ class Encoder:
         return next(self.backbone.parameters()).device
 
     def pixels(self, photos: NDArray[np.uint8]) -> Tensor:
-        """(B, S, S, 3) uint8 -> (B, 3, S, S) normalised, on the network's device."""
-        scale, shift = (torch.tensor(v, device=self.device).view(1, 3, 1, 1) for v in (self.std, self.mean))
-        images = torch.from_numpy(np.array(photos)).to(self.device).permute(0, 3, 1, 2).float() / 255
-        return (images - shift) / scale
+        """(B, S, S, 3) uint8 -> (B, 3, S, S) normalised, on the network's device and in its precision."""
+        one = next(self.backbone.parameters())
+        scale, shift = (torch.tensor(v, device=one.device).view(1, 3, 1, 1) for v in (self.std, self.mean))
+        images = torch.from_numpy(np.array(photos)).to(one.device).permute(0, 3, 1, 2).float() / 255
+        return ((images - shift) / scale).to(one.dtype)
 
     @torch.inference_mode()
     def maps(self, photos: NDArray[np.uint8]) -> Tensor:
@@ -101,7 +102,8 @@ class Features:
 
 def extract(encoder: Encoder, prepared: Prepared, cache: Cache) -> Features:
     """Features of all faces, from the cache when this network has seen these faces before."""
-    key = hashlib.blake2b(f"{encoder.digest()} {prepared.digest} {LARGEST_MAP}".encode(), digest_size=16)
+    digest = encoder.digest() if cache.folder is not None else ""
+    key = hashlib.blake2b(f"{digest} {prepared.digest} {LARGEST_MAP}".encode(), digest_size=16)
     name = f"features-{key.hexdigest()}"
     whole = encoder.network is not None
     kept = [cache.load(name, part) for part in ("pooled", "grid", "projected")]
@@ -120,12 +122,12 @@ def extract(encoder: Encoder, prepared: Prepared, cache: Cache) -> Features:
 
 @torch.inference_mode()
 def _read(encoder: Encoder, photos: NDArray[np.uint8]) -> dict[str, Tensor]:
-    maps = encoder.backbone(encoder.pixels(photos)).float()
+    maps = encoder.backbone(encoder.pixels(photos))
     channels, height, width = maps.shape[1:]
     side = max(1, int((LARGEST_MAP / channels) ** 0.5))
     pooled = maps.mean((2, 3))
     grid = functional.adaptive_avg_pool2d(maps, (min(side, height), min(side, width))).flatten(1)
-    found = {"pooled": pooled.cpu(), "grid": grid.cpu()}
+    found = {"pooled": pooled.float().cpu(), "grid": grid.float().cpu()}
     if encoder.network is not None:
         found["projected"] = encoder.network.projector(pooled).float().cpu()
     return found

@@ -88,7 +88,7 @@ def _read(manifest: Manifest, sample: int, size: int) -> _Sample:
         labels = json.loads(members.get("json", b"{}"))
         if not isinstance(labels, dict):
             raise ValueError("its json is not an object")
-        mask = _mask(members["mask.png"]) if "mask.png" in members else None
+        mask = _middle(read_mask(members["mask.png"])) if "mask.png" in members else None
         points = labels.get("landmarks")
         landmarks = None if points is None else _landmarks(points, photo.shape)
     except (BadImage, ValueError, TypeError, OSError, StopIteration) as error:
@@ -101,11 +101,12 @@ def _read(manifest: Manifest, sample: int, size: int) -> _Sample:
     return _Sample(scaled, mask, labels, landmarks)
 
 
-def _mask(data: bytes) -> NDArray[np.uint8]:
+def read_mask(data: bytes) -> NDArray[np.uint8]:
+    """(h, w) class numbers of an encoded PNG. Raises ValueError or OSError."""
     with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
         if image.mode not in ("L", "P"):
             raise ValueError(f"its mask has mode {image.mode}, not one byte a pixel")
-        return _middle(np.asarray(image))
+        return np.asarray(image)
 
 
 def _landmarks(points: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:

@@ -135,8 +135,8 @@ def last_logged_step(run: Path) -> int:
     return int(last_row(run / "metrics.jsonl").get("step", 0))
 
 
-def last_row(path: Path) -> dict[str, Any]:
-    """The last whole line of a JSON lines file, which may be long and still grow."""
+def last_row(path: Path, having: str = "") -> dict[str, Any]:
+    """The last whole line of a JSON lines file (one with the entry `having`), which may be long and still grow."""
     try:
         with path.open("rb") as stream:
             stream.seek(max(0, stream.seek(0, 2) - 100_000))
@@ -148,7 +148,7 @@ def last_row(path: Path) -> dict[str, Any]:
             value = json.loads(line)
         except ValueError:
             continue
-        if isinstance(value, dict):
+        if isinstance(value, dict) and (not having or having in value):
             return value
     return {}
 

@@ -17,7 +17,7 @@ def overview(run: Path) -> str:
     history, state = all_rows(run / "history.jsonl"), read_state(run)
     if not history and not state and not (run / "config.yaml").exists():
         raise LaunchError(f"{run} is not a run folder: it has neither config.yaml nor history.jsonl")
-    metrics, attempt, now = last_row(run / "metrics.jsonl"), read_attempt(run), time.time()
+    metrics, attempt, now = last_row(run / "metrics.jsonl", "images_per_second"), read_attempt(run), time.time()
     lines = [("run", str(run)), ("state", _state(run, history, state))]
     if state or attempt:
         lines.append(("launch", str(state.get("launch") or attempt.get("launch"))))
@@ -36,6 +36,7 @@ def overview(run: Path) -> str:
             ("", f"{when}  attempt {row.get('attempt')}: {row.get('cause')} ({row.get('steps_lost', 0)} lost)")
         )
     lines += [("slow", text) for text in _slow_ranks(history)]
+    lines += [("alarm", text) for text in _alarms(history)]
     if state.get("log"):
         lines.append(("log", state["log"]))
     return "\n".join(f"{name:<11}{text}" for name, text in lines)
@@ -43,7 +44,7 @@ def overview(run: Path) -> str:
 
 def progress_line(run: Path) -> str:
     """The same in one line: attempt, step, images/s and time left."""
-    metrics, attempt = last_row(run / "metrics.jsonl"), read_attempt(run)
+    metrics, attempt = last_row(run / "metrics.jsonl", "images_per_second"), read_attempt(run)
     parts = [f"attempt {attempt['attempt']}"] if "attempt" in attempt else []
     parts.append(f"step {_progress(run, metrics)}")
     if metrics.get("images_per_second"):
@@ -91,6 +92,17 @@ def _slow_ranks(history: list[dict[str, Any]]) -> list[str]:
         f"step {row['step']}"
         for row in rows[-3:]
     ]
+
+
+def _alarms(history: list[dict[str, Any]]) -> list[str]:
+    """The signs of collapse that last, as they were told."""
+    found: dict[str, str] = {}
+    for row in history:
+        if row["event"] == "alarm":
+            found[row["sign"]] = f"step {row['step']}: {row['text']}"
+        if row["event"] == "alarm over":
+            found.pop(row["sign"], None)
+    return list(found.values())
 
 
 def _age(path: Path) -> float:

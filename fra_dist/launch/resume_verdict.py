@@ -56,7 +56,8 @@ def near(one: Path, two: Path, resumed: int, double: bool) -> Verdict:
     wrong = list(row_differences("samples", a, b))
     verdict.lines.append(f"samples: {len(a) - len(wrong)} of {len(a)} steps the same")
     verdict.faults += wrong[:1]
-    losses = [{step: row["loss/total"] for step, row in metric_rows(path).items()} for path in (one, two)]
+    rows = [metric_rows(path) for path in (one, two)]
+    losses = [{step: row["loss/total"] for step, row in some.items() if "loss/total" in row} for some in rows]
     gaps = {step: _gap(losses[0][step], losses[1].get(step)) for step in losses[0]}
     first, worst = gaps.get(resumed + 1, float("inf")), max(gaps.values(), default=float("inf"))
     verdict.lines.append(f"loss of step {resumed + 1}, the first after the resume: relative difference {first:.2e}")
@@ -74,8 +75,10 @@ def near(one: Path, two: Path, resumed: int, double: bool) -> Verdict:
 
 def metric_rows(run: Path) -> dict[int, dict[str, Any]]:
     """{step: row without what the machine decides}."""
-    rows = all_rows(run / "metrics.jsonl")
-    return {row["step"]: repeatable(row) for row in rows}
+    found: dict[int, dict[str, Any]] = {}
+    for row in all_rows(run / "metrics.jsonl"):
+        found.setdefault(row["step"], {}).update(repeatable(row))
+    return found
 
 
 def samples(run: Path) -> dict[int, list[int]]:

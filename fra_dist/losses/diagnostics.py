@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from fra_dist.losses.consistency import unit
 
@@ -10,6 +11,19 @@ from fra_dist.losses.consistency import unit
 def embedding_spread(embedding: Tensor) -> Tensor:
     """√D × mean standard deviation over images of unit embeddings (B, D) -> 0-dim: 0 collapsed, about 1 spread out."""
     return unit(embedding).std(dim=0, correction=0).mean() * embedding.shape[1] ** 0.5
+
+
+@torch.no_grad()
+def embedding_rank(embedding: Tensor) -> Tensor:
+    """How many directions unit embeddings (B, D) spread over -> 0-dim, from 1 to min(B − 1, D).
+
+    (Σλ)² / Σλ² of the eigenvalues λ of their covariance, the participation ratio: two traces, so that no eigenvalue
+    is computed and the host does not wait.
+    """
+    rows = unit(embedding)
+    rows = rows - rows.mean(dim=0)
+    gram = rows @ rows.T if rows.shape[0] <= rows.shape[1] else rows.T @ rows
+    return gram.trace().square() / gram.square().sum().clamp_min(torch.finfo(gram.dtype).tiny)
 
 
 @torch.no_grad()
@@ -24,3 +38,13 @@ def query_cosine(prototypes: Tensor) -> Tensor:
 def similarity_spread(similarity: Tensor) -> Tensor:
     """Mean over pixels of the standard deviation over regions: similarities (V, B, Q, H, W) -> 0-dim."""
     return similarity.std(dim=2, correction=0).mean()
+
+
+@torch.no_grad()
+def region_overlap(similarity: Tensor, temperature: float) -> Tensor:
+    """Mean cosine between the maps of different regions over all pixels: similarities (V, B, Q, H, W) -> 0-dim.
+
+    Maps are softmax(s/τ) over regions: 1 when regions cannot be told apart, 0 when no pixel is shared.
+    """
+    maps = functional.softmax(similarity / temperature, dim=2)
+    return query_cosine(maps.movedim(2, 0).flatten(1))

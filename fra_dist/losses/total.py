@@ -20,7 +20,13 @@ from torch import Tensor
 from fra_dist.config import LossConfig
 from fra_dist.dist import SINGLE, CrossRank
 from fra_dist.losses.consistency import consistency, decorrelation
-from fra_dist.losses.diagnostics import embedding_spread, query_cosine, similarity_spread
+from fra_dist.losses.diagnostics import (
+    embedding_rank,
+    embedding_spread,
+    query_cosine,
+    region_overlap,
+    similarity_spread,
+)
 from fra_dist.losses.geometry import Placement
 from fra_dist.losses.presence import held_regions, matched_consistency
 from fra_dist.losses.relation import semantic_relation
@@ -64,10 +70,11 @@ def fra_loss(
     and `local_crops`, means over their pairs. placement: where the two views lie, for relation_match=geometry, which
     raises ValueError without it.
 
-    Diagnostics, without gradient: `embedding_spread` (0 collapsed, about 1 healthy) and, with a decoder,
-    `relation_ratio` (relation over ln Q: 1 is the symmetric saddle), `query_cosine` (mean cosine between different
-    prototypes), `similarity_spread` (standard deviation over regions), `region_share_min` (smallest part of all pixels
-    that one region holds) and `regions_in_use` (how many hold at least 1 %);
+    Diagnostics, without gradient: `embedding_spread` (0 collapsed, about 1 healthy), `embedding_rank` (directions that
+    this rank's embeddings spread over) and, with a decoder, `relation_ratio` (relation over ln Q: 1 is the symmetric
+    saddle), `query_cosine` (mean cosine between different prototypes), `similarity_spread` (standard deviation over
+    regions), `region_overlap` (mean cosine between the maps of different regions), `region_share_min` (smallest part of
+    all pixels that one region holds) and `regions_in_use` (how many hold at least 1 %);
     with match=present `matched` (part of the (image, region) pairs that is compared); with relation_match=geometry
     `overlap` (part of the pixels that both views show).
     """
@@ -86,9 +93,9 @@ def _global_terms(output: Output) -> dict[str, Tensor]:
         consistency(output.prediction[i], output.target[t].global_embedding) for i, t in _pairs(output)
     )
     extra = {"global_crops": torch.stack(crops).mean()} if crops else {}
-    spread = embedding_spread(output.online[0].global_embedding)
-    both = _twice_the_mean(forward, back, crops)
-    return {"global": both, "global_12": forward, "global_21": back, **extra, "embedding_spread": spread}
+    embedding, both = output.online[0].global_embedding, _twice_the_mean(forward, back, crops)
+    signs = {"embedding_spread": embedding_spread(embedding), "embedding_rank": embedding_rank(embedding)}
+    return {"global": both, "global_12": forward, "global_21": back, **extra, **signs}
 
 
 def _local_terms(output: Output, config: LossConfig, cross: CrossRank) -> dict[str, Tensor]:
@@ -153,6 +160,7 @@ def _relation_terms(
         "relation_ratio": relation.detach() / math.log(student.shape[2]),
         "query_cosine": query_cosine(present(output.online[0].prototypes)),
         "similarity_spread": similarity_spread(student),
+        "region_overlap": region_overlap(student, config.student_temperature),
         "region_share_min": share.min(),
         "regions_in_use": (share >= 0.01).sum().to(share.dtype),
         **({} if terms.overlap is None else {"overlap": terms.overlap}),

@@ -36,6 +36,8 @@ PANELS: Mapping[str, Panel] = {
     "share": Panel("Smallest share of the pixels of a region", {"share": "regions/min_share"}, floor=0),
     "queries": Panel("Mean cosine between queries", {"cosine": "queries/cosine"}),
     "spread": Panel("Spread of the image embeddings (0: collapsed)", {"spread": "embedding/spread"}, floor=0),
+    "rank": Panel("Directions of the image embeddings", {"rank": "embedding/rank"}, floor=0),
+    "overlap": Panel("Overlap of the regions (1: all alike)", {"overlap": "regions/overlap"}, floor=0),
     "lr": Panel("Learning rate", {"rate": "lr"}, floor=0),
     "momentum": Panel("Momentum of the target network", {"momentum": "ema_momentum"}),
     "speed": Panel("Images a second", {"images/s": "images_per_second"}, floor=0),
@@ -57,15 +59,15 @@ _THEME: Any = {
 
 def draw_curves(runs: Runs, path: Path, regions: int = 8) -> None:
     """Every panel that has data in one figure, as a PNG. Nothing is written when no row has a value."""
-    names = [name for name in PANELS if has_data(name, runs)]
-    if not names:
+    panels = {**{name: panel for name, panel in PANELS.items() if has_data(name, runs)}, **probe_panels(runs)}
+    if not panels:
         return
-    columns = min(3, len(names))
-    rows = -(-len(names) // columns)
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
     with rc_context(_THEME):
         figure = Figure(figsize=(4.4 * columns, 2.9 * rows), layout="constrained", facecolor="white")
-        for place, name in enumerate(names):
-            _draw(figure.add_subplot(rows, columns, place + 1), name, runs, regions)
+        for place, (name, panel) in enumerate(panels.items()):
+            _draw(figure.add_subplot(rows, columns, place + 1), name, panel, runs, regions)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=130)
 
@@ -76,7 +78,7 @@ def panel_svg(name: str, runs: Runs, regions: int = 8) -> bytes:
         figure = Figure(figsize=(4.6, 3.0))
         figure.patch.set_alpha(0.0)
         axes = figure.add_axes((0.11, 0.155, 0.87, 0.745))
-        _draw(axes, name, runs, regions)
+        _draw(axes, name, PANELS[name], runs, regions)
         out = io.BytesIO()
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     return out.getvalue()
@@ -87,6 +89,18 @@ def for_dark_paper(svg: bytes) -> bytes:
     for light, dark in zip((INK, *_LIGHT), (PALE_INK, *_DARK), strict=True):
         svg = svg.replace(light.encode(), dark.encode())
     return svg
+
+
+def probe_panels(runs: Runs) -> dict[str, Panel]:
+    """One panel for each task of each set that was measured during training; ages, in years, have their own."""
+    found: dict[str, dict[str, str]] = {}
+    for key in dict.fromkeys(key for rows in runs.values() for row in rows for key in row):
+        parts = key.split("/")
+        if len(parts) == 4 and parts[0] == "probe" and not parts[3].endswith("_ari"):
+            _, faces, task, score = parts
+            title = f"Probe {faces}: {'age, years' if 'age_mae' in score else task}"
+            found.setdefault(title, {})[score.replace("_", " ")] = key
+    return {title: Panel(title, lines) for title, lines in found.items()}
 
 
 def has_data(name: str, runs: Runs) -> bool:
@@ -111,8 +125,7 @@ def smooth(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     return (sums[place + reach + 1] - sums[place - reach]) / (2 * reach + 1)
 
 
-def _draw(axes: Axes, name: str, runs: Runs, regions: int) -> None:
-    panel = PANELS[name]
+def _draw(axes: Axes, name: str, panel: Panel, runs: Runs, regions: int) -> None:
     several_runs, several_lines = len(runs) > 1, len(panel.lines) > 1
     for r, (run, rows) in enumerate(runs.items()):
         for k, (label, key) in enumerate(panel.lines.items()):

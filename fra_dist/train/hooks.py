@@ -77,6 +77,13 @@ class Metrics(Hook):
         judge(round(met), round(read), run.sizes.samples, run.config.data.max_bad_share)
         self._restart_clock(run)
 
+    def add(self, run: Run, values: Mapping[str, float | None]) -> None:
+        """More values of the present step, from another hook: a row of their own, which readers take as one with it."""
+        row = {"step": run.completed, **values}
+        run.folder.log(row)
+        if self.board is not None:
+            self.board.write(run.completed, row)
+
     def end(self, run: Run) -> None:
         self.bad.flush()
         if self.board is not None:

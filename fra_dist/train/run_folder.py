@@ -35,8 +35,8 @@ SAMPLES = "samples"
 """Folder of the sample logs of the ranks."""
 _MEASURED = ("images_per_second", "data_wait", "seconds_left", "memory_mib", "gradient/noise_scale", "probe/seconds")
 _HARMLESS = (
-    *("name", "output", "checkpoint", "log", "guard", "probe", "alarm", "train.device", "train.backend", "train.zero_stage"),
-    *("train.watchdog_seconds", "train.activation_checkpointing"),
+    *("name", "output", "checkpoint", "log", "guard", "probe", "alarm", "train.device", "train.backend"),
+    *("train.zero_stage", "train.watchdog_seconds", "train.activation_checkpointing"),
     *("data.shards", "data.threads", "data.prefetch", "data.pipeline", "data.decode", "data.max_bad_share"),
     *("data.cache", "data.cache_gb", "data.prefetch_shards", "data.retries", "data.timeout_seconds"),
 )

@@ -10,6 +10,7 @@ from fra_dist.eval.datasets import (
     celeba,
     celebamask,
     fer2013,
+    labelled_shards,
     lapa,
     lfw,
     lfwa,
@@ -37,6 +38,7 @@ READERS: dict[str, Callable[[Path], FaceSet]] = {
     "celebamask": celebamask.read,
     "lapa": lapa.read,
     "csv": table.read,
+    "shards": labelled_shards.read,
 }
 
 

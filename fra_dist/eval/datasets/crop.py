@@ -49,6 +49,7 @@ RULES = {
     "celebamask": CropRule("middle"),
     "lapa": CropRule("points", scale=1.4, down=-0.05),
     "csv": CropRule("middle"),
+    "shards": CropRule("middle"),
 }
 
 

@@ -7,6 +7,7 @@ from fra_dist.errors import DataError
 from fra_dist.eval.miniatures.expressions import write_affectnet, write_fer, write_rafdb
 from fra_dist.eval.miniatures.people import write_celeba, write_celebamask, write_lfw, write_lfwa
 from fra_dist.eval.miniatures.shapes import write_aflw19, write_lapa, write_table, write_w300, write_wflw
+from fra_dist.eval.miniatures.shards import write_shards
 
 __all__ = ["WRITERS", "write_miniature"]
 
@@ -25,6 +26,7 @@ WRITERS: dict[str, Callable[[Path, int, int], None]] = {
     "celebamask": write_celebamask,
     "lapa": write_lapa,
     "csv": write_table,
+    "shards": write_shards,
 }
 
 

@@ -1,0 +1,10 @@
+"""Labelled shards, as `fra-dist shards make synthetic:...` writes them."""
+
+from pathlib import Path
+
+from fra_dist.data.shards import ShardOptions, make_shards
+
+
+def write_shards(folder: Path, count: int, seed: int) -> None:
+    """Twice `count` photos of `count` people, a little more than half of them for training."""
+    make_shards(f"synthetic:{2 * count}@80/{count}", folder, ShardOptions(workers=1, seed=seed))
