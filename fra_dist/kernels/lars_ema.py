@@ -51,10 +51,17 @@ def lars_ema(
     _check(*lists, weight_decay, adapt)
     if not parameters:
         return
-    same = [*zip(lists[0], lists[2], strict=True), *zip(lists[0], lists[3], strict=False)]
-    triton = dispatch.use_triton(KERNEL, _obstacle(lists[1], same), on_gpu=parameters[0].is_cuda)
+    triton = takes(*lists)
     settings = (list(weight_decay), list(adapt), lr, momentum, trust, target_momentum, squares, found_inf)
     _parts(triton).step(*lists, *settings)
+
+
+def takes(
+    parameters: Sequence[Tensor], gradients: Sequence[Tensor], velocities: Sequence[Tensor], targets: Sequence[Tensor]
+) -> bool:
+    """Whether the Triton kernels will run for these, at least one parameter. Raises ConfigError as `lars_ema`."""
+    same = [*zip(parameters, velocities, strict=True), *zip(parameters, targets, strict=False)]
+    return dispatch.use_triton(KERNEL, _obstacle(gradients, same), on_gpu=parameters[0].is_cuda)
 
 
 @torch.no_grad()
@@ -172,9 +179,12 @@ def _check(
 
 def _obstacle(gradients: Sequence[Tensor], pairs: Sequence[tuple[Tensor, Tensor]]) -> str | None:
     """Why the Triton kernels cannot take these tensors; None if they can. pairs: tensors that are laid out alike."""
+    device = gradients[0].device
+    obstacle = dispatch.device_obstacle(device.type, device.index)
+    if obstacle is not None:
+        return obstacle
     if len({g.dtype for g in gradients}) > 1 or gradients[0].dtype not in _GRADIENTS:
         return "gradients of other or several dtypes"
-    device = gradients[0].device
     for one, other in pairs:
         if one.dtype != torch.float32 or other.dtype != torch.float32:
             return f"dtypes {one.dtype} and {other.dtype}"
@@ -184,7 +194,7 @@ def _obstacle(gradients: Sequence[Tensor], pairs: Sequence[tuple[Tensor, Tensor]
             return "tensors that are laid out differently or with gaps"
         if one.numel() >= 2**31:
             return "2^31 numbers or more"
-    return dispatch.device_obstacle(device.type, device.index)
+    return None
 
 
 def laid_out_alike(one: Tensor, other: Tensor) -> bool:

@@ -213,7 +213,10 @@ def restore_optimizer(
         if name not in by_name:
             raise CheckpointError(f"the optimiser state of {name} has no parameter in this model")
         parameter = by_name[name]
-        optimizer.state[parameter][kind] = value.to(parameter.device, copy=True)  # the caller may use its own again
+        own = value.to(parameter.device, copy=True)  # the caller may use its own again
+        if own.shape == parameter.shape:  # kernels need the parameter's layout
+            own = torch.empty_like(parameter, dtype=own.dtype, requires_grad=False).copy_(own)
+        optimizer.state[parameter][kind] = own
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

@@ -1,12 +1,41 @@
 """The target network follows the online network."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from fra_dist.kernels import lars_ema
 from fra_dist.models.fra import FRA
 
 
-@torch.no_grad()
+class Following:
+    """The target's step, ξ ← m ξ + (1 − m) θ, which an optimiser may do along with its own.
+
+    `begin` before the optimiser's step; the optimiser asks for the `targets` of what it moves and says what it has
+    `done`; `finish` does the rest.
+    """
+
+    def __init__(self, model: FRA) -> None:
+        self.model, self.momentum = model, 1.0
+        self.target_of: dict[Tensor, Tensor] = dict(
+            zip(model.online.parameters(), model.target.parameters(), strict=True)
+        )
+        self._done: set[Tensor] = set()
+
+    def begin(self, momentum: float) -> None:
+        self.momentum = momentum
+        self._done.clear()
+
+    def done(self, parameters: Sequence[Tensor]) -> None:
+        self._done.update(parameters)
+
+    def finish(self, applied: Tensor) -> None:
+        """applied: see `update_target`."""
+        rest = {p: target for p, target in self.target_of.items() if p not in self._done}
+        _follow(list(rest.values()), list(rest), self.momentum, applied)
+
+
 def update_target(model: FRA, momentum: float, applied: Tensor | None = None) -> None:
     """ξ ← m ξ + (1 − m) θ for every parameter, after the optimiser's step.
 
@@ -14,10 +43,18 @@ def update_target(model: FRA, momentum: float, applied: Tensor | None = None) ->
     1 − m = 0.004 is lost to rounding). One multi-tensor call, no wait for the device. Where `applied`, a 0-dim tensor,
     holds 0, the target stays as it is.
     """
-    target = [p.data for p in model.target.parameters()]
-    online = [p.data for p in model.online.parameters()]
-    if applied is None:
-        torch._foreach_lerp_(target, online, 1 - momentum)
+    _follow(list(model.target.parameters()), list(model.online.parameters()), momentum, applied)
+
+
+@torch.no_grad()
+def _follow(targets: list[Tensor], online: list[Tensor], momentum: float, applied: Tensor | None) -> None:
+    if not targets:
         return
-    weight = applied.to(target[0].dtype) * (1 - momentum)
-    torch._foreach_lerp_(target, online, [weight] * len(target))
+    targets, online = [t.data for t in targets], [p.data for p in online]
+    if lars_ema.takes(targets, online, targets, ()):
+        lars_ema.follow(targets, online, momentum, None if applied is None else 1 - applied)
+    elif applied is None:
+        torch._foreach_lerp_(targets, online, 1 - momentum)
+    else:
+        weight = applied.to(targets[0].dtype) * (1 - momentum)
+        torch._foreach_lerp_(targets, online, [weight] * len(targets))

@@ -1,4 +1,4 @@
-"""How the networks are carried out: as written, with blocks computed again in backward, or compiled."""
+"""How the networks are carried out: views apart or together, blocks computed again in backward, or compiled."""
 
 import torch
 from torch import nn
@@ -6,16 +6,23 @@ from torch import nn
 from fra_dist.config import TrainConfig
 from fra_dist.errors import ConfigError
 from fra_dist.models.fra import FRA
-from fra_dist.models.norm import BatchNorm
+from fra_dist.models.norm import BatchNorm, can_be_grouped
 from fra_dist.models.recompute import recompute_blocks
 
 
 def set_execution(model: FRA, config: TrainConfig, device: torch.device) -> None:
-    """Apply `activation_checkpointing` and `compile` in place; names of parameters do not change.
+    """Apply `group_views`, `channels_last`, `activation_checkpointing` and `compile` in place; parameters keep names.
 
     Compiled are backbone and heads of both networks and the predictors: the decoder's dropout would draw other numbers.
-    Raises ConfigError for a backbone without blocks, or when a C++ compiler is needed and missing.
+    Raises ConfigError for a backbone without blocks or with norms whose views cannot be grouped, or when a C++ compiler
+    is needed and missing.
     """
+    helps = device.type == "cuda" or model.online.cross.world > 1
+    if config.group_views or (config.group_views is None and helps and can_be_grouped(model)):
+        model.group_views()
+    if config.channels_last and device.type == "cuda":
+        # a CPU's convolutions reorder weights anyway
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config.activation_checkpointing:
         recompute_blocks(model.online.backbone)
     if config.compile:
@@ -37,7 +44,7 @@ def _leave_norms(part: nn.Module) -> None:
     """Norms over ranks run as written: their exchange cannot be traced. Here, because a decorator on the class would
     import the compiler, seconds of every start."""
     for module in part.modules():
-        if isinstance(module, BatchNorm):
+        if isinstance(module, BatchNorm) and module.cross.world > 1:
             module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign]
 
 

@@ -1,11 +1,13 @@
 """LARS (You, Gitman and Ginsburg, arXiv 1708.03888): a step whose length is relative to the weights' own norm."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from fra_dist.train.lars_fused import move_fused
 
 _EPSILON = 1e-8
 
@@ -24,6 +26,15 @@ class Cut:
     """Over ranks, elementwise."""
 
 
+class Followers(Protocol):
+    """Of the parameters' EMA copies; see `ema.Following`."""
+
+    momentum: float
+    target_of: dict[Tensor, Tensor]
+
+    def done(self, parameters: Sequence[Tensor]) -> None: ...
+
+
 class LARS(torch.optim.Optimizer):
     """For each parameter p with gradient g, learning rate η, weight decay λ, trust coefficient t, momentum μ:
 
@@ -32,13 +43,16 @@ class LARS(torch.optim.Optimizer):
         p ← p − v
 
     η is inside v, so a change of the learning rate does not rescale what v already holds. A group may set
-    `weight_decay` and `adapt` for itself. Multi-tensor calls; the norms stay on the device, so nothing waits for it.
+    `weight_decay` and `adapt` for itself. Where the kernels of `kernels/lars_ema.py` take the tensors, two launches for
+    all groups, with the EMA of `followers`; otherwise multi-tensor calls. Nothing waits for the device.
 
     `found_inf`, a 0-dim float32 tensor, leaves weights and momentum as they are when it holds 1, as PyTorch's fused
     optimisers do. `cuts` names the flat tensors among the parameters whose pieces are to be measured as wholes.
     """
 
     found_inf: Tensor | None = None
+    followers: Followers | None = None
+    """EMA copies of parameters, moved along where that costs no launch of its own."""
 
     def __init__(
         self,
@@ -60,15 +74,16 @@ class LARS(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            parameters = [p for p in group["params"] if p.grad is not None]
-            if parameters:
-                self._move(parameters, group)
+        if not move_fused(self):
+            for group in self.param_groups:
+                parameters = [p for p in group["params"] if p.grad is not None]
+                if parameters:
+                    self._move(parameters, group)
         return loss
 
     def _move(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         gradients = [p.grad.to(p.dtype) for p in parameters if p.grad is not None]
-        velocities = [self._velocity(p) for p in parameters]
+        velocities = [self.velocity(p) for p in parameters]
         if group["adapt"]:
             cut = self.cuts.get(parameters[0])
             if cut is not None:
@@ -99,7 +114,8 @@ class LARS(torch.optim.Optimizer):
             found_inf=self.found_inf,
         )
 
-    def _velocity(self, parameter: Tensor) -> Tensor:
+    def velocity(self, parameter: Tensor) -> Tensor:
+        """v of a parameter; 0 before its first step."""
         state = self.state[parameter]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(parameter)

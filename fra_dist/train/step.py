@@ -1,6 +1,6 @@
 """One optimiser step: micro batches, losses, update, target. Nothing here waits for the device."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -13,10 +13,13 @@ from fra_dist.losses.total import fra_loss
 from fra_dist.models.dropout import image_keys
 from fra_dist.models.fra import FRA
 from fra_dist.train.buffers import KeptBuffers
-from fra_dist.train.ema import update_target
-from fra_dist.train.engine import Engine
+from fra_dist.train.ema import Following
+from fra_dist.train.engine import Engine, Update
+from fra_dist.train.graphs import Graphed, check_graphs
+from fra_dist.train.lars import LARS
 from fra_dist.train.schedule import ema_momentum, heatmap_temperature, learning_rate, weight_decay
 from fra_dist.train.sizes import Sizes
+from fra_dist.train.torch_engine import TorchEngine
 
 Views = tuple[Tensor, ...]
 
@@ -44,6 +47,13 @@ class Step:
         self.ctx, self.sizes = ctx, sizes
         self.dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
         self.buffers = KeptBuffers(model)
+        self.following = Following(model)
+        if isinstance(optimizer, LARS):
+            optimizer.followers = self.following
+        self.graphed: Graphed | None = None
+        if config.train.cuda_graphs:
+            check_graphs(config, ctx, sizes)
+            self.graphed = Graphed(self._recorded, [p for p in model.parameters() if p.requires_grad])
 
     def run(self, step: int, views: Views, geometry: Geometry | None = None) -> dict[str, Tensor]:
         """Do step number `step` (from 0) on this rank's share of the batch: two views (B, 3, S, S), and local views.
@@ -56,25 +66,51 @@ class Step:
             if group["decayed"]:
                 group["weight_decay"] = self.weight_decay(step)
         self.model.set_heatmap_temperature(self.heatmap_temperature(step))
+        self.following.begin(self.ema_momentum(step))
         placement = self._placement(geometry)
         self._seed(step)
         self.buffers.remember()
         sums: dict[str, Tensor] = {}
-        for number, ((view1, view2, *local_views), part, last) in enumerate(self._micro_batches(views, placement)):
-            self.model.set_dropout_keys(self._keys(step, number))
-            output = self.engine(view1, view2, last, *local_views)
-            terms = fra_loss(output, self.config.loss, self.ctx.cross, part)
-            update = self.engine.backward(terms["total"], last)
+        for number, (some, part, last) in enumerate(self._micro_batches(views, placement)):
+            terms, update = self._pass(some, self._keys(step, number), part, last)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0) + value.detach()  # type: ignore[assignment]
         assert update is not None
         self.model.revive_regions(self._number(step))
         self.buffers.restore_unless(update.applied)
-        update_target(self.model, self.ema_momentum(step), update.applied)
+        self.following.finish(update.applied)
         means = {name: value / self.sizes.accumulation for name, value in sums.items()}
         if self.model.revival is not None:
             means["revived"] = self.model.revival.revived.to(self.dtype)
         return {**means, "applied": update.applied, "gradient_norm": update.gradient_norm}
+
+    def _pass(
+        self, views: Sequence[Tensor], keys: Tensor, placement: Placement | None, last: bool
+    ) -> tuple[Mapping[str, Tensor], Update | None]:
+        """Forward, losses and backward of a micro batch, and the update after the last one."""
+        if self.graphed is not None:
+            assert isinstance(self.engine, TorchEngine)
+            places = () if placement is None else (placement.boxes, placement.flips)
+            terms = self.graphed(keys, *places, *views)
+            return terms, self.engine.update(terms["total"])
+        terms = self._terms(views, keys, placement, last)
+        return terms, self.engine.backward(terms["total"], last)
+
+    def _terms(
+        self, views: Sequence[Tensor], keys: Tensor, placement: Placement | None, last: bool
+    ) -> dict[str, Tensor]:
+        self.model.set_dropout_keys(keys)
+        view1, view2, *local_views = views
+        output = self.engine(view1, view2, last, *local_views)
+        return fra_loss(output, self.config.loss, self.ctx.cross, placement)
+
+    def _recorded(self, keys: Tensor, *tensors: Tensor) -> dict[str, Tensor]:
+        """What a graph holds of a step."""
+        assert isinstance(self.engine, TorchEngine)
+        placed = 0 if self.config.loss.relation_match == "same_view" else 2
+        terms = self._terms(tensors[placed:], keys, Placement(*tensors[:2]) if placed else None, last=True)
+        self.engine.differentiate(terms["total"], last=True)
+        return {name: value.detach() for name, value in terms.items()}
 
     def learning_rate(self, step: int) -> float:
         optim, sizes = self.config.optim, self.sizes

@@ -39,12 +39,18 @@ class TorchEngine:
             return self.wrapped(view1, view2, *local_views)
 
     def backward(self, loss: Tensor, last: bool) -> Update | None:
-        with self._reduced_when(last):
-            (loss / self.accumulation).backward()
+        self.differentiate(loss, last)
         total = loss.detach() if self.loss is None else self.loss + loss.detach()
         self.loss = None if last else total
-        if not last:
-            return None
+        return self.update(total) if last else None
+
+    def differentiate(self, loss: Tensor, last: bool) -> None:
+        """The first half of `backward`, which a CUDA graph may hold."""
+        with self._reduced_when(last):
+            (loss / self.accumulation).backward()
+
+    def update(self, total: Tensor) -> Update:
+        """The second half; total: the loss, summed over micro batches."""
         gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
         update = judge(self.optimizer, gradients, total, self.clip, self.sum_ranks, shared=False, noise=self.noise)
         self.optimizer.step()
