@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from fra_dist.config import DecoderConfig, LossConfig, ModelConfig, ReviveConfig
@@ -20,14 +20,22 @@ from fra_dist.dist import SINGLE, CrossRank, ProcessGroupRanks
 from fra_dist.losses.geometry import Placement
 from fra_dist.losses.total import fra_loss
 from fra_dist.models.fra import FRA
+from fra_dist.models.norm import BatchNorm
 
 IMAGES = 24
-WAYS = {"double": (torch.float64, 1), "double-accumulated": (torch.float64, 2), "float": (torch.float32, 1)}
-"""Arithmetic, and forward passes a step."""
+WAYS = {
+    "double": (torch.float64, 1, False),
+    "double-accumulated": (torch.float64, 2, False),
+    "grouped": (torch.float64, 1, True),
+    "float": (torch.float32, 1, True),
+}
+"""Arithmetic, forward passes a step, and whether several ranks have both views in one pass; one rank never has."""
 EXTENDED = "extended"
 
 
-def one_step(cross: CrossRank, rank: int, dtype: torch.dtype, passes: int) -> tuple[FRA, dict[str, Tensor]]:
+def one_step(
+    cross: CrossRank, rank: int, dtype: torch.dtype, passes: int, grouped: bool
+) -> tuple[FRA, dict[str, Tensor]]:
     """Loss terms and gradients of this rank's share of one fixed batch, means over forward passes.
 
     Pass i of all ranks together has part i of the batch, whatever the number of ranks.
@@ -35,11 +43,14 @@ def one_step(cross: CrossRank, rank: int, dtype: torch.dtype, passes: int) -> tu
     if dtype == torch.float32:
         # one rounded number on the other side of ReLU's kink changes a gradient by a share, not by rounding
         functional.relu = lambda x, inplace=False: functional.silu(x)
-        nn.ReLU.forward = lambda self, x: functional.silu(x)
+        plain = BatchNorm.forward
+        BatchNorm.forward = lambda self, x, rest=None, relu=False: _smooth(plain(self, x, rest), relu)
     torch.manual_seed(0)
     decoder = DecoderConfig(layers=1, heads=2, feedforward=16, dropout=0.0, query_offset=True)
     config = ModelConfig(backbone="tiny", regions=5, width=16, hidden=24, decoder=decoder)
     model = FRA(config, cross=cross).to(dtype)
+    if grouped and cross.world > 1:
+        model.group_views()
     for network in (model.online, model.target):
         for parameter in network.parameters():
             parameter.data += 0.05 * torch.randn(parameter.shape, dtype=torch.float64).to(dtype)
@@ -55,6 +66,10 @@ def one_step(cross: CrossRank, rank: int, dtype: torch.dtype, passes: int) -> tu
     return model, sums
 
 
+def _smooth(x: Tensor, yes: bool) -> Tensor:
+    return functional.silu(x) if yes else x
+
+
 def extended_step(cross: CrossRank, rank: int) -> tuple[FRA, dict[str, Tensor]]:
     """The same in float64 with every extension of the method."""
     torch.manual_seed(1)
@@ -62,6 +77,8 @@ def extended_step(cross: CrossRank, rank: int) -> tuple[FRA, dict[str, Tensor]]:
     sizes = {"regions": 5, "width": 16, "hidden": 24, "heatmap_temperature": 0.2}
     config = ModelConfig(backbone="tiny", decoder=decoder, revive_dead=ReviveConfig(share=0.15, steps=1), **sizes)
     model = FRA(config, cross=cross).double()
+    if cross.world > 1:
+        model.group_views()
     shift = torch.arange(IMAGES).view(1, -1, 1, 1, 1) / 6
     views = torch.randn(2, IMAGES, 3, 32, 24, dtype=torch.float64) + shift
     crops = torch.randn(2, IMAGES, 3, 16, 16, dtype=torch.float64) + shift
@@ -92,7 +109,7 @@ def run_rank(folder: Path, world: int, rank: int) -> None:
         meet = f"file://{folder}/meet-{world}"
         dist.init_process_group("gloo", meet, timeout=timedelta(seconds=120), rank=rank, world_size=world)
         cross = ProcessGroupRanks()
-    ways = ("double", "double-accumulated", EXTENDED, "float")  # the last one changes torch
+    ways = ("double", "double-accumulated", "grouped", EXTENDED, "float")  # the last one changes torch
     together = {f"{way}|{name}": value for way in ways for name, value in results(cross, rank, way).items()}
     if rank == world - 1:  # buffers must be right on every rank; the last one has not the first images
         save_file({name: value.contiguous() for name, value in together.items()}, folder / f"{world}.safetensors")

@@ -27,7 +27,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Tensor
 
 @pytest.mark.parametrize("world", WORLDS[1:])
 @pytest.mark.parametrize("kind", ["term", "grad", "buffer"])
-@pytest.mark.parametrize("way", ["double", "double-accumulated", "extended", "float"])
+@pytest.mark.parametrize("way", ["double", "double-accumulated", "grouped", "extended", "float"])
 def test_ranks_together_are_one(runs: dict[int, dict[str, Tensor]], world: int, kind: str, way: str) -> None:
     expected = {name: value for name, value in runs[1].items() if name.startswith(f"{way}|{kind}/")}
     assert len(expected) > 10

@@ -1,54 +1,52 @@
 """A step reads nothing back from the device: a GPU's queue would run dry."""
 
-from typing import Any
-
 import pytest
 import torch
 from tiny import TINY
-from torch.utils._python_dispatch import TorchDispatchMode
+from waiting_calls import WaitingCalls, WaitingOperators
 
-from fra_dist.config.load import load_config
+from fra_dist.config import load_config
 from fra_dist.dist import SINGLE, RankContext
 from fra_dist.models.fra import FRA
 from fra_dist.train.engine import build_engine
+from fra_dist.train.execution import set_execution
 from fra_dist.train.groups import build_optimizer
 from fra_dist.train.sizes import derive_sizes
 from fra_dist.train.step import Step
 
-READS = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal")
+WAYS = {
+    "as it is": [],
+    "accumulated": ["train.micro_batch=4"],
+    "adamw": ["optim.name=adamw"],
+    "grouped": ["train.group_views=true"],
+    "revived": ["model.revive_dead={share: 0.3, steps: 1}"],
+    "crops": ["loss.match=present"],
+}
 
 
-class Reads(TorchDispatchMode):
-    """Notes operators that make the host wait for a value."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-        self.operators = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func._schema.name.split("::")[-1]
-        self.operators += 1
-        if name in READS:
-            self.found.append(name)
-        return func(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize("optimizer", ["lars", "adamw"])
-@pytest.mark.parametrize("micro", [8, 4])
-def test_a_step_never_waits_for_the_device(tmp_path: Any, optimizer: str, micro: int) -> None:
-    path = tmp_path / "tiny.yaml"
-    path.write_text("name: tiny\n")
-    words = [*TINY, f"optim.name={optimizer}", f"train.micro_batch={micro}", "train.backend=torch", "optim.clip=1.0"]
-    config = load_config(path, words)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_step_never_waits_for_the_device(way: str) -> None:
+    config = load_config(None, [*TINY, "train.backend=torch", "optim.clip=1.0", *WAYS[way]])
     ctx = RankContext(0, 1, 0, 0, torch.device("cpu"), SINGLE)
     model = FRA(config.model).train()
+    set_execution(model, config.train, ctx.device)
     chosen = build_optimizer(model, config.optim)
     sizes = derive_sizes(config, 100, 1)
     step = Step(config, model, build_engine(config, model, chosen, ctx, sizes), chosen, ctx, sizes)
-    views = torch.randn(8, 3, 32, 32), torch.randn(8, 3, 32, 32)
+    views = torch.randn(8, 3, 32, 32), torch.randn(8, 3, 32, 32), *[torch.randn(8, 3, 16, 16)] * (way == "crops")
     step.run(0, views)  # what is made lazily
-    with Reads() as reads:
+    with WaitingCalls() as calls, WaitingOperators() as reads:
         step.run(1, views)
     assert reads.operators > 500
-    assert reads.found == []
+    assert (calls.found, reads.found) == ([], [])
+
+
+def test_what_waits_is_seen() -> None:
+    x = torch.tensor([1.0, 0.0])
+    with WaitingCalls() as calls, WaitingOperators() as reads:
+        x.tolist(), x.nonzero(), float(x[0]), x.cpu()
+        if x[0] > 0:
+            x.numpy()
+    assert calls.found == ["tolist", "__float__", "cpu", "__bool__", "numpy"]
+    assert "nonzero" in reads.found
+    assert "_local_scalar_dense" in reads.found

@@ -1,0 +1,51 @@
+"""What a step on several ranks exchanges, and that nobody waits for a value: with DeepSpeed and with plain PyTorch."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+WORKER = Path(__file__).with_name("step_worker.py")
+WAYS = ("torch", "deepspeed", "stage1", "stage2")
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("exchanges")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(WORKER), str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads((folder / "found.json").read_text())
+
+
+def total(case: dict[str, Any]) -> int:
+    return sum(case["exchanges"].values())
+
+
+@pytest.mark.parametrize("way", ["torch", "deepspeed", "stage2"])
+def test_the_published_model_exchanges_at_most_190_times(found: dict[str, dict[str, Any]], way: str) -> None:
+    assert 100 < total(found[f"published-{way}"]) <= 190, found[f"published-{way}"]["exchanges"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_norm_exchanges_once_a_pass(found: dict[str, dict[str, Any]], way: str) -> None:
+    """Norms: 7 of the backbone and 3 of the heads, forward and backward online, forward in the target, and 2 of the
+    predictors; 3 for prototypes, 3 + 1 + 1 for the relation loss, 1 for the gradient's norm and the loss."""
+    own = 3 * (7 + 3) + 2 * 2 + 3 + 5 + 1
+    rest = total(found[f"tiny-{way}"]) - own
+    assert 1 <= rest <= (4 if way in ("torch", "deepspeed") else 8), found[f"tiny-{way}"]["exchanges"]
+
+
+def test_grouped_views_halve_what_norms_exchange(found: dict[str, dict[str, Any]]) -> None:
+    assert total(found["tiny-apart"]) - total(found["tiny-torch"]) == 3 * (7 + 3) + 2 * 2 + 3
+    assert found["tiny-apart"]["loss"] == pytest.approx(found["tiny-torch"]["loss"], rel=1e-4)
+
+
+def test_no_step_waits_for_a_value(found: dict[str, dict[str, Any]]) -> None:
+    assert {name: case["waits"] for name, case in found.items() if case["waits"]} == {}

@@ -1,0 +1,80 @@
+"""Whole steps on a real GPU: `pytest -m gpu tests/gpu`."""
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+import torch
+from step_runs import begin, run, views_of
+
+import fra_dist.kernels
+from fra_dist.kernels import dispatch
+from fra_dist.train.graphs import WARM_UPS
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+SWITCHES = {"group_views": ("true", "false"), "channels_last": ("true", "false"), "cuda_graphs": ("true", "false")}
+FP32 = ["train.precision=fp32"]
+STEPS = WARM_UPS + 3
+
+
+@pytest.fixture(autouse=True)
+def exact_products() -> Iterator[None]:
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32 = before
+
+
+@pytest.mark.parametrize("kernels", ["auto", "reference"])
+@pytest.mark.parametrize("values", [*itertools.product(*SWITCHES.values())], ids=str)
+def test_every_combination_trains_alike(values: tuple[str, ...], kernels: str) -> None:
+    words = [f"train.{name}={value}" for name, value in zip(SWITCHES, values, strict=True)]
+    expected = run([*FP32, "train.group_views=false"], steps=STEPS)
+    assert run([*FP32, *words], "cuda", kernels, steps=STEPS).apart(expected) < 1e-3
+
+
+@pytest.mark.parametrize("graphs", ["true", "false"])
+@pytest.mark.parametrize("compiled", ["true", "false"])
+def test_bf16_and_compiled_steps_are_near(compiled: str, graphs: str) -> None:
+    words = [f"train.compile={compiled}", f"train.cuda_graphs={graphs}"]
+    expected = run(["train.group_views=false"], steps=STEPS)
+    assert run([*FP32, *words], "cuda", steps=STEPS).apart(expected) < 1e-3
+    assert run(words, "cuda", steps=STEPS).apart(expected) < 0.05
+
+
+def test_a_step_runs_the_kernels() -> None:
+    step = begin(["train.precision=bf16"], "cuda")
+    before = dispatch.launches.copy()
+    step.run(0, views_of(0, "cuda"))
+    ran = {name for name, count in (dispatch.launches - before).items() if count}
+    expected = ("batch_norm_moments", "relation_terms", "lars_ema_step", "decoder_attention", "region_attention")
+    assert [name for name in expected if not any(r.startswith(name) for r in ran)] == []
+    assert dispatch.launches["lars_ema_follow"] == before["lars_ema_follow"]  # the target went along
+    assert {choice.path for choice in fra_dist.kernels.describe().values()} == {"triton"}
+
+
+@pytest.mark.parametrize("graphs", ["true", "false"])
+@pytest.mark.parametrize("optimizer", ["lars", "adamw"])
+def test_a_step_never_waits_for_the_device(optimizer: str, graphs: str) -> None:
+    words = ["train.precision=bf16", "optim.clip=1.0", f"optim.name={optimizer}", f"train.cuda_graphs={graphs}"]
+    step = begin(words, "cuda")
+    views = [views_of(number, "cuda") for number in range(WARM_UPS + 4)]
+    for number in range(WARM_UPS + 2):
+        step.run(number, views[number])
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for number in range(WARM_UPS + 2, WARM_UPS + 4):
+            terms = step.run(number, views[number])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert terms["total"].isfinite()
+
+
+def test_steps_repeat_to_the_bit() -> None:
+    runs = [run(["train.precision=bf16", "train.deterministic=true"], "cuda", steps=3) for _ in range(2)]
+    assert runs[0].losses == runs[1].losses
+    assert all(torch.equal(value, runs[1].state[name]) for name, value in runs[0].state.items())

@@ -1,0 +1,39 @@
+"""What would make the host wait for a device, seen on a CPU: operators and calls of Python that read values."""
+
+from typing import Any
+
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+READS = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "unique_dim", "_unique2", "bincount")
+CALLS = ("item", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__", "__index__", "__array__", "__contains__")
+
+
+class WaitingOperators(TorchDispatchMode):
+    """Collects the names of READS that run inside; `operators` counts all that do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.operators = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func._schema.name.split("::")[-1]
+        self.operators += 1
+        if name in READS:
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+class WaitingCalls(TorchFunctionMode):
+    """Collects the names of CALLS that are made inside, such as `tolist`, which no operator shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in CALLS:
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
