@@ -83,7 +83,7 @@ class Decoder(nn.Module):
         for layer in stack["layers"]:  # type: ignore[index,union-attr]
             x = layer(x, memory, queries, code)
         x = stack["norm"](x)  # type: ignore[index,operator]
-        layers = list(self.mask_embed["layers"])  # type: ignore[arg-type]
+        layers = list(self.mask_embed["layers"])  # type: ignore[call-overload]
         return layers[2](layers[1](layers[0](x).relu()).relu())
 
 
