@@ -1,14 +1,13 @@
 """Real clusters for the tests of this folder."""
 
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import ray_nodes
+import real_runs
 import slurm_cluster
 from waiting import processes_with, until
 
@@ -55,10 +54,17 @@ def small_shards() -> Iterator[Path]:
     """64 synthetic faces."""
     with tempfile.TemporaryDirectory(prefix="shards-") as folder:
         made = Path(folder) / "faces"
-        command = [sys.executable, "-m", "fra_dist.cli.main", "shards", "make", "synthetic:64@48", "--out", str(made)]
-        said = subprocess.run(command, capture_output=True, text=True, timeout=120)
-        assert said.returncode == 0, said.stderr
+        real_runs.fra("shards", "make", "synthetic:64@48", "--out", str(made))
         yield made
+
+
+@pytest.fixture(scope="session")
+def undisturbed(small_shards: Path) -> Iterator[dict[str, str]]:
+    """The final weights of a real run that nothing happened to, at two ranks."""
+    with tempfile.TemporaryDirectory(prefix="calm-") as folder:
+        run = Path(folder) / "run"
+        real_runs.fra("launch", "torchrun", "--ranks-per-node", "2", *real_runs.settings(small_shards, run))
+        yield real_runs.weights(run)
 
 
 @pytest.fixture(scope="session")

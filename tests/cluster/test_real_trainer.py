@@ -6,58 +6,20 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from real_runs import ROOT, STEPS, last_step, settings, weights
 from slurm_cluster import SlurmCluster
-from waiting import events, rows, until
+from waiting import events, until
 
 from fra_dist.launch.ledger import read_state
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
-ROOT = Path(__file__).parents[2]
-STEPS = 40
 
 
-@pytest.fixture(scope="module")
-def shards() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="shards-") as folder:
-        made = Path(folder) / "faces"
-        _fra("shards", "make", "synthetic:64@48", "--out", str(made))
-        yield made
-
-
-@pytest.fixture(scope="module")
-def undisturbed(shards: Path) -> Iterator[dict[str, str]]:
-    """Checksums of the final weights of a run that nothing happened to, at two ranks."""
-    with tempfile.TemporaryDirectory(prefix="calm-") as folder:
-        run = Path(folder) / "run"
-        _fra("launch", "torchrun", "--ranks-per-node", "2", *settings(shards, run))
-        yield weights(run)
-
-
-def settings(shards: Path, run: Path) -> list[str]:
-    """The tiniest real run, with checkpoints."""
-    return [
-        *("--config", str(ROOT / "configs" / "debug_cpu.yaml"), f"output={run}", f"data.shards={shards}"),
-        *(f"train.steps={STEPS}", "train.global_batch=8", "log.heatmaps_every=0", "log.tensorboard=false"),
-        *("data.pipeline=torch", "data.threads=1", "checkpoint.every_steps=10"),
-    ]
-
-
-def weights(run: Path) -> dict[str, str]:
-    manifest = json.loads((run / "checkpoints" / f"step-{STEPS:08d}" / "manifest.json").read_text())
-    return {name: facts["sha256"] for name, facts in manifest["files"].items() if name.endswith("safetensors")}
-
-
-def last_step(run: Path) -> int:
-    return max((row["step"] for row in rows(run / "metrics.jsonl")), default=0)
-
-
-def test_torchrun_killed_worker(shards: Path, undisturbed: dict[str, str], run: Path) -> None:
-    command = [str(ROOT / "launchers" / "torchrun.sh"), "--ranks-per-node", "2", *settings(shards, run)]
+def test_torchrun_killed_worker(small_shards: Path, undisturbed: dict[str, str], run: Path) -> None:
+    command = [str(ROOT / "launchers" / "torchrun.sh"), "--ranks-per-node", "2", *settings(small_shards, run)]
     process = subprocess.Popen(command, env={**os.environ, "PYTHON": sys.executable}, cwd=ROOT)
     try:
         until(lambda: last_step(run) > 12, 90, "steps")
@@ -70,9 +32,11 @@ def test_torchrun_killed_worker(shards: Path, undisturbed: dict[str, str], run: 
     assert weights(run) == undisturbed
 
 
-def test_slurm_requeued_and_killed(slurm: SlurmCluster, shards: Path, undisturbed: dict[str, str], run: Path) -> None:
+def test_slurm_requeued_and_killed(
+    slurm: SlurmCluster, small_shards: Path, undisturbed: dict[str, str], run: Path
+) -> None:
     command = [sys.executable, str(ROOT / "launchers" / "slurm.py"), "--nodes", "2", "--time", "30"]
-    command += ["--signal-lead", "60", *settings(shards, run)]
+    command += ["--signal-lead", "60", *settings(small_shards, run)]
     said = subprocess.run(command, env=slurm.environment, capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert said.returncode == 0, said.stderr
     job = re.findall(r"^job (\d+)$", said.stdout, re.M)[0]
@@ -88,8 +52,8 @@ def test_slurm_requeued_and_killed(slurm: SlurmCluster, shards: Path, undisturbe
 
 
 @pytest.mark.faults
-def test_plain_sbatch(slurm: SlurmCluster, shards: Path, undisturbed: dict[str, str], run: Path) -> None:
-    config, *overrides = settings(shards, run)[1:]
+def test_plain_sbatch(slurm: SlurmCluster, small_shards: Path, undisturbed: dict[str, str], run: Path) -> None:
+    config, *overrides = settings(small_shards, run)[1:]
     env = {**slurm.environment, "PYTHON": sys.executable}
     words = ["sbatch", "-N2", "--time=30", f"-o{run.parent}/log", "launchers/slurm.sbatch", config, *overrides]
     said = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60, cwd=ROOT)
@@ -99,15 +63,16 @@ def test_plain_sbatch(slurm: SlurmCluster, shards: Path, undisturbed: dict[str, 
 
 
 @pytest.mark.faults
-def test_following_a_job_to_its_end(slurm: SlurmCluster, shards: Path, run: Path) -> None:
-    command = [sys.executable, str(ROOT / "launchers" / "slurm.py"), "--time", "30", "--follow", *settings(shards, run)]
+def test_following_a_job_to_its_end(slurm: SlurmCluster, small_shards: Path, run: Path) -> None:
+    command = [
+        sys.executable,
+        str(ROOT / "launchers" / "slurm.py"),
+        "--time",
+        "30",
+        "--follow",
+        *settings(small_shards, run),
+    ]
     said = subprocess.run(command, env=slurm.environment, capture_output=True, text=True, timeout=150, cwd=ROOT)
     assert said.returncode == 0, said.stderr
     assert f"step {STEPS}/{STEPS}" in said.stdout
     assert said.stdout.splitlines()[-1] == "fra-dist: complete"
-
-
-def _fra(*words: str) -> None:
-    command = [sys.executable, "-m", "fra_dist.cli.main", *words]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert said.returncode == 0, said.stdout + said.stderr

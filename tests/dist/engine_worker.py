@@ -39,7 +39,7 @@ WAYS = {
 COMMON = [
     *TINY,
     *(f"train.global_batch={BATCH}", f"optim.lr_batch={BATCH}", "optim.warmup_steps=0", "train.steps=50"),
-    *("optim.clip=2.0", "model.decoder.query_offset=true", "model.decoder.dropout=0.0"),
+    *("log.gradient_noise=true", "optim.clip=2.0", "model.decoder.query_offset=true", "model.decoder.dropout=0.0"),
 ]
 OPTIMIZERS = {"lars": ["optim.lr=1.0"], "adamw": ["optim.name=adamw", "optim.lr=0.001", "optim.weight_decay=0.05"]}
 
@@ -105,6 +105,8 @@ def agreeing(ctx: RankContext) -> dict[str, Tensor]:
     if ctx.world == 1:
         cases = {name: case for name, case in cases.items() if "stage2" not in name}
     if ctx.world == 2:
+        revive = "model.revive_dead={share: 0.3, steps: 2}"
+        cases |= {f"revive-{w}": (4, [revive, *OPTIMIZERS["lars"], *WAYS[w]]) for w in WAYS}
         cases |= {f"bf16-{w}": (1, ["train.precision=bf16", *OPTIMIZERS["lars"], *WAYS[w]]) for w in WAYS}
     for case, (steps, overrides) in cases.items():
         training = begin(ctx, overrides)
@@ -113,6 +115,8 @@ def agreeing(ctx: RankContext) -> dict[str, Tensor]:
         found |= {f"{case}|{name}": value for name, value in training.state().items()}
         means = ctx.cross.mean(torch.stack([value.detach().float() for value in terms.values()]))
         found |= {f"{case}|term/{name}": value.clone() for name, value in zip(terms, means, strict=True)}
+        assert training.engine.noise is not None
+        found[f"{case}|noise"] = training.engine.noise.take(means)
         training.engine.close()
     return found
 
