@@ -20,8 +20,10 @@ COMMANDS = {
     "shards": "make and inspect WebDataset shards",
     "heatmaps": "draw the regions that a checkpoint finds in photos",
     "eval": "measure what a checkpoint learned",
+    "embed": "write embeddings, regions and heatmaps of photos, with a map",
     "export": "write a backbone that other code can load",
     "convert": "translate weights between the published names and ours",
+    "kernels": "which kernels run on this machine, and whether they compute what they should",
     "demo": "synthetic faces to report page, on this machine",
 }
 

@@ -50,6 +50,7 @@ _wish = os.environ.get(ENVIRONMENT, "auto")
 _choices: dict[str, tuple[str, str]] = {}
 _known: list[str] = []
 _logged: set[tuple[str, str]] = set()
+_distrusted: dict[str, str] = {}
 
 
 def _constant_for_compile(function: Callable[P, T]) -> Callable[P, T]:
@@ -76,12 +77,28 @@ def force(path: str) -> Iterator[None]:
         _wish = before
 
 
+@contextmanager
+def aside() -> Iterator[None]:
+    """Calls inside are not those of a run: `describe` and the log leave them out."""
+    before = dict(_choices), set(_logged)
+    disabled, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = disabled
+        for now, then in ((_choices, before[0]), (_logged, before[1])):
+            now.clear()
+            now.update(then)  # type: ignore[arg-type]
+
+
 def use_triton(kernel: str, obstacle: str | None, on_gpu: bool) -> bool:
     """Choose the path of one call; `obstacle` says why the Triton kernel cannot take it (None: it can).
 
     Raises ConfigError if Triton is insisted on and cannot run.
     """
     _check(_wish)
+    if _wish == "auto":
+        obstacle = obstacle or _distrusted.get(kernel)
     if _wish == "triton" and obstacle is not None:
         raise ConfigError(
             f"kernel {kernel}: Triton is insisted on but cannot run ({obstacle}); "
@@ -93,9 +110,25 @@ def use_triton(kernel: str, obstacle: str | None, on_gpu: bool) -> bool:
     return triton
 
 
+def may_use_triton(obstacle: str | None) -> bool:
+    """`use_triton` for a small part of a kernel: not noted, and no error if Triton is insisted on."""
+    return obstacle is None and _wish != "reference"
+
+
+def wish() -> str:
+    """What FRA_DIST_KERNELS or `force` asks for: one of WISHES."""
+    return _wish
+
+
+def distrust(kernel: str, reason: str) -> None:
+    """From now on the plain path of this kernel, with a warning; only `force("triton")` still runs the other."""
+    _distrusted[kernel] = reason
+    log.warning("kernel %s: the plain path runs from now on (%s)", kernel, reason)
+
+
 def describe() -> dict[str, Choice]:
     """For every kernel, the path it takes and the reason."""
-    return {kernel: Choice(*_choices[kernel], called=True) if kernel in _choices else _expected() for kernel in _known}
+    return {k: Choice(*_choices[k], called=True) if k in _choices else _expected(k) for k in _known}
 
 
 @_constant_for_compile
@@ -125,8 +158,10 @@ def interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
-def _expected() -> Choice:
+def _expected(kernel: str) -> Choice:
     obstacle = device_obstacle("cuda" if torch.cuda.is_available() else "cpu")
+    if _wish == "auto":
+        obstacle = obstacle or _distrusted.get(kernel)
     triton = obstacle is None and _wish != "reference"
     return Choice("triton" if triton else "reference", _reason(obstacle), called=False)
 

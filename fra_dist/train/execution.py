@@ -4,7 +4,9 @@ import torch
 from torch import nn
 
 from fra_dist.config import TrainConfig
+from fra_dist.dist import from_all
 from fra_dist.errors import ConfigError
+from fra_dist.kernels import dispatch
 from fra_dist.models.fra import FRA
 from fra_dist.models.norm import BatchNorm, can_be_grouped
 from fra_dist.models.recompute import recompute_blocks
@@ -31,6 +33,19 @@ def set_execution(model: FRA, config: TrainConfig, device: torch.device) -> None
         for part in _compiled_parts(model):
             _leave_norms(part)
             part.compile()
+
+
+def trust_kernels(device: torch.device) -> None:
+    """On a GPU: try the kernels first, and leave out, on every rank, those that fail on any. Every rank calls it."""
+    failed: dict[str, str] = {}
+    if dispatch.device_obstacle(device.type, device.index) is None and dispatch.wish() == "auto":
+        from fra_dist.kernels.self_check import check_kernels  # only GPUs need it
+
+        failed = {finding.kernel: finding.problem for finding in check_kernels(device) if finding.problem}
+    for rank, of_rank in enumerate(from_all(failed)):
+        for kernel, problem in of_rank.items():
+            if kernel not in failed:  # ranks on different paths would wait for each other's exchanges
+                dispatch.distrust(kernel, f"self-check of rank {rank}: {problem}")
 
 
 def _compiled_parts(model: FRA) -> list[nn.Module]:

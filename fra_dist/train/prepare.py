@@ -16,7 +16,7 @@ from fra_dist.models.fra import FRA
 from fra_dist.train.checkpoint import restore_model
 from fra_dist.train.deepspeed_options import check_extra
 from fra_dist.train.engine import build_engine
-from fra_dist.train.execution import set_execution
+from fra_dist.train.execution import set_execution, trust_kernels
 from fra_dist.train.groups import build_optimizer
 from fra_dist.train.guards import Guard
 from fra_dist.train.resume import NEWEST, Origin, choose_checkpoint, load_batches
@@ -49,6 +49,7 @@ def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run
         model.double()
     check_map_sizes(model, config)
     model.train()
+    trust_kernels(ctx.device)
     set_execution(model, config.train, ctx.device)
     optimizer = build_optimizer(model, config.optim)
 
@@ -63,9 +64,9 @@ def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run
     note = accumulation_note(sizes)
     if note and ctx.is_main:
         print(f"note: {note}", file=sys.stderr)
+    loader = load_batches(config, manifest, ctx, folder, completed, sizes)  # its first batches, while DeepSpeed loads
     engine = build_engine(config, model, optimizer, ctx, sizes)
     step = Step(config, model, engine, optimizer, ctx, sizes)
-    loader = load_batches(config, manifest, ctx, folder, completed, sizes)
     losses = dist.from_main(folder.losses)
     guard = Guard(config.guard, folder.path, losses)
     run = Run(config, ctx, folder, manifest, sizes, model, optimizer, engine, step, loader, completed, saver, guard)

@@ -50,4 +50,25 @@ MUTANTS = {
         "tl.store(d_residual + place, tl.load(dy + place, mask=inside, other=0.0).to(d_residual",
         "small",
     ),
+    "mean square around the first row": (
+        "square - offset * offset + mean * mean",
+        "square + mean * mean",
+        "small",
+    ),
+    "first part of the rows only": (
+        "inside = (split < splits)[:, None]",
+        "inside = (split < 1)[:, None]",
+        "few splits",
+    ),
+    "mean square for the variance": ("- exact * exact).to(tl.float32)", "- 0.0 * exact).to(tl.float32)", "small"),
+    "variance without eps": ("tl.sqrt_rn(var + eps)", "tl.sqrt_rn(var + 0.0 * eps)", "large eps"),
+    "NaN variance lost": ("tl.where(var < 0.0, 0.0, var)", "tl.where(var > 0.0, var, 0.0)", "NaN"),
+    "weight of the first channel": ("tl.load(weight + i % C,", "tl.load(weight + i * 0,", "small"),
+    "running mean of the first group": (
+        "tl.load(mean + group * C + c,",
+        "tl.load(mean + c,",
+        "running statistics",
+    ),
+    "biased running variance": ("* correction - spread)", "* (0.0 * correction + 1.0) - spread)", "running statistics"),
+    "groups not counted": ("tl.load(tracked) + G", "tl.load(tracked) + 1", "running statistics"),
 }

@@ -20,6 +20,8 @@ def main() -> None:
     launch.transform(x, values, values, x, True)
     launch.sums(x, x, x, values, values)
     launch.gradients(x, x, x, *[values] * 5, True)
+    launch.finish(torch.zeros(2, 2, channels, dtype=torch.float64), values[0], values[1], 1e-5)
+    launch.follow(values[0], values[1], torch.tensor(0), values, values, 0.1, 1.2)
     print(json.dumps(report))
 
 

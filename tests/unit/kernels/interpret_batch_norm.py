@@ -1,7 +1,14 @@
 """Run by the tests in a process of its own; see `interpreting.py`."""
 
 import torch
-from batch_norm_checks import CASES, Case, check, check_expanded_gradient, check_not_a_number
+from batch_norm_checks import (
+    CASES,
+    Case,
+    check,
+    check_expanded_gradient,
+    check_not_a_number,
+    check_running_statistics,
+)
 from batch_norm_mutants import MUTANTS
 from interpreting import main
 
@@ -26,6 +33,10 @@ def check_operators() -> None:
     x, _, _, residual = CASES["small"].inputs()
     values = torch.randn(2, x.shape[1]), torch.rand(2, x.shape[1]) + 0.5
     torch.library.opcheck(operators.moments, (x, 2))
+    numbers = torch.rand(2, 2, x.shape[1], dtype=torch.float64)
+    torch.library.opcheck(operators.finish, (numbers, values[0][0], values[1][0], 1e-5))
+    running = torch.zeros(x.shape[1]), torch.ones(x.shape[1]), torch.tensor(0)
+    torch.library.opcheck(operators.follow, (*running, *values, 0.1, 1.2))
     torch.library.opcheck(operators.transform, (x, *values, residual, True))
     torch.library.opcheck(operators.sums, (residual, x, x, *values))
     torch.library.opcheck(operators.gradients, (residual, x, x, *values, *values, values[0], True))
@@ -40,7 +51,7 @@ def check_compiled() -> None:
     wanted = torch.autograd.grad(loss(*inputs), inputs)
     before = dispatch.launches.copy()
     compiled = torch.autograd.grad(torch.compile(loss, fullgraph=True, backend="aot_eager")(*inputs), inputs)
-    assert sum((dispatch.launches - before).values()) == 4
+    assert sum((dispatch.launches - before).values()) == 5
     for result, right in zip(compiled, wanted, strict=True):
         torch.testing.assert_close(result, right)
 
@@ -62,5 +73,6 @@ def check_refusals() -> None:
 if __name__ == "__main__":
     cases = {name: lambda case=case: check(case) for name, case in CASES.items()}
     more = {"few splits": check_few_splits, "NaN": check_not_a_number, "expanded gradient": check_expanded_gradient}
+    more["running statistics"] = check_running_statistics
     others = {"operators": check_operators, "torch.compile": check_compiled, "refusals": check_refusals}
     main(cases | more, others, batch_norm_launch, MUTANTS)

@@ -6,7 +6,7 @@ from batch_norm_mutants import MUTANTS
 from interpreting import interpret
 
 SCRIPT = "interpret_batch_norm.py"
-OTHERS = ("few splits", "NaN", "expanded gradient", "operators", "torch.compile", "refusals")
+OTHERS = ("few splits", "NaN", "expanded gradient", "running statistics", "operators", "torch.compile", "refusals")
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from torch import nn
 
 from fra_dist.config import DecoderConfig, LossConfig, ModelConfig, TrainConfig, load_config
 from fra_dist.errors import ConfigError
+from fra_dist.kernels import dispatch
 from fra_dist.losses.total import fra_loss
 from fra_dist.models.backbone import build_backbone
 from fra_dist.models.fra import FRA
@@ -113,3 +114,10 @@ def test_a_compiled_model_has_the_same_loss_and_gradients() -> None:
     for name, value in expected.items():
         difference = (found[name].double() - value.double()).norm() / value.double().norm().clamp_min(1e-2)
         assert difference < 1e-4, name
+
+
+def test_a_kernel_that_fails_on_another_rank_is_left_out_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "_distrusted", {})
+    monkeypatch.setattr(execution, "from_all", lambda mine: [mine, {"relation": "results differ by 2"}])
+    execution.trust_kernels(torch.device("cpu"))
+    assert dispatch._distrusted == {"relation": "self-check of rank 1: results differ by 2"}
