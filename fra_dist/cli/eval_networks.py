@@ -39,6 +39,13 @@ def open_encoder(given: str, size: int | None = None, normalise: str = "auto", t
     return _changed(encoder, size, normalise)
 
 
+def on_device(encoder: Encoder) -> Encoder:
+    """Moved to the GPU, if there is one."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    (encoder.backbone if encoder.network is None else encoder.network).to(device)
+    return encoder
+
+
 def _changed(encoder: Encoder, size: int | None, normalise: str) -> Encoder:
     defaults = Config().data
     mean, std = encoder.mean, encoder.std

@@ -18,7 +18,7 @@ TUNED = ("epochs", "batch", "lr", "patience")
 
 def run_one(args: argparse.Namespace) -> int:
     """One task. Raises ConfigError, CheckpointError or DataError."""
-    from fra_dist.cli.eval_networks import open_encoder
+    from fra_dist.cli.eval_networks import on_device, open_encoder
     from fra_dist.eval.datasets import READERS
     from fra_dist.eval.results import settings_of
     from fra_dist.eval.settings import TaskEntry
@@ -31,14 +31,14 @@ def run_one(args: argparse.Namespace) -> int:
     values: dict[str, Any] = {key: getattr(args, key) for key in TOLD}
     values["tune"] = {key: getattr(args, key) for key in TUNED if getattr(args, key) is not None}
     entry = TaskEntry(task=args.what, dataset=args.dataset, data=args.data, settings=settings_of(values))
-    encoder = _on_device(open_encoder(args.checkpoint, args.image_size, args.normalise, args.target))
+    encoder = on_device(open_encoder(args.checkpoint, args.image_size, args.normalise, args.target))
     _do(encoder, entry, _cache(args), Path(args.out or f"eval/{args.what}-{args.dataset}"))
     return 0
 
 
 def run_suite(args: argparse.Namespace) -> int:
     """Every task of a file; one that fails is told and the others go on. Status 2 when any failed."""
-    from fra_dist.cli.eval_networks import open_encoder
+    from fra_dist.cli.eval_networks import on_device, open_encoder
     from fra_dist.eval.settings import load_suite
 
     if args.suite is None:
@@ -48,7 +48,7 @@ def run_suite(args: argparse.Namespace) -> int:
     if checkpoint is None:
         raise ConfigError(f"suite {args.suite} names no checkpoint: give --checkpoint")
     size = args.image_size or suite.image_size
-    encoder = _on_device(open_encoder(checkpoint, size, args.normalise, args.target))
+    encoder = on_device(open_encoder(checkpoint, size, args.normalise, args.target))
     out, cache, rows, failed = Path(args.out or "eval"), _cache(args), [], 0
     for entry in suite.tasks:
         name = entry.name or f"{entry.task}-{entry.dataset}"
@@ -91,14 +91,6 @@ def _do(encoder: "Encoder", entry: "TaskEntry", cache: "Cache", out: Path) -> st
     print("\n".join(as_lines(result, result.columns)))
     print(f"{out / 'result.json'}\n")
     return (out / "row.md").read_text()
-
-
-def _on_device(encoder: "Encoder") -> "Encoder":
-    import torch
-
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    (encoder.backbone if encoder.network is None else encoder.network).to(device)
-    return encoder
 
 
 def _cache(args: argparse.Namespace) -> "Cache":

@@ -88,7 +88,7 @@ class Probes(Hook):
             began = time.monotonic()
             values, left_out = measure(run, self.sets, began + run.config.probe.seconds)
             values[SECONDS] = round(time.monotonic() - began, 3)
-            self.metrics.add(run, values)
+            self.metrics.add(run, values, paused=values[SECONDS])
             for what, why in left_out.items():
                 self._warn(run, what, why)
         run.ctx.meet()
@@ -143,7 +143,12 @@ def measure(run: Run, sets: list[Probed], deadline: float) -> tuple[dict[str, An
     """
     config, network = run.config, run.model.online
     settings = Settings(
-        labels=(100,), modes=("linear", "knn"), reader="ridge", seed=config.seed, regions=config.model.regions
+        labels=(100,),
+        modes=("linear", "knn"),
+        reader="ridge",
+        bootstrap=0,
+        seed=config.seed,
+        regions=config.model.regions,
     )
     values: dict[str, Any] = {}
     left_out: dict[str, str] = {}

@@ -18,7 +18,7 @@ from fra_dist.eval.datasets.record import refuse_leaks, with_validation
 from fra_dist.eval.encoder import Encoder
 from fra_dist.eval.feature_cache import Cache
 from fra_dist.eval.prepared import prepare
-from fra_dist.eval.scores import DRAWS, LEVEL, Score
+from fra_dist.eval.scores import LEVEL, Score
 from fra_dist.eval.settings import Settings, TaskEntry
 from fra_dist.eval.tasks import alignment, attributes, consistency, expression, regions, verification
 from fra_dist.eval.tasks.common import Job, TaskResult
@@ -53,7 +53,7 @@ def run_task(encoder: Encoder, entry: TaskEntry, cache: Cache) -> tuple[TaskResu
         "dataset": prepared.describe(),
         "protocol": dict(result.protocol),
         "settings": settings.model_dump(mode="json"),
-        "intervals": f"{LEVEL:.0%} percentile bootstrap, {DRAWS} draws",
+        "intervals": f"{LEVEL:.0%} percentile bootstrap, {settings.bootstrap} draws",
         "scores": {name: score.to_json() for name, score in result.scores.items()},
         "details": result.details,
         "seconds": round(time.monotonic() - started, 1),

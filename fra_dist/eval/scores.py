@@ -58,7 +58,7 @@ def measure(
 @lru_cache(maxsize=8)
 def _resamplings(number: int, seed: int, draws: int) -> NDArray[np.uint16]:
     """(draws, number): how often each is drawn; all scores of a test part share them."""
-    if not number:
+    if not number or not draws:
         return np.zeros((0, 0), np.uint16)
     generator = np.random.default_rng(seed)
     rows = (np.bincount(generator.integers(0, number, number), minlength=number) for _ in range(draws))

@@ -45,6 +45,8 @@ class Settings(Section):
     embedding: Literal["pooled", "projected"] = "pooled"
     regions: Annotated[int, Field(ge=2)] = 8
     """Clusters of the k-means baselines, when the network has no heatmaps to count."""
+    bootstrap: Annotated[int, Field(ge=0)] = 1000
+    """Draws of each interval; 0: none is given."""
     limit: Count | None = None
     """At most this many faces of each part, spread evenly."""
     tune: TuneSettings = TuneSettings()

@@ -77,8 +77,10 @@ class Metrics(Hook):
         judge(round(met), round(read), run.sizes.samples, run.config.data.max_bad_share)
         self._restart_clock(run)
 
-    def add(self, run: Run, values: Mapping[str, float | None]) -> None:
-        """More values of the present step, from another hook: a row of their own, which readers take as one with it."""
+    def add(self, run: Run, values: Mapping[str, float | None], paused: float = 0.0) -> None:
+        """More values of the present step, from another hook: a row of their own, which readers take as one with it.
+        `paused` seconds do not count in the pace of the steps."""
+        self.since += paused
         row = {"step": run.completed, **values}
         run.folder.log(row)
         if self.board is not None:

@@ -36,22 +36,24 @@ def run(job: Job) -> TaskResult:
     answers = _fit(job, points, lengths[norm])
 
     test = sealed.open()
-    people, seed = job.prepared.people(test), job.settings.seed
+    people, seed, draws = job.prepared.people(test), job.settings.seed, job.settings.bootstrap
     scores: dict[str, Score] = {}
     curves = {}
     for (mode, percent), some in answers.items():
         guesses = [answer(test).reshape(points[test].shape) for answer in some]
         distance = np.stack([face_errors(guess, points[test]) for guess in guesses])
         coordinates = np.stack([np.abs(guess - points[test]).mean((1, 2)) for guess in guesses])
-        scores[title(mode, percent, "mae_of_side")] = measure(mean_of(coordinates), len(test), people, seed, False)
+        scores[title(mode, percent, "mae_of_side")] = measure(
+            mean_of(coordinates), len(test), people, seed, False, draws
+        )
         for name, length in lengths.items():
             errors = distance / length[test]
-            scores |= _scored(title(mode, percent, f"nme_{name}"), errors, people, seed)
+            scores |= _scored(title(mode, percent, f"nme_{name}"), errors, people, seed, draws)
             if name == norm:
                 curves[f"{mode}, {percent:g} %"] = errors.mean(0)
                 for group, member in job.prepared.subsets(test).items():
                     some_people = None if people is None else people[member]
-                    found = _scored(title(mode, percent, f"nme_{name}"), errors[:, member], some_people, seed)
+                    found = _scored(title(mode, percent, f"nme_{name}"), errors[:, member], some_people, seed, draws)
                     scores |= {f"{key}/{group}": value for key, value in found.items()}
     columns = tuple(name for name in scores if "/" not in name.split("%/")[1] and "@" not in name)
     drawn = (
@@ -97,12 +99,14 @@ def _boxes(job: Job) -> Floats | None:
     return np.hypot(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]) / sides
 
 
-def _scored(name: str, errors: Floats, people: Places | None, seed: int) -> dict[str, Score]:
+def _scored(name: str, errors: Floats, people: Places | None, seed: int, draws: int) -> dict[str, Score]:
     count = errors.shape[1]
-    found = {name: measure(mean_of(errors), count, people, seed, higher_is_better=False)}
+    found = {name: measure(mean_of(errors), count, people, seed, False, draws)}
     for limit in LIMITS:
-        found[f"{name}/fr@{limit:.0%}"] = measure(mean_of(failure_rate(limit)(errors)), count, people, seed, False)
-        found[f"{name}/auc@{limit:.0%}"] = measure(mean_of(curve_area(limit)(errors)), count, people, seed)
+        found[f"{name}/fr@{limit:.0%}"] = measure(
+            mean_of(failure_rate(limit)(errors)), count, people, seed, False, draws
+        )
+        found[f"{name}/auc@{limit:.0%}"] = measure(mean_of(curve_area(limit)(errors)), count, people, seed, draws=draws)
     return found
 
 

@@ -44,7 +44,9 @@ def run(job: Job) -> TaskResult:
         outputs = np.stack([answer(test) for answer in some])
         found, each = score_signs(outputs, signs[test].astype(np.int64), faces.attributes)
         for name, statistic in found.items():
-            scores[title(mode, percent, name)] = measure(statistic, len(test), people, seed)
+            scores[title(mode, percent, name)] = measure(
+                statistic, len(test), people, seed, draws=job.settings.bootstrap
+            )
         details[f"{mode}/{percent:g}%"] = each
         if len(faces.attributes) > 1:
             drawn[f"auc-{mode}-{percent:g}.png"] = plots.bars(
@@ -53,7 +55,7 @@ def run(job: Job) -> TaskResult:
     for (mode, percent), some in old.items():
         errors = np.stack([np.abs(answer(test)[:, 0] - years[test]) for answer in some])
         scores[title(mode, percent, "age_mae")] = measure(
-            mean_of(errors), len(test), people, seed, higher_is_better=False
+            mean_of(errors), len(test), people, seed, higher_is_better=False, draws=job.settings.bootstrap
         )
     return TaskResult("attributes", _protocol(job), scores, tuple(scores), details, drawn)
 

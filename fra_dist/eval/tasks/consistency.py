@@ -38,7 +38,7 @@ BATCH = 64
 
 def run(job: Job) -> TaskResult:
     """Raises DataError when a set has no landmarks that give the distance of the eyes."""
-    prepared, seed = job.prepared, job.settings.seed
+    prepared, seed, draws = job.prepared, job.settings.seed, job.settings.bootstrap
     scheme = SCHEMES.get(prepared.faces.scheme)
     test = prepared.places("test")
     test = test[np.unique(np.linspace(0, len(test) - 1, min(FACES, len(test))).astype(np.int64))]
@@ -55,7 +55,7 @@ def run(job: Job) -> TaskResult:
         values = follow_face(np.asarray(prepared.photos[test]), points, unit, way, regions)
         for key, each in values.items():
             higher = key not in ("crop/distance", "flip/distance", "pose/spread")
-            scores[f"{name}/{key}"] = measure(known_mean(each), len(test), people, seed, higher)
+            scores[f"{name}/{key}"] = measure(known_mean(each), len(test), people, seed, higher, draws)
     return TaskResult("consistency", _protocol(), scores, tuple(scores), details)
 
 

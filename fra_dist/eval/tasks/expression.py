@@ -33,7 +33,9 @@ def run(job: Job) -> TaskResult:
         guesses = np.stack([answer(test).argmax(1) for answer in some])
         hits = guesses == truth
         for name, statistic in (("accuracy", mean_of(hits)), ("balanced", balanced(hits, truth))):
-            scores[title(mode, percent, name)] = measure(statistic, len(test), people, job.settings.seed)
+            scores[title(mode, percent, name)] = measure(
+                statistic, len(test), people, job.settings.seed, draws=job.settings.bootstrap
+            )
         by_draw = [float(np.mean(hit)) for hit in hits]
         table = confusion(truth, guesses[0], len(job.prepared.faces.expressions))
         details[f"{mode}/{percent:g}%"] = {"accuracy_by_draw": by_draw, "confusion_of_draw_0": table.tolist()}

@@ -29,7 +29,7 @@ BATCH = 64
 
 def run(job: Job) -> TaskResult:
     """Raises DataError when there are neither masks nor landmarks to draw polygons from."""
-    prepared, seed = job.prepared, job.settings.seed
+    prepared, seed, draws = job.prepared, job.settings.seed, job.settings.bootstrap
     train, validation = prepared.places("train"), prepared.places("val")
     sealed = Sealed(prepared.places("test"))
     regions = regions_of(job.encoder, job.settings.regions)
@@ -49,12 +49,14 @@ def run(job: Job) -> TaskResult:
     for name, way in ways.items():
         tables = count_tables(prepared.photos[test], truth, way, regions, len(classes))
         kinds = agreement(tables, classes, whole=name != POSITION_IN_PARTS)
-        scores |= {f"{name}/{key}": measure(value, len(test), people, seed) for key, value in kinds.items()}
+        scores |= {
+            f"{name}/{key}": measure(value, len(test), people, seed, draws=draws) for key, value in kinds.items()
+        }
         details[name] = _detail(tables.sum(0), classes)
     answered = count_tables(
         prepared.photos[test], truth, _segment(job, probe, len(classes)), len(classes), len(classes)
     )
-    scores["probe/miou"] = measure(_diagonal_iou(answered), len(test), people, seed)
+    scores["probe/miou"] = measure(_diagonal_iou(answered), len(test), people, seed, draws=draws)
     overlap = metrics.overlaps(answered.sum(0)).diagonal()
     details["probe"] = {"iou": dict(zip(classes, overlap.tolist(), strict=True)), "chosen": probe.chosen}
     columns = tuple(name for name in scores if name.endswith(("/nmi", "/miou", "/parts_nmi", "/parts_miou")))

@@ -41,16 +41,18 @@ def run(job: Job) -> TaskResult:
     scores: dict[str, Score] = {}
     details: dict[str, object] = {"pairs": len(pairs), "folds": len(np.unique(folds))}
     curves = {}
-    seed = job.settings.seed
+    seed, draws = job.settings.seed, job.settings.bootstrap
     for name, centred in (("cosine", False), ("centred", True)):
         similarity = fold_similarities(features, places, folds, centred)
         hits, thresholds = fold_decisions(similarity, same, folds)
         by_fold = [float(hits[folds == fold].mean()) for fold in np.unique(folds)]
-        scores[f"{name}/accuracy"] = measure(mean_of(hits), len(pairs), seed=seed)
-        scores[f"{name}/auc"] = measure(area(similarity, same), len(pairs), seed=seed)
+        scores[f"{name}/accuracy"] = measure(mean_of(hits), len(pairs), seed=seed, draws=draws)
+        scores[f"{name}/auc"] = measure(area(similarity, same), len(pairs), seed=seed, draws=draws)
         for rate in RATES:
             if (~same).sum() * rate >= 1:
-                scores[f"{name}/tar@far={rate:g}"] = measure(accepted_at(similarity, same, rate), len(pairs), seed=seed)
+                scores[f"{name}/tar@far={rate:g}"] = measure(
+                    accepted_at(similarity, same, rate), len(pairs), seed=seed, draws=draws
+                )
         deviation = float(np.std(by_fold, ddof=1)) if len(by_fold) > 1 else 0.0
         details[name] = {"accuracy_by_fold": by_fold, "standard_deviation": deviation, "thresholds": thresholds}
         curves[name] = curve(similarity, same)

@@ -97,7 +97,8 @@ class Told:
     def __init__(self, run):
         self.run = run
 
-    def add(self, run, values):
+    def add(self, run, values, paused):
+        assert paused == values["probe/seconds"]
         run.rows.append((run.completed, values))
 
 
