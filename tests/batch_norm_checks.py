@@ -7,12 +7,12 @@ from torch import Tensor
 
 from fra_dist.dist import SINGLE
 from fra_dist.kernels import describe, dispatch, force
-from fra_dist.kernels.batch_norm import batch_norm
+from fra_dist.kernels.batch_norm import batch_norm, follow
 
 TOLERANCE = {torch.float32: 2e-6, torch.float16: 1e-3, torch.bfloat16: 1e-2}
 """Largest error over the largest value. Moments and the gradients of weight and bias are fp32 always."""
 NAMES = ("y", "mean", "var", "d x", "d weight", "d bias", "d residual")
-PASSES = ("moments", "transform", "sums", "gradients")
+PASSES = ("moments", "finish", "transform", "sums", "gradients")
 
 
 @dataclass(frozen=True)
@@ -114,3 +114,23 @@ def check_expanded_gradient(device: str = "cpu") -> None:
     assert x.grad is not None
     assert bias.grad is not None
     torch.testing.assert_close(bias.grad, torch.full_like(bias, float(x.numel() // x.shape[1])))
+
+
+def check_running_statistics(device: str = "cpu") -> None:
+    """They follow each of three groups in turn, more channels than a program has."""
+    generator = torch.Generator().manual_seed(3)
+    mean, var, *running = (torch.rand(shape, generator=generator) for shape in ((3, 300), (3, 300), (300,), (300,)))
+    outcomes = []
+    for path in ("triton", "reference"):
+        state = [x.clone().to(device) for x in (*running, torch.tensor(5))]
+        before = dispatch.launches["batch_norm_follow"]
+        with force(path):
+            follow(*state, mean.to(device), var.to(device), 10, 0.3)
+        assert dispatch.launches["batch_norm_follow"] - before == (path == "triton")
+        outcomes.append(state)
+    for ours, right in zip(*outcomes, strict=True):
+        torch.testing.assert_close(ours, right)
+    assert int(outcomes[0][2]) == 8
+    state = [x.clone().to(device) for x in (*running, torch.tensor(5))]
+    follow(*state, mean.to(device), var.to(device), 10, None)  # the mean of all: not the kernel's
+    torch.testing.assert_close(state[0], ((5 * running[0] + mean.sum(dim=0)) / 8).to(device))

@@ -56,5 +56,5 @@ def views_of(number: int, device: str = "cpu", images: int = 8) -> tuple[Tensor,
 def run(overrides: list[str], device: str = "cpu", kernels: str = "auto", steps: int = 2) -> Outcome:
     with force(kernels):
         step = begin(overrides, device)
-        losses = [step.run(number, views_of(number, device))["total"] for number in range(steps)]
+        losses = [step.run(number, views_of(number, device, step.sizes.per_rank))["total"] for number in range(steps)]
     return Outcome([loss.item() for loss in losses], {n: x.clone() for n, x in step.model.state_dict().items()})

@@ -57,6 +57,28 @@ def takes(x: Tensor, residual: Tensor | None = None) -> bool:
     return dispatch.use_triton(KERNEL, _obstacle(x, residual), on_gpu=x.is_cuda)
 
 
+@torch.no_grad()
+def follow(
+    running_mean: Tensor, running_var: Tensor, tracked: Tensor, mean: Tensor, var: Tensor, count: int,
+    momentum: float | None,
+) -> None:  # fmt: skip
+    """Running statistics (C,) follow those of each group, (G, C) as `batch_norm` gives them, one after the other.
+
+    count: values of a group on all ranks, for the unbiased variance; tracked: 0-dim int64, how many were followed so
+    far; momentum: the share of the new statistics, null: their mean over all that were followed.
+    """
+    correction = count / max(count - 1, 1)
+    fits = momentum is not None and running_mean.dtype == mean.dtype
+    if fits and dispatch.may_use_triton(_obstacle(mean, None)):
+        _parts(True, mean).follow(running_mean, running_var, tracked, mean, var, momentum, correction)
+        return
+    for each in zip(mean, var * correction, strict=True):
+        tracked.add_(1)
+        share: Any = 1 / tracked.double() if momentum is None else momentum
+        for buffer, value in zip((running_mean, running_var), each, strict=True):
+            buffer.add_((value.to(buffer.dtype) - buffer) * share)
+
+
 class _BatchNorm(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -64,30 +86,26 @@ class _BatchNorm(torch.autograd.Function):
         eps: float, cross: Ranks, triton: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         parts = _parts(triton, x)
-        local = parts.moments(x, groups).double()
         # moments of C numbers in float64: one collective, and no cancellation to speak of
-        first, second = cross.mean(torch.stack([local[0], local[1] + local[0].square()])).unbind()
+        moments = cross.mean(parts.moments(x, groups))
         exact = torch.promote_types(x.dtype, torch.float32)
-        mean, var = first.to(exact), (second - first.square()).clamp_min_(0).to(exact)
-        inverse = torch.rsqrt(var + eps)
-        scale = weight.to(exact) * inverse
-        y = parts.transform(x, scale, bias.to(exact) - mean * scale, residual, relu)
+        mean, var, inverse, scale, shift = parts.finish(moments, weight.to(exact), bias.to(exact), eps)
+        y = parts.transform(x, scale, shift, residual, relu)
         ctx.relu, ctx.cross, ctx.triton, ctx.with_residual = relu, cross, triton, residual is not None
-        ctx.save_for_backward(x, y if relu else None, weight, mean, inverse)
+        ctx.save_for_backward(x, y if relu else None, weight, mean, inverse, scale)
         ctx.mark_non_differentiable(mean, var)
         return y, mean, var
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        x, y, weight, mean, inverse = ctx.saved_tensors
+        x, y, weight, mean, inverse, scale = ctx.saved_tensors
         parts, dy = _parts(ctx.triton, x), grads[0]
-        if y is not None and parts is Native:
+        if y is not None and not ctx.triton:
             dy, y = torch.ops.aten.threshold_backward(dy, y, 0), None
         own = parts.sums(dy, x, y, mean, inverse)
         count = x.numel() // x.shape[1] // len(mean) * ctx.cross.world
         level, slope = (ctx.cross.sum(own) / count).to(mean.dtype).unbind()
-        factor = weight.to(mean.dtype) * inverse
-        dx, d_residual = parts.gradients(dy, x, y, mean, inverse, factor, level, slope, ctx.with_residual)
+        dx, d_residual = parts.gradients(dy, x, y, mean, inverse, scale, level, slope, ctx.with_residual)
         d_bias, d_weight = own.sum(dim=1).to(weight.dtype).unbind()
         return dx, d_weight, d_bias, d_residual, None, None, None, None, None
 
@@ -97,10 +115,17 @@ class Reference:
 
     @staticmethod
     def moments(x: Tensor, groups: int) -> Tensor:
-        """(2, G, C): mean and biased variance of this rank's values, fp32 or float64."""
-        rows = _rows(x, groups)
-        var, mean = torch.var_mean(rows, dim=1, correction=0)
-        return torch.stack([mean, var])
+        """(2, G, C) float64: mean and mean square of this rank's values."""
+        var, mean = torch.var_mean(_rows(x, groups), dim=1, correction=0)
+        return squared(mean, var)
+
+    @staticmethod
+    def finish(moments: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, ...]:
+        """Mean, biased variance, its inverse root, scale and shift, (G, C) each in the type of the weight."""
+        mean, var = moments[0].to(weight.dtype), (moments[1] - moments[0].square()).clamp_min_(0).to(weight.dtype)
+        inverse = torch.rsqrt(var + eps)
+        scale = weight * inverse
+        return mean, var, inverse, scale, bias - mean * scale
 
     @staticmethod
     def transform(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
@@ -133,62 +158,22 @@ class Reference:
         return dy if y is None else torch.where(y > 0, dy, 0)
 
 
-class Native:
-    """The same passes as calls of PyTorch's own batch norm, several times as fast on a CPU.
-
-    In evaluation it is y = scale x + shift, whatever the statistics were, and its backward gives the sums.
-    """
-
-    @staticmethod
-    def moments(x: Tensor, groups: int) -> Tensor:
-        exact = torch.promote_types(x.dtype, torch.float32)
-        one, other = torch.zeros(2, x.shape[1], dtype=exact).unbind()  # without them, moments have the type of x
-        parts = [torch.batch_norm_update_stats(part, one, other, 0.0) for part in x.chunk(groups)]
-        return torch.stack([torch.stack(part) for part in parts], dim=1)
-
-    @staticmethod
-    def transform(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
-        y = torch.empty_like(x)
-        zero, one, unused = torch.zeros_like(scale[0]), torch.ones_like(scale[0]), scale.new_empty(0)
-        for part, out, *affine in zip(x.chunk(len(scale)), y.chunk(len(scale)), scale, shift, strict=True):
-            torch.ops.aten.native_batch_norm.out(
-                part, *affine, zero, one, False, 0.0, 0.0, out=out, save_mean=unused, save_invstd=unused
-            )
-        if residual is not None:
-            y += residual
-        return y.relu_() if relu else y
-
-    @staticmethod
-    def sums(dy: Tensor, x: Tensor, _: None, mean: Tensor, inverse: Tensor) -> Tensor:
-        groups, wanted = len(mean), [False, True, True]
-        found = []
-        for given, part, *statistics in zip(dy.chunk(groups), x.chunk(groups), mean, inverse**-2, strict=True):
-            backward = torch.ops.aten.native_batch_norm_backward
-            _, slope, level = backward(given, part, None, *statistics, None, None, False, 0.0, wanted)
-            found.append(torch.stack([level, slope]))
-        return torch.stack(found, dim=1)
-
-    @staticmethod
-    def gradients(
-        dy: Tensor, x: Tensor, _: None, mean: Tensor, inverse: Tensor, factor: Tensor, level: Tensor, slope: Tensor,
-        with_residual: bool,
-    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
-        tilt = factor * inverse * slope
-        dx = Native.transform(x, -tilt, tilt * mean - factor * level, None, relu=False)
-        if dy.dtype != factor.dtype:  # 16 bits, which would round the factor
-            dx += Native.transform(dy, factor, torch.zeros_like(factor), None, relu=False)
-            return dx, dy if with_residual else None
-        for out, given, part in zip(dx.chunk(len(mean)), dy.chunk(len(mean)), factor, strict=True):
-            out.addcmul_(given, part.view(-1, *[1] * (x.dim() - 2)))
-        return dx, dy if with_residual else None
-
-
 def _parts(triton: bool, x: Tensor) -> Any:
     if triton:
         from fra_dist.kernels.batch_norm_op import Fused  # imports Triton
 
         return Fused
-    return Native if x.device.type == "cpu" and not torch.compiler.is_compiling() else Reference
+    if x.device.type == "cpu" and not torch.compiler.is_compiling():
+        from fra_dist.kernels.batch_norm_native import Native
+
+        return Native
+    return Reference
+
+
+def squared(mean: Tensor, var: Tensor) -> Tensor:
+    """Mean and mean square in float64, one after the other."""
+    mean, var = mean.double(), var.double()
+    return torch.stack([mean, var + mean.square()])
 
 
 def _rows(x: Tensor, groups: int) -> Tensor:

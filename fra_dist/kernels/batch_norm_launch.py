@@ -12,18 +12,43 @@ TILE = 4096
 """Values of a tile: 32 a thread of 4 warps, so a bf16 tile is read 16 bytes at a time, four times."""
 MOST_SPLITS = 256
 """Parts of a group's rows: a constant, so the order of the sums is the same on every GPU."""
+COLLECTED = 16
+"""Channels whose partial sums a program adds up: 128 bytes of float64."""
+BLOCK = 128
 
 
 def moments(x: Tensor, groups: int) -> Tensor:
-    """(2, G, C) fp32: mean and biased variance."""
+    """(2, G, C) float64: mean and mean square."""
     rows, channels, settings = _shape(x, groups)
     splits, length = _splits(rows, settings["BR"])
     partial = x.new_empty((splits, 2, groups, channels), dtype=torch.float32)
     grid = (groups * triton.cdiv(channels, settings["BC"]), splits)
     _launch(kernels.moments_kernel, grid, settings, x, partial, rows, channels, groups, splits, length)
-    offset, square = (partial.double().sum(dim=0) / rows).unbind()
-    first = x.movedim(1, -1).reshape(groups, rows, channels)[:, 0].double()
-    return torch.stack([first + offset, square - offset.square()]).float()
+    result = x.new_empty((2, groups, channels), dtype=torch.float64)
+    settings = {"SP": triton.next_power_of_2(splits), "BC": COLLECTED, "num_warps": 4}
+    grid = (groups * triton.cdiv(channels, COLLECTED), 1)
+    _launch(kernels.collect_kernel, grid, settings, x, partial, result, rows, channels, groups, splits)
+    return result
+
+
+def finish(moments: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """(5, G, C) fp32: mean, variance, its inverse root, scale and shift."""
+    _, groups, channels = moments.shape
+    result = moments.new_empty((5, groups, channels), dtype=torch.float32)
+    number = groups * channels
+    arguments = (moments, weight, bias, result, eps, channels, number)
+    _launch(kernels.finish_kernel, (triton.cdiv(number, BLOCK), 1), {"BLOCK": BLOCK, "num_warps": 4}, *arguments)
+    return result
+
+
+def follow(
+    running_mean: Tensor, running_var: Tensor, tracked: Tensor, mean: Tensor, var: Tensor, momentum: float,
+    correction: float,
+) -> None:  # fmt: skip
+    groups, channels = mean.shape
+    arguments = (running_mean, running_var, tracked, mean, var, momentum, correction, channels)
+    settings = {"G": groups, "BLOCK": BLOCK, "num_warps": 4}
+    _launch(kernels.follow_kernel, (triton.cdiv(channels, BLOCK), 1), settings, *arguments)
 
 
 def transform(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None, relu: bool) -> Tensor:

@@ -19,7 +19,29 @@ def moments(x: Tensor, groups: int) -> Tensor:
 
 @moments.register_fake
 def _(x: Tensor, groups: int) -> Tensor:
-    return x.new_empty((2, groups, x.shape[1]), dtype=torch.float32)
+    return x.new_empty((2, groups, x.shape[1]), dtype=torch.float64)
+
+
+@torch.library.custom_op("fra_dist::batch_norm_finish", mutates_args=())
+def finish(moments: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    dispatch.launches["batch_norm_finish"] += 1
+    with torch.cuda.device_of(moments):
+        return launch.finish(moments.contiguous(), weight, bias, eps)
+
+
+@finish.register_fake
+def _(moments: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    return moments.new_empty((5, *moments.shape[1:]), dtype=torch.float32)
+
+
+@torch.library.custom_op("fra_dist::batch_norm_follow", mutates_args=("running_mean", "running_var", "tracked"))
+def follow(
+    running_mean: Tensor, running_var: Tensor, tracked: Tensor, mean: Tensor, var: Tensor, momentum: float,
+    correction: float,
+) -> None:  # fmt: skip
+    dispatch.launches["batch_norm_follow"] += 1
+    with torch.cuda.device_of(mean):
+        launch.follow(running_mean, running_var, tracked, mean.contiguous(), var.contiguous(), momentum, correction)
 
 
 @torch.library.custom_op("fra_dist::batch_norm_transform", mutates_args=())
@@ -72,9 +94,14 @@ def _like(dy: Tensor, x: Tensor) -> Tensor:
 
 
 class Fused:
-    """The four passes of `batch_norm.Reference`, by the kernels."""
+    """The passes of `batch_norm.Reference`, by the kernels."""
 
     moments, transform, sums = staticmethod(moments), staticmethod(transform), staticmethod(sums)
+    follow = staticmethod(follow)
+
+    @staticmethod
+    def finish(*arguments: object) -> tuple[Tensor, ...]:
+        return finish(*arguments).unbind()  # type: ignore[arg-type]
 
     @staticmethod
     def gradients(*arguments: object) -> tuple[Tensor, Tensor | None]:

@@ -1,8 +1,10 @@
-"""Triton kernels of batch norm: two for the forward pass, two for the backward pass.
+"""Triton kernels of batch norm: two for the forward pass over the maps, two for the backward pass, and three that turn
+a few numbers a channel into others.
 
 A map is rows of C channels, R of them a group. The reducing kernels give a program a block of channels and every
 SPLITS-th part of a group's rows, and leave partial sums to be added in a fixed order; the others own a tile. Each pass
-reads what it needs once: moments x; transform x (and the residual); sums dy, x, y; gradients dy, x, y. Sums are fp32.
+reads what it needs once: moments x; transform x (and the residual); sums dy, x, y; gradients dy, x, y. Sums are fp32,
+and what is made of them float64 until ranks have been added up.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -36,6 +38,65 @@ def moments_kernel(
     place = partial + (split * 2 * G + group) * C + c
     tl.store(place, total, mask=c < C)
     tl.store(place + G * C, square, mask=c < C)
+
+
+@triton.jit
+def collect_kernel(
+    x, partial, moments, R, C, G, splits,
+    SP: tl.constexpr, BC: tl.constexpr,
+):  # fmt: skip
+    """Mean and mean square of a group's channels, float64, from the partial sums around its first row."""
+    blocks = tl.cdiv(C, BC)
+    c = (tl.program_id(0) % blocks) * BC + tl.arange(0, BC)
+    group = tl.program_id(0) // blocks
+    split = tl.arange(0, SP)
+    inside = (split < splits)[:, None] & (c < C)[None, :]
+    place = partial + (split[:, None] * 2 * G + group) * C + c[None, :]
+    offset = tl.sum(tl.load(place, mask=inside, other=0.0).to(tl.float64), axis=0) / R
+    square = tl.sum(tl.load(place + G * C, mask=inside, other=0.0).to(tl.float64), axis=0) / R
+    first = tl.load(x + group.to(tl.int64) * R * C + c, mask=c < C, other=0.0).to(tl.float32).to(tl.float64)
+    mean = first + offset
+    tl.store(moments + group * C + c, mean, mask=c < C)
+    tl.store(moments + (G + group) * C + c, square - offset * offset + mean * mean, mask=c < C)
+
+
+@triton.jit
+def finish_kernel(
+    moments, weight, bias, result, eps, C, N,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Mean, variance, its inverse root, scale and shift of N = groups × channels, one after the other."""
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    exact = tl.load(moments + i, mask=i < N, other=0.0)
+    var = (tl.load(moments + N + i, mask=i < N, other=0.0) - exact * exact).to(tl.float32)
+    var = tl.where(var < 0.0, 0.0, var)  # keeps NaN
+    mean = exact.to(tl.float32)
+    inverse = 1.0 / tl.sqrt_rn(var + eps)
+    scale = tl.load(weight + i % C, mask=i < N, other=0.0).to(tl.float32) * inverse
+    shift = tl.load(bias + i % C, mask=i < N, other=0.0).to(tl.float32) - mean * scale
+    tl.store(result + i, mean, mask=i < N)
+    tl.store(result + N + i, var, mask=i < N)
+    tl.store(result + 2 * N + i, inverse, mask=i < N)
+    tl.store(result + 3 * N + i, scale, mask=i < N)
+    tl.store(result + 4 * N + i, shift, mask=i < N)
+
+
+@triton.jit
+def follow_kernel(
+    running_mean, running_var, tracked, mean, var, momentum, correction, C,
+    G: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Running statistics follow each group in turn."""
+    c = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    centre = tl.load(running_mean + c, mask=c < C, other=0.0)
+    spread = tl.load(running_var + c, mask=c < C, other=0.0)
+    for group in tl.static_range(G):
+        centre += (tl.load(mean + group * C + c, mask=c < C, other=0.0) - centre) * momentum
+        spread += (tl.load(var + group * C + c, mask=c < C, other=0.0) * correction - spread) * momentum
+    tl.store(running_mean + c, centre, mask=c < C)
+    tl.store(running_var + c, spread, mask=c < C)
+    if tl.program_id(0) == 0:
+        tl.store(tracked, tl.load(tracked) + G)
 
 
 @triton.jit

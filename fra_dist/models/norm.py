@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fra_dist.dist import SINGLE, CrossRank
 from fra_dist.errors import ConfigError
-from fra_dist.kernels.batch_norm import batch_norm, takes
+from fra_dist.kernels.batch_norm import batch_norm, follow, takes
 
 
 class BatchNorm(_BatchNorm):
@@ -58,21 +58,12 @@ class BatchNorm(_BatchNorm):
             input, weight, bias, residual, cross=self.cross, groups=self.groups, relu=relu, eps=self.eps
         )
         if self.running_mean is not None:
-            self._follow(mean, var, input.numel() // input.shape[1] // self.groups * self.cross.world)
+            assert self.running_var is not None
+            assert self.num_batches_tracked is not None
+            count = input.numel() // input.shape[1] // self.groups * self.cross.world
+            running = self.running_mean, self.running_var, self.num_batches_tracked
+            follow(*running, mean, var, count, self.momentum)
         return out
-
-    @torch.no_grad()
-    def _follow(self, means: Tensor, variances: Tensor, count: int) -> None:
-        """means and biased variances (G, C) of `count` values each."""
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        unbiased = variances * (count / max(count - 1, 1))
-        for mean, var in zip(means.unbind(), unbiased.unbind(), strict=True):
-            self.num_batches_tracked.add_(1)
-            share: Any = 1 / self.num_batches_tracked.double() if self.momentum is None else self.momentum
-            for buffer, value in ((self.running_mean, mean), (self.running_var, var)):
-                buffer.add_((value.to(buffer.dtype) - buffer) * share)
 
 
 @contextmanager

@@ -65,8 +65,8 @@ MUTANTS = {
     "NaN variance lost": ("tl.where(var < 0.0, 0.0, var)", "tl.where(var > 0.0, var, 0.0)", "NaN"),
     "weight of the first channel": ("tl.load(weight + i % C,", "tl.load(weight + i * 0,", "small"),
     "running mean of the first group": (
-        "tl.load(mean + group * C + c,",
-        "tl.load(mean + c,",
+        "centre += (tl.load(mean + group * C + c,",
+        "centre += (tl.load(mean + c,",
         "running statistics",
     ),
     "biased running variance": ("* correction - spread)", "* (0.0 * correction + 1.0) - spread)", "running statistics"),
