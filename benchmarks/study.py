@@ -84,18 +84,18 @@ class Study:
             if trained is None:
                 return False
             seconds = trained
-        began = time.monotonic()
+        began = time.process_time()
         encoder = self._encoder(variant, seed, config)
         only = WITHOUT_MAPS if variant == PIXELS else ()
         scores = measure(encoder, self.sets, self.args.work / "cache", self.args.labels, only)
         row = self._row(variant, seed, config, folder, scores)
-        row |= {"seconds_training": round(seconds), "seconds_measuring": round(time.monotonic() - began)}
+        row |= {"seconds_training": round(seconds), "seconds_measuring": round(time.process_time() - began)}
         if self.args.out is not None:
             with (self.args.out / "study.jsonl").open("a") as stream:
                 stream.write(json.dumps(row) + "\n")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "row.json").write_text(json.dumps(row, indent=1))
-        _say(f"{variant}, seed {seed}: trained in {seconds:.0f} s, measured in {row['seconds_measuring']} s")
+        _say(f"{variant}, seed {seed}: {seconds:.0f} s of training, {row['seconds_measuring']} s of measuring")
         return True
 
     def _train(self, config: Config, folder: Path) -> float | None:

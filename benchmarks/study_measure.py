@@ -3,24 +3,30 @@
 Scores are named SET/SCORE-OF-THE-TASK, for example `landmarks68/linear/100%/mae_of_side`.
 """
 
+import shutil
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fra_dist.eval.datasets import open_set
+from fra_dist.eval.datasets.record import refuse_leaks, with_validation
 from fra_dist.eval.encoder import Encoder
 from fra_dist.eval.feature_cache import Cache
-from fra_dist.eval.results import run_task
-from fra_dist.eval.settings import Settings, TaskEntry
+from fra_dist.eval.prepared import Prepared, prepare
+from fra_dist.eval.results import RUNNERS
+from fra_dist.eval.settings import Settings
+from fra_dist.eval.tasks.common import Job
 
 TASKS: dict[str, tuple[str, str, dict[str, object]]] = {
     "landmarks68": ("alignment", "landmarks68", {"labels": (10, 100), "modes": ("linear",)}),
-    "attributes": ("attributes", "attributes", {"labels": (1, 10, 100), "modes": ("linear",)}),
-    "expression": ("expression", "expression", {"labels": (10, 100), "modes": ("linear", "knn")}),
+    "attributes": ("attributes", "attributes", {"labels": (1, 10, 100), "modes": ("linear",), "reader": "ridge"}),
+    "expression": ("expression", "expression", {"labels": (10, 100), "modes": ("linear", "knn"), "reader": "ridge"}),
     "regions": ("regions", "regions", {}),
-    "following": ("consistency", "landmarks68", {}),
+    "following": ("consistency", "landmarks68", {"limit": 200}),
 }
 """Name of the scores -> task, data set, settings."""
 WITHOUT_MAPS = ("landmarks68", "attributes", "expression")
@@ -28,7 +34,7 @@ LEFT_OUT = ("fr@", "auc@", "random_clusters/", "nme_inter_pupil", "nme_diagonal"
 
 
 def measure(
-    encoder: Encoder, sets: Mapping[str, Path], cache: Path, labels: Sequence[float] | None, only: Collection[str] = ()
+    encoder: Encoder, sets: Mapping[str, Path], kept: Path, labels: Sequence[float] | None, only: Collection[str] = ()
 ) -> dict[str, float]:
     """Scores by name, of the tasks in `only` or of all. Features are removed from the cache again: they are used once.
 
@@ -39,18 +45,24 @@ def measure(
         if only and name not in only:
             continue
         told = Settings.model_validate({**settings, **({"labels": labels} if labels else {})})
-        entry = TaskEntry(task=task, dataset="csv", data=str(sets[data]), settings=told)  # type: ignore[arg-type]
-        result, _ = run_task(encoder, entry, Cache(cache))
+        prepared = _prepared(sets[data], encoder.size, told.limit, kept)
+        result = RUNNERS[task](Job(encoder, prepared, told, Cache(kept)))
         scores |= {
             f"{name}/{key}": round(score.value, 6)
             for key, score in result.scores.items()
             if not any(word in key for word in LEFT_OUT)
         }
-    for folder in cache.glob("features-*"):
-        for path in folder.iterdir():
-            path.unlink()
-        folder.rmdir()
+    for folder in kept.glob("features-*"):
+        shutil.rmtree(folder)
     return scores
+
+
+@cache
+def _prepared(folder: Path, size: int, limit: int | None, cached: Path) -> Prepared:
+    """The faces of a set with a validation part, read once for all networks."""
+    faces = with_validation(open_set("csv", folder), 0)
+    refuse_leaks(faces)
+    return prepare(faces.limited(limit), size, Cache(cached))
 
 
 class GreyPixels(nn.Module):
