@@ -202,10 +202,25 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def memory(bench: Bench) -> list[Row]:
+    """What a run of 2,000 steps holds at its end and held after 100: a tiny backbone, with checkpoints and log rows."""
+    words = ["model.backbone=tiny", "data.image_size=32", "train.steps=2000", "log.every_steps=50"]
+    config = bench.config("memory", *words, "checkpoint.every_steps=250", "model.hidden=64", "model.width=32")
+    process = bench.pretrain(config)
+    said = process.communicate()[0]
+    assert process.returncode == 0, said
+    held = {row["step"]: row["memory_mib"] for row in read_rows(Path(config.output) / "metrics.jsonl")}
+    return [
+        Row("resident memory after 100 steps", held[100], "MiB"),
+        Row("after 2,000 steps, as a multiple of that", held[2000] / held[100], "x", 1.02),
+    ]
+
+
 MEASUREMENTS: dict[str, Callable[[Bench], list[Row]]] = {
     "checkpoint_stall": checkpoint_stall,
     "restart": restart,
     "loop": loop,
+    "memory": memory,
 }
 
 
