@@ -1,7 +1,9 @@
+import socket
+
 import pytest
 
-from fra_dist.dist import read_ranks
-from fra_dist.errors import LaunchError
+from fra_dist.dist import read_ranks, start
+from fra_dist.errors import LaunchError, RendezvousError
 
 
 @pytest.mark.parametrize(
@@ -24,3 +26,13 @@ def test_reads_each_scheme(env, expected):
 def test_incomplete_or_impossible(env):
     with pytest.raises(LaunchError, match=r"incomplete|not below"):
         read_ranks(env)
+
+
+def test_a_port_that_another_program_has(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        for name, value in {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "MASTER_PORT": port}.items():
+            monkeypatch.setenv(name, str(value))
+        monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+        with pytest.raises(RendezvousError, match=f"could not meet the others at 127.0.0.1:{port}: .*address already"):
+            start("cpu")
