@@ -1,5 +1,6 @@
 """What would make the host wait for a device, seen on a CPU: operators and calls of Python that read values."""
 
+from collections import Counter
 from typing import Any
 
 from torch.overrides import TorchFunctionMode
@@ -10,16 +11,18 @@ CALLS = ("item", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__", "
 
 
 class WaitingOperators(TorchDispatchMode):
-    """Collects the names of READS that run inside; `operators` counts all that do."""
+    """Collects the names of READS that run inside; counts all operators, and exchanges between ranks by kind."""
 
     def __init__(self) -> None:
         super().__init__()
         self.found: list[str] = []
         self.operators = 0
+        self.exchanges: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func._schema.name.split("::")[-1]
+        space, _, name = func._schema.name.partition("::")
         self.operators += 1
+        self.exchanges[name] += space == "c10d"
         if name in READS:
             self.found.append(name)
         return func(*args, **(kwargs or {}))

@@ -11,7 +11,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 WORKER = Path(__file__).with_name("step_worker.py")
-WAYS = ("torch", "deepspeed", "stage1", "stage2")
+WAYS = ("torch", "deepspeed", "stage2")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def total(case: dict[str, Any]) -> int:
     return sum(case["exchanges"].values())
 
 
-@pytest.mark.parametrize("way", ["torch", "deepspeed", "stage2"])
+@pytest.mark.parametrize("way", ["torch", "deepspeed"])
 def test_the_published_model_exchanges_at_most_190_times(found: dict[str, dict[str, Any]], way: str) -> None:
     assert 100 < total(found[f"published-{way}"]) <= 190, found[f"published-{way}"]["exchanges"]
 
@@ -39,7 +39,7 @@ def test_every_norm_exchanges_once_a_pass(found: dict[str, dict[str, Any]], way:
     predictors; 3 for prototypes, 3 + 1 + 1 for the relation loss, 1 for the gradient's norm and the loss."""
     own = 3 * (7 + 3) + 2 * 2 + 3 + 5 + 1
     rest = total(found[f"tiny-{way}"]) - own
-    assert 1 <= rest <= (4 if way in ("torch", "deepspeed") else 8), found[f"tiny-{way}"]["exchanges"]
+    assert 1 <= rest <= (1 if way in ("torch", "deepspeed") else 4), found[f"tiny-{way}"]["exchanges"]
 
 
 def test_grouped_views_halve_what_norms_exchange(found: dict[str, dict[str, Any]]) -> None:
