@@ -69,7 +69,7 @@ def follow(
     """
     correction = count / max(count - 1, 1)
     fits = momentum is not None and running_mean.dtype == mean.dtype
-    if fits and dispatch.may_use_triton(_obstacle(mean, None)):
+    if fits and dispatch.may_use_triton(KERNEL, _obstacle(mean, None)):
         _parts(True, mean).follow(running_mean, running_var, tracked, mean, var, momentum, correction)
         return
     for each in zip(mean, var * correction, strict=True):

@@ -110,8 +110,10 @@ def use_triton(kernel: str, obstacle: str | None, on_gpu: bool) -> bool:
     return triton
 
 
-def may_use_triton(obstacle: str | None) -> bool:
+def may_use_triton(kernel: str, obstacle: str | None) -> bool:
     """`use_triton` for a small part of a kernel: not noted, and no error if Triton is insisted on."""
+    if _wish == "auto":
+        obstacle = obstacle or _distrusted.get(kernel)
     return obstacle is None and _wish != "reference"
 
 

@@ -18,6 +18,7 @@ from fra_dist.models.outputs import FRAOutput
 from fra_dist.train.checkpoint import optimizer_tensors, restore_optimizer
 from fra_dist.train.deepspeed_options import deepspeed_dictionary
 from fra_dist.train.engine import Update, judge, parameter_names, precision_of
+from fra_dist.train.execution import lay_out_weights
 from fra_dist.train.gradient_noise import GradientNoise
 from fra_dist.train.lars import LARS
 from fra_dist.train.sizes import Sizes
@@ -46,6 +47,8 @@ class DeepSpeedEngine:
             self.partition = Partition(zero, self.names, ctx)
             if isinstance(optimizer, LARS):
                 optimizer.cuts = self.partition.cuts()
+        elif config.train.channels_last:
+            lay_out_weights(model)  # shared out, they are views of flat tensors, which stay as they are
 
     def __call__(self, view1: Tensor, view2: Tensor, last: bool, *local_views: Tensor) -> FRAOutput:
         return self.engine(view1, view2, *local_views)

@@ -7,6 +7,7 @@ from fra_dist.config import TrainConfig
 from fra_dist.dist import from_all
 from fra_dist.errors import ConfigError
 from fra_dist.kernels import dispatch
+from fra_dist.models.convolution import use_patches
 from fra_dist.models.fra import FRA
 from fra_dist.models.norm import BatchNorm, can_be_grouped
 from fra_dist.models.recompute import recompute_blocks
@@ -22,9 +23,11 @@ def set_execution(model: FRA, config: TrainConfig, device: torch.device) -> None
     helps = device.type == "cuda" or model.online.cross.world > 1
     if config.group_views or (config.group_views is None and helps and can_be_grouped(model)):
         model.group_views()
-    if config.channels_last and device.type == "cuda":
-        # a CPU's convolutions reorder weights anyway
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if config.channels_last:
+        if config.backend == "torch":  # DeepSpeed's engine does it by itself, after it has put the weights together
+            lay_out_weights(model)
+        if device.type == "cpu":
+            use_patches(model.online.backbone)
     if config.activation_checkpointing:
         recompute_blocks(model.online.backbone)
     if config.compile:
@@ -33,6 +36,11 @@ def set_execution(model: FRA, config: TrainConfig, device: torch.device) -> None
         for part in _compiled_parts(model):
             _leave_norms(part)
             part.compile()
+
+
+def lay_out_weights(model: nn.Module) -> None:
+    """Weights of convolutions in channels-last layout, as the maps have it."""
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def trust_kernels(device: torch.device) -> None:
