@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the result")
     parser.add_argument(
-        "--what", type=_kinds, default=KINDS[:1], metavar="K,K", help=f"of {', '.join(KINDS)} (%(default)s)"
+        "--what", type=_kinds, default=KINDS[:1], metavar="K,K", help=f"of {', '.join(KINDS)} (embeddings)"
     )
     parser.add_argument("--format", choices=("npy", "parquet"), default="npy", help="(%(default)s)")
     parser.add_argument("--half", action="store_true", help="16-bit numbers: flat heatmaps lose their differences")

@@ -4,9 +4,10 @@ N faces, C channels, H×W map, Q regions, D width of the projection.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -35,6 +36,8 @@ class Encoder:
     """The whole network, when it is one of ours: its projection, and its heatmaps if it has a decoder."""
     about: dict[str, Any] = field(default_factory=dict)
     """Where it came from, for the results."""
+    cache: Cache = field(default_factory=lambda: Cache(None))
+    """Where `maps` and `similarity` keep what they have computed, under the weights and the photos."""
 
     @property
     def device(self) -> torch.device:
@@ -50,15 +53,38 @@ class Encoder:
     @torch.inference_mode()
     def maps(self, photos: NDArray[np.uint8]) -> Tensor:
         """(B, C, H, W) float32 on the CPU."""
-        return torch.cat([self.backbone(self.pixels(some)).float().cpu() for some in _batches(photos)])
+        return self._kept("maps", photos, lambda some: self.backbone(self.pixels(some)))
 
     @torch.inference_mode()
     def similarity(self, photos: NDArray[np.uint8]) -> Tensor:
         """(B, Q, H, W) on the CPU. Raises RuntimeError for a network without a decoder."""
-        if self.network is None or self.network.decoder is None:
+        network = self.network
+        if network is None or network.decoder is None:
             raise RuntimeError("this network has no region decoder")
-        found = [self.network.infer(self.pixels(some)).similarity for some in _batches(photos)]
-        return torch.cat([part.float().cpu() for part in found if part is not None])
+        return self._kept("similarity", photos, lambda some: cast(Tensor, network.infer(self.pixels(some)).similarity))
+
+    def _kept(self, what: str, photos: NDArray[np.uint8], compute: Callable[[NDArray[np.uint8]], Tensor]) -> Tensor:
+        """Of batches of photos: from the cache, or computed and kept there."""
+        found = []
+        for some in _batches(photos):
+            if self.cache.folder is None:
+                found.append(compute(some).float().cpu())
+                continue
+            key = hashlib.blake2b(self._weights.encode() + repr(some.shape).encode(), digest_size=16)
+            key.update(np.ascontiguousarray(some).data)
+            name = f"{what}-{key.hexdigest()}"
+            kept = self.cache.load(name, what)
+            if kept is None:
+                value = compute(some).float().cpu().numpy()
+                with self.cache.writer(name, {what: (value.shape, value.dtype)}) as arrays:
+                    arrays[what][:] = value
+                kept = value
+            found.append(torch.from_numpy(np.array(kept)))
+        return torch.cat(found)
+
+    @cached_property
+    def _weights(self) -> str:
+        return self.digest()
 
     @property
     def has_regions(self) -> bool:

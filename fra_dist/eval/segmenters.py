@@ -1,7 +1,7 @@
 """Ways of dividing faces into regions without labels: a network's heatmaps, and what they are compared with."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -60,7 +60,6 @@ def fixed(similarity: Tensor) -> Segmenter:
 
 def randomised(encoder: Encoder, seed: int) -> Encoder:
     """A backbone of the same architecture and fresh weights; its batch norms keep their starting statistics."""
-    about: Mapping[str, Any] = encoder.about
     torch.manual_seed(seed + 1)
-    backbone = build_backbone(str(about["architecture"])).eval().to(encoder.device)
-    return Encoder("random", backbone, encoder.size, encoder.mean, encoder.std, None, dict(about))
+    backbone = build_backbone(str(encoder.about["architecture"])).eval().to(encoder.device)
+    return replace(encoder, name="random", backbone=backbone, network=None)

@@ -318,3 +318,27 @@ def test_rows_of_tables(backbone, mini):
     header, row = markdown_row("n", "d", result)
     assert header.count("|") == row.count("|") + header.splitlines()[1].count("|")
     assert document["dataset"]["faces"]["test"] == 8
+
+
+def test_what_a_network_said_is_not_computed_again(whole, mini, tmp_path):
+    calls = []
+    counted = whole.backbone.register_forward_hook(lambda *_: calls.append(1))
+    told, cache = entry("regions", "lapa", mini("lapa")), Cache(tmp_path / "cache")
+    first, _ = run_task(whole, told, cache)
+    once = len(calls)
+    again, _ = run_task(whole, told, cache)
+    assert len(calls) == once, "all from the cache"
+    bare, _ = run_task(whole, told, Cache(None))
+    counted.remove()
+    assert first.scores == again.scores == bare.scores
+    with torch.no_grad():
+        changed = torch.nn.Module.state_dict(whole.backbone)
+        name = next(iter(changed))
+        before = changed[name].clone()
+        changed[name].neg_()
+        try:
+            fresh = Encoder(whole.name, whole.backbone, 32, whole.mean, whole.std, whole.network, whole.about)
+            other, _ = run_task(fresh, told, cache)
+        finally:
+            changed[name].copy_(before)
+    assert other.scores != first.scores, "other weights have other features"
