@@ -44,7 +44,8 @@ def measure(
     for name, (task, data, settings) in TASKS.items():
         if only and name not in only:
             continue
-        told = Settings.model_validate({**settings, **({"labels": labels} if labels else {})})
+        more = {"labels": labels} if labels else {}
+        told = Settings.model_validate({**settings, **more, "bootstrap": 0})  # the spread is over seeds
         prepared = _prepared(sets[data], encoder.size, told.limit, kept)
         result = RUNNERS[task](Job(encoder, prepared, told, Cache(kept)))
         scores |= {

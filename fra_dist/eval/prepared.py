@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from fra_dist.data.images import BadImage, decode
+from fra_dist.data.images import BadImage, decode, probe
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets.crop import NoFace, Square, cut_mask, cut_photo, cut_points, square_of
 from fra_dist.eval.datasets.points import POLYGON_CLASSES, SCHEMES, draw_polygons
@@ -169,12 +168,10 @@ def _look(record: Record) -> tuple[bytes, int, int]:
     assert record.image is not None
     try:
         data = record.image.read_bytes()
-        with Image.open(record.image) as picture:
-            turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            width, height = picture.size[::-1] if turned else picture.size
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        head = probe(data)
+    except (OSError, BadImage) as error:
         raise DataError(f"photo {record.image} cannot be read: {error}") from None
-    return hashlib.blake2b(data, digest_size=16).digest(), height, width
+    return hashlib.blake2b(data, digest_size=16).digest(), head.height, head.width
 
 
 def _cut(record: Record, square: Square, size: int) -> NDArray[np.uint8]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fra_dist.data.images import BadImage, probe
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets.crop import RULES
 from fra_dist.eval.datasets.files import bad_row, mask_file, need
@@ -135,10 +136,9 @@ def _number(table: Path, number: int, text: str | None) -> float | None:
 
 
 def _size(path: Path) -> tuple[int, int]:
-    from PIL import Image
-
+    """Width and height of the upright photo."""
     try:
-        with Image.open(path) as picture:
-            return picture.size
-    except (OSError, SyntaxError) as error:
+        head = probe(path.read_bytes())
+    except (OSError, BadImage) as error:
         raise DataError(f"photo {path} cannot be read: {error}") from None
+    return head.width, head.height
