@@ -11,7 +11,7 @@ from torch import Tensor
 
 WORKER = Path(__file__).with_name("method_worker.py")
 WORLDS = (1, 2, 3, 4)
-LOCAL = ("embedding_spread",)
+LOCAL = ("embedding_spread", "embedding_rank", "region_overlap")
 """Diagnostics that are about a rank's own images."""
 
 
