@@ -131,3 +131,15 @@ def test_alarms_tell_of_queries_that_are_alike_and_stop_when_asked(config, shard
     assert "stopped at step 2 (alarm.stop=true): the queries of all regions are alike" in told.stderr
     events = [row for row in read_rows(tmp_path / "stopped/history.jsonl") if row["event"] == "alarm"]
     assert [(row["sign"], row["action"], row["step"]) for row in events] == [("query_cosine", "stop", 2)]
+
+
+def test_two_ranks_with_deepspeed_end_with_the_same_bits(config, shards, tmp_path, fra_dist):
+    for name, more in (("plain", []), ("probed", probing(shards))):
+        given = [*words(config, shards, name, *more)[2:], "train.backend=deepspeed", "train.watchdog_seconds=60"]
+        told = fra_dist("launch", "torchrun", "--config", config, "--ranks-per-node", "2", *given, timeout=240)
+        assert told.returncode == 0, told.stderr + told.stdout
+    plain, probed = (
+        load_file(tmp_path / name / "checkpoints/step-00000008/model.safetensors") for name in ("plain", "probed")
+    )
+    assert all(plain[name].equal(probed[name]) for name in plain)
+    assert {step for step, row in rows(tmp_path / "probed").items() if BEST in row} == {0, 4, 8}
