@@ -1,7 +1,7 @@
 """What measuring a network costs: `python benchmarks/evaluation.py [--faces DIR] [--out DIR]`.
 
 Extraction: images a second of `extract`, which normalises, runs the backbone and writes features to the cache, beside
-the backbone alone on the same images, prepared. Rounds take turns; the ratio is the median over them. On a CPU the rates
+the backbone alone on the same images, prepared. Rounds take turns; the ratio is the median over them. On a CPU rates
 are of one thread and of processor time, which other work on the machine enters little.
 
 With --faces (as for benchmarks/study.py): every task of the study with a random network, features extracted before.
