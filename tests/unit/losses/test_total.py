@@ -111,7 +111,7 @@ def test_shares_count_the_most_similar_region(output):
 def test_without_a_decoder_only_the_global_half(output):
     output.local_prediction = None
     terms = fra_loss(output, LossConfig.model_validate({"local": 0.0, "relation": 0.0}))
-    assert set(terms) == {"total", "global", "global_12", "global_21", "embedding_spread"}
+    assert set(terms) == {"total", "global", "global_12", "global_21", "embedding_spread", "embedding_rank"}
     assert terms["total"].item() == pytest.approx(0.5 * terms["global"].item())
 
 
