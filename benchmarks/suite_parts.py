@@ -207,7 +207,7 @@ def _published(job: Job) -> Iterator[Row]:
 
 
 def _graphs(job: Job) -> str:
-    return _gpu_only(job) or ("" if has_setting("cuda_graph") else "there is no train.cuda_graph")
+    return _gpu_only(job) or ("" if has_setting("cuda_graphs") else "there is no train.cuda_graphs")
 
 
 def _no_dali(job: Job) -> str:
@@ -228,7 +228,7 @@ PARTS: dict[str, Part] = {
     **_step("eager", plainly, 30),
     **_step("eager channels-last", partial(plainly, channels_last=True), 30),
     "step: published": Part(_published, 30, lambda job: "" if job.published else "no --published"),
-    **_step("ours, CUDA graph", partial(OurStep, cuda_graph=True), 30, missing=_graphs),
+    **_step("ours, CUDA graph", partial(OurStep, cuda_graphs=True), 30, missing=_graphs),
     **{f"kernel: {name}": Part(partial(kernel, name), 20) for name in KERNELS},
     **_step("torch.compile", partial(plainly, channels_last=True, compiled=True), 60, missing=_compiler),
     "collectives": Part(collectives, 10),
