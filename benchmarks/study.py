@@ -63,7 +63,8 @@ class Study:
     shards: Path
 
     def folder(self, variant: str, seed: int) -> Path:
-        return self.args.work / self.args.size / f"{variant}-seed{seed}"
+        size = self.args.size if self.args.steps is None else f"{self.args.size}-{self.args.steps}"
+        return self.args.work / size / f"{variant}-seed{seed}"
 
     def config(self, variant: str, seed: int) -> Config:
         extra = [f"data.shards={self.shards}", f"output={self.folder(variant, seed)}", f"name={variant}"]
@@ -185,7 +186,8 @@ def main() -> int:
                 pretraining_shards(args.faces, args.work, args.threads),
             )
             run_all(study)
-        print(tables(args.out / "study.jsonl", args.size))
+        steps = args.steps or config_of(args.size, "fra", 0, args.overrides).train.steps
+        print(tables(args.out / "study.jsonl", args.size, steps))
     except FraError as error:
         print(f"study: {error}", file=sys.stderr)
         return 2

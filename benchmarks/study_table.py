@@ -47,18 +47,21 @@ REGIONS = (
 POSITION = "k-means on position"
 
 
-def tables(path: Path, size: str) -> str:
-    """Markdown. Of several rows of one run the last counts. Raises DataError when there are none."""
-    runs = _runs(path, size)
+def tables(path: Path, size: str, steps: int | None) -> str:
+    """Markdown, of runs of so many steps (None: any). Of several rows of one run the last counts.
+
+    Raises DataError when there are none.
+    """
+    runs = _runs(path, size, steps)
     if not runs:
-        raise DataError(f"{path} has no rows of --size {size}")
+        raise DataError(f"{path} has no rows of --size {size}" + (f" and {steps} steps" if steps else ""))
     parts = [_about(runs), _table(_cells(runs, READ), READ), _table(_cells(runs, REGIONS), REGIONS)]
     if paired := _differences(runs, "fra", "byol"):
         parts.append("FRA minus BYOL, seed by seed; ± is the standard deviation of the differences:\n\n" + paired)
     return "\n\n".join(parts)
 
 
-def _runs(path: Path, size: str) -> dict[str, dict[int, dict[str, Any]]]:
+def _runs(path: Path, size: str, steps: int | None) -> dict[str, dict[int, dict[str, Any]]]:
     """variant -> seed -> row."""
     try:
         rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
@@ -66,7 +69,7 @@ def _runs(path: Path, size: str) -> dict[str, dict[int, dict[str, Any]]]:
         raise DataError(f"{path} cannot be read: {error}") from None
     found: dict[str, dict[int, dict[str, Any]]] = {}
     for row in rows:
-        if row["size"] == size:
+        if row["size"] == size and (steps is None or row.get("steps", steps) == steps):
             last = {f"last/{key}": value for key, value in row.get("last", {}).items()}
             found.setdefault(row["variant"], {})[row["seed"]] = {**row, "scores": {**row["scores"], **last}}
     return found

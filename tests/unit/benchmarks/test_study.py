@@ -50,10 +50,10 @@ def test_tables_are_means_spreads_and_paired_differences(tmp_path):
     rows = [row("fra", 0, **{mae: 0.9, heat: 0.1}), row("fra", 0, **{mae: 0.020, heat: 0.30, clusters: 0.2})]
     rows += [row("fra", 1, **{mae: 0.024, heat: 0.34, clusters: 0.2}), row("byol", 7, **{mae: 0.1})]
     rows += [row("byol", seed, **{mae: 0.025, clusters: 0.3}) for seed in (0, 1)]
-    rows += [{**row("fra", 5, **{mae: 0.5}), "size": "r18"}]
+    rows += [{**row("fra", 5, **{mae: 0.5}), "size": "r18"}, {**row("fra", 6, **{mae: 0.5}), "steps": 20}]
     rows[1]["scores"]["regions/position/nmi"] = 0.25
     (tmp_path / "study.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
-    lines = tables(tmp_path / "study.jsonl", "tiny").splitlines()
+    lines = tables(tmp_path / "study.jsonl", "tiny", 10).splitlines()
     assert lines[0] == "tiny, 64 px, 10 steps, 640 pictures in training, CPU, 1 threads."
     fra = [line.split(" | ") for line in lines if line.startswith("| fra (2)")]
     assert fra[0][1] == "2.200 ± 0.283"  # the later row of seed 0 counts, the row of another size does not
@@ -63,7 +63,7 @@ def test_tables_are_means_spreads_and_paired_differences(tmp_path):
     assert gap[f"| `{mae}`"] == ["-0.300 ± 0.283", "-12.0 %", "2 of 2 |"]
     assert gap[f"| `{heat}` against `{clusters}`"] == ["+0.020 ± 0.028", "+6.7 %", "1 of 2 |"]
     with pytest.raises(DataError, match="no rows"):
-        tables(tmp_path / "study.jsonl", "r50")
+        tables(tmp_path / "study.jsonl", "r50", None)
 
 
 def test_faces_that_are_missing_are_named(tmp_path):
