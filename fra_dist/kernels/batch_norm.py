@@ -89,7 +89,7 @@ class _BatchNorm(torch.autograd.Function):
         # moments of C numbers in float64: one collective, and no cancellation to speak of
         moments = cross.mean(parts.moments(x, groups))
         exact = torch.promote_types(x.dtype, torch.float32)
-        mean, var, inverse, scale, shift = parts.finish(moments, weight.to(exact), bias.to(exact), eps)
+        mean, var, inverse, scale, shift = parts.finish(moments, _to(weight, exact), _to(bias, exact), eps)
         y = parts.transform(x, scale, shift, residual, relu)
         ctx.relu, ctx.cross, ctx.triton, ctx.with_residual = relu, cross, triton, residual is not None
         ctx.save_for_backward(x, y if relu else None, weight, mean, inverse, scale)
@@ -104,9 +104,9 @@ class _BatchNorm(torch.autograd.Function):
             dy, y = torch.ops.aten.threshold_backward(dy, y, 0), None
         own = parts.sums(dy, x, y, mean, inverse)
         count = x.numel() // x.shape[1] // len(mean) * ctx.cross.world
-        level, slope = (ctx.cross.sum(own) / count).to(mean.dtype).unbind()
+        level, slope = _to(ctx.cross.sum(own) / count, mean.dtype).unbind()
         dx, d_residual = parts.gradients(dy, x, y, mean, inverse, scale, level, slope, ctx.with_residual)
-        d_bias, d_weight = own.sum(dim=1).to(weight.dtype).unbind()
+        d_bias, d_weight = _to(own.sum(dim=1), weight.dtype).unbind()
         return dx, d_weight, d_bias, d_residual, None, None, None, None, None
 
 
@@ -130,16 +130,16 @@ class Reference:
     @staticmethod
     def transform(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
         """scale x + shift + residual, rectified if asked; scale and shift are (G, C)."""
-        y = _over(scale, x) * x.to(scale.dtype) + _over(shift, x)
+        y = _over(scale, x) * _to(x, scale.dtype) + _over(shift, x)
         if residual is not None:
-            y = y + residual.to(y.dtype)
-        return (y.relu() if relu else y).to(x.dtype)
+            y = y + _to(residual, y.dtype)
+        return _to(y.relu() if relu else y, x.dtype)
 
     @staticmethod
     def sums(dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor) -> Tensor:
         """(2, G, C): Σ g and Σ g x̂ of this rank's values."""
-        gradient = Reference._rectified(dy, y).to(mean.dtype)
-        unit = (x.to(mean.dtype) - _over(mean, x)) * _over(inverse, x)
+        gradient = _to(Reference._rectified(dy, y), mean.dtype)
+        unit = (_to(x, mean.dtype) - _over(mean, x)) * _over(inverse, x)
         return torch.stack([_rows(part, len(mean)).sum(dim=1) for part in (gradient, gradient * unit)])
 
     @staticmethod
@@ -149,9 +149,9 @@ class Reference:
     ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
         """dx, and the residual's gradient if there is a residual."""
         gradient = Reference._rectified(dy, y)
-        unit = (x.to(mean.dtype) - _over(mean, x)) * _over(inverse, x)
-        inner = gradient.to(mean.dtype) - _over(level, x) - unit * _over(slope, x)
-        return (inner * _over(factor, x)).to(x.dtype), gradient if with_residual else None
+        unit = (_to(x, mean.dtype) - _over(mean, x)) * _over(inverse, x)
+        inner = _to(gradient, mean.dtype) - _over(level, x) - unit * _over(slope, x)
+        return _to(inner * _over(factor, x), x.dtype), gradient if with_residual else None
 
     @staticmethod
     def _rectified(dy: Tensor, y: Tensor | None) -> Tensor:
@@ -176,10 +176,15 @@ def squared(mean: Tensor, var: Tensor) -> Tensor:
     return torch.stack([mean, var + mean.square()])
 
 
+def _to(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor that is returned twice, as x and as x.to of the type it has, loses its gradient in torch.compile."""
+    return x if x.dtype == dtype else x.to(dtype)
+
+
 def _rows(x: Tensor, groups: int) -> Tensor:
     """(N, C, ...) -> (G, values, C), in fp32 or more."""
     exact = torch.promote_types(x.dtype, torch.float32)
-    return x.to(exact).movedim(1, -1).reshape(groups, -1, x.shape[1])
+    return _to(x, exact).movedim(1, -1).reshape(groups, -1, x.shape[1])
 
 
 def _over(values: Tensor, x: Tensor) -> Tensor:

@@ -55,3 +55,19 @@ def test_shapes_that_do_not_fit_are_refused(
     other = None if residual is None else torch.zeros(residual)
     with pytest.raises(ValueError, match=r"batch_norm takes|cannot be|residual is"):
         batch_norm(torch.zeros(shape), torch.ones(channels), torch.zeros(channels), other, cross=SINGLE, groups=groups)
+
+
+def test_compiled_it_has_the_same_gradients() -> None:
+    torch.manual_seed(0)
+    inputs = [torch.randn(6, 5, 3, 3), torch.rand(5), torch.rand(5)]
+    outcomes = []
+    for backend in (None, "aot_eager"):
+        tensors = [x.clone().requires_grad_() for x in inputs]
+
+        def loss(*given: torch.Tensor) -> torch.Tensor:
+            return batch_norm(*given, cross=SINGLE, groups=2, relu=True)[0].sin().sum()
+
+        run = loss if backend is None else torch.compile(loss, backend=backend, fullgraph=True)
+        outcomes.append(torch.autograd.grad(run(*tensors), tensors))
+    for found, expected in zip(*outcomes, strict=True):
+        torch.testing.assert_close(found, expected)
