@@ -46,13 +46,14 @@ def prepare_launch(config: str, overrides: Sequence[str], max_failures: int = 3,
 
 def absolute(config: Config) -> Config:
     """The same run wherever it is started: `output`, `data.shards` and the folders of probes as absolute paths."""
-    shards = config.data.shards
-    if shards and "://" not in shards:
-        shards = str(Path(shards).absolute())
-    data = config.data.model_copy(update={"shards": shards})
-    sets = tuple(one.model_copy(update={"data": str(Path(one.data).absolute())}) for one in config.probe.sets)
+    data = config.data.model_copy(update={"shards": _absolute(config.data.shards)})
+    sets = tuple(one.model_copy(update={"data": _absolute(one.data)}) for one in config.probe.sets)
     probe = config.probe.model_copy(update={"sets": sets})
     return config.model_copy(update={"output": str(Path(config.output).absolute()), "data": data, "probe": probe})
+
+
+def _absolute(place: str) -> str:
+    return str(Path(place).absolute()) if place and "://" not in place else place
 
 
 def trainer_command(config: str | Path, overrides: Sequence[str] = ()) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import pytest
 
 from fra_dist.launch.ledger import Ledger, all_rows, last_row, newest_step, read_state
 from fra_dist.launch.outcome import Outcome, judge
+from fra_dist.launch.overview import overview
 
 
 def record(folder, rank, code, asked=False, time=0.0, log=""):
@@ -99,3 +100,23 @@ def test_steps_of_folders_and_rows(tmp_path):
     (tmp_path / "checkpoints" / ".partial-00000009-1").mkdir()
     assert newest_step(tmp_path) == 5
     assert last_row(tmp_path / "none") == {}
+
+
+def test_the_last_row_with_an_entry_passes_over_scores_of_its_step(tmp_path):
+    rows = [{"step": 4, "images_per_second": 7.0}, {"step": 4, "probe/faces/x/y": 0.5, "probe/seconds": 1}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert last_row(tmp_path / "metrics.jsonl") == rows[1]
+    assert last_row(tmp_path / "metrics.jsonl", "images_per_second") == rows[0]
+    assert last_row(tmp_path / "metrics.jsonl", "lr") == {}
+
+
+def test_the_overview_names_alarms_that_last(tmp_path):
+    events = [
+        {"event": "alarm", "sign": "rank", "step": 3, "text": "few directions"},
+        {"event": "alarm", "sign": "spread", "step": 4, "text": "all alike"},
+        {"event": "alarm over", "sign": "rank", "step": 6},
+    ]
+    (tmp_path / "history.jsonl").write_text("".join(json.dumps({"time": 1.0, **row}) + "\n" for row in events))
+    shown = overview(tmp_path)
+    assert "alarm      step 4: all alike" in shown
+    assert "few directions" not in shown

@@ -122,3 +122,14 @@ def test_the_configuration_of_a_trial(given, steps, config):
     assert trial.log.every_steps == 1
     assert trial.log.samples
     assert 1 <= trial.checkpoint.every_steps < steps
+
+
+def test_rows_of_one_step_are_one_and_scores_are_compared(make):
+    one, two = make("one"), make("two")
+    for run, score in ((one, 0.5), (two, 0.6)):
+        row = {"step": 2, "probe/faces/expression/knn_accuracy": score, "probe/seconds": score}
+        with (run / "metrics.jsonl").open("a") as stream:
+            stream.write(json.dumps({"step": 0, "probe/seconds": score}) + "\n" + json.dumps(row) + "\n")
+    (fault,) = same_bits(one, two).faults
+    assert fault == "metrics: probe/faces/expression/knn_accuracy of step 2 is 0.5 and 0.6"
+    assert near(one, two, resumed=2, double=True).good, "step 0 has no loss"
