@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from fra_dist.errors import DataError
 
 if TYPE_CHECKING:
+    from fra_dist.eval.embed.parts import Parts
     from fra_dist.eval.embed.sources import Source
+    from fra_dist.eval.encoder import Encoder
 
 KINDS = ("embeddings", "regions", "heatmaps")
 
@@ -52,16 +54,14 @@ def run(args: argparse.Namespace) -> int:
     """0: written; 130 after Ctrl-C. Raises CheckpointError, ConfigError or DataError for what cannot be used."""
     import numpy as np
 
-    from fra_dist.cli.embed_pictures import draw_pictures
     from fra_dist.cli.eval_networks import on_device, open_encoder
-    from fra_dist.eval.embed.compute import ABOUT, check_kinds
-    from fra_dist.eval.embed.files import MANIFEST, check_format, write_manifest, write_result
+    from fra_dist.eval.embed.compute import check_kinds
+    from fra_dist.eval.embed.files import MANIFEST, check_format
     from fra_dist.eval.embed.parts import Parts
     from fra_dist.eval.embed.run import embed
-    from fra_dist.train.run_folder import versions
 
     check_format(args.format)
-    out = Path(args.out)
+    out, began = Path(args.out), time.monotonic()
     if (out / MANIFEST).exists() and not args.fresh:
         raise DataError(f"{out} holds embeddings already: give another --out, or --fresh to replace them")
     source = _source(args)
@@ -70,38 +70,47 @@ def run(args: argparse.Namespace) -> int:
     what = [kind for kind in KINDS if kind in args.what]
     plan = {"network": encoder.digest(), "photos": source.digest(), "what": what, "half": args.half}
     parts = Parts(out, plan, len(source), args.fresh)
-    began, clock = (
-        time.monotonic(),
-        _Clock(len(source), len(source) - sum(len(parts.places(n)) for n in parts.missing())),
-    )
+    clock = _Clock(len(source), len(source) - sum(len(parts.places(number)) for number in parts.missing()))
     try:
-        kind: np.dtype[Any] = np.dtype(np.float16 if args.half else np.float32)
-        embed(encoder, source, parts, what, dtype=kind, batch=args.batch, tell=clock.tell)
+        dtype: np.dtype[Any] = np.dtype(np.float16 if args.half else np.float32)
+        embed(encoder, source, parts, what, dtype=dtype, batch=args.batch, tell=clock.tell)
     except KeyboardInterrupt:
         print("\nstopped: the same command goes on from the last finished part", file=sys.stderr)
         return 130
     finally:
         clock.close()
-    bad = list(_first(parts.bad(), 3))
     if not parts.names():
-        raise DataError(f"none of {len(source)} photos could be decoded ({bad[0]['key']}: {bad[0]['reason']})")
+        first = next(parts.bad())
+        raise DataError(f"none of {len(source)} photos could be decoded ({first['key']}: {first['reason']})")
+    print(_finish(args, encoder, source, parts, began))
+    return 0
+
+
+def _finish(args: argparse.Namespace, encoder: "Encoder", source: "Source", parts: "Parts", began: float) -> str:
+    """Write the result, draw, write the manifest; a summary."""
+    from fra_dist.cli.embed_pictures import draw_pictures
+    from fra_dist.eval.embed.compute import ABOUT
+    from fra_dist.eval.embed.files import write_manifest, write_result
+    from fra_dist.train.run_folder import versions
+
     arrays = write_result(parts, args.format)
-    pictures = draw_pictures(parts, source, out, args.map, args.neighbours)
+    rows, left_out = parts.shape(parts.names()[0])[0], sum(1 for _ in parts.bad())
     facts = {
         "network": encoder.describe(),
         "data": {**source.describe(), "digest": source.digest(), "crop": "middle square"},
-        "rows": parts.shape(parts.names()[0])[0],
-        "left_out": sum(1 for _ in parts.bad()),
+        "rows": rows,
+        "left_out": left_out,
         "format_of_arrays": args.format,
-        "arrays": {name: {**facts, "what": ABOUT[name]} for name, facts in arrays.items()},
-        "pictures": pictures,
+        "arrays": {name: {**shape, "what": ABOUT[name]} for name, shape in arrays.items()},
+        "pictures": draw_pictures(parts, source, parts.out, args.map, args.neighbours),
         "seconds": round(time.monotonic() - began, 1),
         "versions": versions(encoder.device),
     }
-    write_manifest(out, facts)
+    write_manifest(parts.out, facts)
     parts.remove()
-    print(_summary(facts, out))
-    return 0
+    sizes = ", ".join(f"{name} {tuple(shape['shape'])}" for name, shape in arrays.items())
+    gone = f", {left_out} left out ({parts.out / 'quarantine.jsonl'})" if left_out else ""
+    return f"{rows} photos{gone}: {sizes}\n{parts.out / 'manifest.json'}"
 
 
 def _source(args: argparse.Namespace) -> "Source":
@@ -116,7 +125,7 @@ def _source(args: argparse.Namespace) -> "Source":
         print(gone, file=sys.stderr)
     if not files:
         raise DataError(f"--data {args.data[0]} holds no photos and no shards")
-    folder = Path(args.data[0]) if len(args.data) == 1 else Path()
+    folder = Path(args.data[0]) if len(args.data) == 1 and Path(args.data[0]).is_dir() else Path()
     return Files(files[: args.limit], folder)
 
 
@@ -152,17 +161,6 @@ class _Clock:
     def close(self) -> None:
         if self.bar is not None:
             self.bar.close()
-
-
-def _first(rows: Any, count: int) -> Any:
-    for _, row in zip(range(count), rows, strict=False):
-        yield row
-
-
-def _summary(facts: dict[str, Any], out: Path) -> str:
-    sizes = ", ".join(f"{name} {tuple(array['shape'])}" for name, array in facts["arrays"].items())
-    gone = f", {facts['left_out']} left out ({out / 'quarantine.jsonl'})" if facts["left_out"] else ""
-    return f"{facts['rows']} photos{gone}: {sizes}\n{out / 'manifest.json'}"
 
 
 def _kinds(text: str) -> list[str]:

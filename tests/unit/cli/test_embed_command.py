@@ -99,6 +99,15 @@ def _config(folder):
 def test_what_cannot_be_used_is_one_line(folder, shards, tmp_path, capsys):
     out = tmp_path / "out"
     given = ("--checkpoint", "random:tiny", "--out", out)
+    some = ("--data", folder / "1.jpg", folder / "0.jpg", "--fresh", "--map", "none")
+    assert embed(*given, *some) == 0
+    assert (out / "rows.csv").read_text().splitlines()[1].split(",")[1].endswith("photos/1.jpg"), "in the order named"
+    assert not (out / "neighbours.png").exists(), "of two photos there is nothing to see"
+    assert embed(*given, "--data", folder / "1.jpg", "--fresh") == 0
+    assert json.loads((out / "manifest.json").read_text())["rows"] == 1
+    given = ("--checkpoint", "random:tiny", "--out", tmp_path / "other")
+    out = tmp_path / "other"
+    capsys.readouterr()
     assert embed(*given, "--data", tmp_path / "nowhere") == 2
     assert "holds no photos and no shards" in capsys.readouterr().err
     assert embed(*given, "--data", shards, "--what", "heatmaps") == 2
