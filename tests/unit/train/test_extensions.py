@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_step_waits import Reads
 from tiny import TINY
 from torch import Tensor
+from waiting_calls import WaitingOperators
 
 from fra_dist.config import load_config
 from fra_dist.data.batch import Geometry
@@ -90,7 +90,7 @@ def test_a_step_that_is_not_finite_revives_nothing() -> None:
 def test_a_step_with_everything_never_waits_for_the_device() -> None:
     step, _, _ = build(*EVERYTHING)
     step.run(0, *batch(0))
-    with Reads() as reads:
+    with WaitingOperators() as reads:
         step.run(1, *batch(1))
     assert reads.operators > 500
     assert reads.found == []
