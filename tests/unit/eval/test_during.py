@@ -69,6 +69,14 @@ def test_nothing_of_the_run_changes(run, probed):
     assert all(name.startswith("probe/faces/") for name in first)
 
 
+def test_a_run_in_double_precision_is_measured_too(run, probed):
+    single, _ = measure(run, [probed], time.monotonic() + 60)
+    run.model.double()
+    double, left_out = measure(run, [probed], time.monotonic() + 60)
+    assert left_out == {}
+    assert double == pytest.approx(single, abs=0.05)
+
+
 def test_a_task_that_fails_is_left_out_and_the_others_are_measured(run, probed, monkeypatch):
     def broken(job):
         raise ZeroDivisionError("no\nluck")
