@@ -337,7 +337,7 @@ class AlarmConfig(Section):
     """Log steps in a row that show a sign."""
     spread: Positive | None = 0.1
     """embedding/spread below this."""
-    rank: Positive | None = 1.5
+    rank: Positive | None = 1.2
     """embedding/rank below this."""
     dead_regions: Share | None = 0.5
     """More than this part of the regions hold less than 1 % of the pixels each."""
