@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image
 
-from fra_dist.report.curves import INK, draw_curves, for_dark_paper, has_data, panel_svg, series, smooth
+from fra_dist.report.curves import (
+    INK,
+    draw_curves,
+    for_dark_paper,
+    has_data,
+    panel_svg,
+    probe_panels,
+    series,
+    smooth,
+)
 
 
 def rows(count=30, drop=0.02, **more):
@@ -106,3 +115,19 @@ def test_smoothing_stays_in_range_and_keeps_the_ends(values, width):
 
 def test_smoothing_is_a_centred_mean():
     assert smooth(np.array([0.0, 0, 3, 0, 0]), 3).tolist() == pytest.approx([0, 1, 1, 1, 0])
+
+
+def test_scores_measured_during_training_have_panels_of_their_own(tmp_path):
+    scored = [
+        {"step": 0, "probe/a/regions/heatmaps_nmi": 0.1, "probe/a/regions/heatmaps_ari": 0.2, "probe/seconds": 3},
+        {"step": 9, "probe/a/regions/heatmaps_nmi": 0.3, "probe/b/attributes/linear_age_mae": 9.0},
+    ]
+    panels = probe_panels({"fra": [*rows(), *scored]})
+    assert {title: list(panel.lines) for title, panel in panels.items()} == {
+        "Probe a: regions": ["heatmaps nmi"],
+        "Probe b: age, years": ["linear age mae"],
+    }
+    draw_curves({"fra": rows()}, tmp_path / "plain.png")
+    draw_curves({"fra": [*rows(), *scored]}, tmp_path / "scored.png")
+    plain, more = (Image.open(tmp_path / name).size for name in ("plain.png", "scored.png"))
+    assert plain[0] * plain[1] < more[0] * more[1]
