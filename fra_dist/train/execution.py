@@ -1,5 +1,7 @@
 """How the networks are carried out: views apart or together, blocks computed again in backward, or compiled."""
 
+import importlib.util
+
 import torch
 from torch import nn
 
@@ -17,8 +19,8 @@ def set_execution(model: FRA, config: TrainConfig, device: torch.device) -> None
     """Apply `group_views`, `channels_last`, `activation_checkpointing` and `compile` in place; parameters keep names.
 
     Compiled are backbone and heads of both networks and the predictors: the decoder's dropout would draw other numbers.
-    Raises ConfigError for a backbone without blocks or with norms whose views cannot be grouped, or when a C++ compiler
-    is needed and missing.
+    Raises ConfigError for a backbone without blocks or with norms whose views cannot be grouped, or when a compiler is
+    needed and missing.
     """
     helps = device.type == "cuda" or model.online.cross.world > 1
     if config.group_views or (config.group_views is None and helps and can_be_grouped(model)):
@@ -33,6 +35,8 @@ def set_execution(model: FRA, config: TrainConfig, device: torch.device) -> None
     if config.compile:
         if device.type == "cpu":
             _need_compiler()
+        elif importlib.util.find_spec("triton") is None:
+            raise ConfigError("train.compile on a GPU needs Triton: install triton or set train.compile=false")
         for part in _compiled_parts(model):
             _leave_norms(part)
             part.compile()

@@ -25,6 +25,7 @@ from fra_dist.dist import SINGLE, CrossRank, ProcessGroupRanks, RankContext
 from fra_dist.models.fra import FRA
 from fra_dist.train.deepspeed_engine import _import_deepspeed
 from fra_dist.train.engine import Engine, build_engine
+from fra_dist.train.execution import set_execution
 from fra_dist.train.groups import build_optimizer
 from fra_dist.train.sizes import derive_sizes
 from fra_dist.train.step import Step
@@ -87,6 +88,7 @@ def begin(ctx: RankContext, overrides: list[str], saved: Mapping[str, Tensor] | 
     model = FRA(config.model, cross=ctx.cross).train()
     if saved:
         model.load_state_dict({n.removeprefix("model/"): v for n, v in saved.items() if n.startswith("model/")})
+    set_execution(model, config.train, ctx.device)
     optimizer = build_optimizer(model, config.optim)
     engine = build_engine(config, model, optimizer, ctx, sizes)
     if saved:

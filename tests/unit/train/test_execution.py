@@ -93,6 +93,12 @@ def test_compiling_needs_a_compiler_and_excludes_recomputation(monkeypatch: pyte
         load_config(None, ["train.compile=true", "train.activation_checkpointing=true"])
 
 
+def test_compiling_for_a_gpu_needs_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="needs Triton"):
+        set_execution(build(), TrainConfig(compile=True), torch.device("cuda"))
+
+
 def test_backbones_and_heads_are_what_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[nn.Module] = []
     monkeypatch.setattr(nn.Module, "compile", lambda self: compiled.append(self))
