@@ -52,9 +52,7 @@ class TensorBoard:
             self._retry_at = 0.0
         except OSError as error:
             if not self._retry_at:
-                text = (
-                    f"cannot write {self.folder}: {error.strerror}; TensorBoard misses rows of metrics.jsonl"
-                )
+                text = f"cannot write {self.folder}: {error.strerror}; TensorBoard misses rows of metrics.jsonl"
                 print(f"warning: {text}", file=sys.stderr)
             self._retry_at = time.monotonic() + _RETRY
             self.close()
