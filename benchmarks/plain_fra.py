@@ -116,7 +116,8 @@ class Neck(nn.Module):
         self.proto.mul_(self.momentum).add_(centres.detach(), alpha=1 - self.momentum)
         pixels = functional.normalize(wide(self.proj_pixel(maps)), dim=1)
         with torch.autocast(maps.device.type, enabled=False):
-            similarity = functional.normalize(wide(centres), dim=1) @ pixels
+            unit = functional.normalize(wide(centres), dim=1).expand(len(pixels), -1, -1)
+            similarity = unit @ pixels
         heat = (similarity / self.temperature).softmax(dim=1) + 1e-7
         pooled = maps @ heat.to(maps.dtype).transpose(1, 2) / heat.sum(dim=2)[:, None]
         return View(whole, self.proj_obj(pooled), similarity)

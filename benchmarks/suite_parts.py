@@ -80,6 +80,15 @@ def _clock(run: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
+def self_check(job: Job) -> Iterator[Row]:
+    """Every kernel against plain PyTorch in float64, gradients included."""
+    from fra_dist.kernels.self_check import check_kernels
+
+    for found in check_kernels(job.device):
+        print(f"{found.kernel:<20} {found.dtype:<10} {found.difference:9.2g}  {found.problem or 'as it should be'}")
+        yield {"kernel": found.kernel, "dtype": found.dtype, "difference": found.difference, "problem": found.problem}
+
+
 def kernel(name: str, job: Job) -> Iterator[Row]:
     """A kernel's own benchmark at its usual size, or at a small one."""
     module = importlib.import_module(name)
@@ -224,6 +233,7 @@ def _compiler(job: Job) -> str:
 
 PARTS: dict[str, Part] = {
     "ceilings": Part(ceilings, 5),
+    "self-check": Part(self_check, 10, _gpu_only),
     **_step("ours", OurStep, 30),
     **_step("eager", plainly, 30),
     **_step("eager channels-last", partial(plainly, channels_last=True), 30),

@@ -81,7 +81,7 @@ def weight_gradient(
     places = x.permute(0, 2, 3, 1)
     if tuple(kernel) == (1, 1) and tuple(padding) == (0, 0):
         rows = places[:, :: stride[0], :: stride[1]].reshape(-1, x.shape[1])
-        return (given.flatten(0, 1).t() @ rows)[:, :, None, None].contiguous(memory_format=torch.channels_last)
+        return (given.flatten(0, 1).t() @ rows)[:, None, None].permute(0, 3, 1, 2)
     out = x.new_zeros(dy.shape[1], kernel[0] * kernel[1] * x.shape[1])
     first = 0
     for patches in _patches(places, dy.shape[2:], kernel, stride, padding):

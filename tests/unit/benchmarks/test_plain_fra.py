@@ -37,6 +37,21 @@ def test_fp32_agrees_in_both_layouts(channels_last: bool) -> None:
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
+@pytest.mark.slow
+def test_the_compiler_takes_it_as_one_graph() -> None:
+    """What the GPU suite compares with; here without the code generator."""
+    single = replace(EXACT, dtype="float32", batch=2)
+    plain = PlainStep(single.config(), single.weights(), single.device)
+    wanted = plain.model(*single.views())
+    plain = PlainStep(single.config(), single.weights(), single.device)
+    compiled = torch.compile(plain.model, backend="aot_eager", fullgraph=True, dynamic=False)
+    loss = compiled(*single.views())
+    loss.backward()
+    torch.testing.assert_close(loss, wanted, rtol=1e-5, atol=0)
+    assert all(p.grad is not None for p in plain.trained)
+    torch._dynamo.reset()
+
+
 def test_dropout_is_in_the_plain_step() -> None:
     wild = replace(EXACT, dropout=0.5)
     torch.manual_seed(3)

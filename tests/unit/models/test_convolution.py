@@ -45,7 +45,8 @@ def test_gradients_are_those_of_float64(images, channels, size, kernel, stride, 
     torch.testing.assert_close(y.double(), wanted_y, rtol=1e-5, atol=1e-5)
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-5 * float(other.abs().max()))
-    assert found[1].is_contiguous(memory_format=LAST)
+    laid_out = torch.empty_like(own.weight, memory_format=LAST)
+    assert found[1].stride() == laid_out.stride()  # as the weights lie, so that nobody has to copy
 
 
 def test_the_product_is_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
