@@ -25,7 +25,7 @@ def gradients(module: nn.Module, x: Tensor, seed: int = 0) -> tuple[Tensor, list
 @settings(max_examples=40)
 @given(
     images=st.integers(1, 5),
-    channels=st.sampled_from([(32, 48), (40, 33), (64, 32)]),
+    channels=st.sampled_from([(64, 72), (80, 65), (64, 64)]),
     size=st.tuples(st.integers(3, 9), st.integers(3, 9)),
     kernel=st.sampled_from([(3, 3), (1, 1), (3, 1), (2, 3)]),
     stride=st.sampled_from([(1, 1), (2, 2), (1, 2)]),
@@ -57,9 +57,9 @@ def test_the_product_is_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         return weight_gradient(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(convolution, "weight_gradient", counted)
-    own = nn.Conv2d(32, 32, 3, padding=1, bias=False)
+    own = nn.Conv2d(64, 64, 3, padding=1, bias=False)
     use_patches(own)
-    maps = torch.randn(2, 32, 5, 5).contiguous(memory_format=LAST)
+    maps = torch.randn(2, 64, 5, 5).contiguous(memory_format=LAST)
     gradients(own, maps)
     assert len(calls) == 1
     gradients(own, maps.contiguous())  # NCHW: PyTorch's
@@ -70,9 +70,9 @@ def test_the_product_is_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_frozen_weights_and_inference_are_left_alone() -> None:
-    own = nn.Conv2d(32, 32, 3, padding=1, bias=False).requires_grad_(False)
+    own = nn.Conv2d(64, 64, 3, padding=1, bias=False).requires_grad_(False)
     use_patches(own)
-    x = torch.randn(2, 32, 5, 5).contiguous(memory_format=LAST).requires_grad_()
+    x = torch.randn(2, 64, 5, 5).contiguous(memory_format=LAST).requires_grad_()
     y = own(x)
     assert "_Convolution" not in type(y.grad_fn).__name__
     with torch.no_grad():
@@ -84,7 +84,7 @@ def test_frozen_weights_and_inference_are_left_alone() -> None:
     [{"groups": 2}, {"dilation": 2}, {"bias": True}, {"padding": "same"}, {"padding_mode": "reflect", "padding": 1}],
 )
 def test_what_it_does_not_serve_stays(options: dict[str, object]) -> None:
-    network = nn.Sequential(nn.Conv2d(32, 32, 3, **{"bias": False, **options}), nn.Conv2d(3, 32, 3, bias=False))
+    network = nn.Sequential(nn.Conv2d(64, 64, 3, **{"bias": False, **options}), nn.Conv2d(3, 64, 3, bias=False))
     use_patches(network)
     assert all(type(part) is nn.Conv2d for part in network)
 
