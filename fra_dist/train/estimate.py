@@ -14,8 +14,8 @@ from fra_dist.errors import ConfigError
 from fra_dist.losses.geometry import Placement
 from fra_dist.losses.total import fra_loss
 from fra_dist.models.fra import FRA
-from fra_dist.models.recompute import recompute_blocks
 from fra_dist.train.engine import precision_of
+from fra_dist.train.execution import set_execution
 from fra_dist.train.sizes import Sizes, derive_sizes
 from fra_dist.train.step import check_map_sizes
 
@@ -34,8 +34,7 @@ def describe(config: Config) -> str:
         model = FRA(config.model).to(ctx.device)
         check_map_sizes(model, config)
         model.train()
-        if config.train.activation_checkpointing:
-            recompute_blocks(model.online.backbone)
+        set_execution(model, config.train.model_copy(update={"compile": False}), ctx.device)
         parts = [dump_config(config).rstrip(), "", *_parameters(model)]
         sizes = None
         if config.data.shards and (is_remote(config.data.shards) or Path(config.data.shards).exists()):
