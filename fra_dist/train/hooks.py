@@ -60,9 +60,9 @@ class Metrics(Hook):
             terms = {**terms, "noise_scale": run.engine.noise.take(terms["total"])}
         bad, source = run.loader.quarantine, run.loader.source_stats
         counts = [self.found, len(bad.met), bad.read, *source.values()]
-        on_device = torch.tensor(counts, dtype=torch.float64, device=run.ctx.device) / run.ctx.world
+        on_device = torch.tensor(counts, dtype=torch.float64, device=run.ctx.device) * run.ctx.world
         values = torch.cat([torch.stack([v.double() for v in terms.values()]), on_device])
-        totals = run.ctx.cross.mean(values).tolist()
+        totals = run.ctx.cross.mean(values).tolist()  # of counts, the sum over ranks
         means, (found, met, read, *read_from) = totals[: len(terms)], totals[len(terms) :]
         names = [_METRIC_NAMES.get(name, f"loss/{name}") for name in terms]
         row = {"step": run.completed, **{n: v if isfinite(v) else None for n, v in zip(names, means, strict=True)}}
