@@ -67,7 +67,8 @@ def _try(
             found = run(_numbers(device, dtype, dtype), dtype)
         difference = max(_difference(a, b) for a, b in zip(found, expected, strict=True))
     except Exception as error:  # whatever a compiler or a driver comes up with
-        return Finding(kernel, name, float("nan"), f"{type(error).__name__}: {str(error).splitlines()[0][:200]}")
+        said = "".join(f": {line[:200]}" for line in str(error).splitlines()[:1])  # an assertion may say nothing
+        return Finding(kernel, name, float("nan"), type(error).__name__ + said)
     fine = difference <= LIMITS[dtype]
     return Finding(kernel, name, difference, None if fine else f"results differ by {difference:.2g}")
 

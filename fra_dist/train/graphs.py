@@ -68,7 +68,7 @@ class Graphed:
         for parameter in self.parameters:
             parameter.grad = None  # so that the recorded backward makes gradients instead of adding to some
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # the input's thread allocates meanwhile
             results = self.function(*self.inputs)
         self.gradients = [(p, p.grad) for p in self.parameters if p.grad is not None]
 

@@ -39,6 +39,14 @@ def test_so_is_one_that_does_not_run(found: dict[str, Any]) -> None:
     assert found["refused"]["relation float32"] is None
 
 
+def test_one_that_fails_without_a_word_is_named_too() -> None:
+    def fail(*_: Any) -> list[torch.Tensor]:
+        raise AssertionError
+
+    found = self_check._try("some", fail, torch.float32, torch.device("cpu"))
+    assert (found.kernel, found.problem) == ("some", "AssertionError")
+
+
 def test_a_distrusted_kernel_is_named_with_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,7 +1,9 @@
 """Settings of `train` that say how a step is carried out leave what it computes as it is."""
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -107,6 +109,23 @@ class Played(Graphed):
             return kept
 
         return replay
+
+
+def test_recording_lets_other_threads_use_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches are decoded there meanwhile, which allocates: the stricter mode would end both."""
+    modes = []
+
+    @contextmanager
+    def record(graph: object, **settings: str) -> Iterator[None]:
+        modes.append(settings)
+        yield
+
+    monkeypatch.setattr(torch.cuda, "graph", record)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=lambda: None))
+    graphed = Graphed(lambda x: {"total": x}, [])
+    graphed.calls = WARM_UPS
+    graphed(torch.ones(1))
+    assert modes == [{"capture_error_mode": "thread_local"}]
 
 
 @pytest.mark.parametrize("loss", ["loss.relation_match=same_view", "loss.match=present"])
