@@ -68,7 +68,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
 
 
 def job(args: argparse.Namespace, deadline: float) -> Job:
-    device = torch.device(args.device)
+    device = torch.device("cuda", 0) if args.device == "cuda" else torch.device("cpu")
     return Job(device, args.quick, tuple(args.batches), deadline, args.published, args.published_step)
 
 
@@ -119,7 +119,7 @@ def run_part(args: argparse.Namespace) -> int:
     """In the part's own process: rows are on the disk as soon as they are known."""
     asked = job(args, args.deadline or time.time() + 60 * args.minutes)
     common: dict[str, Any] = {"part": args.part, "quick": args.quick, "date": time.strftime("%Y-%m-%d")}
-    common["versions"] = versions(asked.device if asked.device.type == "cpu" else torch.device("cuda", 0))
+    common["versions"] = versions(asked.device)
     common["device"] = common["versions"].pop("device")
     if args.part == "ceilings":
         print(common["device"], *(f"{k} {v}" for k, v in common["versions"].items() if k in ("torch", "commit")))

@@ -176,7 +176,7 @@ def _shown(row: Row) -> str:
 
 def collectives(job: Job) -> Iterator[Row]:
     """Exchanges of our step as one of two ranks that only count them; the network is a ResNet-50."""
-    setting = Setting("resnet50", 64, 4, torch.device("cpu"), small=True)
+    setting = Setting("resnet50", 64, 4, torch.device("cpu"), small=job.quick)
     run = OurStep(setting, PretendedRanks(2))
     for _ in range(2):  # the second one rearranges the buckets of gradients
         run()
