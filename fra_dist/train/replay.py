@@ -30,7 +30,8 @@ def replay(folder: Path, step: int) -> Iterator[str]:
     yield from damage
     yield f"from {found.path.name if found else 'the start'} to step {step}"
     with tempfile.TemporaryDirectory(prefix="fra-replay-") as scratch:
-        changes = {"output": scratch, "log": config.log.model_copy(update={"tensorboard": False})}
+        plain = config.train.model_copy(update={"cuda_graphs": False})  # a recording shows nothing of its modules
+        changes = {"output": scratch, "log": config.log.model_copy(update={"tensorboard": False}), "train": plain}
         run = prepare(config.model_copy(update=changes), origin=Origin(source=found.path) if found else NEWEST)
         try:
             if not 1 <= step <= run.sizes.total_steps:

@@ -36,7 +36,7 @@ SAMPLES = "samples"
 _MEASURED = ("images_per_second", "data_wait", "seconds_left", "memory_mib", "gradient/noise_scale", "probe/seconds")
 _HARMLESS = (
     *("name", "output", "checkpoint", "log", "guard", "probe", "alarm", "train.device", "train.backend"),
-    *("train.zero_stage", "train.watchdog_seconds", "train.activation_checkpointing"),
+    *("train.zero_stage", "train.watchdog_seconds", "train.activation_checkpointing", "train.cuda_graphs"),
     *("data.shards", "data.threads", "data.prefetch", "data.pipeline", "data.decode", "data.max_bad_share"),
     *("data.cache", "data.cache_gb", "data.prefetch_shards", "data.retries", "data.timeout_seconds"),
 )
@@ -190,8 +190,7 @@ def versions(device: torch.device) -> dict[str, Any]:
 
 
 def repeatable(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A metrics row without what depends on the machine, the moment, or on when the run was stopped: the rest repeats
-    to the bit."""
+    """A metrics row without what depends on the machine, the moment, or a stop: the rest repeats to the bit."""
     return {name: value for name, value in row.items() if name not in _MEASURED and not name.startswith("source/")}
 
 

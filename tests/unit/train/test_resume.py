@@ -9,7 +9,7 @@ from fra_dist.errors import CheckpointError, ConfigError, LaunchError
 from fra_dist.train.checkpoint import FormatError
 from fra_dist.train.checkpoint_write import Contents, save_checkpoint
 from fra_dist.train.resume import NEWEST, Origin, choose_checkpoint
-from fra_dist.train.run_folder import RunFolder, read_rows
+from fra_dist.train.run_folder import RunFolder, harmful_differences, read_rows
 
 CPU = torch.device("cpu")
 
@@ -166,6 +166,13 @@ def test_harmless_settings_are_noted(run, config, change):
     text = told(run, "notice")[0]["text"].lower()
     assert text.startswith(f"{key}: ")
     assert text.endswith(f"-> {value}")
+
+
+def test_recorded_and_plain_steps_may_take_turns():
+    plain, recorded = (
+        load_config(None, ["train.backend=torch", f"train.cuda_graphs={on}"]) for on in ("false", "true")
+    )
+    assert harmful_differences(plain, recorded) == []
 
 
 @pytest.mark.parametrize(
