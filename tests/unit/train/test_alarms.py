@@ -30,6 +30,7 @@ class FakeRun:
         self.config = parse_config({"alarm": alarm})
         self.completed, self.memory, self.notes = 0, {}, []
         self.ctx = SimpleNamespace(is_main=True)
+        self.sizes = SimpleNamespace(micro_batch=8)
         self.folder = SimpleNamespace(note=lambda event, **facts: self.notes.append((event, facts)))
 
 
@@ -46,6 +47,14 @@ def follow(run, rows, first=1, alarms=None):
 def test_every_limit_of_the_configuration_has_a_sign():
     limits = AlarmConfig.model_fields.keys() - {"stop", "after_steps", "patience"}
     assert {sign.setting for sign in SIGNS} == limits == WRONG.keys()
+
+
+@pytest.mark.parametrize(("images", "told"), [(2, []), (3, []), (4, ["spread", "rank"])])
+def test_a_few_images_say_nothing_of_their_spread(images, told):
+    run = FakeRun(after_steps=0, patience=1)
+    run.sizes.micro_batch = images
+    follow(run, [FINE | {"embedding/spread": 0.0, "embedding/rank": 1.0}])
+    assert [facts["sign"] for _, facts in run.notes] == told
 
 
 @pytest.mark.parametrize("setting", WRONG)
