@@ -64,8 +64,9 @@ def pretrain(config: Config, force: bool = False, fresh: bool = False, source: P
                 _opening(config, run.completed, run.sizes.total_steps, run.ctx.world, str(run.ctx.device)), flush=True
             )
         metrics = Metrics()
-        seen = [metrics, Alarms(metrics), *_probes(config, metrics)]  # before checkpoints, which keep the step's scores
-        done = train(run, [SampleLog(), *seen, Stragglers(), Checkpoints(), RunPictures(), Progress(metrics)])
+        # stragglers before probes, which take rank 0 long; probes before checkpoints, which keep the step's scores
+        seen = [metrics, Alarms(metrics), Stragglers(), *_probes(config, metrics)]
+        done = train(run, [SampleLog(), *seen, Checkpoints(), RunPictures(), Progress(metrics)])
         run.folder.note("complete" if done else "stopped", step=run.completed, signal=run.stopped_by)
         if run.ctx.is_main:
             print(_closing(config, done, run.completed), flush=True)

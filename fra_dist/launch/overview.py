@@ -96,13 +96,16 @@ def _slow_ranks(history: list[dict[str, Any]]) -> list[str]:
 
 def _alarms(history: list[dict[str, Any]]) -> list[str]:
     """The signs of collapse that last, as they were told."""
-    found: dict[str, str] = {}
+    found: dict[str, dict[str, Any]] = {}
     for row in history:
         if row["event"] == "alarm":
-            found[row["sign"]] = f"step {row['step']}: {row['text']}"
-        if row["event"] == "alarm over":
+            found[row["sign"]] = row
+        elif row["event"] == "alarm over":
             found.pop(row["sign"], None)
-    return list(found.values())
+        elif row["event"] in ("start", "resume") or (row["event"] == "guard" and "to" in row):
+            back = row.get("to", row.get("step", 0))  # what follows is done again, and told again if it lasts
+            found = {sign: one for sign, one in found.items() if row["event"] != "start" and one["step"] <= back}
+    return [f"step {row['step']}: {row['text']}" for row in found.values()]
 
 
 def _age(path: Path) -> float:

@@ -120,3 +120,19 @@ def test_the_overview_names_alarms_that_last(tmp_path):
     shown = overview(tmp_path)
     assert "alarm      step 4: all alike" in shown
     assert "few directions" not in shown
+
+
+@pytest.mark.parametrize(
+    ("event", "lasts"),
+    [
+        ({"event": "resume", "step": 4}, True),
+        ({"event": "resume", "step": 3}, False),
+        ({"event": "guard", "step": 9, "to": 3}, False),
+        ({"event": "guard", "step": 9, "action": "skip"}, True),
+        ({"event": "start"}, False),
+    ],
+)
+def test_the_overview_forgets_alarms_of_steps_that_are_done_again(tmp_path, event, lasts):
+    events = [{"event": "alarm", "sign": "spread", "step": 4, "text": "all alike"}, event]
+    (tmp_path / "history.jsonl").write_text("".join(json.dumps({"time": 1.0, **row}) + "\n" for row in events))
+    assert ("all alike" in overview(tmp_path)) == lasts
