@@ -53,8 +53,9 @@ class ImageDropout(nn.Module):
         assert self.keys is not None
         self.calls += 1
         views = shape[0] // len(self.keys)
-        calls = (self.calls + view * self.span for view in range(views))
-        own = torch.cat([_mix(self.keys + call * _CALL % 2**62) for call in calls])
+        calls = [self.calls + view * self.span for view in range(views)]
+        parts = [_mix(self.keys + call * _CALL % 2**62) for call in calls]
+        own = parts[0] if views == 1 else torch.cat(parts)
         element = torch.arange(shape[1:].numel(), device=own.device) * _GOLDEN
         return (_shift(_mix(own[:, None] + element), 11) >= int(self.p * 2**53)).view(shape)
 

@@ -68,8 +68,11 @@ class BatchNorm(_BatchNorm):
 
 @contextmanager
 def in_groups(module: nn.Module, count: int) -> Iterator[None]:
-    """Inside, the batch is `count` parts of as many images one after the other, each with statistics of its own."""
-    norms = [m for m in module.modules() if isinstance(m, BatchNorm)]
+    """Inside, the batch is `count` parts of as many images one after the other, each with statistics of its own.
+
+    Not to be entered twice at a time.
+    """
+    norms = [m for m in module.modules() if isinstance(m, BatchNorm)] if count > 1 else []  # one part: as it is outside
     before = [norm.groups for norm in norms]
     for norm in norms:
         norm.groups = count
