@@ -23,8 +23,7 @@ from pathlib import Path
 
 import torch
 
-from fra_dist.config import Config, dump_config, load_config
-from fra_dist.config.schema import CheckpointConfig
+from fra_dist.config import CheckpointConfig, Config, dump_config, load_config
 from fra_dist.data.shards import ShardOptions, make_shards
 from fra_dist.launch.task import die_with_parent
 from fra_dist.train.run_folder import read_rows, versions

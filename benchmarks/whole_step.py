@@ -27,8 +27,7 @@ import torch
 from plain_fra import PlainStep
 from torch import Tensor
 
-from fra_dist.config import Config, parse_config
-from fra_dist.config.schema import TrainConfig
+from fra_dist.config import Config, TrainConfig, parse_config
 from fra_dist.dist import SINGLE, CrossRank, RankContext
 from fra_dist.errors import ConfigError
 from fra_dist.export.published import to_published

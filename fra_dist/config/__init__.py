@@ -1,24 +1,15 @@
-"""Configuration: `schema` says what there is, `load` reads it."""
+"""Configuration: `schema` says what there is, section by section, `load` reads it."""
 
+from fra_dist.config.inputs import DataConfig, ViewConfig
 from fra_dist.config.load import dump_config, load_config, parse_config
-from fra_dist.config.schema import (
-    AlarmConfig,
-    Config,
-    DataConfig,
-    DecoderConfig,
-    GuardConfig,
-    LossConfig,
-    ModelConfig,
-    OptimConfig,
-    ProbeConfig,
-    ProbeSet,
-    ReviveConfig,
-    TrainConfig,
-    ViewConfig,
-)
+from fra_dist.config.method import DecoderConfig, LossConfig, ModelConfig, ReviveConfig
+from fra_dist.config.schema import Config
+from fra_dist.config.training import CheckpointConfig, GuardConfig, OptimConfig, TrainConfig
+from fra_dist.config.watching import AlarmConfig, ProbeConfig, ProbeSet
 
 __all__ = [
     "AlarmConfig",
+    "CheckpointConfig",
     "Config",
     "DataConfig",
     "DecoderConfig",

@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from fra_dist.config.schema import Config, Section
+from fra_dist.config.schema import Config
+from fra_dist.config.section import Section
 from fra_dist.errors import ConfigError
 
 

@@ -10,7 +10,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from fra_dist.config.schema import DataConfig
+from fra_dist.config import DataConfig
 from fra_dist.data.manifest import Manifest
 from fra_dist.data.plan import Plan
 from fra_dist.data.reader import Source

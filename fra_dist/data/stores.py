@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
-from fra_dist.config.schema import DataConfig
+from fra_dist.config import DataConfig
 from fra_dist.data.cache import ShardCache
 from fra_dist.data.fetching import Counters, Fetcher, Range, RefusedError
 from fra_dist.errors import DataError

@@ -81,7 +81,8 @@ class Probes(Hook):
         path = run.folder.path / "metrics.jsonl"
         rows = read_rows(path) if path.exists() else []
         known = any(row["step"] == run.completed and SECONDS in row for row in rows)
-        return run.completed % run.config.probe.every_steps == 0 and not known
+        due = run.completed % run.config.probe.every_steps == 0 or run.completed == run.sizes.total_steps
+        return due and not known
 
     def _probe(self, run: Run) -> None:
         if run.ctx.is_main:

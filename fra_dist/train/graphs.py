@@ -41,6 +41,7 @@ class Graphed:
         self.inputs: list[Tensor] = []
         self.gradients: list[tuple[nn.Parameter, Tensor]] = []
         self.replay: Callable[[], Results] | None = None
+        self.side: torch.cuda.Stream | None = None
 
     def __call__(self, *inputs: Tensor) -> Results:
         self.calls += 1
@@ -57,7 +58,8 @@ class Graphed:
 
     def _warm_up(self, inputs: Sequence[Tensor]) -> Results:
         """On a stream of its own, as recordings are."""
-        current, side = torch.cuda.current_stream(), torch.cuda.Stream()
+        self.side = self.side or torch.cuda.Stream()
+        current, side = torch.cuda.current_stream(), self.side
         side.wait_stream(current)
         with torch.cuda.stream(side):
             results = self.function(*inputs)

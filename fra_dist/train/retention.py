@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fra_dist.config.schema import CheckpointConfig
+from fra_dist.config import CheckpointConfig
 from fra_dist.train.checkpoint import STATE, list_checkpoints, step_of
 from fra_dist.train.checkpoint_write import delete_checkpoint
 

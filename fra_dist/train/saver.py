@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fra_dist.config.schema import CheckpointConfig
+from fra_dist.config import CheckpointConfig
 from fra_dist.train.checkpoint_write import Contents, save_checkpoint
 from fra_dist.train.retention import apply_retention
 from fra_dist.train.snapshot import Snapshot

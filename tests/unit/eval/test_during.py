@@ -127,6 +127,9 @@ def test_scores_of_a_step_are_owed_until_they_are_in_its_rows(run, probed, shard
     run.rows.clear()
     Probes(Told(run)).begin(run)
     assert run.rows == []
+    run.completed = run.sizes.total_steps  # a stop that came with the last step
+    Probes(Told(run)).begin(run)
+    assert [step for step, _ in run.rows] == [run.sizes.total_steps]
 
 
 @pytest.mark.parametrize(

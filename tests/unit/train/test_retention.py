@@ -2,8 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fra_dist.config import load_config
-from fra_dist.config.schema import CheckpointConfig
+from fra_dist.config import CheckpointConfig, load_config
 from fra_dist.errors import ConfigError
 from fra_dist.train.checkpoint_write import Contents, save_checkpoint
 from fra_dist.train.retention import Scored, apply_retention, expendable

@@ -6,8 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from fra_dist.config import load_config
-from fra_dist.config.schema import CheckpointConfig
+from fra_dist.config import CheckpointConfig, load_config
 from fra_dist.errors import SaveError
 from fra_dist.train import checkpoint_write, saver
 from fra_dist.train.checkpoint import find_checkpoint, newest_good
