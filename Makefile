@@ -1,6 +1,6 @@
 # make demo    set up, then run the whole path on synthetic faces
 # make test    set up, then run the tests
-# make faults  the long fault tests on real SLURM and Ray clusters
+# make faults  the long fault tests on real SLURM and Ray clusters, under 15 minutes
 # make check   formatter, linter, types, import directions
 # make lock    resolve pyproject.toml anew into requirements.lock
 PYTHON ?= python3
@@ -28,7 +28,7 @@ test: setup
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(JOBS) -m "not faults"
 
 faults: setup
-	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m faults tests/cluster
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 3 --dist loadfile -m faults $(AGAIN) tests/cluster
 
 check: setup
 	@$(VENV)/bin/ruff format --check .
