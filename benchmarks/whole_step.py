@@ -163,8 +163,8 @@ def _adapter(checkout: Path, adapter: str) -> Callable[..., Any]:
     if str(checkout.resolve()) not in sys.path:
         sys.path.insert(0, str(checkout.resolve()))
     spec = importlib.util.spec_from_file_location("published_step", file)
-    assert spec is not None
-    assert spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"--published-step {adapter}: {file} is not a Python file; give FILE.py:FUNCTION")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not callable(getattr(module, function, None)):

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fra_dist.cli import numbers
 from fra_dist.errors import DataError
 
 if TYPE_CHECKING:
@@ -35,17 +36,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--format", choices=("npy", "parquet"), default="npy", help="(%(default)s)")
     parser.add_argument("--half", action="store_true", help="16-bit numbers: flat heatmaps lose their differences")
-    parser.add_argument("--batch", type=_count, default=64, metavar="N", help="photos at a time (%(default)s)")
-    parser.add_argument("--limit", type=_count, metavar="N", help="the first N photos")
+    parser.add_argument("--batch", type=numbers.count, default=64, metavar="N", help="photos at a time (%(default)s)")
+    parser.add_argument("--limit", type=numbers.count, metavar="N", help="the first N photos")
     parser.add_argument(
         "--map", choices=("pca", "tsne", "none"), default="pca", help="of the pooled features (%(default)s)"
     )
     parser.add_argument(
-        "--neighbours", type=_number, default=9, metavar="N", help="on the sheet; 0: none (%(default)s)"
+        "--neighbours", type=numbers.whole, default=9, metavar="N", help="on the sheet; 0: none (%(default)s)"
     )
     parser.add_argument("--fresh", action="store_true", help="begin again, whatever --out holds")
     network = parser.add_argument_group("network")
-    network.add_argument("--image-size", type=_count, metavar="PX", help="side of the photos (the network's own)")
+    network.add_argument(
+        "--image-size", type=numbers.count, metavar="PX", help="side of the photos (the network's own)"
+    )
     network.add_argument("--normalise", choices=("auto", "fra", "imagenet"), default="auto", help="mean and deviation")
     network.add_argument("--target", action="store_true", help="of ours: the target instead of the online network")
 
@@ -169,15 +172,3 @@ def _kinds(text: str) -> list[str]:
     if wrong:
         raise argparse.ArgumentTypeError(f"{wrong[0]!r} is not one of {', '.join(KINDS)}")
     return words
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
-    return int(text)
-
-
-def _number(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
-    return int(text)

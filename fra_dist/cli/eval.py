@@ -8,6 +8,7 @@ fra-dist eval CHECKPOINT --data LABELLED_SHARDS [--out FILE]                    
 
 import argparse
 
+from fra_dist.cli import numbers
 from fra_dist.errors import ConfigError
 from fra_dist.eval.settings import TASKS
 
@@ -22,26 +23,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="DIR", help="folder of the data set; for a quick look: labelled shards")
     parser.add_argument("--out", metavar="PATH", help="folder for results (for a quick look: a JSON file)")
     parser.add_argument(
-        "--limit", type=_count, metavar="N", help="faces of each part at most (quick look: 2000 in all)"
+        "--limit", type=numbers.count, metavar="N", help="faces of each part at most (quick look: 2000 in all)"
     )
-    parser.add_argument("--seed", type=_seed, default=0, help="of splits, draws, heads and intervals (%(default)s)")
+    parser.add_argument(
+        "--seed", type=numbers.whole, default=0, help="of splits, draws, heads and intervals (%(default)s)"
+    )
     parser.add_argument("--alone", action="store_true", help="quick look: leave out the untrained network and floors")
     group = parser.add_argument_group("tasks")
     group.add_argument("--labels", type=_numbers, metavar="P,P", help="percent of the labels (1,10,100)")
-    group.add_argument("--draws", type=_count, metavar="N", help="of the labels, below 100 %% (3)")
+    group.add_argument("--draws", type=numbers.count, metavar="N", help="of the labels, below 100 %% (3)")
     group.add_argument("--modes", type=_words, metavar="M,M", help="of linear, knn, finetune (linear,knn)")
     group.add_argument("--reader", choices=("logistic", "ridge"), help="the linear reader of classes (logistic)")
     group.add_argument("--loss", choices=("l1", "smooth_l1", "wing", "star"), help="of the landmark head (star)")
     group.add_argument("--norm", choices=("inter_ocular", "inter_pupil", "diagonal"), help="of the alignment error")
     group.add_argument("--embedding", choices=("pooled", "projected"), help="for verification (pooled)")
-    group.add_argument("--regions", type=_count, metavar="Q", help="clusters without heatmaps (8)")
+    group.add_argument("--regions", type=numbers.count, metavar="Q", help="clusters without heatmaps (8)")
     tune = parser.add_argument_group("fine-tuning")
-    tune.add_argument("--epochs", type=_count, help="(100)")
-    tune.add_argument("--batch", type=_count, help="(256)")
+    tune.add_argument("--epochs", type=numbers.count, help="(100)")
+    tune.add_argument("--batch", type=numbers.count, help="(256)")
     tune.add_argument("--lr", type=float, help="(2e-4)")
-    tune.add_argument("--patience", type=_count, metavar="N", help="stop after N epochs without a better one")
+    tune.add_argument("--patience", type=numbers.count, metavar="N", help="stop after N epochs without a better one")
     network = parser.add_argument_group("network")
-    network.add_argument("--image-size", type=_count, metavar="PX", help="side of the faces (the network's own)")
+    network.add_argument("--image-size", type=numbers.count, metavar="PX", help="side of the faces (the network's own)")
     network.add_argument("--normalise", choices=("auto", "fra", "imagenet"), default="auto", help="mean and deviation")
     network.add_argument("--target", action="store_true", help="of ours: the target instead of the online network")
     cache = parser.add_argument_group("cache of cut faces and features")
@@ -68,18 +71,6 @@ def run(args: argparse.Namespace) -> int:
     from fra_dist.cli.eval_quick import run_quick
 
     return run_quick(args)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
-    return int(text)
 
 
 def _numbers(text: str) -> list[float]:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fra_dist.cli import numbers
 from fra_dist.errors import CheckpointError, DataError
 
 if TYPE_CHECKING:
@@ -19,8 +20,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", help="a run folder, or a checkpoint in it")
     parser.add_argument("photos", nargs="+", help="files, folders or patterns")
     parser.add_argument("--out", default="heatmaps", metavar="DIR", help="where pictures go (default: %(default)s)")
-    parser.add_argument("--limit", type=_count, default=48, metavar="N", help="draw the first N photos (%(default)s)")
-    parser.add_argument("--rows", type=_count, default=12, metavar="N", help="photos on a sheet (%(default)s)")
+    parser.add_argument(
+        "--limit", type=numbers.count, default=48, metavar="N", help="draw the first N photos (%(default)s)"
+    )
+    parser.add_argument("--rows", type=numbers.count, default=12, metavar="N", help="photos on a sheet (%(default)s)")
     parser.add_argument("--tile", type=_tile, default=160, metavar="PX", help="side of a picture (%(default)s)")
 
 
@@ -70,12 +73,6 @@ def _summary(gallery: "Gallery", files: int, limit: int) -> str:
     if gallery.skipped:
         text += f", {len(gallery.skipped)} skipped"
     return f"{text}; {sum(m >= 0.01 for m in means)} of {regions} regions in use\n{gallery.out / gallery.sheets[0]}"
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
-    return int(text)
 
 
 def _tile(text: str) -> int:

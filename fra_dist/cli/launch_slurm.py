@@ -2,15 +2,16 @@
 
 import argparse
 
+from fra_dist.cli import numbers
 from fra_dist.errors import LaunchError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--nodes", type=_count, default=1)
-    add("--gpus-per-node", type=_count, help="one rank a GPU")
-    add("--ranks-per-node", type=_count, help="without GPUs: ranks on each node (default 1)")
-    add("--cpus-per-task", type=_count, help="CPUs of one rank, its input threads included")
+    add("--nodes", type=numbers.count, default=1)
+    add("--gpus-per-node", type=numbers.count, help="one rank a GPU")
+    add("--ranks-per-node", type=numbers.count, help="without GPUs: ranks on each node (default 1)")
+    add("--cpus-per-task", type=numbers.count, help="CPUs of one rank, its input threads included")
     add("--time", help="time limit of one job, minutes or [D-]HH:MM:SS; the run goes on in a requeued job")
     for name in ("partition", "account", "qos", "constraint", "exclude", "mem"):
         add(f"--{name}", help=f"as sbatch's --{name}")
@@ -18,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--setup", action="append", default=[], metavar="COMMAND", help="shell command before Python starts; repeatable"
     )
-    add("--signal-lead", type=_count, default=120, help="seconds before the time limit at which the run saves")
+    add("--signal-lead", type=numbers.count, default=120, help="seconds before the time limit at which the run saves")
     add("--max-failures", type=int, default=3, help="failures in a row without a newer checkpoint")
     add("--follow", action="store_true", help="show the log and the progress until the run ends")
     add("--dry-run", action="store_true", help="print the batch script; submit nothing")
@@ -61,10 +62,3 @@ def _resources(args: argparse.Namespace):  # type: ignore[no-untyped-def]
     names = ("nodes", "gpus_per_node", "ranks_per_node", "cpus_per_task", "time", "partition", "account", "qos")
     names += ("constraint", "exclude", "mem", "signal_lead")  # type: ignore[assignment]
     return Resources(**{n: getattr(args, n) for n in names}, setup=tuple(args.setup), extra=extra)
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is below 1")
-    return number
