@@ -33,10 +33,11 @@ from ray_nodes import RayNodes  # noqa: E402
 from slurm_cluster import SlurmCluster, why_not  # noqa: E402
 from waiting import events, rows, until  # noqa: E402
 
-from fra_dist.train.run_folder import versions  # noqa: E402
+from fra_dist.train.run_dir.folder import versions  # noqa: E402
 
 FRA = [sys.executable, "-m", "fra_dist.cli.main"]
-IMPORTS = "import fra_dist.train.prepare, fra_dist.report.hook, fra_dist.train.deepspeed_engine, fra_dist.data.dali"
+IMPORTS = "import fra_dist.train.prepare, fra_dist.report.picture_hook, fra_dist.train.engines.deepspeed_engine"
+IMPORTS += ", fra_dist.data.decoding.dali_graph"
 PATIENCE = 300.0
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fra_dist.dist import SINGLE
+from fra_dist.distributed import SINGLE
 from fra_dist.kernels import describe, dispatch, force
 from fra_dist.kernels.batch_norm import batch_norm, follow
 

@@ -73,7 +73,7 @@ def run(pool: object, case: Case, inputs: tuple[Tensor, Tensor, Tensor, Tensor |
 
 def check(case: Case, device: str = "cpu") -> None:
     """Raises AssertionError naming the results that are off."""
-    from fra_dist.kernels.decoder_attention_op import fused
+    from fra_dist.kernels.decoder_attention.op import fused
 
     inputs = case.inputs(device)
     before = dispatch.launches.copy()
@@ -133,7 +133,7 @@ def check_layer(device: str = "cpu") -> None:
 
 def check_not_a_number(device: str = "cpu") -> None:
     """NaN reaches the same places as in the reference."""
-    from fra_dist.kernels.decoder_attention_op import fused
+    from fra_dist.kernels.decoder_attention.op import fused
 
     case = CASES["7x7"]
     for number in range(2):

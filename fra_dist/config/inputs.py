@@ -59,7 +59,7 @@ class DataConfig(Section):
     prefetch: Count = 2
     """Batches that the pipeline works on ahead of the one being trained on."""
     shuffle_streams: Count = 32
-    """How many places of the data set a global batch is read from; see `data/plan.py`."""
+    """How many places of the data set a global batch is read from; see `data/order/plan.py`."""
     shuffle_window: Whole = 4096
     """Samples that are shuffled together inside a stream; 0: the whole set at once, wherever samples lie."""
     max_bad_share: Share = 0.01

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from fra_dist.errors import LaunchError
 from fra_dist.launch.outcome import Outcome
-from fra_dist.train.fence import read_attempt
+from fra_dist.train.run_dir.fence import read_attempt
 
 State = Literal["pending", "running", "waiting", "complete", "stopped", "failed"]
 _IDLE_STOPS = 20

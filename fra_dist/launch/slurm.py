@@ -15,8 +15,8 @@ from typing import Any
 
 from fra_dist.errors import LaunchError
 from fra_dist.launch.ledger import Ledger, read_state
-from fra_dist.launch.prepare import Launch
 from fra_dist.launch.slurm_job import drive
+from fra_dist.launch.trainer_command import Launch
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from fra_dist.config import load_config
-from fra_dist.data.batch import Batch
+from fra_dist.data.loading.batch import Batch
 from fra_dist.errors import ConfigError
-from fra_dist.train.checkpoint import newest_good
+from fra_dist.train.checkpoints.reading import newest_good
 from fra_dist.train.guards import read_passed_over
 from fra_dist.train.prepare import close, prepare
 from fra_dist.train.resume import NEWEST, Origin

@@ -4,16 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fra_dist import dist
+from fra_dist import distributed
 from fra_dist.config import Config
-from fra_dist.data.loader import Loader, make_loader
-from fra_dist.data.manifest import Manifest
-from fra_dist.data.quarantine import read_quarantine
-from fra_dist.dist import RankContext
+from fra_dist.data.loading.loader import Loader, make_loader
+from fra_dist.data.loading.quarantine import read_quarantine
+from fra_dist.data.shards.manifest import Manifest
+from fra_dist.distributed import RankContext
 from fra_dist.errors import CheckpointError, ConfigError
-from fra_dist.train.checkpoint import Checkpoint, find_checkpoint, list_checkpoints, newest_good
-from fra_dist.train.checkpoint_write import set_aside
-from fra_dist.train.run_folder import RunFolder, harmful_differences
+from fra_dist.train.checkpoints.reading import Checkpoint, find_checkpoint, list_checkpoints, newest_good
+from fra_dist.train.checkpoints.writing import set_aside
+from fra_dist.train.run_dir.folder import RunFolder, harmful_differences
 from fra_dist.train.sizes import Sizes
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def go_back(run: "Run", before: int) -> int | None:
     Every rank calls it at a step boundary. Later checkpoints are set aside and later rows forgotten.
     """
     patience = run.config.checkpoint.patience_seconds
-    found = dist.from_main(lambda: newest_before(run.folder, before) if run.saver.wait(patience) else None)
+    found = distributed.from_main(lambda: newest_before(run.folder, before) if run.saver.wait(patience) else None)
     if found is None:
         return None
     run.engine.load_model_state(found.model())

@@ -6,20 +6,20 @@ import torch
 from torch import Tensor
 
 from fra_dist.config import Config
-from fra_dist.data.batch import Geometry
-from fra_dist.dist import RankContext
+from fra_dist.data.loading.batch import Geometry
+from fra_dist.distributed import RankContext
 from fra_dist.losses.geometry import Placement
 from fra_dist.losses.total import fra_loss
 from fra_dist.models.dropout import image_keys
 from fra_dist.models.fra import FRA
-from fra_dist.train.buffers import KeptBuffers
-from fra_dist.train.ema import Following
-from fra_dist.train.engine import Engine, Update
-from fra_dist.train.graphs import Graphed, check_graphs
-from fra_dist.train.lars import LARS
-from fra_dist.train.schedule import ema_momentum, heatmap_temperature, learning_rate, weight_decay
+from fra_dist.train.engines.cuda_graphs import Graphed, check_graphs
+from fra_dist.train.engines.kept_buffers import KeptBuffers
+from fra_dist.train.engines.protocol import Engine, Update
+from fra_dist.train.engines.torch_engine import TorchEngine
+from fra_dist.train.optim.ema import Following
+from fra_dist.train.optim.lars import LARS
+from fra_dist.train.optim.schedule import ema_momentum, heatmap_temperature, learning_rate, weight_decay
 from fra_dist.train.sizes import Sizes
-from fra_dist.train.torch_engine import TorchEngine
 
 Views = tuple[Tensor, ...]
 

@@ -8,23 +8,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fra_dist import dist
+from fra_dist import distributed
 from fra_dist.config import Config
-from fra_dist.data.batch import Batch
-from fra_dist.data.loader import Loader
-from fra_dist.data.manifest import Manifest
-from fra_dist.dist import RankContext
+from fra_dist.data.loading.batch import Batch
+from fra_dist.data.loading.loader import Loader
+from fra_dist.data.shards.manifest import Manifest
+from fra_dist.distributed import RankContext
 from fra_dist.models.fra import FRA
-from fra_dist.train.engine import Engine
-from fra_dist.train.faults import Faults
+from fra_dist.train.checkpoints.background_writer import Saver
+from fra_dist.train.engines.protocol import Engine
 from fra_dist.train.guards import Guard
-from fra_dist.train.phases import Phases
-from fra_dist.train.run_folder import RunFolder
-from fra_dist.train.saver import Saver
+from fra_dist.train.injected_faults import Faults
+from fra_dist.train.liveness.phases import Phases
+from fra_dist.train.liveness.watchdog import SLOW, Watchdog
+from fra_dist.train.run_dir.folder import RunFolder
 from fra_dist.train.signals import StopFlag
 from fra_dist.train.sizes import Sizes
 from fra_dist.train.step import Step
-from fra_dist.train.watchdog import SLOW, Watchdog
 
 
 @dataclass
@@ -100,7 +100,7 @@ class Hook:
 def train(run: Run, hooks: Sequence[Hook]) -> bool:
     """Train to the last step or to a signal. True when the run is complete."""
     phases, slow = run.phases, max(SLOW, run.config.checkpoint.patience_seconds + 60)
-    with StopFlag() as stop, Watchdog(run, dist.from_main(lambda: run.folder.attempt)):
+    with StopFlag() as stop, Watchdog(run, distributed.from_main(lambda: run.folder.attempt)):
         for hook in hooks:
             phases.enter(f"{type(hook).__name__}.begin", run.completed + 1, slow)
             hook.begin(run)

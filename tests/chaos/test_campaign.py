@@ -5,7 +5,7 @@ import json
 import pytest
 from tiny import TINY
 
-from fra_dist.launch.chaos.draws import kinds_for
+from fra_dist.launch.chaos.fault_draws import kinds_for
 
 WORDS = [*TINY, "train.backend=torch"]
 

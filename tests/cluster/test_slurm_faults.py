@@ -12,7 +12,7 @@ from stub_trainer import expected
 from waiting import events, rows, until
 
 from fra_dist.launch.ledger import read_state
-from fra_dist.launch.prepare import Launch
+from fra_dist.launch.trainer_command import Launch
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
 STUB = Path(__file__).with_name("stub_trainer.py")

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.faults, pytest.mark.timeout(120)]
 STUB = Path(__file__).with_name("stub_trainer.py")
 CODE = """
 import pickle, sys
-from fra_dist.launch.local import Topology, run_torchrun
+from fra_dist.launch.torchrun import Topology, run_torchrun
 launch, topology = pickle.loads(bytes.fromhex(sys.argv[1]))
 sys.exit(run_torchrun(launch, Topology(**topology)))
 """
@@ -25,7 +25,7 @@ sys.exit(run_torchrun(launch, Topology(**topology)))
 def start(run: Path, steps: int, pace: float, *more: str, **topology: object) -> "subprocess.Popen[bytes]":
     import pickle
 
-    from fra_dist.launch.prepare import Launch
+    from fra_dist.launch.trainer_command import Launch
 
     launch = Launch(run, (sys.executable, str(STUB), str(run), str(steps), str(pace), *more))
     text = pickle.dumps((launch, topology)).hex()

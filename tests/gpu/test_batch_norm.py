@@ -12,7 +12,7 @@ from batch_norm_checks import (
     results,
 )
 
-from fra_dist.dist import SINGLE
+from fra_dist.distributed import SINGLE
 from fra_dist.kernels import dispatch, force
 from fra_dist.kernels.batch_norm import batch_norm
 

@@ -34,7 +34,7 @@ def test_layer_and_not_a_number() -> None:
 
 
 def test_repeats_to_the_bit() -> None:
-    from fra_dist.kernels.decoder_attention_op import fused
+    from fra_dist.kernels.decoder_attention.op import fused
 
     case = Case(32, 64, 196, 256, dropout=0.1, dtype=torch.bfloat16)
     inputs = case.inputs("cuda")

@@ -9,7 +9,7 @@ from step_runs import begin, run, views_of
 
 import fra_dist.kernels
 from fra_dist.kernels import dispatch
-from fra_dist.train.graphs import WARM_UPS
+from fra_dist.train.engines.cuda_graphs import WARM_UPS
 
 pytestmark = [
     pytest.mark.gpu,

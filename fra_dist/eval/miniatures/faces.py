@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fra_dist.data.synthetic import ATTRIBUTES, EXPRESSIONS, Faces, render
-from fra_dist.eval.datasets.points import SCHEMES
+from fra_dist.eval.datasets.common.landmark_schemes import SCHEMES
+from fra_dist.synthetic import ATTRIBUTES, EXPRESSIONS, Faces, render
 
 Floats = NDArray[np.float64]
 

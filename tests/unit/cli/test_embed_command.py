@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from fra_dist.cli.main import main
-from fra_dist.data.manifest import load_manifest
+from fra_dist.data.shards.manifest import load_manifest
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from safetensors.torch import load_file
 from tiny import TINY
 
-from fra_dist.train.run_folder import read_rows
+from fra_dist.train.run_dir.folder import read_rows
 
 pytestmark = pytest.mark.slow
 

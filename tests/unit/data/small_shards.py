@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fra_dist.data.indexing import index_tars
-from fra_dist.data.manifest import Manifest
+from fra_dist.data.making.indexing import index_tars
+from fra_dist.data.shards.manifest import Manifest
 
 
 def textured(height: int, width: int, seed: int = 0) -> Image.Image:

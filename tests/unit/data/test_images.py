@@ -9,7 +9,7 @@ from odd_photos import bad_photos, png16, saved, turned
 from PIL import Image, ImageOps
 from small_shards import jpeg, textured
 
-from fra_dist.data.images import BadImage, Head, decode, probe
+from fra_dist.data.decoding.images import BadImage, Head, decode, probe
 
 JPEG = jpeg(50, 40)
 

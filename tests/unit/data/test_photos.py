@@ -5,9 +5,9 @@ import pytest
 from odd_photos import bad_photos, opened, picture, pixels, png16, saved, turned
 from PIL import Image, ImageFile, ImageOps
 
-from fra_dist.data.images import BadImage
-from fra_dist.data.photos import PhotoRules, clean_photo, look, verify
-from fra_dist.data.shard_index import DECODED, GREY, PLAIN
+from fra_dist.data.decoding.images import BadImage
+from fra_dist.data.making.cleaning import PhotoRules, clean_photo, look, verify
+from fra_dist.data.shards.index import DECODED, GREY, PLAIN
 
 RULES = PhotoRules()
 

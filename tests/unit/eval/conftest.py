@@ -5,7 +5,7 @@ import pytest
 import webdataset
 from pictures import encoded
 
-from fra_dist.data.indexing import index_tars
+from fra_dist.data.making.indexing import index_tars
 
 
 @pytest.fixture

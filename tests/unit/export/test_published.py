@@ -3,7 +3,7 @@ import torch
 from export_models import small_config, trained_a_little
 
 from fra_dist.errors import CheckpointError
-from fra_dist.export.published import from_published, to_published
+from fra_dist.export.published_names import from_published, to_published
 from fra_dist.models.fra import FRA
 
 

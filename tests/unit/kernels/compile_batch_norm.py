@@ -6,7 +6,7 @@ import sys
 import torch
 from compiling import compile_instead
 
-from fra_dist.kernels import batch_norm_launch as launch
+from fra_dist.kernels.batch_norm import launch
 
 
 def main() -> None:

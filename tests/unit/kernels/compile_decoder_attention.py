@@ -7,7 +7,7 @@ import sys
 import torch
 from compiling import compile_instead
 
-from fra_dist.kernels import decoder_attention_launch as launch
+from fra_dist.kernels.decoder_attention import launch
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import sys
 import torch
 from compiling import compile_instead
 
-from fra_dist.kernels import lars_ema_launch as launch
+from fra_dist.kernels.lars_ema import launch
 
 
 def main() -> None:

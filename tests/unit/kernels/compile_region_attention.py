@@ -9,7 +9,7 @@ import sys
 import torch
 from compiling import compile_instead
 
-from fra_dist.kernels import region_attention_launch as launch
+from fra_dist.kernels.region_attention import launch
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import sys
 import torch
 from compiling import compile_instead
 
-from fra_dist.kernels import relation_launch as launch
+from fra_dist.kernels.relation import launch
 
 
 def main() -> None:

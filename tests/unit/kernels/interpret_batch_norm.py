@@ -12,21 +12,21 @@ from batch_norm_checks import (
 from batch_norm_mutants import MUTANTS
 from interpreting import main
 
-from fra_dist.dist import SINGLE
+from fra_dist.distributed import SINGLE
 from fra_dist.errors import ConfigError
-from fra_dist.kernels import batch_norm_launch, dispatch
-from fra_dist.kernels import batch_norm_op as operators
-from fra_dist.kernels.batch_norm import batch_norm
+from fra_dist.kernels import dispatch
+from fra_dist.kernels.batch_norm import batch_norm, launch
+from fra_dist.kernels.batch_norm import op as operators
 
 
 def check_few_splits() -> None:
     """Several tiles a program, and groups whose rows are no whole number of parts."""
-    before = batch_norm_launch.MOST_SPLITS, batch_norm_launch.TILE
-    batch_norm_launch.MOST_SPLITS, batch_norm_launch.TILE = 2, 256
+    before = launch.MOST_SPLITS, launch.TILE
+    launch.MOST_SPLITS, launch.TILE = 2, 256
     try:
         check(Case(6, 20, 7, 11))
     finally:
-        batch_norm_launch.MOST_SPLITS, batch_norm_launch.TILE = before
+        launch.MOST_SPLITS, launch.TILE = before
 
 
 def check_operators() -> None:
@@ -75,4 +75,4 @@ if __name__ == "__main__":
     more = {"few splits": check_few_splits, "NaN": check_not_a_number, "expanded gradient": check_expanded_gradient}
     more["running statistics"] = check_running_statistics
     others = {"operators": check_operators, "torch.compile": check_compiled, "refusals": check_refusals}
-    main(cases | more, others, batch_norm_launch, MUTANTS)
+    main(cases | more, others, launch, MUTANTS)

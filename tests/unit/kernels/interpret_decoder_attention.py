@@ -6,19 +6,19 @@ from decoder_attention_mutants import MUTANTS
 from interpreting import main
 
 from fra_dist.errors import ConfigError
-from fra_dist.kernels import decoder_attention_launch, dispatch
-from fra_dist.kernels import decoder_attention_op as operators
-from fra_dist.kernels.decoder_attention import decoder_attention
+from fra_dist.kernels import dispatch
+from fra_dist.kernels.decoder_attention import decoder_attention, launch
+from fra_dist.kernels.decoder_attention import op as operators
 
 
 def check_several_blocks() -> None:
     """More rows and pixels than a program takes at once."""
-    before = decoder_attention_launch.TILES
-    decoder_attention_launch.TILES = dict.fromkeys(before, (16, 16, 4))
+    before = launch.TILES
+    launch.TILES = dict.fromkeys(before, (16, 16, 4))
     try:
         check(Case(2, 35, 41, 40, dropout=0.2))
     finally:
-        decoder_attention_launch.TILES = before
+        launch.TILES = before
 
 
 def check_operators() -> None:
@@ -73,4 +73,4 @@ if __name__ == "__main__":
     cases = {name: lambda case=case: check(case) for name, case in CASES.items()}
     more = {"several blocks": check_several_blocks, "layer": check_layer, "NaN": check_not_a_number}
     others = {"operators": check_operators, "torch.compile": check_compiled, "refusals": check_refusals}
-    main(cases | more, others | {"same mask": check_dropout}, decoder_attention_launch, MUTANTS)
+    main(cases | more, others | {"same mask": check_dropout}, launch, MUTANTS)

@@ -15,12 +15,12 @@ from lars_ema_checks import (
 from lars_ema_mutants import MUTANTS
 
 from fra_dist.errors import ConfigError
-from fra_dist.kernels import dispatch, lars_ema_launch
-from fra_dist.kernels import lars_ema_op as operators
-from fra_dist.kernels.lars_ema import lars_ema
+from fra_dist.kernels import dispatch
+from fra_dist.kernels.lars_ema import lars_ema, launch
+from fra_dist.kernels.lars_ema import op as operators
 
 # Small, so that tensors have several chunks of several blocks.
-lars_ema_launch.CHUNK, lars_ema_launch.BLOCK, lars_ema_launch.STEP = 512, 128, 4
+launch.CHUNK, launch.BLOCK, launch.STEP = 512, 128, 4
 
 
 def check_operators() -> None:
@@ -69,4 +69,4 @@ if __name__ == "__main__":
     cases = {name: lambda case=case: check(case) for name, case in CASES.items()}
     more = {"squares": check_squares, "follow": check_follow, "found_inf": check_found_inf, "NaN": check_not_a_number}
     others = {"operators": check_operators, "torch.compile": check_compiled, "refusals": check_refusals}
-    main(cases | more, others, lars_ema_launch, MUTANTS)
+    main(cases | more, others, launch, MUTANTS)

@@ -9,9 +9,9 @@ from region_attention_checks import CASES, Case, check, check_empty_batch, check
 from region_attention_mutants import MUTANTS
 
 from fra_dist.errors import ConfigError
-from fra_dist.kernels import dispatch, region_attention_launch
-from fra_dist.kernels.region_attention import reference, region_attention
-from fra_dist.kernels.region_attention_op import backward_operator, forward_operator
+from fra_dist.kernels import dispatch
+from fra_dist.kernels.region_attention import launch, reference, region_attention
+from fra_dist.kernels.region_attention.op import backward_operator, forward_operator
 
 
 def check_split_halves() -> None:
@@ -19,22 +19,22 @@ def check_split_halves() -> None:
 
     Results go to fp32 tensors, so the halves' exactness shows: 1e-4 if a lower half is lost.
     """
-    before = region_attention_launch._half
-    region_attention_launch._half = lambda images: tl.float16
+    before = launch._half
+    launch._half = lambda images: tl.float16
     try:
         worst = _split_errors(*Case(2, 24, 40, 7, 7, 8, dtype=torch.float16).inputs())
     finally:
-        region_attention_launch._half = before
+        launch._half = before
     assert max(worst) < 2e-5, worst
 
 
 def _split_errors(*inputs: torch.Tensor) -> list[float]:
-    similarity, regions, *scales = region_attention_launch.forward_outputs(*inputs)
+    similarity, regions, *scales = launch.forward_outputs(*inputs)
     saved = similarity, regions.float(), *scales
-    region_attention_launch.forward(*inputs, 0.3, 1e-7, *saved)
+    launch.forward(*inputs, 0.3, 1e-7, *saved)
     given = torch.randn_like(similarity), torch.randn_like(saved[1]).to(inputs[0])
     gradients = tuple(torch.empty_like(x, dtype=torch.float32) for x in inputs)
-    region_attention_launch.backward(given, inputs, saved, gradients, 0.3, 1e-7)
+    launch.backward(given, inputs, saved, gradients, 0.3, 1e-7)
     exact = tuple(x.double().requires_grad_() for x in inputs)
     wanted = reference(*exact, 0.3)
     wanted = *wanted, *torch.autograd.grad(wanted, exact, [x.double() for x in given])
@@ -43,12 +43,12 @@ def _split_errors(*inputs: torch.Tensor) -> list[float]:
 
 def check_few_splits() -> None:
     """Several blocks of pixels per program of the pixels' backward kernel."""
-    before = region_attention_launch.MOST_SPLITS
-    region_attention_launch.MOST_SPLITS = 2
+    before = launch.MOST_SPLITS
+    launch.MOST_SPLITS = 2
     try:
         check(Case(5, 12, 20, 7, 11, 6))
     finally:
-        region_attention_launch.MOST_SPLITS = before
+        launch.MOST_SPLITS = before
 
 
 def check_operators() -> None:
@@ -111,4 +111,4 @@ def others() -> dict[str, Callable[[], None]]:
 
 
 if __name__ == "__main__":
-    main(cases(), others(), region_attention_launch, MUTANTS)
+    main(cases(), others(), launch, MUTANTS)

@@ -6,18 +6,19 @@ from relation_checks import CASES, Case, check, check_assignment, check_not_a_nu
 from relation_mutants import MUTANTS
 
 from fra_dist.errors import ConfigError
-from fra_dist.kernels import dispatch, relation_launch
-from fra_dist.kernels import relation_op as operators
+from fra_dist.kernels import dispatch
+from fra_dist.kernels.relation import launch
+from fra_dist.kernels.relation import op as operators
 
 
 def check_few_splits() -> None:
     """Several tiles a program, and pixels that are no whole number of parts."""
-    before = relation_launch.MOST_SPLITS, relation_launch.TILE
-    relation_launch.MOST_SPLITS, relation_launch.TILE = 2, 256
+    before = launch.MOST_SPLITS, launch.TILE
+    launch.MOST_SPLITS, launch.TILE = 2, 256
     try:
         check(Case(2, 5, 7, 7, 5))
     finally:
-        relation_launch.MOST_SPLITS, relation_launch.TILE = before
+        launch.MOST_SPLITS, launch.TILE = before
 
 
 def check_operators() -> None:
@@ -66,4 +67,4 @@ if __name__ == "__main__":
     more = {"few splits": check_few_splits, "assignment": check_assignment, "NaN": check_not_a_number}
     more["ties"] = check_ties
     others = {"operators": check_operators, "torch.compile": check_compiled, "refusals": check_refusals}
-    main(cases | more, others, relation_launch, MUTANTS)
+    main(cases | more, others, launch, MUTANTS)

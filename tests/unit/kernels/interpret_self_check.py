@@ -5,8 +5,8 @@ import json
 import torch
 
 from fra_dist import kernels
-from fra_dist.kernels import dispatch, region_attention_op
-from fra_dist.kernels.region_attention import region_attention
+from fra_dist.kernels import dispatch
+from fra_dist.kernels.region_attention import op, region_attention
 from fra_dist.kernels.self_check import check_kernels
 
 torch.set_num_threads(1)
@@ -24,8 +24,8 @@ def attend() -> str:
 
 found: dict[str, object] = {"good": problems(), "recorded": {k: c.called for k, c in kernels.describe().items()}}
 found["path"] = attend()
-real = region_attention_op.fused
-region_attention_op.fused = lambda *words: tuple(1.1 * out for out in real(*words))
+real = op.fused
+op.fused = lambda *words: tuple(1.1 * out for out in real(*words))
 found["wrong"] = problems()
 found["path of a wrong one"] = attend()
 with dispatch.force("triton"):
@@ -36,6 +36,6 @@ def refuse(*words: object) -> None:
     raise RuntimeError("no such instruction\nand more lines")
 
 
-region_attention_op.fused = refuse
+op.fused = refuse
 found["refused"] = problems()
 print(json.dumps(found))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fra_dist.dist import SINGLE
+from fra_dist.distributed import SINGLE
 from fra_dist.kernels.batch_norm import batch_norm
 
 

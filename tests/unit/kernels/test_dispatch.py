@@ -81,7 +81,7 @@ def test_the_environment_insists_and_nothing_slow_is_imported_for_the_cpu() -> N
         "from fra_dist.kernels.region_attention import region_attention\n"
         "try: region_attention(torch.randn(1, 3, 2, 2), torch.randn(1, 4, 2, 2), torch.randn(2, 4), 1.0)\n"
         "except ConfigError as error: print(error)\n"
-        "print(sorted({'triton', 'torch._dynamo', 'fra_dist.kernels.region_attention_op'} & set(sys.modules)))"
+        "print(sorted({'triton', 'torch._dynamo', 'fra_dist.kernels.region_attention.op'} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env={"FRA_DIST_KERNELS": "triton"}, capture_output=True, text=True, check=True

@@ -8,7 +8,7 @@ from lars_ema_checks import CASES, Case, compare, twin
 
 from fra_dist.kernels import force
 from fra_dist.kernels.lars_ema import follow, lars_ema, squares
-from fra_dist.train.lars import LARS
+from fra_dist.train.optim.lars import LARS
 
 NUMBERS = st.floats(0.01, 1.0)
 

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from step_runs import begin, run, views_of
 
 from fra_dist.kernels import dispatch, force
-from fra_dist.train.lars import LARS, Cut
+from fra_dist.train.optim.lars import LARS, Cut
 
 SMALL = ["train.global_batch=4", "train.group_views=true"]
 

@@ -7,7 +7,7 @@ import pytest
 
 from fra_dist.config import AlarmConfig, parse_config
 from fra_dist.errors import TrainingError
-from fra_dist.train.alarms import MEMORY, SIGNS, Alarms, judge
+from fra_dist.train.hooks.collapse_alarms import MEMORY, SIGNS, Alarms, judge
 
 FINE = {
     "embedding/spread": 0.8,

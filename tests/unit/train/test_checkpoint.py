@@ -6,8 +6,8 @@ import torch
 from fra_dist.config import load_config
 from fra_dist.errors import CheckpointError
 from fra_dist.models.fra import FRA
-from fra_dist.train import checkpoint as ck
-from fra_dist.train.checkpoint_write import Contents, save_checkpoint, set_aside
+from fra_dist.train.checkpoints import reading as ck
+from fra_dist.train.checkpoints.writing import Contents, save_checkpoint, set_aside
 
 SMALL = [
     "model.backbone=tiny", "model.regions=3", "model.width=16", "model.hidden=16", "model.decoder.layers=1",

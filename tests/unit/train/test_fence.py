@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
+from fra_dist.distributed.environment import LaunchName
 from fra_dist.errors import LaunchError
-from fra_dist.ranks import LaunchName
-from fra_dist.train.fence import Claim, Superseded, is_locked, read_attempt
+from fra_dist.train.run_dir.fence import Claim, Superseded, is_locked, read_attempt
 
 
 def test_attempts_are_numbered(tmp_path):
@@ -39,8 +39,8 @@ def test_a_later_attempt_of_the_launch_takes_over_from_one_that_hangs(tmp_path):
 
 
 def test_the_lock_ends_with_its_process(tmp_path):
-    code = "import sys; from pathlib import Path; from fra_dist.ranks import LaunchName;"
-    code += "from fra_dist.train.fence import Claim; Claim.take(Path(sys.argv[1]), LaunchName('x'))"
+    code = "import sys; from pathlib import Path; from fra_dist.distributed.environment import LaunchName;"
+    code += "from fra_dist.train.run_dir.fence import Claim; Claim.take(Path(sys.argv[1]), LaunchName('x'))"
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
     assert not is_locked(tmp_path)
     assert Claim.take(tmp_path, LaunchName("y")).attempt == 2

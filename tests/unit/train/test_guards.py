@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from fra_dist.config import GuardConfig
-from fra_dist.data.plan import PlannedBatch
-from fra_dist.dist import SINGLE
+from fra_dist.data.order.plan import PlannedBatch
+from fra_dist.distributed import SINGLE
 from fra_dist.errors import ConfigError, TrainingError
 from fra_dist.train import guards
-from fra_dist.train.faults import Faults
 from fra_dist.train.guards import Guard, read_passed_over
+from fra_dist.train.injected_faults import Faults
 
 CALM = [1.0 + 0.01 * (i % 5) for i in range(40)]
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from fra_dist.config import load_config
-from fra_dist.data.batch import BadSample
-from fra_dist.dist import RankContext
+from fra_dist.data.loading.batch import BadSample
+from fra_dist.distributed import RankContext
 from fra_dist.errors import DataError
-from fra_dist.train.hooks import Metrics
-from fra_dist.train.run_folder import RunFolder
+from fra_dist.train.hooks.metrics import Metrics
+from fra_dist.train.run_dir.folder import RunFolder
 
 
 class TwoAlike:

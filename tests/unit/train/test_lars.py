@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fra_dist.train.lars import LARS, Cut
+from fra_dist.train.optim.lars import LARS, Cut
 
 
 def by_hand(p, v, g, lr, momentum, decay, trust, adapt):

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from fra_dist.config import load_config
-from fra_dist.train.beats import Beat, Beats, Listener, judge
-from fra_dist.train.phases import Phases
-from fra_dist.train.watchdog import Watchdog
+from fra_dist.train.liveness.heartbeats import Beat, Beats, Listener, judge
+from fra_dist.train.liveness.phases import Phases
+from fra_dist.train.liveness.watchdog import Watchdog
 
 HOSTS = ("n1", "n1", "n2")
 

@@ -1,0 +1,177 @@
+"""Semantic relation: the online network assigns pixels to regions as the target network, balanced, does.
+
+    P = Sinkhorn(softmax(t/τ_t))                                    each region gets 1/Q of the pixels of the batch
+    cross-entropy = mean over pixels of −Σ_q P_q log softmax(s/τ_s)_q
+    entropy gap   = log Q + Σ_q m_q log m_q,   m = mean over pixels of softmax(s/τ_s)
+
+from FRA (arXiv 2403.02138), s and t being similarities of the online and of the target network. P is softmax(t/τ_t + b)
+throughout: a Sinkhorn round is b ← b − log(mean over pixels of that), so only Q numbers a view cross ranks. With
+p = softmax(s/τ_s), N pixels of this rank, and g_q = (log m_q + 1) times the gap's gradient:
+
+    ds_q = (d cross-entropy (p_q − P_q) + p_q (g_q − Σ_k p_k g_k)) / (N τ_s)
+
+V views, B images of this rank, Q regions, H×W map.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fra_dist.kernels import dispatch
+from fra_dist.kernels.batch_norm import Ranks
+
+KERNEL = dispatch.register("relation")
+LEAST_MASS = 1e-300
+"""float64 holds exp(−700): a region that no pixel is near does not become log(0)."""
+MOST_REGIONS = 64
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def semantic_relation(
+    student: Tensor,
+    teacher: Tensor,
+    *,
+    student_temperature: float,
+    teacher_temperature: float,
+    rounds: int,
+    cross: Ranks,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Cross-entropy (V,) of this rank, entropy gap (V,) of all, and (V, Q) the share of all pixels whose most similar
+    region is q, which has no gradient; fp32, or float64 for float64 inputs.
+
+    student, teacher: (V, B, Q, H, W) similarities; the teacher gets no gradient. Differentiable once. Every rank holds
+    as many pixels. Raises ValueError for shapes that do not fit together, ConfigError if the Triton kernels are
+    insisted on (`dispatch.force`) and cannot take the call.
+    """
+    if student.dim() < 4 or student.shape != teacher.shape:
+        raise ValueError(
+            f"semantic_relation takes two (V, B, Q, H, W), not {tuple(student.shape)} and {tuple(teacher.shape)}"
+        )
+    triton = dispatch.use_triton(KERNEL, _obstacle(student, teacher), on_gpu=student.is_cuda)
+    exact = torch.promote_types(student.dtype, torch.float32)
+    student, teacher = student.flatten(3), teacher.detach().flatten(3)
+    if not triton:
+        student, teacher = student.to(exact), teacher.to(exact)
+    bias = _balance(teacher, teacher_temperature, rounds, cross, triton)
+    return _Terms.apply(student, teacher, bias, student_temperature, teacher_temperature, cross, triton)
+
+
+@torch.no_grad()
+def balanced_assignment(similarity: Tensor, temperature: float, rounds: int, cross: Ranks) -> Tensor:
+    """Softmax over q of similarities (V, B, Q, pixels), then Sinkhorn rounds over all pixels of all ranks; same shape,
+    fp32 or float64. Raises as `semantic_relation`."""
+    if similarity.dim() != 4:
+        raise ValueError(f"balanced_assignment takes (V, B, Q, pixels), not {tuple(similarity.shape)}")
+    triton = dispatch.use_triton(KERNEL, _obstacle(similarity, similarity), on_gpu=similarity.is_cuda)
+    exact = similarity.to(torch.promote_types(similarity.dtype, torch.float32))
+    bias = _balance(similarity if triton else exact, temperature, rounds, cross, triton)
+    return torch.softmax(_logits(exact, temperature, bias), dim=2)
+
+
+@torch.no_grad()
+def _balance(teacher: Tensor, temperature: float, rounds: int, cross: Ranks, triton: bool) -> Tensor:
+    """The bias b after the rounds, (V, Q)."""
+    parts = _parts(triton)
+    bias = teacher.new_zeros(
+        (teacher.shape[0], teacher.shape[2]), dtype=torch.promote_types(teacher.dtype, torch.float32)
+    )
+    for _ in range(rounds):
+        bias = parts.shift(bias, cross.mean(parts.mass(teacher, bias, temperature)))
+    return bias
+
+
+class _Terms(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, student: Tensor, teacher: Tensor, bias: Tensor, student_temperature: float,
+        teacher_temperature: float, cross: Ranks, triton: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        means = _parts(triton).terms(student, teacher, bias, student_temperature, teacher_temperature)
+        regions = bias.shape[1]
+        mean, share = cross.mean(means[:, 1:].contiguous()).split(regions, dim=1)
+        gap = math.log(regions) + (mean * mean.clamp_min(torch.finfo(mean.dtype).tiny).log()).sum(dim=1)
+        ctx.temperatures, ctx.cross, ctx.triton = (student_temperature, teacher_temperature), cross, triton
+        ctx.save_for_backward(student, teacher, bias, mean)
+        share = share.clone()
+        ctx.mark_non_differentiable(share)
+        return means[:, 0].clone(), gap, share
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        student, teacher, bias, mean = ctx.saved_tensors
+        tiny = torch.finfo(mean.dtype).tiny
+        slope = (mean.clamp_min(tiny).log() + (mean >= tiny)) * ctx.cross.mean(grads[1].contiguous())[:, None]
+        gradient = _parts(ctx.triton).gradient(student, teacher, bias, grads[0], slope, *ctx.temperatures)
+        return gradient, None, None, None, None, None, None
+
+
+class Reference:
+    """The passes over the pixels in plain PyTorch; they define the result. student, teacher: (V, B, Q, pixels)."""
+
+    @staticmethod
+    def mass(teacher: Tensor, bias: Tensor, temperature: float) -> Tensor:
+        """(V, Q) float64: mean over this rank's pixels of softmax(t/τ + b)."""
+        share = torch.log_softmax(_logits(teacher, temperature, bias), dim=2)
+        return share.logsumexp(dim=(1, 3)).double().exp() / _pixels(teacher)
+
+    @staticmethod
+    def shift(bias: Tensor, mass: Tensor) -> Tensor:
+        return bias - mass.clamp_min(LEAST_MASS).log().to(bias.dtype)
+
+    @staticmethod
+    def terms(
+        student: Tensor, teacher: Tensor, bias: Tensor, student_temperature: float, teacher_temperature: float
+    ) -> Tensor:
+        """(V, 1 + 2 Q): cross-entropy, mean of softmax(s/τ_s), share of the pixels most similar to each region."""
+        target = torch.softmax(_logits(teacher, teacher_temperature, bias), dim=2)
+        share = torch.log_softmax(student / student_temperature, dim=2)
+        cross_entropy = -(target * share).sum(dim=2).mean(dim=(1, 2))
+        numbers = torch.arange(student.shape[2], device=student.device).view(-1, 1)
+        first = student.max(dim=2, keepdim=True).indices  # many times faster than argmax on a CPU
+        hard = (first == numbers).to(student.dtype)  # not one_hot: it looks at values
+        return torch.cat([cross_entropy[:, None], share.exp().mean(dim=(1, 3)), hard.mean(dim=(1, 3))], dim=1)
+
+    @staticmethod
+    def gradient(
+        student: Tensor, teacher: Tensor, bias: Tensor, d_cross_entropy: Tensor, slope: Tensor,
+        student_temperature: float, teacher_temperature: float,
+    ) -> Tensor:  # fmt: skip
+        """Of the student's similarities; slope (V, Q) is the gradient of m."""
+        target = torch.softmax(_logits(teacher, teacher_temperature, bias), dim=2)
+        share = torch.softmax(student / student_temperature, dim=2)
+        tilt = slope[:, None, :, None]
+        level = (share * tilt).sum(dim=2, keepdim=True)
+        whole = d_cross_entropy.view(-1, 1, 1, 1) * (share - target) + share * (tilt - level)
+        return whole / (_pixels(student) * student_temperature)
+
+
+def _parts(triton: bool) -> Any:
+    if triton:
+        from fra_dist.kernels.relation.op import Fused  # imports Triton
+
+        return Fused
+    return Reference
+
+
+def _logits(similarity: Tensor, temperature: float, bias: Tensor) -> Tensor:
+    return similarity / temperature + bias[:, None, :, None]
+
+
+def _pixels(similarity: Tensor) -> int:
+    return similarity.shape[1] * similarity.shape[3]
+
+
+def _obstacle(student: Tensor, teacher: Tensor) -> str | None:
+    """Why the Triton kernels cannot take these tensors; None if they can."""
+    if student.device != teacher.device:
+        return "tensors on different devices"
+    for tensor in (student, teacher):
+        if tensor.dtype not in _DTYPES:
+            return f"dtype {tensor.dtype}"
+    if not 1 <= student.shape[2] <= MOST_REGIONS:
+        return f"{student.shape[2]} regions, not 1 to {MOST_REGIONS}"
+    if not 0 < student.numel() < 2**31:
+        return "no similarities, or 2^31 or more"
+    return dispatch.device_obstacle(student.device.type, student.device.index)
