@@ -32,7 +32,7 @@ from fra_dist.distributed import SINGLE, CrossRank, RankContext
 from fra_dist.errors import ConfigError
 from fra_dist.export.published_names import to_published
 from fra_dist.models.fra import FRA
-from fra_dist.train.engines.protocol import build_engine
+from fra_dist.train.engines.build import build_engine
 from fra_dist.train.execution import set_execution
 from fra_dist.train.optim.parameter_groups import build_optimizer
 from fra_dist.train.sizes import derive_sizes

@@ -10,7 +10,7 @@ from fra_dist.config import load_config
 from fra_dist.distributed import SINGLE, RankContext
 from fra_dist.kernels import force
 from fra_dist.models.fra import FRA
-from fra_dist.train.engines.protocol import build_engine
+from fra_dist.train.engines.build import build_engine
 from fra_dist.train.execution import set_execution
 from fra_dist.train.optim.parameter_groups import build_optimizer
 from fra_dist.train.sizes import derive_sizes

@@ -48,7 +48,8 @@ def pretrain(config: Config, force: bool = False, fresh: bool = False, source: P
     from fra_dist import distributed
     from fra_dist.report.picture_hook import RunPictures
     from fra_dist.train.hooks.collapse_alarms import Alarms
-    from fra_dist.train.hooks.metrics import Metrics, Progress
+    from fra_dist.train.hooks.metrics import Metrics
+    from fra_dist.train.hooks.progress import Progress
     from fra_dist.train.hooks.sample_log import SampleLog
     from fra_dist.train.hooks.saving import Checkpoints
     from fra_dist.train.hooks.stragglers import Stragglers

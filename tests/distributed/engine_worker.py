@@ -23,8 +23,9 @@ from tiny import TINY
 from fra_dist.config import Config, load_config
 from fra_dist.distributed import SINGLE, CrossRank, ProcessGroupRanks, RankContext
 from fra_dist.models.fra import FRA
+from fra_dist.train.engines.build import build_engine
 from fra_dist.train.engines.deepspeed_engine import _import_deepspeed
-from fra_dist.train.engines.protocol import Engine, build_engine
+from fra_dist.train.engines.protocol import Engine
 from fra_dist.train.execution import set_execution
 from fra_dist.train.optim.parameter_groups import build_optimizer
 from fra_dist.train.sizes import derive_sizes

@@ -1,18 +1,16 @@
 """What the loader asks of a decoder: encoded photos and view numbers in, batches of pixels out, one a view.
 
-`dali.py` and `cpu.py` are the two kinds. Batches are handed in ahead of time and come out in the same order.
+`dali_pipeline` and `torch_pipeline` are the two kinds, and `open_pipeline` chooses. Batches are handed in ahead of time
+and come out in the same order.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-import torch
 from torch import Tensor
 
-from fra_dist.config import DataConfig
 from fra_dist.data.decoding.images import Head
 from fra_dist.data.order.views import ViewParams
-from fra_dist.errors import DataError
 
 
 class Request(NamedTuple):
@@ -50,21 +48,3 @@ class Pipeline(Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-def open_pipeline(config: DataConfig, device: torch.device, batch_size: int) -> Pipeline:
-    """The pipeline that `data.pipeline` names; auto takes DALI where it is installed.
-
-    batch_size: of the largest request. Raises DataError when DALI is asked for and cannot be loaded.
-    """
-    if config.pipeline != "torch":
-        try:
-            from fra_dist.data.decoding.dali_pipeline import DaliPipeline
-
-            return DaliPipeline(config, device, batch_size)
-        except (ImportError, OSError) as error:
-            if config.pipeline == "dali":
-                raise DataError(f"DALI cannot be loaded ({error}): install it, or set data.pipeline=torch") from None
-    from fra_dist.data.decoding.torch_pipeline import TorchPipeline
-
-    return TorchPipeline(config, device)

@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from typing import Self
 
 from fra_dist.config import Config
-from fra_dist.data.decoding.pipeline import Pipeline, UndecodableError, open_pipeline
+from fra_dist.data.decoding.open_pipeline import open_pipeline
+from fra_dist.data.decoding.pipeline import Pipeline, UndecodableError
 from fra_dist.data.loading.batch import Batch
 from fra_dist.data.loading.feeder import Feeder, Prepared
 from fra_dist.data.loading.prefetch import Prefetcher, start_prefetcher

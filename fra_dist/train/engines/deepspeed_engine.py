@@ -46,7 +46,7 @@ class DeepSpeedEngine:
         if config.train.zero_stage > 0:
             self.partition = Partition(zero, self.names, ctx)
             if isinstance(optimizer, LARS):
-                optimizer.cuts = self.partition.cuts()
+                optimizer.pieces = self.partition.pieces()
         elif config.train.channels_last:
             lay_out_weights(model)  # shared out, they are views of flat tensors, which stay as they are
 

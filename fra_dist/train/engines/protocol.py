@@ -12,10 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from fra_dist.config import Config
-from fra_dist.distributed import RankContext
 from fra_dist.models.outputs import FRAOutput
 from fra_dist.train.engines.gradient_noise import GradientNoise
-from fra_dist.train.sizes import Sizes
 
 
 @dataclass(frozen=True)
@@ -64,19 +62,6 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-def build_engine(
-    config: Config, model: nn.Module, optimizer: torch.optim.Optimizer, ctx: RankContext, sizes: Sizes
-) -> Engine:
-    """Wrap a model that is already on `ctx.device`. Raises ConfigError for what DeepSpeed cannot do."""
-    if config.train.backend == "deepspeed":
-        from fra_dist.train.engines.deepspeed_engine import DeepSpeedEngine  # DeepSpeed is slow to import
-
-        return DeepSpeedEngine(config, model, optimizer, ctx, sizes)
-    from fra_dist.train.engines.torch_engine import TorchEngine
-
-    return TorchEngine(config, model, optimizer, ctx, sizes)
 
 
 def precision_of(config: Config, device: torch.device) -> torch.dtype:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fra_dist.distributed import RankContext, gather_to_main
 from fra_dist.errors import CheckpointError, ConfigError
-from fra_dist.train.optim.lars import Cut
+from fra_dist.train.optim.moved import ParameterPieces
 
 PRIVATE = (
     "bit16_groups",  # the parameters of each group
@@ -54,13 +54,13 @@ class Partition:
         """This rank's share of the averaged gradient, between the last backward of a step and the step."""
         return [gradient for group in self.zero.averaged_gradients.values() for gradient in group]
 
-    def cuts(self) -> dict[Tensor, Cut]:
+    def pieces(self) -> dict[Tensor, ParameterPieces]:
         """What LARS must know of each flat tensor that it moves."""
         found = {}
         for share, places in zip(self.shares, self.places, strict=True):
             pieces = [(start, length, number) for number, start, _, length in self._pieces(share, places)]
             index = torch.tensor([number for _, _, number in pieces], dtype=torch.int64, device=share.device)
-            found[share] = Cut([p[:2] for p in pieces], index, len(places), self.ctx.cross.sum)
+            found[share] = ParameterPieces([p[:2] for p in pieces], index, len(places), self.ctx.cross.sum)
         return found
 
     def gather(self, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -1,7 +1,6 @@
-"""What happens around the steps: metrics and progress; `checkpoint_hook.py` has the checkpoints."""
+"""Metrics of a run: read from the device at log steps, summed over ranks, and written as rows."""
 
 import os
-import sys
 import time
 from collections.abc import Mapping
 from math import isfinite
@@ -104,60 +103,9 @@ class Metrics(Hook):
         return {name: float(f"{value:.5g}") for name, value in pace.items()}
 
 
-class Progress(Hook):
-    """A bar on a terminal; elsewhere a line every log step."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self.metrics = metrics
-
-    def begin(self, run: Run) -> None:
-        self.bar: Any = None
-        self.shown = run.completed
-        if run.ctx.is_main and sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self.bar = tqdm(total=run.sizes.total_steps, initial=run.completed, desc=run.config.name, unit="step")
-
-    def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
-        if self.bar is not None:
-            self.bar.update(run.completed - self.bar.n)
-        row = self.metrics.last_row
-        if not run.ctx.is_main or row.get("step") != run.completed:
-            return
-        if self.bar is not None:
-            self.bar.set_postfix_str(_brief(row), refresh=False)
-        else:
-            print(
-                f"step {run.completed}/{run.sizes.total_steps}  {_brief(row)}  left {_clock(row['seconds_left'])}",
-                flush=True,
-            )
-
-    def end(self, run: Run) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-
 def _memory(run: Run) -> float:
     """MiB: resident in this process, or on a GPU the most that torch has held there."""
     if run.ctx.device.type == "cuda":
         return torch.cuda.max_memory_allocated(run.ctx.device) / 2**20
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def _brief(row: Mapping[str, Any]) -> str:
-    parts = [f"{name.removeprefix('loss/')} {_number(row[name])}" for name in _SHOWN if name in row]
-    return "  ".join([*parts, f"{row['images_per_second']:.0f} images/s", f"data wait {row['data_wait']:.0%}"])
-
-
-def _number(value: float | None) -> str:
-    return "not finite" if value is None else f"{value:.3f}"
-
-
-_SHOWN = ("loss/total", "loss/global", "loss/local", "loss/relation")
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,38 +1,15 @@
 """LARS (You, Gitman and Ginsburg, arXiv 1708.03888): a step whose length is relative to the weights' own norm."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fra_dist.train.optim.lars_fused import move_fused
+from fra_dist.train.optim.moved import Followers, ParameterPieces
 
 _EPSILON = 1e-8
-
-
-@dataclass(frozen=True)
-class Cut:
-    """The pieces of whole parameters that one flat tensor of a rank holds, when ranks share the optimiser (ZeRO)."""
-
-    spans: list[tuple[int, int]]
-    """(start, length) of each piece in the flat tensor."""
-    index: Tensor
-    """Which parameter of the group each piece belongs to, int64 like `spans`."""
-    parameters: int
-    """How many the group has, over all ranks."""
-    sum: Callable[[Tensor], Tensor]
-    """Over ranks, elementwise."""
-
-
-class Followers(Protocol):
-    """Of the parameters' EMA copies; see `ema.Following`."""
-
-    momentum: float
-    target_of: dict[Tensor, Tensor]
-
-    def done(self, parameters: Sequence[Tensor]) -> None: ...
 
 
 class LARS(torch.optim.Optimizer):
@@ -47,7 +24,7 @@ class LARS(torch.optim.Optimizer):
     all groups, with the EMA of `followers`; otherwise multi-tensor calls. Nothing waits for the device.
 
     `found_inf`, a 0-dim float32 tensor, leaves weights and momentum as they are when it holds 1, as PyTorch's fused
-    optimisers do. `cuts` names the flat tensors among the parameters whose pieces are to be measured as wholes.
+    optimisers do. `pieces` names the flat tensors among the parameters whose pieces are to be measured as wholes.
     """
 
     found_inf: Tensor | None = None
@@ -66,7 +43,7 @@ class LARS(torch.optim.Optimizer):
         super().__init__(
             params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust, "adapt": adapt}
         )
-        self.cuts: dict[Tensor, Cut] = {}
+        self.pieces: dict[Tensor, ParameterPieces] = {}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -85,12 +62,12 @@ class LARS(torch.optim.Optimizer):
         gradients = [p.grad.to(p.dtype) for p in parameters if p.grad is not None]
         velocities = [self.velocity(p) for p in parameters]
         if group["adapt"]:
-            cut = self.cuts.get(parameters[0])
-            if cut is not None:
+            pieces = self.pieces.get(parameters[0])
+            if pieces is not None:
                 parameters, gradients, velocities = (
-                    [flat.narrow(0, *span) for span in cut.spans] for (flat,) in (parameters, gradients, velocities)
+                    [flat.narrow(0, *span) for span in pieces.spans] for (flat,) in (parameters, gradients, velocities)
                 )
-            lengths = _lengths(parameters, gradients, group, cut)
+            lengths = _lengths(parameters, gradients, group, pieces)
             if not parameters:
                 return
             change = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
@@ -122,16 +99,18 @@ class LARS(torch.optim.Optimizer):
         return state["momentum_buffer"]
 
 
-def _lengths(parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any], cut: Cut | None) -> list[Tensor]:
-    """η r of each tensor, 0-dim; with a cut, of the whole parameter that each piece belongs to."""
-    if cut is None:
+def _lengths(
+    parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any], pieces: ParameterPieces | None
+) -> list[Tensor]:
+    """η r of each tensor, 0-dim; with `pieces`, of the whole parameter that each piece belongs to."""
+    if pieces is None:
         p_norm, g_norm = torch.stack(torch._foreach_norm(parameters)), torch.stack(torch._foreach_norm(gradients))
     else:
-        squares = torch.zeros(2, cut.parameters, dtype=torch.float64, device=cut.index.device)
+        squares = torch.zeros(2, pieces.parameters, dtype=torch.float64, device=pieces.index.device)
         if parameters:
-            pieces = torch.stack([*torch._foreach_norm(parameters), *torch._foreach_norm(gradients)])
-            squares.index_add_(1, cut.index, pieces.double().square().view(2, -1))
-        whole = cut.sum(squares).sqrt()[:, cut.index]
+            norms = torch.stack([*torch._foreach_norm(parameters), *torch._foreach_norm(gradients)])
+            squares.index_add_(1, pieces.index, norms.double().square().view(2, -1))
+        whole = pieces.sum(squares).sqrt()[:, pieces.index]
         p_norm, g_norm = whole.to(parameters[0].dtype if parameters else torch.float32).unbind()
     ratio = group["trust"] * p_norm / (g_norm + group["weight_decay"] * p_norm + _EPSILON)
     return list((torch.where(p_norm > 0, ratio, 1.0) * group["lr"]).unbind())

@@ -1,15 +1,13 @@
 """A LARS step of all groups, and of the EMA copies, by the kernels of `kernels/lars_ema/`."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fra_dist.kernels import lars_ema
-
-if TYPE_CHECKING:
-    from fra_dist.train.optim.lars import LARS, Cut
+from fra_dist.train.optim.moved import LayerwiseOptimizer, ParameterPieces, gradients_of
 
 _SHARED = ("lr", "momentum", "trust")
 """What the kernels have one of."""
@@ -35,20 +33,20 @@ class _Owner:
     """A parameter, its parts, and how to measure them if they are pieces."""
 
     parts: list[_Part]
-    cut: "Cut | None"
+    pieces: ParameterPieces | None
 
 
-def move_fused(optimizer: "LARS") -> bool:
+def move_fused(optimizer: LayerwiseOptimizer) -> bool:
     """Do the step; False, with nothing done, where the kernels do not take the tensors.
 
     Every rank that holds pieces of flat parameters exchanges as often as the plain step would, whichever path it takes.
     """
-    moved = [(p, group) for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    moved = list(gradients_of(optimizer))
     groups = [group for _, group in moved]
     if not moved or any(group[name] != groups[0][name] for group in groups for name in _SHARED):
         return False
     first = moved[0][0]
-    if not lars_ema.takes([first], [first.grad], [first], ()):
+    if not lars_ema.takes([first], [g for g in [first.grad] if g is not None], [first], ()):
         return False  # without having listed everything
     followers = optimizer.followers
     target_of = {} if followers is None else followers.target_of
@@ -70,7 +68,7 @@ def move_fused(optimizer: "LARS") -> bool:
         **{name: groups[0][name] for name in _SHARED},
         targets=targets,
         target_momentum=1.0 if followers is None else followers.momentum,
-        squares=_squares(owners, weights, gradients) if optimizer.cuts else None,
+        squares=_squares(owners, weights, gradients) if optimizer.pieces else None,
         found_inf=optimizer.found_inf,
     )
     if followers is not None:
@@ -78,11 +76,11 @@ def move_fused(optimizer: "LARS") -> bool:
     return True
 
 
-def _owner(optimizer: "LARS", p: Tensor, group: dict[str, Any]) -> _Owner:
-    cut = optimizer.cuts.get(p) if group["adapt"] else None
+def _owner(optimizer: LayerwiseOptimizer, p: Tensor, group: dict[str, Any]) -> _Owner:
+    pieces = optimizer.pieces.get(p) if group["adapt"] else None
     assert p.grad is not None
     whole = _Part(p.data, p.grad, optimizer.velocity(p), group)
-    return _Owner([whole] if cut is None else [whole.piece(*span) for span in cut.spans], cut)
+    return _Owner([whole] if pieces is None else [whole.piece(*span) for span in pieces.spans], pieces)
 
 
 def _squares(owners: list[_Owner], parameters: list[Tensor], gradients: list[Tensor]) -> Tensor:
@@ -90,9 +88,9 @@ def _squares(owners: list[_Owner], parameters: list[Tensor], gradients: list[Ten
     own = lars_ema.squares(parameters, gradients)
     columns = []
     for owner, part in zip(owners, own.split([len(owner.parts) for owner in owners], dim=1), strict=True):
-        if owner.cut is None:
+        if owner.pieces is None:
             columns.append(part)
             continue
-        sums = torch.zeros(2, owner.cut.parameters, dtype=part.dtype, device=part.device)
-        columns.append(owner.cut.sum(sums.index_add_(1, owner.cut.index, part))[:, owner.cut.index])
+        sums = torch.zeros(2, owner.pieces.parameters, dtype=part.dtype, device=part.device)
+        columns.append(owner.pieces.sum(sums.index_add_(1, owner.pieces.index, part))[:, owner.pieces.index])
     return torch.cat(columns, dim=1)

@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from step_runs import begin, run, views_of
 
 from fra_dist.kernels import dispatch, force
-from fra_dist.train.optim.lars import LARS, Cut
+from fra_dist.train.optim.lars import LARS
+from fra_dist.train.optim.moved import ParameterPieces
 
 SMALL = ["train.global_batch=4", "train.group_views=true"]
 
@@ -87,7 +88,7 @@ def check_pieces() -> None:
                 asked.append(x)
                 return squares.double()
 
-            optimizer.cuts = {share: Cut(spans, torch.tensor(index), 3, whole)}
+            optimizer.pieces = {share: ParameterPieces(spans, torch.tensor(index), 3, whole)}
             with force(path):
                 optimizer.step()
             assert len(asked) == 1

@@ -18,7 +18,8 @@ from fra_dist.distributed import SINGLE, RankContext
 from fra_dist.errors import ConfigError
 from fra_dist.models.fra import FRA
 from fra_dist.train.checkpoints.reading import load_model
-from fra_dist.train.engines.protocol import Engine, build_engine
+from fra_dist.train.engines.build import build_engine
+from fra_dist.train.engines.protocol import Engine
 from fra_dist.train.optim.parameter_groups import build_optimizer
 from fra_dist.train.sizes import derive_sizes
 from fra_dist.train.step import Step, check_map_sizes
