@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import TINY
 
 from fra_dist.config import load_config
 from fra_dist.data.shards.manifest import load_manifest
@@ -20,6 +19,7 @@ from fra_dist.launch.chaos import small_disks
 from fra_dist.launch.chaos.campaign_setup import AHEAD, damage_photos, set_scene, trial_config
 from fra_dist.launch.chaos.fault_draws import Length
 from fra_dist.launch.chaos.trainings import trainers
+from tests.helpers.tiny import TINY
 
 LENGTH = Length(24, 4)
 

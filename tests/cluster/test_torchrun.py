@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from slurm_cluster import free_ports
-from stub_trainer import expected
-from waiting import events, processes_with, rows, until
+
+from tests.cluster.slurm_cluster import free_ports
+from tests.cluster.stub_trainer import expected
+from tests.cluster.waiting import events, processes_with, rows, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.faults, pytest.mark.timeout(120)]
 STUB = Path(__file__).with_name("stub_trainer.py")

@@ -17,9 +17,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from tiny import TINY
-
+sys.path.insert(0, str(Path(__file__).parents[2]))
 from fra_dist.config import Config, load_config
 from fra_dist.distributed import SINGLE, CrossRank, ProcessGroupRanks, RankContext
 from fra_dist.models.fra import FRA
@@ -30,6 +28,7 @@ from fra_dist.train.execution import set_execution
 from fra_dist.train.optim.parameter_groups import build_optimizer
 from fra_dist.train.sizes import derive_sizes
 from fra_dist.train.step import Step
+from tests.helpers.tiny import TINY
 
 BATCH, ACCUMULATION = 24, 2
 WAYS = {

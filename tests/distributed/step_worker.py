@@ -11,10 +11,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from tiny import TINY
-from waiting_calls import WaitingCalls, WaitingOperators
-
+sys.path.insert(0, str(Path(__file__).parents[2]))
 from fra_dist.config import load_config
 from fra_dist.distributed import ProcessGroupRanks, RankContext
 from fra_dist.models.fra import FRA
@@ -24,6 +21,8 @@ from fra_dist.train.execution import set_execution
 from fra_dist.train.optim.parameter_groups import build_optimizer
 from fra_dist.train.sizes import derive_sizes
 from fra_dist.train.step import Step
+from tests.helpers.tiny import TINY
+from tests.helpers.waiting_calls import WaitingCalls, WaitingOperators
 
 PUBLISHED = ["model.backbone=resnet50", "data.image_size=64", "train.global_batch=4", "train.device=cpu"]
 """Heads and decoder as published; the number of exchanges does not depend on the size of images."""

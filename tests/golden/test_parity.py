@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from golden_reference import part
 from torch import Tensor
 
 from fra_dist.config import LossConfig, OptimConfig
@@ -16,6 +15,7 @@ from fra_dist.models.fra import FRA
 from fra_dist.train.optim.ema import update_target
 from fra_dist.train.optim.parameter_groups import build_optimizer, parameter_groups
 from fra_dist.train.optim.schedule import ema_momentum, learning_rate
+from tests.golden.golden_reference import part
 
 Reference = dict[str, Tensor]
 STEP0, TRAJECTORY = 1e-6, 1e-5

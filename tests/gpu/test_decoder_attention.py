@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from decoder_attention_checks import CASES, Case, check, check_layer, check_not_a_number, layer, run
 
 from fra_dist.kernels import dispatch
 from fra_dist.kernels.decoder_attention import decoder_attention
+from tests.kernels.decoder_attention.checks import CASES, Case, check, check_layer, check_not_a_number, layer, run
 
 pytestmark = [
     pytest.mark.gpu,

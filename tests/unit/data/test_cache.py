@@ -11,8 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from object_store import FaultyServer, files_of
-from small_shards import jpeg, write_shards
 
 from fra_dist.data.shards.manifest import Manifest, load_manifest
 from fra_dist.data.shards.reader import ShardReader, open_source
@@ -20,6 +18,8 @@ from fra_dist.data.stores.fetching import Counters
 from fra_dist.data.stores.remote_folder import StoreOptions
 from fra_dist.data.stores.shard_cache import ShardCache
 from fra_dist.errors import DataError
+from tests.helpers.object_store import FaultyServer, files_of
+from tests.helpers.small_shards import jpeg, write_shards
 
 FILES = [bytes([n]) * 1000 for n in range(8)]
 DIGESTS = [hashlib.sha256(data).hexdigest() for data in FILES]

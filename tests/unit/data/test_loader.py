@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_shards import jpeg, overwrite, write_shards
 
 from fra_dist.config import Config, parse_config
 from fra_dist.data.loading.batch import BadSample, Batch
@@ -20,6 +19,7 @@ from fra_dist.data.order.views import draw_views
 from fra_dist.data.shards.manifest import Manifest
 from fra_dist.distributed import SINGLE, RankContext
 from fra_dist.errors import ConfigError, DataError
+from tests.helpers.small_shards import jpeg, overwrite, write_shards
 
 SIZES = (13, 0, 22, 1, 9)
 PHOTOS = [[jpeg(30 + 3 * n, 60 - n, 100 * shard + n) for n in range(count)] for shard, count in enumerate(SIZES)]

@@ -5,8 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from object_store import FaultyServer, files_of
-from small_shards import jpeg, write_shards
 
 from fra_dist.config import Config, parse_config
 from fra_dist.data.loading.loader import Loader, make_loader
@@ -17,6 +15,8 @@ from fra_dist.data.shards.remote_source import STATS
 from fra_dist.data.stores.remote_folder import StoreOptions
 from fra_dist.distributed import SINGLE, RankContext
 from fra_dist.errors import DataError
+from tests.helpers.object_store import FaultyServer, files_of
+from tests.helpers.small_shards import jpeg, write_shards
 
 PLAN = Plan([100] * 50, seed=1, global_batch=20, streams=5, window=100)
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from odd_photos import picture, saved
 from PIL import Image, ImageFilter
 
 from fra_dist.data.decoding.images import BadImage, decode, heif_can_be_read
@@ -24,6 +23,7 @@ from fra_dist.data.making.selection import Selection
 from fra_dist.data.shards.manifest import load_manifest, read_members
 from fra_dist.errors import ConfigError, DataError
 from fra_dist.synthetic import render
+from tests.helpers.odd_photos import picture, saved
 
 FACES = render(np.arange(40), 96)
 

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import upload
-from object_store import FaultyServer, files_of
-from small_shards import jpeg, write_shards
 
 from fra_dist.data.shards.manifest import Manifest, load_manifest, read_members
 from fra_dist.data.shards.reader import ShardReader, open_source
 from fra_dist.data.shards.remote_source import CachedSource, RangeSource
 from fra_dist.data.stores.remote_folder import StoreOptions
 from fra_dist.errors import DataError
+from tests.helpers.object_store import FaultyServer, files_of, upload
+from tests.helpers.small_shards import jpeg, write_shards
 
 PHOTOS = [[jpeg(20, 24, 10 * shard + n) for n in range(count)] for shard, count in enumerate((3, 1, 4, 2))]
 BUCKETS = itertools.count()

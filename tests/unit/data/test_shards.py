@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import webdataset
-from odd_photos import bad_photos, opened, picture, saved, turned
 from PIL import Image
 
 from fra_dist.data.making import make as shards_module
@@ -23,6 +22,7 @@ from fra_dist.data.making.photo_sources import Photos
 from fra_dist.data.shards.manifest import Manifest, load_manifest, read_members
 from fra_dist.errors import ConfigError, DataError
 from fra_dist.synthetic import EXPRESSIONS, render
+from tests.helpers.odd_photos import bad_photos, opened, picture, saved, turned
 
 ONE = ShardOptions(shard_samples=8, workers=1)
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import encoded
 from PIL import Image
 
 from fra_dist.config import parse_config
@@ -23,6 +22,7 @@ from fra_dist.eval.embed.result_files import write_result
 from fra_dist.eval.features.encoder import Encoder
 from fra_dist.models.backbone import build_backbone
 from fra_dist.models.fra import FRA
+from tests.helpers.pictures import encoded
 
 SETTINGS = {
     "model": {

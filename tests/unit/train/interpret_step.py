@@ -12,12 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-from step_runs import begin, run, views_of
-
+sys.path.insert(0, str(Path(__file__).parents[3]))
 from fra_dist.kernels import dispatch, force
 from fra_dist.train.optim.lars import LARS
 from fra_dist.train.optim.moved import ParameterPieces
+from tests.helpers.step_runs import begin, run, views_of
 
 SMALL = ["train.global_batch=4", "train.group_views=true"]
 

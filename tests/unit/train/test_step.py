@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tiny import TINY
 from torch import Tensor
 
 from fra_dist.config import load_config
@@ -14,6 +13,7 @@ from fra_dist.train.optim.ema import update_target
 from fra_dist.train.optim.parameter_groups import build_optimizer
 from fra_dist.train.sizes import derive_sizes
 from fra_dist.train.step import Step
+from tests.helpers.tiny import TINY
 
 CTX = RankContext(0, 1, 0, 0, torch.device("cpu"), SINGLE)
 PLAIN = [*TINY, "train.backend=torch", "optim.warmup_steps=0", "optim.lr_batch=8"]

@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from tiny import TINY
-from waiting_calls import WaitingCalls, WaitingOperators
 
 from fra_dist.config import load_config
 from fra_dist.distributed import SINGLE, RankContext
@@ -13,6 +11,8 @@ from fra_dist.train.execution import set_execution
 from fra_dist.train.optim.parameter_groups import build_optimizer
 from fra_dist.train.sizes import derive_sizes
 from fra_dist.train.step import Step
+from tests.helpers.tiny import TINY
+from tests.helpers.waiting_calls import WaitingCalls, WaitingOperators
 
 WAYS = {
     "as it is": [],
