@@ -88,7 +88,7 @@ def barrier() -> None:
 def from_main(produce: Callable[[], T]) -> T:
     """What `produce` returns on rank 0, on every rank; an error that it raises there is raised on every rank.
 
-    The value must be picklable. Used at start-up, so that a refusal ends all ranks and leaves none waiting.
+    The value must be picklable. A refusal, or a disk that fails, ends all ranks and leaves none waiting.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return produce()
@@ -96,10 +96,10 @@ def from_main(produce: Callable[[], T]) -> T:
     if dist.get_rank() == 0:
         try:
             box[0] = produce()
-        except FraError as error:
+        except (FraError, OSError) as error:
             box[1] = error
     dist.broadcast_object_list(box, src=0)
-    if isinstance(box[1], FraError):
+    if isinstance(box[1], FraError | OSError):
         raise box[1]
     return box[0]  # type: ignore[return-value]
 

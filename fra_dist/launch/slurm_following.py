@@ -68,7 +68,8 @@ def follow(run: Path, submitted: Submitted, poll: float = 1.0, out: TextIO | Non
             if ended:
                 return state
             if time.monotonic() - asked > 5:
-                asked, queue = time.monotonic(), job_state(submitted.job_id)
+                asked, known = time.monotonic(), job_state(submitted.job_id)
+                queue = queue if known is None else known  # SLURM may not answer for a while
                 if queue in _ENDED:
                     return f"ended by SLURM ({queue or 'no longer known'})"
             screen.status(f"job {submitted.job_id} {queue.lower()}, {progress_line(run)}")

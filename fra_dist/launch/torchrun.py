@@ -99,7 +99,7 @@ class Restarts:
         time.sleep(0.5)  # ranks pull each other down: let the first one's record arrive
         failed = [row for row in read_records(self.records) if row["code"] not in (0, STOPPED, REFUSED)]
         self.noted.add(number)
-        attempt = int(read_attempt(self.run).get("attempt", 0))
+        attempt = read_attempt(self.run).get("attempt", 0)
         try:
             (self.run / "launch" / f".torchrun-{attempt}-{number}").touch(exist_ok=False)
         except OSError:

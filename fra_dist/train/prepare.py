@@ -18,10 +18,11 @@ from fra_dist.train.checkpoints.reading import restore_model
 from fra_dist.train.engines.build import build_engine
 from fra_dist.train.engines.deepspeed_options import check_extra
 from fra_dist.train.execution import set_execution, trust_kernels
+from fra_dist.train.guard_files import read_passed_over, read_retried
 from fra_dist.train.guards import Guard
 from fra_dist.train.liveness.watchdog import SLOW
 from fra_dist.train.optim.parameter_groups import build_optimizer
-from fra_dist.train.resume import NEWEST, Origin, choose_checkpoint, load_batches
+from fra_dist.train.resume import NEWEST, Origin, choose_checkpoint, guard_state, load_batches
 from fra_dist.train.run_dir.folder import RunFolder
 from fra_dist.train.run_dir.shared_folder import meet_in
 from fra_dist.train.sizes import accumulation_note, derive_sizes
@@ -67,13 +68,14 @@ def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run
     loader = load_batches(config, manifest, ctx, folder, completed, sizes)  # its first batches, while DeepSpeed loads
     engine = build_engine(config, model, optimizer, ctx, sizes)
     step = Step(config, model, engine, optimizer, ctx, sizes)
-    losses = distributed.from_main(folder.losses)
-    guard = Guard(config.guard, folder.path, losses)
+    passed_over, retried = distributed.from_main(lambda: (read_passed_over(folder.path), read_retried(folder.path)))
+    guard = Guard(config.guard, config.log.every_steps, passed_over, retried)
     run = Run(config, ctx, folder, manifest, sizes, model, optimizer, engine, step, loader, completed, saver, guard)
     run.hosts = hosts
     if checkpoint is not None:
         run.memory.update(checkpoint.memory)
         engine.load_optimizer_state(checkpoint.optimizer())
+    guard.restore(guard_state(run.memory, folder))
     return run
 
 

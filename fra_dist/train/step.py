@@ -132,7 +132,8 @@ class Step:
         )
 
     def _number(self, step: int) -> int:
-        return (self.config.seed * 1_000_003 + step) * 65_537
+        """Of the seed and the step, modulo 2^64, for all that a step draws."""
+        return _modulo_64((self.config.seed * 1_000_003 + step) * 65_537)
 
     def _keys(self, step: int, number: int) -> Tensor:
         """Of the images of a micro batch: rank r has places r, r + world, ... of the global batch."""
@@ -142,7 +143,7 @@ class Step:
 
     def _seed(self, step: int) -> None:
         """For what a backbone may draw: it depends on the step and the rank alone, so a resumed run draws the same."""
-        torch.manual_seed(self._number(step) + self.ctx.rank)
+        torch.manual_seed(_modulo_64(self._number(step) + self.ctx.rank))
 
     def _placement(self, geometry: Geometry | None) -> Placement | None:
         """Where the two views lie, when the loss asks for it."""
@@ -161,3 +162,8 @@ class Step:
             first, end = i * size, (i + 1) * size
             some = [v[first:end].to(self.dtype).contiguous(memory_format=layout) for v in views]
             yield some, placement and placement.part(first, end), i == count - 1
+
+
+def _modulo_64(number: int) -> int:
+    """What torch takes as a seed: the product of a large one and a step is longer."""
+    return number & 0xFFFF_FFFF_FFFF_FFFF

@@ -85,7 +85,7 @@ def average(args: argparse.Namespace) -> int:
             write_tensors(args.out, mean)
         else:
             contents = Contents(last.step, last.config, mean, {}, last.versions, averaged=tuple(steps))
-            write_folder(args.out.with_name(f".partial-{args.out.name}"), contents, args.out)
+            write_folder(contents, args.out)
     except OSError as error:
         raise CheckpointError(f"cannot write {args.out}: {error.strerror or error}") from None
     print(f"{args.out}: the mean of {len(found)} checkpoints, steps {', '.join(map(str, steps))}")

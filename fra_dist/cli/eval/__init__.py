@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--limit", type=arguments.count, metavar="N", help="faces of each part at most (quick look: 2000 in all)"
     )
     parser.add_argument(
-        "--seed", type=arguments.whole, default=0, help="of splits, draws, heads and intervals (%(default)s)"
+        "--seed", type=arguments.seed, default=0, help="of splits, draws, heads and intervals (%(default)s)"
     )
     parser.add_argument("--alone", action="store_true", help="quick look: leave out the untrained network and floors")
     group = parser.add_argument_group("tasks")

@@ -40,7 +40,9 @@ def scattered(rows: NDArray[np.floating], seed: int = 0) -> Floats:
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, max(1.0, (len(rows) - 1) / 3))
-    return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(np.asarray(rows, np.float32))
+    return TSNE(2, perplexity=perplexity, init="pca", random_state=seed % 2**32).fit_transform(
+        np.asarray(rows, np.float32)
+    )
 
 
 def take(blocks: Blocks, places: NDArray[np.int64]) -> NDArray[np.float32]:

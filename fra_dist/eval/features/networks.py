@@ -75,6 +75,8 @@ def _random(given: str) -> Encoder:
     what, _, seed = given.removeprefix("random:").rpartition(":")
     if not seed.isdecimal() or not what:
         what, seed = given.removeprefix("random:"), "0"
+    if int(seed) >= 2**63:
+        raise CheckpointError(f"--checkpoint {given}: a seed is less than 2^63")
     torch.manual_seed(int(seed))
     about = {"checkpoint": given, "seed": int(seed)}
     if Path(what).is_dir():

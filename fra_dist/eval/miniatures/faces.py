@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 
 def draw(count: int, size: int, seed: int, people: int | None = None) -> Faces:
-    return render(np.arange(count) + 1000 * (seed + 1), size, people)
+    return render(np.arange(count) + 1000 * (seed + 1) % 2**62, size, people)
 
 
 def save(path: Path, pixels: NDArray[np.uint8]) -> None:

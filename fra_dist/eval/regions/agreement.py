@@ -127,7 +127,7 @@ def position_clusters(regions: int, weight: NDArray[np.float64] | None = None, g
     axis = (np.arange(grid) + 0.5) / grid
     places = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
     each = None if weight is None else weight.reshape(-1)
-    centres = KMeans(regions, n_init=10, random_state=seed).fit(places, sample_weight=each).cluster_centers_
+    centres = KMeans(regions, n_init=10, random_state=seed % 2**32).fit(places, sample_weight=each).cluster_centers_
     distance = ((places[None] - centres[:, None]) ** 2).sum(-1)
     return torch.from_numpy(-distance.reshape(1, regions, grid, grid).astype(np.float32))
 
@@ -159,7 +159,7 @@ def fit_clusters(maps: Tensor, regions: int, seed: int = 0, sample: int = 16384)
 
     pixels = functional.normalize(maps.float(), dim=1).permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
     chosen = np.random.default_rng(seed).choice(len(pixels), min(sample, len(pixels)), replace=False)
-    fitted = KMeans(regions, n_init=4, random_state=seed).fit(pixels[chosen].numpy())
+    fitted = KMeans(regions, n_init=4, random_state=seed % 2**32).fit(pixels[chosen].numpy())
     return torch.from_numpy(fitted.cluster_centers_.astype(np.float32))
 
 

@@ -1,6 +1,8 @@
 """Writing a checkpoint: under a temporary name, flushed to the disk, then renamed, so that it is whole or absent.
 
 RUN/checkpoints/.partial-*    being written or deleted; what a killed process leaves is removed by the next save
+
+Names of such folders are drawn at random: one that another process left, or still works on, is never taken for ours.
 """
 
 import errno
@@ -12,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from torch import Tensor
 
@@ -60,19 +63,22 @@ def save_checkpoint(folder: Path, contents: Contents, permit: Callable[[], None]
     final = folder / f"step-{contents.step:08d}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for stale in folder.glob(".partial-*"):
-            shutil.rmtree(stale)
-        partial = folder / f".partial-{contents.step:08d}-{os.getpid()}"
-        write_folder(partial, contents, final, permit)
+        for stale in folder.glob(".partial-*"):  # a link or a file among them is not ours, and stays
+            shutil.rmtree(stale, ignore_errors=True)
+        write_folder(contents, final, permit)
     except OSError as error:
         raise _refused(final, error) from None
     return final
 
 
-def write_folder(partial: Path, contents: Contents, final: Path, permit: Callable[[], None] = lambda: None) -> None:
-    """Write the files in `partial`, then call it `final`. Raises OSError; `partial` is gone then."""
+def write_folder(contents: Contents, final: Path, permit: Callable[[], None] = lambda: None) -> None:
+    """Write the files in a new folder beside `final`, then give it that name. Raises OSError; the new one is gone then.
+
+    `permit` is called before `final` is replaced.
+    """
+    partial = _beside(final)
+    partial.mkdir(parents=True)
     try:
-        partial.mkdir(parents=True)
         _check_room(partial, contents)
         state = json.dumps(contents.state(), indent=1).encode()
         files = {
@@ -125,9 +131,14 @@ def delete_checkpoint(path: Path) -> None:
     """
     if path.is_symlink():
         return
-    doomed = path.with_name(f".partial-{path.name}-{os.getpid()}")
+    doomed = _beside(path)
     path.rename(doomed)
     shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    """A name for a folder that becomes `path`, or was it."""
+    return path.with_name(f".partial-{path.name}-{uuid4().hex}")
 
 
 def _check_room(folder: Path, contents: Contents) -> None:

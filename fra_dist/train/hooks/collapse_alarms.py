@@ -1,12 +1,12 @@
 """Collapse alarms: signs that a run learns nothing, read from the rows that are logged anyway.
 
 A sign that `alarm.patience` log steps in a row show is told once, with what to try, and again only after it was over.
-How long each has lasted is saved with the checkpoints, so that a resumed run tells the same. All ranks read the same
-means and decide alike.
+How long each has lasted, and which were told, is saved with the checkpoints, so that a resumed run tells the same. All
+ranks read the same means and decide alike.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from operator import gt, lt
 from typing import Any
@@ -19,7 +19,8 @@ from fra_dist.errors import TrainingError
 from fra_dist.train.hooks.metrics import Metrics
 from fra_dist.train.trainer import Hook, Run
 
-MEMORY = "alarms"
+MEMORY, TOLD = "alarms", "alarms_told"
+"""Keys among the small values that a checkpoint holds: log steps in a row by sign, and the signs of open episodes."""
 FEW = 4
 """Images of a rank in a pass, below which they cannot spread far: two lie along one direction whatever they show."""
 
@@ -57,26 +58,45 @@ SIGNS = (
 )
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """What a row has changed.
+
+    counts: log steps in a row that show each sign. told: signs whose episode has been told and is not over.
+    begun: signs to be told now, with their value. over: signs whose episode ends with this row.
+    """
+
+    counts: dict[str, int]
+    told: frozenset[str]
+    begun: list[tuple[Sign, float]]
+    over: list[Sign]
+
+
 def judge(
-    counts: Mapping[str, int], row: Mapping[str, Any], settings: AlarmConfig, regions: int
-) -> tuple[dict[str, int], list[tuple[Sign, float]], list[Sign]]:
-    """Log steps in a row that show each sign, after one more row; which signs begin an episode, with their value, and
-    which end one. A value that is missing or not finite leaves its sign as it is."""
-    counts, begun, over = dict(counts), [], []
+    counts: Mapping[str, int], told: Collection[str], row: Mapping[str, Any], settings: AlarmConfig, regions: int
+) -> Judgement:
+    """Take one more row into account. A value that is missing or not finite leaves its sign as it is.
+
+    An episode is told once its count is at the patience or above it, which a run that goes on with less patience may
+    find at its first row, and never twice.
+    """
+    counts, told, begun, over = dict(counts), set(told), [], []
     used = row.get("regions/in_use")
     values = {**row, "regions/dead": None if used is None else 1 - used / regions}
     for sign in SIGNS:
-        limit, value = getattr(settings, sign.setting), values.get(sign.metric)
+        name = sign.setting
+        limit, value = getattr(settings, name), values.get(sign.metric)
         if limit is None or value is None:
             continue
-        before = counts.get(sign.setting, 0)
         wrong = (gt if sign.above else lt)(value, limit)
-        counts[sign.setting] = before + 1 if wrong else 0
-        if wrong and before + 1 == settings.patience:
+        counts[name] = counts.get(name, 0) + 1 if wrong else 0
+        if counts[name] >= settings.patience and name not in told:
             begun.append((sign, float(value)))
-        if not wrong and before >= settings.patience:
+            told.add(name)
+        elif not wrong and name in told:
             over.append(sign)
-    return counts, begun, over
+            told.remove(name)
+    return Judgement(counts, frozenset(told), begun, over)
 
 
 class Alarms(Hook):
@@ -92,19 +112,21 @@ class Alarms(Hook):
             return
         if run.sizes.micro_batch < FEW:
             row = {name: value for name, value in row.items() if not name.startswith("embedding/")}
-        counts, begun, over = judge(run.memory.get(MEMORY, {}), row, settings, run.config.model.regions)
-        run.memory[MEMORY] = counts
-        for sign in over:
+        known = run.memory.get(MEMORY, {}), run.memory.get(TOLD, ())
+        found = judge(*known, row, settings, run.config.model.regions)
+        run.memory |= {MEMORY: found.counts, TOLD: sorted(found.told)}
+        for sign in found.over:
             run.folder.note("alarm over", step=run.completed, sign=sign.setting)
-        for sign, value in begun:
+        for sign, value in found.begun:
             self._tell(run, sign, value)
 
     def _tell(self, run: Run, sign: Sign, value: float) -> None:
         settings = run.config.alarm
         limit, side = getattr(settings, sign.setting), "above" if sign.above else "below"
+        count = run.memory[MEMORY][sign.setting]
         text = (
-            f"{sign.what}: {sign.metric} has been {side} alarm.{sign.setting}={limit:g} for {settings.patience} log "
-            f"steps ({value:.3g} now); {sign.advice}"
+            f"{sign.what}: {sign.metric} has been {side} alarm.{sign.setting}={limit:g} for {count} log steps "
+            f"({value:.3g} now); {sign.advice}"
         )
         action = "stop" if settings.stop else "warn"
         run.folder.note("alarm", step=run.completed, sign=sign.setting, value=value, action=action, text=text)

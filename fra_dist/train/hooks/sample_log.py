@@ -24,9 +24,12 @@ class SampleLog(Hook):
             self.rows = RowFile(folder / f"rank-{run.ctx.rank:05d}.jsonl")
 
     def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
-        if self.rows is not None:
-            self.rows.forget(lambda row: row["step"] >= run.completed)  # of before the run went back
+        if self.rows is not None and terms:  # nothing was trained on in a step that was left out
             self.rows.append({"step": run.completed, "world": run.ctx.world, "ids": batch.ids.tolist()})
+
+    def went_back(self, run: Run) -> None:
+        if self.rows is not None:
+            self.rows.forget(lambda row: row["step"] > run.completed)
 
     def end(self, run: Run) -> None:
         if self.rows is not None:

@@ -78,6 +78,9 @@ class Stragglers(Hook):
         elif run.ctx.device.type == "cuda" and (run.completed + 1) % every == 0:
             self._begin_sample(run)
 
+    def went_back(self, run: Run) -> None:
+        self._restart(run)
+
     def _compare(self, run: Run) -> None:
         steps = run.completed - self.since
         seconds = {name: value - self.seconds.get(name, 0.0) for name, value in run.phases.seconds.items()}

@@ -16,17 +16,19 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
+from fra_dist.config import Config
+from fra_dist.distributed import RankContext
+from fra_dist.errors import LaunchError
 from fra_dist.train.liveness.heartbeats import Beat, Beats, Listener, judge
 from fra_dist.train.liveness.hung import HUNG
+from fra_dist.train.liveness.phases import Phases
 from fra_dist.train.liveness.pulse import Pulse
 from fra_dist.train.run_dir.fence import read_attempt
-
-if TYPE_CHECKING:
-    from fra_dist.train.trainer import Run
 
 SLOW = 900.0
 """Seconds for parts that may be slow, and for the first steps of an attempt."""
@@ -36,15 +38,26 @@ _GRACE = 10.0
 
 
 class Watchdog:
-    """Watches while entered; `train.watchdog_seconds=0`: not at all."""
+    """Watches while entered; `train.watchdog_seconds=0`: not at all.
 
-    def __init__(self, run: "Run", attempt: int) -> None:
-        self.phases, self.attempt, self.hosts = run.phases, attempt, run.hosts
-        self.rank, self.folder = run.ctx.rank, run.folder.path
-        self.seconds = run.config.train.watchdog_seconds
-        data = run.config.data
+    Args:
+        config: the settings of the run.
+        ctx: this rank's place among the others.
+        phases: where this rank is in its work, which the loop marks.
+        hosts: the host of each rank, by rank.
+        folder: the run folder.
+        attempt: its number; signs of life of other attempts do not count.
+    """
+
+    def __init__(
+        self, config: Config, ctx: RankContext, phases: Phases, hosts: Sequence[str], folder: Path, attempt: int
+    ) -> None:
+        self.phases, self.attempt, self.hosts = phases, attempt, tuple(hosts)
+        self.rank, self.folder = ctx.rank, folder
+        self.seconds = config.train.watchdog_seconds
+        data = config.data
         self.remote = (data.retries + 1) * (data.timeout_seconds + 20) if "://" in data.shards else 0.0
-        self.beats = Beats(self.folder, attempt, run.ctx.world)
+        self.beats = Beats(self.folder, attempt, ctx.world)
         self.listener = Listener(self.beats, self.rank)
         self.pulse = Pulse(self.silence)
         self.count = 0
@@ -160,14 +173,14 @@ def _record(folder: Path, text: str, attempt: int, step: int) -> str:
     """The first rank's words are everyone's: it writes them down, in the history too. Nothing of an old attempt."""
     run = folder.parents[1]
     try:
-        if read_attempt(run).get("attempt", attempt) != attempt:
+        if read_attempt(run, patience=0).get("attempt", attempt) != attempt:
             return text
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / "verdict.txt", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError:
         time.sleep(0.2)
         return (folder / "verdict.txt").read_text().strip() or text
-    except OSError:
+    except (OSError, LaunchError):  # the stacks still tell, on this rank's standard error if need be
         return text
     os.write(handle, f"{text}\n".encode())
     os.close(handle)

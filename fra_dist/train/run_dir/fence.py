@@ -5,7 +5,8 @@
 
 A launcher may lose sight of ranks that are still alive (their node stopped answering, or they hang in the kernel) and
 start the next attempt elsewhere. That attempt writes its number first; the old one reads the number before each write
-and stops.
+and stops. Who cannot read the number must not write either: only a file that is not there, in a folder that nobody has
+claimed yet, means that there was no attempt.
 """
 
 import fcntl
@@ -24,6 +25,12 @@ class Superseded(LaunchError):
     """A newer attempt owns the run folder."""
 
 
+class Unreadable(LaunchError):
+    """The disk does not say who owns the run folder; another attempt may be luckier."""
+
+    exit_status = 1
+
+
 class Claim:
     """The right to write into a run folder; made by `take`."""
 
@@ -35,10 +42,11 @@ class Claim:
         """Own `folder` from now on. A numbered attempt takes over from an earlier one of its launch that still lives:
         it waits `patience` seconds for that one to notice, then replaces the lock.
 
-        Raises LaunchError when another launch is writing, Superseded when a newer attempt of this one exists.
+        Raises LaunchError when another launch is writing or attempt.json is damaged, Superseded when a newer attempt of
+        this one exists, Unreadable or OSError when the disk fails.
         """
         holder = read_attempt(folder)
-        recorded = int(holder.get("attempt", 0))
+        recorded = holder.get("attempt", 0)
         number = launch.attempt if launch.attempt is not None else recorded + 1
         same = launch.attempt is not None and holder.get("launch") == launch.name
         if same and number < recorded:
@@ -56,9 +64,14 @@ class Claim:
         return cls(folder, number, handle)
 
     def check(self) -> None:
-        """Raises Superseded when a newer attempt has begun."""
+        """Raises Superseded when a newer attempt has begun, Unreadable when that cannot be told."""
         current = read_attempt(self.folder)
-        if int(current.get("attempt", self.attempt)) != self.attempt:
+        if not current:
+            raise Unreadable(
+                f"attempt {self.attempt} of {self.folder} no longer finds attempt.json there, which says who may "
+                f"write: start it again, once nothing moves or deletes files of the run folder"
+            )
+        if current["attempt"] != self.attempt:
             raise Superseded(
                 f"attempt {self.attempt} of {self.folder} is over: attempt {current['attempt']} "
                 f"({current.get('launch')}) is writing now"
@@ -70,35 +83,67 @@ class Claim:
             self._handle = -1
 
 
-def read_attempt(folder: Path) -> dict[str, Any]:
-    """The newest attempt; empty when there was none."""
-    try:
-        value = json.loads((folder / "attempt.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
+def read_attempt(folder: Path, patience: float = 2.0) -> dict[str, Any]:
+    """The newest attempt, as {"attempt": number, "launch": ..., ...}; empty when there was none.
+
+    A disk that fails is asked again for `patience` seconds. Raises Unreadable when it goes on failing, LaunchError when
+    the file is damaged.
+    """
+    path, end = folder / "attempt.json", time.monotonic() + patience
+    while True:
+        try:
+            value = json.loads(path.read_text())
+            return {**value, "attempt": int(value["attempt"])}
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            problem: LaunchError = Unreadable(f"cannot read {path}, which says who may write: {error.strerror}")
+        except (ValueError, TypeError, KeyError):
+            problem = LaunchError(
+                f"{path} is damaged: it says who may write. Delete it when no process writes to {folder}"
+            )
+        if time.monotonic() >= end:
+            raise problem
+        time.sleep(min(0.2, patience))
 
 
 def is_locked(folder: Path) -> bool:
-    """True while some process is writing to the run folder."""
+    """True while some process is writing to the run folder. Raises Unreadable when the disk does not say."""
     try:
         handle = os.open(folder / ".lock", os.O_RDONLY)
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError as error:
+        raise Unreadable(f"cannot open {folder / '.lock'}: {error.strerror}") from None
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except OSError as error:
+        raise Unreadable(f"cannot lock {folder / '.lock'}: {error.strerror}") from None
     finally:
         os.close(handle)
     return False
 
 
 def _write(folder: Path, number: int, launch: LaunchName) -> None:
+    """Whole, and on the disk before the attempt relies on it. Raises OSError."""
     row = {"attempt": number, "launch": launch.name, "process": os.getpid(), "host": platform.node()}
-    partial = folder / f".attempt-{os.getpid()}.json"
-    partial.write_text(json.dumps(row))
-    partial.replace(folder / "attempt.json")
+    partial = folder / f".attempt-{platform.node()}-{os.getpid()}.json"
+    try:
+        with partial.open("w") as stream:
+            json.dump(row, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(folder / "attempt.json")
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)  # the new name as well
+    finally:
+        os.close(handle)
 
 
 def _lock(folder: Path) -> int | None:

@@ -137,8 +137,8 @@ class RunFolder:
             self._rows[name].append(row)
 
     def _move_away(self) -> None:
-        """Checkpoints and metrics of an earlier run, for a start at step 0."""
-        old = [path for path in (self.checkpoints, self.path / "metrics.jsonl") if path.exists()]
+        """Checkpoints, metrics and the guard's decisions of an earlier run, for a start at step 0."""
+        old = [path for path in (self.checkpoints, self.path / "metrics.jsonl", self.path / "guard") if path.exists()]
         if not old:
             return
         number = 1 + max((int(p.name[7:]) for p in self.path.glob("former-*") if p.name[7:].isdigit()), default=0)

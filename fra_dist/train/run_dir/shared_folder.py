@@ -3,6 +3,7 @@
 import platform
 import time
 from pathlib import Path
+from typing import Any
 
 from fra_dist import distributed
 from fra_dist.errors import LaunchError
@@ -18,7 +19,7 @@ def meet_in(folder: Path) -> tuple[str, ...]:
     """
     expected = distributed.from_main(lambda: read_attempt(folder))
     end = time.monotonic() + _PATIENCE
-    while not (sees := read_attempt(folder) == expected) and time.monotonic() < end:
+    while not (sees := _reads(folder, expected)) and time.monotonic() < end:
         time.sleep(0.2)
     ranks = distributed.from_all((platform.node(), sees))
     blind = [f"rank {rank} on {host}" for rank, (host, sees) in enumerate(ranks) if not sees]
@@ -29,3 +30,11 @@ def meet_in(folder: Path) -> tuple[str, ...]:
             f"set output to one folder on a file system that all nodes share"
         )
     return tuple(host for host, _ in ranks)
+
+
+def _reads(folder: Path, expected: dict[str, Any]) -> bool:
+    """Whether this rank reads the same; a disk that is late may fail at first."""
+    try:
+        return read_attempt(folder, patience=0) == expected
+    except LaunchError:
+        return False
