@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from fra_dist.kernels import dispatch
+from fra_dist.kernels.batch_norm.reference import Reference, cast
+from fra_dist.kernels.memory_layout import rows_are_channels
 
 KERNEL = dispatch.register("batch_norm")
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -89,7 +91,7 @@ class _BatchNorm(torch.autograd.Function):
         # moments of C numbers in float64: one collective, and no cancellation to speak of
         moments = cross.mean(parts.moments(x, groups))
         exact = torch.promote_types(x.dtype, torch.float32)
-        mean, var, inverse, scale, shift = parts.finish(moments, _to(weight, exact), _to(bias, exact), eps)
+        mean, var, inverse, scale, shift = parts.finish(moments, cast(weight, exact), cast(bias, exact), eps)
         y = parts.transform(x, scale, shift, residual, relu)
         ctx.relu, ctx.cross, ctx.triton, ctx.with_residual = relu, cross, triton, residual is not None
         ctx.save_for_backward(x, y if relu else None, weight, mean, inverse, scale)
@@ -104,58 +106,10 @@ class _BatchNorm(torch.autograd.Function):
             dy, y = torch.ops.aten.threshold_backward(dy, y, 0), None
         own = parts.sums(dy, x, y, mean, inverse)
         count = x.numel() // x.shape[1] // len(mean) * ctx.cross.world
-        level, slope = _to(ctx.cross.sum(own) / count, mean.dtype).unbind()
+        level, slope = cast(ctx.cross.sum(own) / count, mean.dtype).unbind()
         dx, d_residual = parts.gradients(dy, x, y, mean, inverse, scale, level, slope, ctx.with_residual)
-        d_bias, d_weight = _to(own.sum(dim=1), weight.dtype).unbind()
+        d_bias, d_weight = cast(own.sum(dim=1), weight.dtype).unbind()
         return dx, d_weight, d_bias, d_residual, None, None, None, None, None
-
-
-class Reference:
-    """The four passes over the maps in plain PyTorch; they define the result."""
-
-    @staticmethod
-    def moments(x: Tensor, groups: int) -> Tensor:
-        """(2, G, C) float64: mean and mean square of this rank's values."""
-        var, mean = torch.var_mean(_rows(x, groups), dim=1, correction=0)
-        return squared(mean, var)
-
-    @staticmethod
-    def finish(moments: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, ...]:
-        """Mean, biased variance, its inverse root, scale and shift, (G, C) each in the type of the weight."""
-        mean, var = moments[0].to(weight.dtype), (moments[1] - moments[0].square()).clamp_min_(0).to(weight.dtype)
-        inverse = torch.rsqrt(var + eps)
-        scale = weight * inverse
-        return mean, var, inverse, scale, bias - mean * scale
-
-    @staticmethod
-    def transform(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
-        """scale x + shift + residual, rectified if asked; scale and shift are (G, C)."""
-        y = _over(scale, x) * _to(x, scale.dtype) + _over(shift, x)
-        if residual is not None:
-            y = y + _to(residual, y.dtype)
-        return _to(y.relu() if relu else y, x.dtype)
-
-    @staticmethod
-    def sums(dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor) -> Tensor:
-        """(2, G, C): Σ g and Σ g x̂ of this rank's values."""
-        gradient = _to(Reference._rectified(dy, y), mean.dtype)
-        unit = (_to(x, mean.dtype) - _over(mean, x)) * _over(inverse, x)
-        return torch.stack([_rows(part, len(mean)).sum(dim=1) for part in (gradient, gradient * unit)])
-
-    @staticmethod
-    def gradients(
-        dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, factor: Tensor, level: Tensor,
-        slope: Tensor, with_residual: bool,
-    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
-        """dx, and the residual's gradient if there is a residual."""
-        gradient = Reference._rectified(dy, y)
-        unit = (_to(x, mean.dtype) - _over(mean, x)) * _over(inverse, x)
-        inner = _to(gradient, mean.dtype) - _over(level, x) - unit * _over(slope, x)
-        return _to(inner * _over(factor, x), x.dtype), gradient if with_residual else None
-
-    @staticmethod
-    def _rectified(dy: Tensor, y: Tensor | None) -> Tensor:
-        return dy if y is None else torch.where(y > 0, dy, 0)
 
 
 def _parts(triton: bool, x: Tensor) -> Any:
@@ -168,29 +122,6 @@ def _parts(triton: bool, x: Tensor) -> Any:
 
         return Native
     return Reference
-
-
-def squared(mean: Tensor, var: Tensor) -> Tensor:
-    """Mean and mean square in float64, one after the other."""
-    mean, var = mean.double(), var.double()
-    return torch.stack([mean, var + mean.square()])
-
-
-def _to(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """A tensor that is returned twice, as x and as x.to of the type it has, loses its gradient in torch.compile."""
-    return x if x.dtype == dtype else x.to(dtype)
-
-
-def _rows(x: Tensor, groups: int) -> Tensor:
-    """(N, C, ...) -> (G, values, C), in fp32 or more."""
-    exact = torch.promote_types(x.dtype, torch.float32)
-    return _to(x, exact).movedim(1, -1).reshape(groups, -1, x.shape[1])
-
-
-def _over(values: Tensor, x: Tensor) -> Tensor:
-    """(G, C) -> (N, C, 1, ...): every image gets its group's."""
-    images = values.repeat_interleave(x.shape[0] // len(values), dim=0)
-    return images.view(*images.shape, *[1] * (x.dim() - 2))
 
 
 def _check(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, groups: int) -> None:
@@ -218,8 +149,3 @@ def _obstacle(x: Tensor, residual: Tensor | None) -> str | None:
     if x.numel() // x.shape[1] >= 2**31:
         return "2^31 values a channel or more"
     return None
-
-
-def rows_are_channels(x: Tensor) -> bool:
-    """Whether memory is rows of C channels, one a value: channels-last maps, or (N, C) as usual."""
-    return x.dim() > 1 and x.movedim(1, -1).is_contiguous()

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from fra_dist.kernels.batch_norm.api import Reference, squared
+from fra_dist.kernels.batch_norm.reference import Reference, squared
 
 
 class Native:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fra_dist.kernels import dispatch
 from fra_dist.kernels.lars_ema import launch
-from fra_dist.kernels.lars_ema.api import laid_out_alike
+from fra_dist.kernels.memory_layout import laid_out_alike
 
 
 @torch.library.custom_op("fra_dist::lars_ema_squares", mutates_args=())

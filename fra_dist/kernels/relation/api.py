@@ -21,10 +21,9 @@ from torch import Tensor
 
 from fra_dist.kernels import dispatch
 from fra_dist.kernels.batch_norm import Ranks
+from fra_dist.kernels.relation.reference import Reference, logits
 
 KERNEL = dispatch.register("relation")
-LEAST_MASS = 1e-300
-"""float64 holds exp(−700): a region that no pixel is near does not become log(0)."""
 MOST_REGIONS = 64
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -67,7 +66,7 @@ def balanced_assignment(similarity: Tensor, temperature: float, rounds: int, cro
     triton = dispatch.use_triton(KERNEL, _obstacle(similarity, similarity), on_gpu=similarity.is_cuda)
     exact = similarity.to(torch.promote_types(similarity.dtype, torch.float32))
     bias = _balance(similarity if triton else exact, temperature, rounds, cross, triton)
-    return torch.softmax(_logits(exact, temperature, bias), dim=2)
+    return torch.softmax(logits(exact, temperature, bias), dim=2)
 
 
 @torch.no_grad()
@@ -107,60 +106,12 @@ class _Terms(torch.autograd.Function):
         return gradient, None, None, None, None, None, None
 
 
-class Reference:
-    """The passes over the pixels in plain PyTorch; they define the result. student, teacher: (V, B, Q, pixels)."""
-
-    @staticmethod
-    def mass(teacher: Tensor, bias: Tensor, temperature: float) -> Tensor:
-        """(V, Q) float64: mean over this rank's pixels of softmax(t/τ + b)."""
-        share = torch.log_softmax(_logits(teacher, temperature, bias), dim=2)
-        return share.logsumexp(dim=(1, 3)).double().exp() / _pixels(teacher)
-
-    @staticmethod
-    def shift(bias: Tensor, mass: Tensor) -> Tensor:
-        return bias - mass.clamp_min(LEAST_MASS).log().to(bias.dtype)
-
-    @staticmethod
-    def terms(
-        student: Tensor, teacher: Tensor, bias: Tensor, student_temperature: float, teacher_temperature: float
-    ) -> Tensor:
-        """(V, 1 + 2 Q): cross-entropy, mean of softmax(s/τ_s), share of the pixels most similar to each region."""
-        target = torch.softmax(_logits(teacher, teacher_temperature, bias), dim=2)
-        share = torch.log_softmax(student / student_temperature, dim=2)
-        cross_entropy = -(target * share).sum(dim=2).mean(dim=(1, 2))
-        numbers = torch.arange(student.shape[2], device=student.device).view(-1, 1)
-        first = student.max(dim=2, keepdim=True).indices  # many times faster than argmax on a CPU
-        hard = (first == numbers).to(student.dtype)  # not one_hot: it looks at values
-        return torch.cat([cross_entropy[:, None], share.exp().mean(dim=(1, 3)), hard.mean(dim=(1, 3))], dim=1)
-
-    @staticmethod
-    def gradient(
-        student: Tensor, teacher: Tensor, bias: Tensor, d_cross_entropy: Tensor, slope: Tensor,
-        student_temperature: float, teacher_temperature: float,
-    ) -> Tensor:  # fmt: skip
-        """Of the student's similarities; slope (V, Q) is the gradient of m."""
-        target = torch.softmax(_logits(teacher, teacher_temperature, bias), dim=2)
-        share = torch.softmax(student / student_temperature, dim=2)
-        tilt = slope[:, None, :, None]
-        level = (share * tilt).sum(dim=2, keepdim=True)
-        whole = d_cross_entropy.view(-1, 1, 1, 1) * (share - target) + share * (tilt - level)
-        return whole / (_pixels(student) * student_temperature)
-
-
 def _parts(triton: bool) -> Any:
     if triton:
         from fra_dist.kernels.relation.op import Fused  # imports Triton
 
         return Fused
     return Reference
-
-
-def _logits(similarity: Tensor, temperature: float, bias: Tensor) -> Tensor:
-    return similarity / temperature + bias[:, None, :, None]
-
-
-def _pixels(similarity: Tensor) -> int:
-    return similarity.shape[1] * similarity.shape[3]
 
 
 def _obstacle(student: Tensor, teacher: Tensor) -> str | None:
