@@ -1,8 +1,9 @@
 """Ranks: who we are (`context`) and what we compute together (`collectives`)."""
 
 from fra_dist.distributed.collective_waits import WAITS
-from fra_dist.distributed.collectives import SINGLE, CrossRank, ProcessGroupRanks, gather_to_main
+from fra_dist.distributed.collectives import ProcessGroupRanks, gather_to_main
 from fra_dist.distributed.context import RankContext, barrier, from_all, from_main, read_ranks, start, stop
+from fra_dist.types import SINGLE, CrossRank
 
 __all__ = [
     "SINGLE",

@@ -5,43 +5,13 @@ backward of a sum over ranks is again a sum over ranks: with the gradients avera
 DeepSpeed do), N ranks with B/N images each compute the gradient of one rank with B.
 """
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from fra_dist.distributed.collective_waits import WAITS
-
-
-class CrossRank(Protocol):
-    """What a model or a loss needs to know of the other ranks."""
-
-    @property
-    def world(self) -> int: ...
-
-    def sum(self, x: Tensor) -> Tensor:
-        """Elementwise sum over ranks, differentiable; any shape, equal on all ranks."""
-        ...
-
-    def mean(self, x: Tensor) -> Tensor:
-        """Elementwise mean over ranks, differentiable: the global mean when every rank has as many images."""
-        ...
-
-
-class SingleRank:
-    """One process: sums and means over ranks are the value itself."""
-
-    world = 1
-
-    def sum(self, x: Tensor) -> Tensor:
-        return x
-
-    def mean(self, x: Tensor) -> Tensor:
-        return x
-
-
-SINGLE = SingleRank()
 
 
 class ProcessGroupRanks:

@@ -10,9 +10,10 @@ import torch
 import torch.distributed as dist
 
 from fra_dist.distributed.collective_waits import WAITS
-from fra_dist.distributed.collectives import SINGLE, CrossRank, ProcessGroupRanks
+from fra_dist.distributed.collectives import ProcessGroupRanks
 from fra_dist.distributed.environment import read_ranks, read_rendezvous
 from fra_dist.errors import FraError, LaunchError, RendezvousError
+from fra_dist.types import SINGLE, CrossRank
 
 T = TypeVar("T")
 

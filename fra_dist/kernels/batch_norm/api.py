@@ -9,7 +9,7 @@ pass over the group alone would give, over all ranks. act is ReLU or nothing. Th
     dx = w/√(σ² + ε) (g − mean(g) − x̂ mean(g x̂))    dw = Σ g x̂    db = Σ g    d residual = g
 """
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,20 +17,10 @@ from torch import Tensor
 from fra_dist.kernels import dispatch
 from fra_dist.kernels.batch_norm.reference import Reference, cast
 from fra_dist.kernels.memory_layout import rows_are_channels
+from fra_dist.types import CrossRank
 
 KERNEL = dispatch.register("batch_norm")
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-
-
-class Ranks(Protocol):
-    """What is needed of `fra_dist.distributed.CrossRank`."""
-
-    @property
-    def world(self) -> int: ...
-
-    def sum(self, x: Tensor) -> Tensor: ...
-
-    def mean(self, x: Tensor) -> Tensor: ...
 
 
 def batch_norm(
@@ -39,7 +29,7 @@ def batch_norm(
     bias: Tensor,
     residual: Tensor | None = None,
     *,
-    cross: Ranks,
+    cross: CrossRank,
     groups: int = 1,
     relu: bool = False,
     eps: float = 1e-5,
@@ -85,7 +75,7 @@ class _BatchNorm(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, groups: int, relu: bool,
-        eps: float, cross: Ranks, triton: bool,
+        eps: float, cross: CrossRank, triton: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         parts = _parts(triton, x)
         # moments of C numbers in float64: one collective, and no cancellation to speak of

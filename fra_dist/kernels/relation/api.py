@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from fra_dist.kernels import dispatch
-from fra_dist.kernels.batch_norm import Ranks
 from fra_dist.kernels.relation.reference import Reference, logits
+from fra_dist.types import CrossRank
 
 KERNEL = dispatch.register("relation")
 MOST_REGIONS = 64
@@ -35,7 +35,7 @@ def semantic_relation(
     student_temperature: float,
     teacher_temperature: float,
     rounds: int,
-    cross: Ranks,
+    cross: CrossRank,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Cross-entropy (V,) of this rank, entropy gap (V,) of all, and (V, Q) the share of all pixels whose most similar
     region is q, which has no gradient; fp32, or float64 for float64 inputs.
@@ -58,7 +58,7 @@ def semantic_relation(
 
 
 @torch.no_grad()
-def balanced_assignment(similarity: Tensor, temperature: float, rounds: int, cross: Ranks) -> Tensor:
+def balanced_assignment(similarity: Tensor, temperature: float, rounds: int, cross: CrossRank) -> Tensor:
     """Softmax over q of similarities (V, B, Q, pixels), then Sinkhorn rounds over all pixels of all ranks; same shape,
     fp32 or float64. Raises as `semantic_relation`."""
     if similarity.dim() != 4:
@@ -70,7 +70,7 @@ def balanced_assignment(similarity: Tensor, temperature: float, rounds: int, cro
 
 
 @torch.no_grad()
-def _balance(teacher: Tensor, temperature: float, rounds: int, cross: Ranks, triton: bool) -> Tensor:
+def _balance(teacher: Tensor, temperature: float, rounds: int, cross: CrossRank, triton: bool) -> Tensor:
     """The bias b after the rounds, (V, Q)."""
     parts = _parts(triton)
     bias = teacher.new_zeros(
@@ -85,7 +85,7 @@ class _Terms(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, student: Tensor, teacher: Tensor, bias: Tensor, student_temperature: float,
-        teacher_temperature: float, cross: Ranks, triton: bool,
+        teacher_temperature: float, cross: CrossRank, triton: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         means = _parts(triton).terms(student, teacher, bias, student_temperature, teacher_temperature)
         regions = bias.shape[1]
