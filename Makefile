@@ -2,6 +2,7 @@
 # make test    set up, then run the tests
 # make faults  the long fault tests on real SLURM and Ray clusters, under 15 minutes
 # make check   formatter, linter, types, import directions
+# make docs    write docs/configuration.md from the schema of the configuration
 # make lock    resolve pyproject.toml anew into requirements.lock
 PYTHON ?= python3
 VENV   ?= .venv
@@ -10,7 +11,7 @@ READY   = $(VENV)/.ready
 UV_VERSION = 0.13.9
 JOBS   ?= 2
 
-.PHONY: setup demo test faults check lock
+.PHONY: setup demo test faults check docs lock
 setup: $(READY)
 
 $(READY): requirements.lock pyproject.toml scripts/make_venv.sh
@@ -35,6 +36,9 @@ check: setup
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
 	@PYTHONPATH=. $(VENV)/bin/lint-imports --no-cache
+
+docs: setup
+	@$(VENV)/bin/fra-dist config --markdown > docs/configuration.md
 
 lock: $(VENV)/bin/uv
 	$(UV) pip compile -q pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

@@ -22,7 +22,9 @@ _QUICK += ["checkpoint.every_steps=3", "log.heatmaps_every=3", "log.heatmap_imag
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="runs/demo", help="folder of everything it makes (default: %(default)s)")
-    parser.add_argument("--config", default="configs/demo.yaml", help="of the FRA run (default: %(default)s)")
+    parser.add_argument(
+        "--config", default="demo", metavar="CONFIG", help="of the FRA run (default: the shipped %(default)s)"
+    )
     parser.add_argument("--quick", action="store_true", help="a few steps on a few faces: does every part work?")
 
 
@@ -36,10 +38,10 @@ def run(args: argparse.Namespace) -> int:
     from fra_dist.eval.score_table import as_text, probe_table, region_table
 
     out, began = Path(args.out), time.monotonic()
+    configs = demo_configs(args.config, out, args.quick)
     _say(began, "rendering faces and writing shards")
     _shards(QUICK_TRAIN if args.quick else TRAIN, out / "shards" / "train", seed=0)
     _shards(QUICK_TEST if args.quick else TEST, out / "shards" / "test", seed=1)
-    configs = demo_configs(args.config, out, args.quick)
     together = 1 if torch.cuda.is_available() else len(configs)
     _say(began, f"pre-training {len(configs)} networks, {configs[FRA_FORM].train.steps} steps each")
     train_all(configs, together)

@@ -1,11 +1,11 @@
 """The `fra-dist` command: one module a sub-command, imported only when it is used."""
 
-import argparse
 import importlib
 import sys
 from collections.abc import Sequence
 
 from fra_dist import __version__
+from fra_dist.cli.any_order import AnyOrderParser, at_home
 from fra_dist.errors import FraError
 
 COMMANDS = {
@@ -24,14 +24,16 @@ COMMANDS = {
     "export": "write a backbone that other code can load",
     "convert": "translate weights between the published names and ours",
     "kernels": "which kernels run on this machine, and whether they compute what they should",
+    "config": "what each key of the configuration means; `config list`: the shipped configurations",
+    "init": "copy the shipped configurations and launchers into a folder",
     "demo": "synthetic faces to report page, on this machine",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a sub-command. Exit status: 0 done, 2 bad input (one line says what), else what the command says."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(prog="fra-dist", description="Pre-train face representations with FRA.")
+    words = at_home(sys.argv[1:] if argv is None else argv)
+    parser = AnyOrderParser(prog="fra-dist", description="Pre-train face representations with FRA.")
     parser.add_argument("--version", action="version", version=f"fra-dist {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chosen = next((w for w in words if not w.startswith("-")), None)

@@ -1,6 +1,5 @@
 """YAML file + `section.key=value` overrides -> a validated, frozen `Config`."""
 
-import difflib
 import json
 import re
 from collections.abc import Sequence
@@ -10,40 +9,44 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from fra_dist.config.migrations import migrate
+from fra_dist.config.nearest_key import advice
+from fra_dist.config.places import expand_places
 from fra_dist.config.schema import Config
-from fra_dist.config.section import Section
+from fra_dist.config.shipped import find_config, shipped_configs
+from fra_dist.config.yaml_values import WrittenTwice, annotation_of, by_type, read_value, read_yaml
 from fra_dist.errors import ConfigError
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 1e-6 as text; this loader reads it as the number that its writer meant."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
-
-
 def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
-    """Read a YAML file (or the defaults, when None) and apply `a.b=value` overrides.
+    """Read a YAML file, or the defaults when None, and apply `a.b=value` overrides.
 
-    Raises ConfigError, in one line that names the file or the override, the key, and the nearest known key.
+    `path` may be the name of a shipped configuration, `demo`. `~` and `$VARIABLES` in paths are expanded, and keys of
+    earlier versions are understood. Raises ConfigError, in one line that names the file or the override, the key, and
+    the nearest known key.
     """
-    tree = _read(Path(path)) if path is not None else {}
+    tree = _read(find_config(path), path) if path is not None else {}
     for text in overrides:
         _override(tree, text)
-    return parse_config(tree, where=str(path) if path is not None else "the overrides")
+    where = str(path) if path is not None else "the overrides"
+    try:
+        tree = by_type(migrate(tree, where), Config)
+    except RecursionError:
+        raise ConfigError(f"{where}: an alias (*) stands inside its own anchor (&)") from None
+    return _validated(expand_places(tree, Config), where)
 
 
 def parse_config(tree: dict[str, Any], where: str = "the configuration") -> Config:
-    """Validate a nested dictionary. Raises ConfigError."""
+    """Validate a nested dictionary, also one of an earlier version; its paths stay as they are. Raises ConfigError."""
+    return _validated(migrate(tree, where), where)
+
+
+def _validated(tree: dict[str, Any], where: str) -> Config:
     try:
         return Config.model_validate_json(json.dumps(tree))
     except ValidationError as error:
         raise ConfigError(f"{where}: " + "; ".join(_explain(dict(e)) for e in error.errors())) from None
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ConfigError(f"{where}: a value has no JSON form ({error})") from None
 
 
@@ -52,12 +55,17 @@ def dump_config(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, given: str | Path) -> dict[str, Any]:
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # a SafeLoader: builds plain values only
+        tree = read_yaml(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        shipped = f"; shipped with fra-dist: {', '.join(shipped_configs())}"
+        raise ConfigError(f"cannot read configuration {given}: {error.strerror}{shipped}") from None
     except OSError as error:
         raise ConfigError(f"cannot read configuration {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except WrittenTwice as error:
+        raise ConfigError(f"{path}: {error}: keep one of them") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if tree is None:
         return {}
@@ -79,47 +87,23 @@ def _override(tree: dict[str, Any], text: str) -> None:
             raise ConfigError(f"override {text!r}: {name} is a value, not a section")
         tree = child
     try:
-        tree[last] = yaml.load(value, Loader=_Loader)
-    except yaml.YAMLError:
-        tree[last] = value
+        tree[last] = read_value(value, annotation_of(Config, key))
+    except WrittenTwice as error:
+        raise ConfigError(f"override {text!r}: {error}") from None
 
 
 def _explain(error: dict[str, Any]) -> str:
-    path = [str(part) for part in error["loc"]]
-    key = ".".join(path) or "the whole"
+    """One clause for an error of pydantic's."""
+    key = ".".join(map(str, error["loc"])) or "the whole"
+    given = error["input"]
     if error["type"] == "extra_forbidden":
-        near = _nearest(path)
-        return f"unknown key {key}" + (f" (did you mean {near}?)" if near else "")
+        return f"unknown key {key}{advice(error['loc'], given)}"
     message = error["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     if error["type"] == "value_error":
         return message
-    return f"{key}: {message}, got {error['input']!r}"
-
-
-def _nearest(path: list[str]) -> str | None:
-    """The known dotted key that is most like an unknown one: in its own section first, then anywhere."""
-    everything = _keys(Config)
-    parent = path[:-1]
-    siblings = [k for k in everything if k.split(".")[:-1] == parent]
-    wanted = ".".join(path)
-    by_leaf = {k.split(".")[-1]: k for k in reversed(everything)}
-    found = difflib.get_close_matches(wanted, siblings, 1, 0.6)
-    if not found and path[-1] in by_leaf:
-        return by_leaf[path[-1]]
-    found = found or difflib.get_close_matches(wanted, everything, 1, 0.5)
-    if found:
-        return found[0]
-    leaf = difflib.get_close_matches(path[-1], list(by_leaf), 1, 0.6)
-    return by_leaf[leaf[0]] if leaf else None
-
-
-def _keys(section: type[Section], prefix: str = "") -> list[str]:
-    keys = []
-    for name, field in section.model_fields.items():
-        key = prefix + (field.alias or name)
-        keys.append(key)
-        for kind in (field.annotation, *getattr(field.annotation, "__args__", ())):
-            if isinstance(kind, type) and issubclass(kind, Section):
-                keys += _keys(kind, key + ".")
-    return keys
+    if given is None and error["type"] == "string_type":
+        return f"{key}: {message}, got null: write quotes around the word if it is meant as text"
+    if isinstance(given, str) and re.fullmatch(r"[-+]?0\d+", given):
+        message += " (a number that begins with 0 is octal to some readers of YAML: leave the 0 out)"
+    return f"{key}: {message}, got {given!r}"

@@ -8,44 +8,62 @@ from fra_dist.config.section import Count, Layers, NonNegative, Positive, Sectio
 
 
 class DecoderConfig(Section):
+    """The transformer that turns feature maps into region queries."""
+
     layers: Layers = 2
+    """Number of transformer layers of the region decoder."""
     heads: Width = 8
+    """Number of attention heads in each layer of the region decoder; model.width must be a multiple of it."""
     feedforward: Width = 256
+    """Hidden width, in units, of the feed-forward block in each layer of the region decoder."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    """Probability that a unit is dropped in the layers of the region decoder while training."""
     centre_queries: bool = False
-    """Subtract the mean over queries from the mask embeddings: breaks the symmetric start."""
+    """Subtract the mean over queries from the mask embeddings, which breaks the symmetric start in which all regions
+    are alike."""
     query_offset: bool = False
-    """Add a learnable offset to each mask embedding, orthogonal at the start."""
+    """Add a learnable offset to each mask embedding; the offsets are orthogonal at the start."""
 
 
 class ReviveConfig(Section):
-    """Queries of regions that hold next to nothing start anew beside the query of the largest region."""
+    """Queries of regions that hold next to no pixels start again beside the query of the largest region."""
 
     share: Share = 0.01
-    """A region with a smaller part of all pixels than this is dead."""
+    """A region that holds less than this share of all pixels counts as dead."""
     steps: Count = 100
-    """Steps in a row that a region is dead before its query starts anew."""
+    """Number of steps in a row that a region must be dead before its query starts again beside that of the largest
+    region."""
     noise: NonNegative = 0.3
-    """Standard deviation of what is added to the query, in that of the entries of all queries."""
+    """Standard deviation of the noise added to the restarted query, in units of the standard deviation of all queries'
+    entries."""
 
 
 class ModelConfig(Section):
+    """Architecture and size of the networks."""
+
     backbone: str = "resnet50"
-    """`tiny`, or a torchvision ResNet: resnet18, resnet34, resnet50, resnet101, wide_resnet50_2; or `timm:NAME`,
-    for example timm:convnext_tiny or timm:vit_small_patch16_224 (`pip install 'fra-dist[timm]'`)."""
+    """Architecture: `tiny`, or a torchvision ResNet (resnet18, resnet34, resnet50, resnet101, wide_resnet50_2), or
+    `timm:NAME`, for example timm:convnext_tiny or timm:vit_small_patch16_224 (`pip install 'fra-dist[timm]'`)."""
     regions: Annotated[int, Field(ge=2, le=64)] = 8
+    """Q: number of facial regions, each with a query and a heatmap of its own."""
     width: Width = 256
-    """D: of the projections, the predictions and the decoder."""
+    """D: number of units of the projections, the predictions and the region decoder."""
     hidden: Width = 4096
-    """K: hidden width of every projector and predictor."""
+    """K: hidden width, in units, of every projector and predictor."""
     decoder: DecoderConfig | None = DecoderConfig()
-    """None: no local half; then loss.local and loss.relation must be 0 (plain BYOL)."""
+    """The region decoder; null: no local half, and then loss.local and loss.relation must be 0 (plain BYOL)."""
     heatmap_temperature: Positive = 1.0
+    """Similarities are divided by this before the softmax that makes heatmaps; smaller gives sharper maps. With
+    heatmap_temperature_end: its value at the first step."""
     heatmap_temperature_end: Positive | None = None
-    """Reached at the last step by a half cosine, and used at inference; null: the temperature stays as it is."""
+    """Heatmap temperature at the last step, reached along half a cosine and used at inference; null: it stays as it
+    is."""
     prototype_momentum: Share = 0.9
+    """Share of the old value that the running averages of the region prototypes keep at each forward pass; they are
+    used at inference."""
     revive_dead: ReviveConfig | None = None
-    """Null: regions that nothing falls to stay as they are."""
+    """What makes the queries of regions that hold next to no pixels start again; null: such regions stay as they
+    are."""
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:
@@ -61,18 +79,27 @@ class ModelConfig(Section):
 
 
 class LossConfig(Section):
+    """The terms of the loss and their weights."""
+
     global_: NonNegative = Field(default=0.5, alias="global")
+    """Weight of the global term: agreement of the embeddings of whole views."""
     local: NonNegative = 0.5
+    """Weight of the local term: agreement of the embeddings of regions."""
     decorrelation: NonNegative = 0.02
-    """Weight inside the local term."""
+    """Weight of the decorrelation of regions, inside the local term."""
     relation: NonNegative = 0.1
+    """Weight of the semantic relation term, which makes pixels choose regions."""
     student_temperature: Positive = 0.1
+    """Temperature of the online network's softmax over regions in the relation term; smaller is sharper."""
     teacher_temperature: Positive = 0.04
+    """Temperature of the target network's softmax over regions in the relation term; smaller is sharper."""
     sinkhorn_rounds: Annotated[int, Field(ge=0, le=1000)] = 3
+    """Number of Sinkhorn rounds that balance the target network's assignment of pixels to regions; 0: it is not
+    balanced."""
     match: Literal["all", "present"] = "all"
-    """Regions that are compared across views: all of them, or those that both views hold."""
+    """Which regions are compared across views: all of them, or only those present in both views."""
     match_share: Share = 0.01
-    """With present: the part of a view's pixels that a region needs to be held by it."""
+    """With match=present: the share of a view's pixels that a region must hold to count as present."""
     relation_match: Literal["same_view", "geometry"] = "same_view"
-    """Whose assignment a view's pixels follow: the target network's of the same view, or of the other view where the
-    two show the same place."""
+    """Whose assignment a view's pixels follow: the target network's of the same view (same_view), or of the other view
+    where the two show the same place (geometry)."""

@@ -4,32 +4,50 @@ Sections are frozen and strict: an unknown key, a wrong type or a value out of r
 before anything starts. Sizes are in pixels, times in the unit that the name says.
 """
 
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from fra_dist.config.inputs import DataConfig
 from fra_dist.config.method import LossConfig, ModelConfig
-from fra_dist.config.section import Section, Seed
+from fra_dist.config.section import (
+    Place,
+    Section,
+    Seed,
+)
 from fra_dist.config.training import CheckpointConfig, GuardConfig, OptimConfig, TrainConfig
 from fra_dist.config.watching import AlarmConfig, LogConfig, ProbeConfig
 
 
 class Config(Section):
+    """All settings of a run; what is left out has the published value."""
+
     name: str = "fra"
-    output: str = "runs/fra"
-    """The run folder."""
+    """Name of the run in pictures, curves, tables and the progress bar."""
+    output: Annotated[Place, Field(min_length=1)] = "runs/fra"
+    """The run folder: settings, metrics, pictures and checkpoints are written there."""
     seed: Seed = 0
+    """Number that all random draws follow from: initial weights, the order of samples, views and dropout."""
     data: DataConfig = DataConfig()
+    """What a run reads, and how photos become views."""
     model: ModelConfig = ModelConfig()
+    """Architecture and size of the networks."""
     loss: LossConfig = LossConfig()
+    """The terms of the loss and their weights."""
     optim: OptimConfig = OptimConfig()
+    """The optimiser, its schedules, and the target network's momentum."""
     train: TrainConfig = TrainConfig()
+    """Batch, length, precision and device of the training."""
     checkpoint: CheckpointConfig = CheckpointConfig()
+    """When checkpoints are written, and which of them are kept."""
     guard: GuardConfig = GuardConfig()
+    """What to do about steps that went wrong."""
     log: LogConfig = LogConfig()
+    """What is written down while the run goes on, and how often."""
     probe: ProbeConfig = ProbeConfig()
+    """Scores on labelled faces, measured while the run goes on."""
     alarm: AlarmConfig = AlarmConfig()
+    """Signs of collapse that are looked for while the run goes on."""
 
     @model_validator(mode="after")
     def _together(self) -> Self:

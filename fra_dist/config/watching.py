@@ -4,20 +4,20 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fra_dist.config.section import Count, Positive, Section, Share, Whole
+from fra_dist.config.section import Count, Place, Positive, Section, Share, Whole
 
 
 class ProbeSet(Section):
     """Labelled faces that no training photo shows, for scores while a run goes on."""
 
-    data: str
-    """Its folder."""
+    data: Place
+    """Folder of the labelled faces."""
     dataset: str = "shards"
-    """The layout, as `fra-dist eval --dataset` names it; shards: labelled shards."""
+    """Layout of the folder, as `fra-dist eval --dataset` names it; shards: labelled shards."""
     tasks: tuple[Literal["expression", "attributes", "alignment", "regions"], ...] = ()
-    """Empty: all that its labels allow."""
+    """What to measure with these faces; empty: all that their labels allow."""
     name: str = ""
-    """In the names of the scores; empty: that of the folder."""
+    """Name of this set in the names of its scores; empty: that of its folder."""
 
     @property
     def title(self) -> str:
@@ -28,12 +28,13 @@ class ProbeConfig(Section):
     """Scores of the frozen online network, measured between steps on rank 0; see docs/probes.md."""
 
     every_steps: Whole = 0
-    """Also before the first step and after the last one; 0: never."""
+    """Steps between scores, which are also measured before the first step and after the last one; 0: never."""
     sets: tuple[ProbeSet, ...] = ()
+    """Sets of labelled faces to measure with; they should not be in the training data."""
     images: Annotated[int, Field(ge=20, le=2**31 - 1)] = 600
-    """Faces of a set at most: 60 % to fit, 15 % to choose, 25 % to score."""
+    """Number of faces of a set at most: 60 % to fit, 15 % to choose, 25 % to score."""
     seconds: Annotated[float, Field(gt=0, le=600)] = 60
-    """That the run may wait for the scores of one step; what is not measured by then is left out."""
+    """Seconds that the run may wait for the scores of one step; what is not measured by then is left out."""
 
     @model_validator(mode="after")
     def _named(self) -> Self:
@@ -47,38 +48,47 @@ class ProbeConfig(Section):
 
 
 class AlarmConfig(Section):
-    """Signs of collapse, looked for at log steps. Each is told once, and again only after it was over. Null: not
-    looked for."""
+    """Signs of collapse, looked for at log steps. Each is reported once, and again only after it was over; a limit of
+    null is not looked for."""
 
     stop: bool = False
-    """End the run at an alarm."""
+    """End the run at an alarm instead of only reporting it."""
     after_steps: Whole = 500
-    """Nothing is judged before: the regions of a young run are alike."""
+    """Number of steps at the start of a run in which no alarm is raised: the regions of a young run are alike."""
     patience: Count = 5
-    """Log steps in a row that show a sign."""
+    """Number of log steps in a row that must show a sign before it is an alarm."""
     spread: Positive | None = 0.1
-    """embedding/spread below this."""
+    """Alarm when embedding/spread (0: all embeddings alike, about 1: healthy) is below this; null: not looked for."""
     rank: Positive | None = 1.2
-    """embedding/rank below this."""
+    """Alarm when embedding/rank, the number of directions that embeddings spread over, is below this; null: not looked
+    for."""
     dead_regions: Share | None = 0.5
-    """More than this part of the regions hold less than 1 % of the pixels each."""
+    """Alarm when more than this share of the regions hold less than 1 % of the pixels each; null: not looked for."""
     overlap: Share | None = 0.95
-    """regions/overlap above this."""
+    """Alarm when regions/overlap, the mean cosine between the maps of different regions, is above this; null: not
+    looked for."""
     query_cosine: Share | None = 0.99
-    """queries/cosine above this."""
+    """Alarm when queries/cosine, the mean cosine between the prototypes of different regions, is above this; null: not
+    looked for."""
 
 
 class LogConfig(Section):
+    """What is written down while a run goes on, and how often."""
+
     every_steps: Count = 10
+    """Steps between rows of metrics.jsonl."""
     heatmaps_every: Whole = 500
     """Steps between heatmap pictures; 0: only at the end."""
     heatmap_images: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Number of photos in a heatmap picture."""
     pictures: bool = True
     """Draw heatmaps and curves."""
     tensorboard: bool = True
+    """Write the metrics for TensorBoard as well."""
     samples: bool = False
-    """Also write which samples each rank reads at every step."""
+    """Also write which samples each rank reads at every step, to samples/rank-R.jsonl."""
     gradient_noise: bool = False
-    """Also estimate the gradient noise scale; keeps a second copy of the gradient."""
+    """Also estimate the gradient noise scale; keeps a second copy of the gradient in memory."""
     straggler_factor: Annotated[float, Field(ge=1.0)] = 1.5
-    """A rank is named that takes so many times as long as the others, for its data or its arithmetic."""
+    """A rank is named as slow when its own time, for data and arithmetic, is more than this many times that of the
+    others."""

@@ -14,7 +14,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     ways = parser.add_subparsers(dest="way", required=True, metavar="WAY")
     for name, summary in WAYS.items():
         sub = ways.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
-        sub.add_argument("--config", required=True, help="YAML file, for example configs/vggface2_r50.yaml")
+        sub.add_argument(
+            "--config", required=True, help="YAML file, or the name of a shipped one, for example vggface2_r50"
+        )
         sub.add_argument("overrides", nargs="*", metavar="key=value", help="for example train.global_batch=256")
         importlib.import_module(f"fra_dist.cli.launch.{name}").configure(sub)
 
