@@ -1,10 +1,15 @@
 """Real runs with a photo that turns into NaN: what is left out, done again, and told."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 from safetensors.torch import load_file
 
+from fra_dist.data.shards.manifest import load_manifest
 from fra_dist.train.run_dir.folder import read_rows
 from tests.helpers.tiny import TINY
 
@@ -79,3 +84,30 @@ def test_patience_ends_the_run(config, shards, tmp_path, fra_dist):
     assert told.stderr.count("\n") == 1
     assert "stopped at step 6 (guard.patience=2): 2 steps in a row were not finite" in told.stderr
     assert guard_events(tmp_path / "run")[-1]["action"] == "stop"
+
+
+def test_two_ranks_go_back_together_and_count_a_bad_photo_once(config, shards, tmp_path):
+    """Two epochs, in which both ranks meet photos that the other has met, and a step that fails once."""
+    broken = tmp_path / "shards"
+    shutil.copytree(shards, broken)
+    manifest = load_manifest(broken)
+    bad = list(range(0, manifest.total, 7))
+    for sample in bad:
+        shard, row = manifest.row(sample)
+        with (broken / manifest.shards[shard].name).open("r+b") as stream:
+            stream.seek(int(row["offset"]))
+            stream.write(bytes(int(row["length"])))
+    run = tmp_path / "run"
+    more = ("guard.nonfinite=retry", "train.steps=12", "data.max_bad_share=1")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    command += ["fra_dist.cli.main", *map(str, words(config, broken, run, *more))]
+    environment = {**os.environ, "FRA_DIST_FAULTS": "nan@5"}
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert told.returncode == 0, told.stderr[-3000:]
+    assert [(event["step"], event["action"], event["to"]) for event in guard_events(run)] == [(5, "retry", 3)]
+    counts = [row["quarantined"] for row in read_rows(run / "metrics.jsonl")]
+    assert counts == sorted(counts)
+    assert counts[-1] == len(bad)
+    noted = [row["id"] for row in read_rows(run / "quarantine.jsonl")]
+    assert sorted(set(noted)) == bad
+    assert len(noted) > len(bad), "both ranks have met some of them"
