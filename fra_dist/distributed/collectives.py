@@ -19,6 +19,8 @@ class CrossRank(Protocol):
 
     @property
     def world(self) -> int: ...
+    @property
+    def rank(self) -> int: ...
 
     def sum(self, x: Tensor) -> Tensor:
         """Elementwise sum over ranks, differentiable; any shape, equal on all ranks."""
@@ -28,17 +30,25 @@ class CrossRank(Protocol):
         """Elementwise mean over ranks, differentiable: the global mean when every rank has as many images."""
         ...
 
+    def gather(self, x: Tensor) -> Tensor:
+        """(B, ...) of each rank -> (world · B, ...), rank after rank, without gradient; equal shapes on all ranks."""
+        ...
+
 
 class SingleRank:
     """One process: sums and means over ranks are the value itself."""
 
     world = 1
+    rank = 0
 
     def sum(self, x: Tensor) -> Tensor:
         return x
 
     def mean(self, x: Tensor) -> Tensor:
         return x
+
+    def gather(self, x: Tensor) -> Tensor:
+        return x.detach()
 
 
 SINGLE = SingleRank()
@@ -51,11 +61,22 @@ class ProcessGroupRanks:
     def world(self) -> int:
         return dist.get_world_size()
 
+    @property
+    def rank(self) -> int:
+        return dist.get_rank()
+
     def sum(self, x: Tensor) -> Tensor:
         return _AllReduceSum.apply(x)
 
     def mean(self, x: Tensor) -> Tensor:
         return self.sum(x) / self.world
+
+    def gather(self, x: Tensor) -> Tensor:
+        x = x.detach().contiguous()
+        parts = [torch.empty_like(x) for _ in range(self.world)]
+        with WAITS.around(x.device):
+            dist.all_gather(parts, x)
+        return torch.cat(parts)
 
 
 class _AllReduceSum(torch.autograd.Function):
