@@ -20,7 +20,7 @@ from counting import PretendedRanks, exchanges, requests
 from whole_step import OurStep, Setting, Way, has_setting, plainly, published
 
 Row = dict[str, Any]
-KERNELS = ("region_attention", "batch_norm", "lars_ema", "relation", "decoder_attention")
+KERNELS = ("region_attention", "batch_norm", "lars_ema", "relation", "decoder_attention", "correspondence")
 
 
 @dataclass(frozen=True)

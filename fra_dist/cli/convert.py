@@ -12,16 +12,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from fra_dist.export.published_names import from_published, to_published
+    from fra_dist.export.published_names import from_published, to_published, without_counterpart
     from fra_dist.export.weight_files import read_tensors, write_tensors
     from fra_dist.train.checkpoints.reading import find_checkpoint
 
     if args.to == "published":
         folder = Path(args.source).is_dir()
         state = find_checkpoint(args.source).model() if folder else read_tensors(args.source, args.prefix)
-        converted = to_published(state)
+        converted, note = to_published(state), without_counterpart(state)
     else:
-        converted = from_published(read_tensors(args.source, args.prefix))
+        converted, note = from_published(read_tensors(args.source, args.prefix)), None
     write_tensors(args.destination, converted)
     print(f"wrote {len(converted)} tensors to {args.destination}")
+    if note is not None:
+        print(f"note: {note}")
     return 0

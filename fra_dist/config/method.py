@@ -59,8 +59,26 @@ class ModelConfig(Section):
     """Heatmap temperature at the last step, reached along half a cosine and used at inference; null: it stays as it
     is."""
     prototype_momentum: Share = 0.9
-    """Share of the old value that the running averages of the region prototypes keep at each forward pass; they are
-    used at inference."""
+    """Share of the old value that running prototypes keep, 0 to 1: the averages over batches that inference uses,
+    moved at each forward pass, or with clusters the prototypes themselves, moved once a step."""
+    prototypes: Literal["decoder", "clusters"] = "decoder"
+    """Where prototypes come from: decoder, the batch mean of the mask embeddings that the region decoder makes;
+    clusters, centres of the pixel projections that follow balanced assignments, without gradient and without a region
+    decoder (the settings of `decoder` then have no effect)."""
+    cluster_temperature: Positive = 0.04
+    """With clusters: what cosines of pixels with prototypes are divided by before they are balanced; above 0."""
+    cluster_rounds: Annotated[int, Field(ge=0, le=1000)] = 3
+    """With clusters: rounds of balancing (Sinkhorn); 0: pixels go where they are nearest to."""
+    cluster_centred: bool = False
+    """With clusters: take the mean of all pixels' projections off before they are assigned and averaged, so that the
+    prototypes do not share a direction."""
+    pixel_head: bool = False
+    """A head for pixel projections in a model without `decoder`, which loss.correspondence trains; models with one
+    have it in any case."""
+    detach_pooling: bool = False
+    """Pool region features by heatmaps without gradient: the local loss then teaches similarities nothing."""
+    detach_relation: bool = False
+    """Give the relation loss similarities whose pixels have no gradient: it then teaches prototypes alone."""
     revive_dead: ReviveConfig | None = None
     """What makes the queries of regions that hold next to no pixels start again; null: such regions stay as they
     are."""
@@ -76,6 +94,28 @@ class ModelConfig(Section):
             if self.decoder is None and getattr(self, name) is not None:
                 raise ValueError(f"model.{name} is about regions, but model.decoder is null: set it to null as well")
         return self
+
+    @model_validator(mode="after")
+    def _prototypes_fit(self) -> Self:
+        if self.decoder is None and self.prototypes == "clusters":
+            raise ValueError(
+                "model.prototypes=clusters is about regions, but model.decoder is null: set it to decoder as well"
+            )
+        if self.prototypes == "clusters" and self.revive_dead is not None:
+            raise ValueError(
+                "model.revive_dead moves queries, which model.prototypes=clusters has none of: set it to null"
+            )
+        if self.cluster_centred and self.prototypes != "clusters":
+            raise ValueError("model.cluster_centred is about clusters: set model.prototypes=clusters")
+        for name in ("detach_pooling", "detach_relation"):
+            if self.decoder is None and getattr(self, name):
+                raise ValueError(f"model.{name} is about regions, but model.decoder is null: set it to false")
+        return self
+
+    @property
+    def has_pixel_head(self) -> bool:
+        """Whether networks make pixel projections."""
+        return self.decoder is not None or self.pixel_head
 
 
 class LossConfig(Section):
@@ -103,3 +143,34 @@ class LossConfig(Section):
     relation_match: Literal["same_view", "geometry"] = "same_view"
     """Whose assignment a view's pixels follow: the target network's of the same view (same_view), or of the other view
     where the two show the same place (geometry)."""
+    local_form: Literal["consistency", "contrast"] = "consistency"
+    """What the local loss asks of a region's embedding: to agree with that of the same region in the other view, or to
+    tell it from that of the same region in all other photos of the batch (InfoNCE)."""
+    contrast_temperature: Positive = 0.2
+    """With contrast: what cosines are divided by; above 0."""
+    local_centred: bool = False
+    """Take each region's mean over the photos of the batch off its embeddings before they are compared, so that which
+    region it is does not count."""
+    correspondence: NonNegative = 0.0
+    """Weight of the correspondence term, by which a pixel of one view must find its place in the other; 0: off."""
+    correspondence_temperature: Positive = 0.1
+    """What cosines of pixels are divided by; above 0."""
+    correspondence_spread: Positive = 0.7
+    """Standard deviation of the target around a pixel's place in the other view, in cells of the map; above 0."""
+    exchange: bool = False
+    """Look for a pixel's place by way of the pixels of another photo."""
+    exchange_group: Annotated[int, Field(ge=2, le=2**20)] | None = None
+    """Photos of the global batch, in its order, inside which partners are found: a photo and the one half a group
+    further on. Must divide what a forward pass of all ranks sees into groups of which every rank has an even number of
+    photos; null: the global batch."""
+
+    @model_validator(mode="after")
+    def _exchanged(self) -> Self:
+        if self.exchange and not self.correspondence:
+            raise ValueError("loss.exchange is about the correspondence term: set loss.correspondence above 0")
+        return self
+
+    @property
+    def needs_places(self) -> bool:
+        """Whether a term asks where the two views lie in their photos."""
+        return self.correspondence > 0 or self.relation_match == "geometry"

@@ -53,6 +53,7 @@ class Config(Section):
     def _together(self) -> Self:
         if self.model.decoder is None and (self.loss.local > 0 or self.loss.relation > 0):
             raise ValueError("model.decoder is null (plain BYOL): set loss.local=0 and loss.relation=0 as well")
+        self._pixels_are_trained()
         if self.train.cuda_graphs:
             for name in ("heatmap_temperature_end", "revive_dead"):
                 if getattr(self.model, name) is not None:
@@ -64,3 +65,18 @@ class Config(Section):
                 f"({saved}) and probe.every_steps ({probed}) one must be a multiple of the other"
             )
         return self
+
+    def _pixels_are_trained(self) -> None:
+        """A weight that no term trains would stop data-parallel training at its second step."""
+        model, wanted = self.model, self.loss.correspondence > 0
+        if wanted and not model.has_pixel_head:
+            raise ValueError("loss.correspondence compares pixels: without model.decoder set model.pixel_head=true")
+        if model.pixel_head and model.decoder is None and not wanted:
+            raise ValueError(
+                "model.pixel_head is trained by loss.correspondence alone: set that above 0, or it to false"
+            )
+        if model.detach_pooling and model.detach_relation and not wanted:
+            raise ValueError(
+                "model.detach_pooling and model.detach_relation leave pixel projections untrained: set "
+                "loss.correspondence above 0, or one of them to false"
+            )

@@ -21,11 +21,22 @@ class ProcessGroupRanks:
     def world(self) -> int:
         return dist.get_world_size()
 
+    @property
+    def rank(self) -> int:
+        return dist.get_rank()
+
     def sum(self, x: Tensor) -> Tensor:
         return _AllReduceSum.apply(x)
 
     def mean(self, x: Tensor) -> Tensor:
         return self.sum(x) / self.world
+
+    def gather(self, x: Tensor) -> Tensor:
+        x = x.detach().contiguous()
+        parts = [torch.empty_like(x) for _ in range(self.world)]
+        with WAITS.around(x.device):
+            dist.all_gather(parts, x)
+        return torch.cat(parts)
 
 
 class _AllReduceSum(torch.autograd.Function):

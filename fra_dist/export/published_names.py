@@ -9,7 +9,8 @@
 
 and target_net for target. Their heads are 1×1 convolutions over a sequence and their input projection one over a map;
 ours are linear layers over rows, so trailing dimensions of 1 come and go. Their unused buffer `center` is written as
-zeros.
+zeros. Prototypes that are clusters have no decoder to write (proj_attn); a model without regions may still have a pixel
+head (proj_pixel). Files without those come back as they were.
 """
 
 import re
@@ -32,6 +33,21 @@ def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         prototypes = state["online.prototypes"]
         out = {"center": prototypes.new_zeros(1, len(prototypes)), **out}
     return out
+
+
+def without_counterpart(state: Mapping[str, Tensor]) -> str | None:
+    """One line on what the published form of an FRA state dict cannot say; None if it says everything."""
+    if "online.prototypes" in state and not _count_layers(state):
+        return (
+            "model.prototypes=clusters has no counterpart in the published form: prototypes are written as neck.proto, "
+            "where its inference looks for them, but there is no region decoder (neck.proj_attn), so it cannot train on"
+        )
+    if "online.pixel_projector.linear1.weight" in state and "online.local_projector.linear1.weight" not in state:
+        return (
+            "a model without regions has no pixel projections in the published form: those of the correspondence term "
+            "are written as neck.proj_pixel"
+        )
+    return None
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -69,11 +85,12 @@ def _table(state: Mapping[str, Tensor], ours: bool) -> dict[str, tuple[str, int]
     networks = (("online.", "online_net."), ("target.", "target_net."))
     pairs = [*_head("predictor", "predictor")]
     local = any("proj_obj" in key or "local_projector" in key for key in state)
+    pixels = local or any("proj_pixel" in key or "pixel_projector" in key for key in state)
     if local:
         pairs += _head("local_predictor", "predictor_obj")
     layers = _count_layers(state)
     for own, published in networks:
-        pairs += [(own + a, published + b, ones) for a, b, ones in _network(local, layers)]
+        pairs += [(own + a, published + b, ones) for a, b, ones in _network(local, pixels, layers)]
     table = {(a if ours else b): (b if ours else a, ones) for a, b, ones in pairs}
     missing = sorted(table.keys() - state.keys())
     for own, published in networks:
@@ -98,12 +115,19 @@ def _refuse(unknown: list[str], missing: list[str], whose: str) -> None:
         raise CheckpointError(f"{missing[0]} is missing from the weights ({len(missing)} such keys)")
 
 
-def _network(local: bool, layers: int) -> list[tuple[str, str, int]]:
+def _network(local: bool, pixels: bool, layers: int) -> list[tuple[str, str, int]]:
     pairs = _head("projector", "neck.proj")
+    if pixels:
+        pairs += _head("pixel_projector", "neck.proj_pixel")
     if not local:
         return pairs
-    pairs += _head("pixel_projector", "neck.proj_pixel") + _head("local_projector", "neck.proj_obj")
+    pairs += _head("local_projector", "neck.proj_obj")
     pairs.append(("prototypes", "neck.proto", 0))
+    return pairs + _decoder(layers) if layers else pairs
+
+
+def _decoder(layers: int) -> list[tuple[str, str, int]]:
+    pairs: list[tuple[str, str, int]] = []
     attn = "neck.proj_attn."
     pairs.append(("decoder.queries", f"{attn}query_embed.weight", 0))
     pairs.append(("decoder.input_projection.weight", f"{attn}input_proj.weight", 2))

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fra_dist.kernels import batch_norm, decoder_attention, dispatch, lars_ema, region_attention, relation
+from fra_dist.kernels import (
+    batch_norm,
+    correspondence,
+    decoder_attention,
+    dispatch,
+    lars_ema,
+    region_attention,
+    relation,
+)
 from fra_dist.types import SINGLE
 
 LIMITS = {torch.float32: 1e-3, torch.bfloat16: 3e-2}
@@ -131,10 +139,18 @@ def _decoder_attention(make: Make, dtype: torch.dtype) -> list[Tensor]:
     return _backward([out], [queries, memory, weight], make)
 
 
+def _correspondence(make: Make, dtype: torch.dtype) -> list[Tensor]:
+    queries, keys = (make(2, 63, 40).div(6).requires_grad_() for _ in range(2))
+    rows, columns = make(2, 9, dtype=torch.float32).abs() * 4, make(2, 7, dtype=torch.float32).abs() * 4
+    out = correspondence.correspondence(queries, keys, rows, columns, spread=0.7, temperature=0.1)
+    return _backward([out], [queries, keys], make)
+
+
 _CHECKS: dict[str, Callable[[Make, torch.dtype], list[Tensor]]] = {
     region_attention.KERNEL: _region_attention,
     batch_norm.KERNEL: _batch_norm,
     relation.KERNEL: _relation,
     lars_ema.KERNEL: _lars_ema,
     decoder_attention.KERNEL: _decoder_attention,
+    correspondence.KERNEL: _correspondence,
 }

@@ -1,11 +1,14 @@
 """Agreement across views: of whole images (global) and of regions (local), and of regions with others (decorrelation).
 
-BYOL's loss (arXiv 2006.07733) on both levels, as FRA (arXiv 2403.02138) uses it. B images, Q regions, D width.
+BYOL's loss (arXiv 2006.07733) on both levels, as FRA (arXiv 2403.02138) uses it. Instead of agreement, regions can be
+told from the same region in other photos (InfoNCE, arXiv 1807.03748). B images, Q regions, D width.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from fra_dist.distributed import SINGLE, CrossRank
 
 
 def consistency(prediction: Tensor, target: Tensor) -> Tensor:
@@ -22,6 +25,21 @@ def decorrelation(prediction: Tensor, target: Tensor) -> Tensor:
     square = cosine.square()
     others = square.sum(dim=2) - square.diagonal(dim1=1, dim2=2)
     return others.mean() / prediction.shape[1]
+
+
+def contrast(prediction: Tensor, target: Tensor, temperature: float, cross: CrossRank = SINGLE) -> Tensor:
+    """−log softmax over the photos b' of all ranks of cos(prediction_bq, target_b'q)/τ at b' = b: (B, Q, D) twice ->
+    (B, Q). A photo's region is told from the same region of other photos, so which region it is pays nothing. No
+    gradient to `target`."""
+    own, others = unit(prediction), cross.gather(unit(target.detach()))
+    logits = torch.einsum("bqd,nqd->bqn", own, others) / temperature
+    first = cross.rank * len(own)
+    return logits.logsumexp(dim=2) - logits[:, :, first : first + len(own)].diagonal(dim1=0, dim2=2).T
+
+
+def less_mean(embedding: Tensor, cross: CrossRank = SINGLE) -> Tensor:
+    """(B, Q, D) -> the same, less the mean over the photos of all ranks."""
+    return embedding - cross.mean(embedding.mean(dim=0))
 
 
 def unit(x: Tensor) -> Tensor:

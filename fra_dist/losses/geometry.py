@@ -24,6 +24,9 @@ class Placement:
     """(V, B, 4): x0, y0, x1, y1 in pixels of the photo; x1 and y1 exclusive."""
     flips: Tensor
     """(V, B) bool: mirrored left and right after the crop."""
+    shown: Tensor | None = None
+    """0-dim: pixels of a photo that both views show, counted in each of them; the mean over all photos of a step, also
+    those of its other ranks and forward passes. None: nobody counted."""
 
     @classmethod
     def same(cls, images: int, device: torch.device) -> Self:
@@ -33,7 +36,11 @@ class Placement:
 
     def part(self, first: int, last: int) -> Self:
         """Of images first .. last - 1."""
-        return type(self)(self.boxes[:, first:last], self.flips[:, first:last])
+        return type(self)(self.boxes[:, first:last], self.flips[:, first:last], self.shown)
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of them, in the order in which the constructor takes them."""
+        return (self.boxes, self.flips) if self.shown is None else (self.boxes, self.flips, self.shown)
 
 
 @torch.no_grad()
@@ -57,6 +64,17 @@ def places(placement: Placement, height: int, width: int, dtype: torch.dtype) ->
 
     (V, B, H, W, 2), x and y as `grid_sample` counts, -1 to 1 from edge to edge, and (V, B, H, W) bool: inside.
     """
+    x, y = shares(placement, height, width, dtype)
+    inside = within(x)[:, :, None, :] & within(y)[:, :, :, None]
+    x, y = x.unsqueeze(2), y.unsqueeze(3)
+    return torch.stack([x.expand(inside.shape), y.expand(inside.shape)], dim=-1) * 2 - 1, inside
+
+
+def shares(placement: Placement, height: int, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Where the columns (V, B, W) and the rows (V, B, H) of each view lie in the other one, as shares of it.
+
+    Crops and flips are axis-aligned, so a pixel's place is its column's and its row's.
+    """
     boxes = placement.boxes.to(dtype)
     lines = []
     for axis, count in enumerate((width, height)):
@@ -67,7 +85,15 @@ def places(placement: Placement, height: int, width: int, dtype: torch.dtype) ->
         photo = low + torch.where(flips, 1 - centres, centres) * size
         share = (photo - low.flip(0)) / size.flip(0)
         lines.append(torch.where(flips.flip(0), 1 - share, share))
-    x, y = lines[0].unsqueeze(2), lines[1].unsqueeze(3)
-    shape = (*boxes.shape[:2], height, width)
-    inside = (x >= 0) & (x <= 1) & (y >= 0) & (y <= 1)
-    return torch.stack([x.expand(shape), y.expand(shape)], dim=-1) * 2 - 1, inside
+    return lines[0], lines[1]
+
+
+def within(share: Tensor) -> Tensor:
+    """Whether places, as shares of the other view, are in it."""
+    return (share >= 0) & (share <= 1)
+
+
+def shown_pixels(placement: Placement, height: int, width: int, dtype: torch.dtype) -> Tensor:
+    """0-dim: pixels of a photo that both views show, counted in each of them; mean over the photos given."""
+    x, y = shares(placement, height, width, dtype)
+    return (within(x).sum(dim=2) * within(y).sum(dim=2)).sum(dim=0).to(dtype).mean()

@@ -19,13 +19,21 @@ def held_regions(similarity: Tensor, share: float) -> Tensor:
     return part >= share
 
 
-def matched_consistency(prediction: Tensor, target: Tensor, matched: Tensor, cross: CrossRank = SINGLE) -> Tensor:
-    """Mean of 2 − 2 cos(prediction, target) over the (image, region) pairs of all ranks where `matched` is set.
+def matched_mean(apart: Tensor, matched: Tensor, cross: CrossRank = SINGLE) -> Tensor:
+    """Mean of `apart` over the (image, region) pairs of all ranks where `matched` is set.
 
-    (B, Q, D) twice and (B, Q) bool -> 0-dim, this rank's part times the number of ranks, so that the mean over ranks is
-    the whole; 0 when there is no such pair. No gradient to `target`.
+    (B, Q) and (B, Q) bool -> 0-dim, this rank's part times the number of ranks, so that the mean over ranks is the
+    whole; 0 when there is no such pair.
     """
-    apart = 2 - 2 * (unit(prediction) * unit(target.detach())).sum(dim=-1)
     weight = matched.to(apart.dtype)
     count = cross.mean(weight.sum()).clamp_min(1 / cross.world)
     return (apart * weight).sum() / count
+
+
+def matched_consistency(prediction: Tensor, target: Tensor, matched: Tensor, cross: CrossRank = SINGLE) -> Tensor:
+    """`matched_mean` of 2 − 2 cos(prediction, target): (B, Q, D) twice and (B, Q) bool -> 0-dim.
+
+    No gradient to `target`.
+    """
+    apart = 2 - 2 * (unit(prediction) * unit(target.detach())).sum(dim=-1)
+    return matched_mean(apart, matched, cross)

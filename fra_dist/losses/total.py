@@ -1,9 +1,10 @@
 """The loss of a step, term by term, as FRA (arXiv 2403.02138) sums it.
 
-    total    = w_g · global + w_l · local + w_r · relation
+    total    = w_g · global + w_l · local + w_r · relation + w_c · correspondence
     global   = global_12 + global_21, each consistency of an online view's prediction with the other view's target
     local    = local_12 + local_21, each the same for regions, plus w_d · decorrelation
     relation = mean over views of (cross-entropy + entropy gap)
+    correspondence: correspondence.py; off unless its weight is set
 
 With local views (the small crops of multi-crop, SwAV, arXiv 2006.09882), which only the online network sees, `global`
 and `local` are twice the mean over all pairs: the two above, and each local view with both target views.
@@ -19,7 +20,8 @@ from torch import Tensor
 
 from fra_dist.config import LossConfig
 from fra_dist.distributed import SINGLE, CrossRank
-from fra_dist.losses.consistency import consistency, decorrelation
+from fra_dist.losses.consistency import consistency, contrast, decorrelation, less_mean
+from fra_dist.losses.correspondence import correspondence_terms
 from fra_dist.losses.diagnostics import (
     embedding_rank,
     embedding_spread,
@@ -28,7 +30,7 @@ from fra_dist.losses.diagnostics import (
     similarity_spread,
 )
 from fra_dist.losses.geometry import Placement
-from fra_dist.losses.presence import held_regions, matched_consistency
+from fra_dist.losses.presence import held_regions, matched_consistency, matched_mean
 from fra_dist.losses.relation import semantic_relation
 
 
@@ -37,6 +39,8 @@ class View(Protocol):
 
     @property
     def global_embedding(self) -> Tensor: ...
+    @property
+    def pixels(self) -> Tensor | None: ...
     @property
     def local_embedding(self) -> Tensor | None: ...
     @property
@@ -67,16 +71,17 @@ def fra_loss(
 
     `total`, `global`, `global_12`, `global_21` and, with a decoder: `local`, `local_12`, `local_21`, `decorrelation`
     (already inside `local`, weighted), `relation`, `cross_entropy`, `entropy_gap`; with local views also `global_crops`
-    and `local_crops`, means over their pairs. placement: where the two views lie, for relation_match=geometry, which
-    raises ValueError without it.
+    and `local_crops`, means over their pairs; with a weight for it `correspondence` and `correspondence_ratio`.
+    placement: where the two views lie, for relation_match=geometry and correspondence, which raise ValueError without
+    it.
 
     Diagnostics, without gradient: `embedding_spread` (0 collapsed, about 1 healthy), `embedding_rank` (directions that
     this rank's embeddings spread over) and, with a decoder, `relation_ratio` (relation over ln Q: 1 is the symmetric
     saddle), `query_cosine` (mean cosine between different prototypes), `similarity_spread` (standard deviation over
     regions), `region_overlap` (mean cosine between the maps of different regions), `region_share_min` (smallest part of
     all pixels that one region holds) and `regions_in_use` (how many hold at least 1 %);
-    with match=present `matched` (part of the (image, region) pairs that is compared); with relation_match=geometry
-    `overlap` (part of the pixels that both views show).
+    with match=present `matched` (part of the (image, region) pairs that is compared); with relation_match=geometry or
+    correspondence `overlap` (part of the pixels that both views show).
     """
     with torch.autocast(output.prediction[0].device.type, enabled=False):
         terms = _global_terms(output)
@@ -85,6 +90,9 @@ def fra_loss(
             terms |= _local_terms(output, config, cross)
             terms |= _relation_terms(output, config, cross, placement)
             total = total + config.local * terms["local"] + config.relation * terms["relation"]
+        if config.correspondence:
+            terms |= correspondence_terms(_both_pixels(output), _placed(placement, "correspondence"), config, cross)
+            total = total + config.correspondence * terms["correspondence"]
         return {"total": total, **terms}
 
 
@@ -105,13 +113,11 @@ def _local_terms(output: Output, config: LossConfig, cross: CrossRank) -> dict[s
     for i, t in _pairs(output):
         pair = output.local_prediction[i], present(output.target[t].local_embedding)
         apart.append(decorrelation(*pair))
-        if config.match == "all":
-            agreement = consistency(*pair)
-        else:
+        if config.match == "present":
             views = online[i], output.target[t]
             one, other = (held_regions(present(view.similarity), config.match_share) for view in views)
             matched.append(one & other)
-            agreement = matched_consistency(*pair, matched[-1], cross)
+        agreement = _agreement(*pair, matched[-1] if matched else None, config, cross)
         terms.append(agreement + config.decorrelation * apart[-1])
     forward, back, *crops = terms
     extra = {"local_crops": torch.stack(crops).mean()} if crops else {}
@@ -124,6 +130,35 @@ def _local_terms(output: Output, config: LossConfig, cross: CrossRank) -> dict[s
         "decorrelation": _twice_the_mean(apart[0], apart[1], apart[2:]),
         **extra,
     }
+
+
+def _agreement(
+    prediction: Tensor, target: Tensor, matched: Tensor | None, config: LossConfig, cross: CrossRank
+) -> Tensor:
+    """The local loss in the form asked for: (B, Q, D) twice, and (B, Q) where only some regions count -> 0-dim."""
+    if config.local_centred:
+        prediction, target = less_mean(prediction, cross), less_mean(target, cross)
+    if config.local_form == "consistency":
+        if matched is None:
+            return consistency(prediction, target)
+        return matched_consistency(prediction, target, matched, cross)
+    apart = contrast(prediction, target, config.contrast_temperature, cross)
+    return apart.mean() if matched is None else matched_mean(apart, matched, cross)
+
+
+def _both_pixels(output: Output) -> list[Tensor]:
+    found = [view.pixels for view in output.online]
+    if any(pixels is None for pixels in found):
+        raise ValueError(
+            "this output lacks pixel projections, which correspondence compares: the model has no pixel head"
+        )
+    return [pixels for pixels in found if pixels is not None]
+
+
+def _placed(placement: Placement | None, what: str) -> Placement:
+    if placement is None:
+        raise ValueError(f"{what} needs to know where the views lie: give fra_loss a placement")
+    return placement
 
 
 def _pairs(output: Output) -> list[tuple[int, int]]:
@@ -139,8 +174,8 @@ def _twice_the_mean(forward: Tensor, back: Tensor, crops: Sequence[Tensor]) -> T
 def _relation_terms(
     output: Output, config: LossConfig, cross: CrossRank, placement: Placement | None
 ) -> dict[str, Tensor]:
-    if config.relation_match == "geometry" and placement is None:
-        raise ValueError("relation_match=geometry needs to know where the views lie: give fra_loss a placement")
+    if config.relation_match == "geometry":
+        placement = _placed(placement, "relation_match=geometry")
     student = torch.stack([present(view.similarity) for view in output.online])
     terms = semantic_relation(
         student,

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fra_dist.config import ModelConfig
 from fra_dist.distributed import SINGLE, CrossRank
 from fra_dist.errors import ConfigError
-from fra_dist.kernels.region_attention import heatmaps, region_attention
+from fra_dist.kernels.region_attention import heatmaps, pooled, region_attention
 from fra_dist.models.backbone import build_backbone, channels_of, check_map, map_size
+from fra_dist.models.clusters import Clusters
 from fra_dist.models.decoder import RegionDecoder
 from fra_dist.models.heads import Head
 from fra_dist.models.norm import can_be_grouped, in_groups, synchronise_norms
@@ -24,7 +26,8 @@ from fra_dist.models.revival import Revival
 
 
 class FRANetwork(nn.Module):
-    """Backbone, projectors, region decoder, and the prototypes that stand in for the batch at inference."""
+    """Backbone, projectors, region decoder, and the prototypes that stand in for the batch at inference; or clusters in
+    place of the decoder, whose prototypes are the same in training and at inference."""
 
     prototypes: Tensor
 
@@ -40,13 +43,26 @@ class FRANetwork(nn.Module):
         self.pixel_projector: Head | None = None
         self.local_projector: Head | None = None
         self.decoder: RegionDecoder | None = None
-        if config.decoder is not None:
+        self.clusters: Clusters | None = None
+        self.detach_pooling, self.detach_relation = config.detach_pooling, config.detach_relation
+        if config.has_pixel_head:
             self.pixel_projector = Head(channels, config.hidden, config.width)
-            self.local_projector = Head(channels, config.hidden, config.width)
-            self.decoder = RegionDecoder(
-                channels, config.width, config.regions, config.decoder, movable=config.revive_dead is not None
-            )
-            self.register_buffer("prototypes", torch.randn(config.regions, config.width))
+        if config.decoder is None:
+            return
+        self.local_projector = Head(channels, config.hidden, config.width)
+        if config.prototypes == "clusters":
+            self.clusters = Clusters(config, cross)
+            self.register_buffer("prototypes", functional.normalize(torch.randn(config.regions, config.width), dim=1))
+            return
+        self.decoder = RegionDecoder(
+            channels, config.width, config.regions, config.decoder, movable=config.revive_dead is not None
+        )
+        self.register_buffer("prototypes", torch.randn(config.regions, config.width))
+
+    @property
+    def has_regions(self) -> bool:
+        """False for plain BYOL."""
+        return self.local_projector is not None
 
     def forward(self, images: Tensor, views: int = 1) -> NetworkOutput:
         """(B, 3, S, S) images -> everything the losses need. In training mode the prototypes follow the batch.
@@ -56,11 +72,16 @@ class FRANetwork(nn.Module):
         with in_groups(self, views):
             features = self._features(images)
             embedding = self.projector(features.mean(dim=(2, 3)))
-            if self.decoder is None:
-                return NetworkOutput(features, embedding)
-            mask_embedding = self.decoder(features)
-            prototypes = self._batch_prototypes(mask_embedding, views) if self.training else self.prototypes
+            if not self.has_regions:
+                head = self.pixel_projector
+                return NetworkOutput(features, embedding, None if head is None else head.over_pixels(features))
+            mask_embedding = None if self.decoder is None else self.decoder(features)
+            prototypes = self.prototypes
+            if mask_embedding is not None and self.training:
+                prototypes = self._batch_prototypes(mask_embedding, views)
             pixels, similarity, local = self._regions(features, prototypes)
+            if self.clusters is not None and self.training:
+                self.clusters.note(pixels, similarity, prototypes, views)
         return NetworkOutput(features, embedding, pixels, mask_embedding, prototypes, similarity, local)
 
     def infer(self, images: Tensor) -> Inference:
@@ -72,7 +93,7 @@ class FRANetwork(nn.Module):
             raise RuntimeError("infer needs a network in eval mode: call .eval() first")
         features = self._features(images)
         embedding = self.projector(features.mean(dim=(2, 3)))
-        if self.decoder is None:
+        if not self.has_regions:
             return Inference(features, embedding)
         _, similarity, local = self._regions(features, self.prototypes)
         return Inference(features, embedding, similarity, heatmaps(similarity, self.final_temperature), local)
@@ -116,7 +137,24 @@ class FRANetwork(nn.Module):
             maps = zip(features.chunk(len(prototypes)), pixels.chunk(len(prototypes)), prototypes, strict=True)
             found = [region_attention(*view, temperature) for view in maps]
             similarity, regions = (torch.cat(parts) for parts in zip(*found, strict=True))
+        if self.detach_pooling:
+            regions = pooled(features, heatmaps(similarity.detach(), temperature))
+        if self.detach_relation:
+            similarity = cosines(pixels.detach(), prototypes)
         return pixels, similarity, self.local_projector.over_regions(regions)
+
+
+def cosines(pixels: Tensor, prototypes: Tensor) -> Tensor:
+    """Pixels (V B, D, H, W) with the prototypes of their view, (V, Q, D), or with (Q, D) -> (V B, Q, H, W) fp32."""
+    with torch.autocast(pixels.device.type, enabled=False):
+        directions = functional.normalize(_exact(prototypes), dim=-1).view(-1, 1, *prototypes.shape[-2:])
+        unit = functional.normalize(_exact(pixels).flatten(2), dim=1).unflatten(0, (len(directions), -1))
+        return (directions @ unit).flatten(0, 1).unflatten(2, pixels.shape[2:])
+
+
+def _exact(x: Tensor) -> Tensor:
+    """In fp32, or float64 for float64."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class FRA(nn.Module):
@@ -198,6 +236,12 @@ class FRA(nn.Module):
         for network, part in ((self.online, 0), (self.target, 1)):
             if network.decoder is not None:
                 network.decoder.dropout.start(None if keys is None else keys ^ part)
+
+    def move_prototypes(self) -> None:
+        """After the optimiser's step: with prototypes=clusters, let those of both networks follow its pixels."""
+        for network in (self.online, self.target):
+            if network.clusters is not None:
+                network.clusters.move(network.prototypes)
 
     def revive_regions(self, seed: int) -> None:
         """After the optimiser's step: with `revive_dead`, start dead regions anew. seed: the same on every rank."""

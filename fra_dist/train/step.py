@@ -1,6 +1,7 @@
 """One optimiser step: micro batches, losses, update, target. Nothing here waits for the device."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -8,7 +9,8 @@ from torch import Tensor
 from fra_dist.config import Config
 from fra_dist.data.loading.batch import Geometry
 from fra_dist.distributed import RankContext
-from fra_dist.losses.geometry import Placement
+from fra_dist.losses.correspondence import check_exchange
+from fra_dist.losses.geometry import Placement, shown_pixels
 from fra_dist.losses.total import fra_loss
 from fra_dist.models.dropout import image_keys
 from fra_dist.models.fra import FRA
@@ -45,6 +47,8 @@ class Step:
     ) -> None:
         self.config, self.model, self.engine, self.optimizer = config, model, engine, optimizer
         self.ctx, self.sizes = ctx, sizes
+        check_exchange(config.loss, sizes.global_batch, sizes.accumulation, ctx.world)
+        self.map = model.check_image_size(config.data.image_size) if config.loss.correspondence else None
         self.dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
         self.buffers = KeptBuffers(model)
         self.following = Following(model)
@@ -77,6 +81,7 @@ class Step:
                 sums[name] = sums.get(name, 0) + value.detach()  # type: ignore[assignment]
         assert update is not None
         self.model.revive_regions(self._number(step))
+        self.model.move_prototypes()
         self.buffers.restore_unless(update.applied)
         self.following.finish(update.applied)
         means = {name: value / self.sizes.accumulation for name, value in sums.items()}
@@ -90,7 +95,7 @@ class Step:
         """Forward, losses and backward of a micro batch, and the update after the last one."""
         if self.graphed is not None:
             assert isinstance(self.engine, TorchEngine)
-            places = () if placement is None else (placement.boxes, placement.flips)
+            places = () if placement is None else placement.tensors()
             terms = self.graphed(keys, *places, *views)
             return terms, self.engine.update(terms["total"])
         terms = self._terms(views, keys, placement, last)
@@ -107,8 +112,8 @@ class Step:
     def _recorded(self, keys: Tensor, *tensors: Tensor) -> dict[str, Tensor]:
         """What a graph holds of a step."""
         assert isinstance(self.engine, TorchEngine)
-        placed = 0 if self.config.loss.relation_match == "same_view" else 2
-        terms = self._terms(tensors[placed:], keys, Placement(*tensors[:2]) if placed else None, last=True)
+        placed = (2 if self.map is None else 3) if self.config.loss.needs_places else 0
+        terms = self._terms(tensors[placed:], keys, Placement(*tensors[:placed]) if placed else None, last=True)
         self.engine.differentiate(terms["total"], last=True)
         return {name: value.detach() for name, value in terms.items()}
 
@@ -146,12 +151,17 @@ class Step:
         torch.manual_seed(_modulo_64(self._number(step) + self.ctx.rank))
 
     def _placement(self, geometry: Geometry | None) -> Placement | None:
-        """Where the two views lie, when the loss asks for it."""
-        if geometry is None or self.config.loss.relation_match == "same_view":
+        """Where the two views lie, when the loss asks for it, and how much of each other they show."""
+        if geometry is None or not self.config.loss.needs_places:
             return None
         boxes, flips = torch.from_numpy(geometry.boxes[:2]), torch.from_numpy(geometry.flips[:2])
         device = self.ctx.device
-        return Placement(boxes.to(device, non_blocking=True), flips.to(device, non_blocking=True))
+        placement = Placement(boxes.to(device, non_blocking=True), flips.to(device, non_blocking=True))
+        if self.map is None:
+            return placement
+        # counted over all passes and ranks, so that a step is the same in however many parts it is done
+        shown = self.ctx.cross.mean(shown_pixels(placement, *self.map, self.dtype))
+        return replace(placement, shown=shown)
 
     def _micro_batches(
         self, views: Views, placement: Placement | None

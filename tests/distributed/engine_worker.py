@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
@@ -19,6 +20,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from fra_dist.config import Config, load_config
+from fra_dist.data.loading.batch import Geometry
 from fra_dist.distributed import SINGLE, CrossRank, ProcessGroupRanks, RankContext
 from fra_dist.models.fra import FRA
 from fra_dist.train.engines.build import build_engine
@@ -56,22 +58,35 @@ class Training:
 
     def run(self, number: int, poison: str = "") -> dict[str, Tensor]:
         """Step `number`; `poison` makes the last rank's first micro batch of that kind not finite."""
-        views = self.share(torch.randn(2, BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(number)))
+        views, geometry = self.share(number), self.geometry(number)
         last = self.ctx.rank == self.ctx.world - 1
         if poison == "batch" and last:
             views[1, 0, 0, 3, 4] = float("nan")
         if poison != "gradient":
-            return self.step.run(number, (views[0], views[1]))
+            return self.step.run(number, (views[0], views[1]), geometry)
         weight = self.model.predictor.linear2.weight
         hook = weight.register_hook(lambda grad: grad.index_fill(0, torch.tensor([1]), float("inf")) if last else grad)
-        terms = self.step.run(number, (views[0], views[1]))
+        terms = self.step.run(number, (views[0], views[1]), geometry)
         hook.remove()
         return terms
 
-    def share(self, views: Tensor) -> Tensor:
-        """This rank's images, so that micro batch i of all ranks together is chunk i of the batch at any world size."""
-        rows = torch.arange(BATCH).view(ACCUMULATION, self.ctx.world, -1)[:, self.ctx.rank].flatten()
-        return (views + torch.arange(BATCH).view(1, -1, 1, 1, 1) / 12)[:, rows]
+    def share(self, number: int) -> Tensor:
+        """Two views of this rank's images."""
+        views = torch.randn(2, BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(number))
+        return (views + torch.arange(BATCH).view(1, -1, 1, 1, 1) / 12)[:, self._rows()]
+
+    def geometry(self, number: int) -> Geometry:
+        """How they lie in their photos: crops that overlap in part, some of them mirrored."""
+        random = np.random.default_rng(number)
+        corner = random.integers(0, 20, (2, BATCH, 2))
+        boxes = np.concatenate([corner, corner + random.integers(15, 30, (2, BATCH, 2))], axis=2).astype(np.int32)
+        rows, side = self._rows().numpy(), np.full(BATCH, 50, np.int32)
+        return Geometry(boxes[:, rows], (random.random((2, BATCH)) < 0.5)[:, rows], side[rows], side[rows])
+
+    def _rows(self) -> Tensor:
+        """This rank's images, so that micro batch i of all ranks together is chunk i of the batch at any world size,
+        dealt out in turn as the loader does."""
+        return torch.arange(BATCH).view(ACCUMULATION, -1, self.ctx.world)[:, :, self.ctx.rank].flatten()
 
     def state(self) -> dict[str, Tensor]:
         """Copies of weights, buffers and (rank 0) the optimiser's state."""
@@ -109,6 +124,8 @@ def agreeing(ctx: RankContext) -> dict[str, Tensor]:
     if ctx.world == 2:
         revive = "model.revive_dead={share: 0.3, steps: 2}"
         cases |= {f"revive-{w}": (4, [revive, *OPTIMIZERS["lars"], *WAYS[w]]) for w in WAYS}
+        clusters = ["loss.correspondence=1", "loss.exchange=true", "loss.exchange_group=4", "model.prototypes=clusters"]
+        cases |= {f"clusters-{w}": (3, [*clusters, *OPTIMIZERS["lars"], *WAYS[w]]) for w in WAYS}
         cases |= {f"bf16-{w}": (1, ["train.precision=bf16", *OPTIMIZERS["lars"], *WAYS[w]]) for w in WAYS}
     for case, (steps, overrides) in cases.items():
         training = begin(ctx, overrides)

@@ -31,6 +31,18 @@ WAYS = {
 }
 """Arithmetic, forward passes a step, and whether several ranks have both views in one pass; one rank never has."""
 EXTENDED = "extended"
+CORRESPONDING = {
+    "clusters": (
+        {"prototypes": "clusters", "cluster_centred": True},
+        {"exchange": True, "local_form": "contrast", "match": "present", "match_share": 0.05},
+    ),
+    "detached": ({"detach_pooling": True, "detach_relation": True}, {"local_centred": True}),
+    "byol": (
+        {"decoder": None, "pixel_head": True},
+        {"local": 0.0, "relation": 0.0, "exchange": True, "exchange_group": 24},
+    ),
+}
+"""Settings of model and loss with the correspondence term."""
 
 
 def one_step(
@@ -93,9 +105,37 @@ def extended_step(cross: CrossRank, rank: int) -> tuple[FRA, dict[str, Tensor]]:
     return model, {name: value.detach() for name, value in terms.items()}
 
 
+def corresponding_step(cross: CrossRank, rank: int, way: str) -> tuple[FRA, dict[str, Tensor]]:
+    """A step in float64 with the correspondence term. Ranks hold every so many-th photo, as the loader deals them."""
+    torch.manual_seed(2)
+    settings, losses = CORRESPONDING[way]
+    decoder = DecoderConfig(layers=1, heads=2, feedforward=16, dropout=0.0, query_offset=True)
+    sizes = {"regions": 5, "width": 16, "hidden": 24, "heatmap_temperature": 0.2, "decoder": decoder}
+    model = FRA(ModelConfig(backbone="tiny", **{**sizes, **settings}), cross=cross).double()
+    if cross.world > 1:
+        model.group_views()
+    shift = torch.arange(IMAGES).view(1, -1, 1, 1, 1) / 6
+    views = torch.randn(2, IMAGES, 3, 32, 24, dtype=torch.float64) + shift
+    corner = torch.randint(0, 30, (2, IMAGES, 2))
+    boxes = torch.cat([corner, corner + torch.randint(10, 30, (2, IMAGES, 2))], dim=2)
+    flips = torch.rand(2, IMAGES) < 0.5
+    own = slice(rank, None, cross.world)
+    loss = LossConfig.model_validate({"relation": 1.0, "correspondence": 0.7, **losses})
+    terms = fra_loss(model(*views[:, own]), loss, cross, Placement(boxes[:, own], flips[:, own]))
+    terms["total"].backward()
+    model.move_prototypes()
+    return model, {name: value.detach() for name, value in terms.items()}
+
+
+def _step(cross: CrossRank, rank: int, way: str) -> tuple[FRA, dict[str, Tensor]]:
+    if way in CORRESPONDING:
+        return corresponding_step(cross, rank, way)
+    return extended_step(cross, rank) if way == EXTENDED else one_step(cross, rank, *WAYS[way])
+
+
 def results(cross: CrossRank, rank: int, way: str) -> dict[str, Tensor]:
     """Means over ranks of the terms and of the gradients; buffers as this rank has them."""
-    model, terms = extended_step(cross, rank) if way == EXTENDED else one_step(cross, rank, *WAYS[way])
+    model, terms = _step(cross, rank, way)
     found = {f"term/{name}": value.double() for name, value in terms.items()}
     found |= {f"grad/{name}": p.grad for name, p in model.named_parameters() if p.grad is not None}
     found = {name: cross.mean(value) for name, value in found.items()}
@@ -109,7 +149,7 @@ def run_rank(folder: Path, world: int, rank: int) -> None:
         meet = f"file://{folder}/meet-{world}"
         dist.init_process_group("gloo", meet, timeout=timedelta(seconds=120), rank=rank, world_size=world)
         cross = ProcessGroupRanks()
-    ways = ("double", "double-accumulated", "grouped", EXTENDED, "float")  # the last one changes torch
+    ways = ("double", "double-accumulated", "grouped", EXTENDED, *CORRESPONDING, "float")  # the last one changes torch
     together = {f"{way}|{name}": value for way in ways for name, value in results(cross, rank, way).items()}
     if rank == world - 1:  # buffers must be right on every rank; the last one has not the first images
         save_file({name: value.contiguous() for name, value in together.items()}, folder / f"{world}.safetensors")

@@ -80,6 +80,14 @@ def test_regions_start_anew_in_every_way(runs: dict[int, dict[str, State]], way:
     assert distance(found, expected, "model/") < 1e-6
 
 
+@pytest.mark.parametrize("way", ["torch", "stage1", "stage2"])
+def test_correspondence_and_clusters_train_alike_in_every_way(runs: dict[int, dict[str, State]], way: str) -> None:
+    expected, found = runs[2]["clusters-stage0"], runs[2][f"clusters-{way}"]
+    assert expected["term/correspondence"] > 0.5
+    torch.testing.assert_close(found["term/correspondence"], expected["term/correspondence"], rtol=1e-4, atol=0)
+    assert distance(found, expected, "model/") < 1e-6
+
+
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("way", WAYS)
 def test_noise_of_the_gradient_is_that_of_the_whole_batch(

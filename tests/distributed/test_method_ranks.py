@@ -11,7 +11,8 @@ from torch import Tensor
 
 WORKER = Path(__file__).with_name("method_worker.py")
 WORLDS = (1, 2, 3, 4)
-LOCAL = ("embedding_spread", "embedding_rank", "region_overlap")
+WAYS = ("double", "double-accumulated", "grouped", "extended", "clusters", "detached", "byol", "float")
+LOCAL = ("embedding_spread", "embedding_rank", "region_overlap", "correspondence_ratio")
 """Diagnostics that are about a rank's own images."""
 
 
@@ -27,10 +28,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Tensor
 
 @pytest.mark.parametrize("world", WORLDS[1:])
 @pytest.mark.parametrize("kind", ["term", "grad", "buffer"])
-@pytest.mark.parametrize("way", ["double", "double-accumulated", "grouped", "extended", "float"])
+@pytest.mark.parametrize("way", WAYS)
 def test_ranks_together_are_one(runs: dict[int, dict[str, Tensor]], world: int, kind: str, way: str) -> None:
     expected = {name: value for name, value in runs[1].items() if name.startswith(f"{way}|{kind}/")}
-    assert len(expected) > 10
+    assert len(expected) > 8
     worst = {}
     for name, value in expected.items():
         if name.rpartition("/")[2] in LOCAL:
@@ -54,3 +55,13 @@ def test_the_extended_step_does_what_it_is_for(runs: dict[int, dict[str, Tensor]
     assert 0.05 < matched < 0.95
     assert 0.05 < overlap < 0.95
     assert 1 <= revived <= 4
+
+
+def test_the_corresponding_steps_do_what_they_are_for(runs: dict[int, dict[str, Tensor]]) -> None:
+    for way in ("clusters", "detached", "byol"):
+        assert runs[1][f"{way}|term/correspondence"] > 0.5
+        assert 0.05 < runs[1][f"{way}|term/overlap"] < 0.95
+        assert runs[1][f"{way}|grad/online.pixel_projector.linear1.weight"].any()
+    assert 0.05 < runs[1]["clusters|term/matched"] < 0.95
+    before_and_after = (runs[1][f"clusters|buffer/{name}.prototypes"] for name in ("online", "target"))
+    assert all(abs(p.norm(dim=1) - 1).max() < 1e-12 for p in before_and_after)

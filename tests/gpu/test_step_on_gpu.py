@@ -40,6 +40,15 @@ def test_every_combination_trains_alike(values: tuple[str, ...], kernels: str) -
     assert run([*FP32, *words], "cuda", kernels, steps=STEPS).apart(expected) < 1e-3
 
 
+@pytest.mark.parametrize("kernels", ["auto", "reference"])
+@pytest.mark.parametrize("graphs", ["true", "false"])
+def test_the_correspondence_term_and_clusters_train_alike(graphs: str, kernels: str) -> None:
+    words = ["loss.correspondence=1", "loss.exchange=true", "model.prototypes=clusters"]
+    expected = run([*FP32, *words, "train.group_views=false"], steps=STEPS)
+    found = run([*FP32, *words, f"train.cuda_graphs={graphs}"], "cuda", kernels, steps=STEPS)
+    assert found.apart(expected) < 1e-3
+
+
 @pytest.mark.parametrize("graphs", ["true", "false"])
 @pytest.mark.parametrize("compiled", ["true", "false"])
 def test_bf16_and_compiled_steps_are_near(compiled: str, graphs: str) -> None:

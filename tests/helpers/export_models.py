@@ -11,6 +11,7 @@ DECODER = {"layers": 2, "heads": 2, "feedforward": 16}
 def small_config(**model):
     settings = {"regions": 5, "width": 16, "hidden": 24, "backbone": "tiny", "decoder": DECODER, **model}
     loss = {} if settings["decoder"] else {"local": 0.0, "relation": 0.0}
+    loss |= {"correspondence": 1.0} if settings.get("pixel_head") else {}
     return parse_config({"model": settings, "loss": loss, "data": {"image_size": 64}})
 
 
@@ -19,6 +20,7 @@ def trained_a_little(config):
     torch.manual_seed(0)
     model = FRA(config.model)
     model(torch.randn(2, 3, 64, 64), torch.randn(2, 3, 64, 64))
+    model.move_prototypes()
     for parameter in model.target.parameters():
         parameter.data += 0.01 * torch.randn_like(parameter)
     return model

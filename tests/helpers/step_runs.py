@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fra_dist.config import load_config
+from fra_dist.data.loading.batch import Geometry
 from fra_dist.distributed import SINGLE, RankContext
 from fra_dist.kernels import force
 from fra_dist.models.fra import FRA
@@ -48,6 +50,15 @@ def begin(overrides: list[str], device: str = "cpu") -> Step:
     return Step(config, model, build_engine(config, model, optimizer, ctx, sizes), optimizer, ctx, sizes)
 
 
+def geometry_of(number: int, images: int = 8) -> Geometry:
+    """Crops that overlap in part, some of them mirrored."""
+    random = np.random.default_rng(number)
+    corner = random.integers(0, 20, (2, images, 2))
+    boxes = np.concatenate([corner, corner + random.integers(15, 30, (2, images, 2))], axis=2).astype(np.int32)
+    side = np.full(images, 50, np.int32)
+    return Geometry(boxes, random.random((2, images)) < 0.5, side, side)
+
+
 def views_of(number: int, device: str = "cpu", images: int = 8) -> tuple[Tensor, Tensor]:
     views = torch.randn(2, images, 3, 32, 32, generator=torch.Generator().manual_seed(number)).to(device)
     return views[0], views[1]
@@ -56,5 +67,9 @@ def views_of(number: int, device: str = "cpu", images: int = 8) -> tuple[Tensor,
 def run(overrides: list[str], device: str = "cpu", kernels: str = "auto", steps: int = 2) -> Outcome:
     with force(kernels):
         step = begin(overrides, device)
-        losses = [step.run(number, views_of(number, device, step.sizes.per_rank))["total"] for number in range(steps)]
+        images = step.sizes.per_rank
+        losses = [
+            step.run(number, views_of(number, device, images), geometry_of(number, images))["total"]
+            for number in range(steps)
+        ]
     return Outcome([loss.item() for loss in losses], {n: x.clone() for n, x in step.model.state_dict().items()})

@@ -11,7 +11,7 @@ from fra_dist.cli import main
 from fra_dist.kernels import dispatch, self_check
 from tests.kernels.interpreting import interpret
 
-KERNELS = ("region_attention", "batch_norm", "relation", "lars_ema", "decoder_attention")
+KERNELS = ("region_attention", "batch_norm", "relation", "lars_ema", "decoder_attention", "correspondence")
 
 
 @pytest.fixture(scope="module")

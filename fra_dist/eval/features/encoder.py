@@ -59,7 +59,7 @@ class Encoder:
     def similarity(self, photos: NDArray[np.uint8]) -> Tensor:
         """(B, Q, H, W) on the CPU. Raises RuntimeError for a network without a decoder."""
         network = self.network
-        if network is None or network.decoder is None:
+        if network is None or not network.has_regions:
             raise RuntimeError("this network has no region decoder")
         return self._kept("similarity", photos, lambda some: cast(Tensor, network.infer(self.pixels(some)).similarity))
 
@@ -88,7 +88,7 @@ class Encoder:
 
     @property
     def has_regions(self) -> bool:
-        return self.network is not None and self.network.decoder is not None
+        return self.network is not None and self.network.has_regions
 
     def digest(self) -> str:
         """Of the weights and the normalisation."""

@@ -173,14 +173,18 @@ def _published(path: Path, state: Mapping[str, Tensor], target: bool) -> Encoder
     except (KeyError, ValueError):
         raise CheckpointError(f"{path} has no projector online.projector.linear2.weight") from None
     model: dict[str, Any] = {"backbone": architecture, "width": width, "hidden": hidden, "decoder": None}
-    if "online.decoder.queries" in state:
+    if "online.prototypes" in state and "online.decoder.queries" not in state:
+        model |= {"regions": len(state["online.prototypes"]), "prototypes": "clusters", "decoder": {"heads": 1}}
+    elif "online.decoder.queries" in state:
         model["regions"] = len(state["online.decoder.queries"])
         layers = {key.split(".")[3] for key in state if key.startswith("online.decoder.layers.")}
         feedforward = len(state["online.decoder.layers.0.linear1.weight"])
         model["decoder"] = {
             "layers": len(layers), "feedforward": feedforward, "query_offset": "online.decoder.query_offset" in state
         }  # fmt: skip
-    off = {} if model["decoder"] else {"loss": {"local": 0, "relation": 0}}
+    off: dict[str, Any] = {} if model["decoder"] else {"loss": {"local": 0, "relation": 0}}
+    if not model["decoder"] and "online.pixel_projector.linear2.weight" in state:
+        model["pixel_head"], off["loss"]["correspondence"] = True, 1
     config = parse_config({"model": model, **off}, where=str(path))
     fra = FRA(config.model)
     _load(path, fra, state, f"FRA with {architecture}")

@@ -21,8 +21,8 @@ FITTED_ON = 500
 
 
 def regions_of(encoder: Encoder, default: int) -> int:
-    """Q of its heatmaps; `default` for a network without a decoder."""
-    if encoder.network is not None and encoder.network.decoder is not None:
+    """Q of its heatmaps; `default` for a network without regions."""
+    if encoder.network is not None and encoder.network.has_regions:
         return int(encoder.network.prototypes.shape[0])
     return default
 

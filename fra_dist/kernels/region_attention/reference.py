@@ -27,9 +27,15 @@ def reference(
         wide = torch.promote_types(torch.promote_types(features.dtype, pixels.dtype), prototypes.dtype)
         exact = torch.float64 if wide == torch.float64 else torch.float32
         similarity = _similarity(pixels.to(exact), prototypes.to(exact))
-        weights = heatmaps(similarity, temperature, epsilon).flatten(2)
-        pooled = weights @ features.to(exact).flatten(2).transpose(1, 2)
-        return similarity, (pooled / weights.sum(dim=2, keepdim=True)).to(features.dtype)
+        return similarity, pooled(features, heatmaps(similarity, temperature, epsilon))
+
+
+def pooled(features: Tensor, heat: Tensor) -> Tensor:
+    """Region features (B, Q, C) of heatmaps (B, Q, H, W), in the dtype of `features` (B, C, H, W)."""
+    with torch.autocast(features.device.type, enabled=False):
+        weights = heat.flatten(2)
+        sums = weights @ features.to(heat.dtype).flatten(2).transpose(1, 2)
+        return (sums / weights.sum(dim=2, keepdim=True)).to(features.dtype)
 
 
 def _similarity(pixels: Tensor, prototypes: Tensor) -> Tensor:

@@ -17,24 +17,11 @@ power of two of at least 16, for the tensor cores. Every sum has a fixed order: 
 import triton
 import triton.language as tl
 
+from fra_dist.kernels.triton_matmul import matmul
+
 NORM_FLOOR = tl.constexpr(1e-12)
 CLAMPED = tl.constexpr(0.999e12)
 """An inverse norm above this comes from the floor, whose gradient is zero."""
-
-
-@triton.jit
-def matmul(a, b, total, HALF: tl.constexpr):
-    """total + a @ b in fp32. HALF: the 16-bit type of the tensor cores' operands; an fp32 side is split in two."""
-    if HALF is None:
-        total = tl.dot(a.to(tl.float32), b.to(tl.float32), total, input_precision="tf32x3")
-    else:
-        a_high, b_high = a.to(HALF), b.to(HALF)
-        if a.dtype == tl.float32:
-            total = tl.dot((a - a_high.to(tl.float32)).to(HALF), b_high, total)
-        if b.dtype == tl.float32:
-            total = tl.dot(a_high, (b - b_high.to(tl.float32)).to(HALF), total)
-        total = tl.dot(a_high, b_high, total)
-    return total
 
 
 @triton.jit

@@ -2,14 +2,21 @@ import pytest
 import torch
 
 from fra_dist.errors import CheckpointError
-from fra_dist.export.published_names import from_published, to_published
+from fra_dist.export.published_names import from_published, to_published, without_counterpart
 from fra_dist.models.fra import FRA
 from tests.helpers.export_models import small_config, trained_a_little
 
+KINDS = {
+    "local half": {},
+    "plain BYOL": {"decoder": None},
+    "clusters": {"prototypes": "clusters"},
+    "pixel head": {"decoder": None, "pixel_head": True},
+}
 
-@pytest.fixture(scope="module", params=["local half", "plain BYOL"])
+
+@pytest.fixture(scope="module", params=KINDS)
 def state(request):
-    settings = {} if request.param == "local half" else {"decoder": None}
+    settings = KINDS[request.param]
     return trained_a_little(small_config(**settings)).state_dict()
 
 
@@ -78,6 +85,16 @@ def test_a_query_offset_has_no_published_name():
     state = trained_a_little(small_config(decoder=decoder)).state_dict()
     with pytest.raises(CheckpointError, match="query_offset has no counterpart"):
         to_published(state)
+
+
+def test_what_has_no_counterpart_is_said_in_one_line():
+    said = {name: without_counterpart(trained_a_little(small_config(**k)).state_dict()) for name, k in KINDS.items()}
+    assert said["local half"] is said["plain BYOL"] is None
+    assert "model.prototypes=clusters has no counterpart" in said["clusters"]
+    assert "neck.proj_pixel" in said["pixel head"]
+    published = to_published(trained_a_little(small_config(prototypes="clusters")).state_dict())
+    assert published["target_net.neck.proto"].shape == (5, 16)
+    assert not any("proj_attn" in key for key in published)
 
 
 def test_a_convolution_that_is_not_1x1_is_refused():

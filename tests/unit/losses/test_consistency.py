@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from fra_dist.losses.consistency import consistency, decorrelation, unit
+from fra_dist.losses.consistency import consistency, contrast, decorrelation, less_mean, unit
 
 SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(2, 7))
 
@@ -66,3 +66,42 @@ def test_a_zero_vector_gives_no_nan():
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(a.grad).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(SHAPES, st.integers(0, 1000), st.sampled_from([0.05, 0.2, 1.0]))
+def test_contrast_is_the_formula(shape, seed, temperature):
+    torch.manual_seed(seed)
+    a, b = torch.randn(2, *shape, dtype=torch.float64)
+    images, regions, _ = shape
+    wanted = torch.empty(images, regions, dtype=torch.float64)
+    for image in range(images):
+        for region in range(regions):
+            cosine = functional.cosine_similarity(a[image, region], b[:, region], dim=-1)
+            wanted[image, region] = -torch.log_softmax(cosine / temperature, dim=0)[image]
+    torch.testing.assert_close(contrast(a, b, temperature), wanted)
+
+
+def test_contrast_pays_for_the_photo_and_not_for_the_region():
+    """Embeddings that say which region they are and nothing else satisfy consistency, and contrast not at all."""
+    photos, regions = 6, 4
+    which_region = torch.eye(regions, 8, dtype=torch.float64).expand(photos, -1, -1)
+    which_photo = torch.eye(photos, 8, dtype=torch.float64)[:, None].expand(-1, regions, -1)
+    assert consistency(which_region, which_region) == 0
+    alike = contrast(which_region, which_region, 0.2)
+    torch.testing.assert_close(alike, torch.full_like(alike, torch.tensor(photos).log().item()))
+    assert (contrast(which_photo, which_photo, 0.2) < 0.05).all()
+
+
+def test_contrast_has_no_gradient_to_the_target():
+    a, b = (torch.randn(3, 2, 5, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    contrast(a, b, 0.2).sum().backward()
+    assert a.grad.any()
+    assert b.grad is None
+    assert torch.autograd.gradcheck(lambda x: contrast(x, b, 0.2), a)
+
+
+def test_less_mean_leaves_nothing_of_which_region_it_is():
+    regions, own = torch.randn(4, 7, dtype=torch.float64), torch.randn(6, 4, 7, dtype=torch.float64)
+    torch.testing.assert_close(less_mean(regions + own), less_mean(own))
+    torch.testing.assert_close(less_mean(own).mean(dim=0), torch.zeros(4, 7, dtype=torch.float64))

@@ -5,9 +5,10 @@ import torch
 from torch import Tensor
 
 from fra_dist.config import LossConfig
-from fra_dist.losses.consistency import consistency, decorrelation
+from fra_dist.losses.consistency import consistency, contrast, decorrelation, less_mean
+from fra_dist.losses.correspondence import correspondence_terms
 from fra_dist.losses.geometry import Placement
-from fra_dist.losses.presence import held_regions, matched_consistency
+from fra_dist.losses.presence import held_regions, matched_consistency, matched_mean
 from fra_dist.losses.total import fra_loss
 
 
@@ -17,6 +18,7 @@ class View:
     local_embedding: Tensor | None
     similarity: Tensor | None
     prototypes: Tensor | None
+    pixels: Tensor | None = None
 
 
 @dataclass
@@ -163,3 +165,43 @@ def test_local_views_meet_both_targets_and_keep_the_scale(output):
     for name in ("relation", "global_12", "global_21", "local_12", "local_21"):
         assert terms[name] == base[name]
     assert 0 < fra_loss(output, LossConfig(match="present", match_share=0.3))["matched"] < 1
+
+
+@pytest.mark.parametrize("match", ["all", "present"])
+@pytest.mark.parametrize("centred", [False, True])
+def test_the_local_loss_takes_the_form_that_is_asked_for(output, match, centred):
+    config = LossConfig(
+        local_form="contrast", contrast_temperature=0.3, local_centred=centred, match=match, match_share=0.3
+    )
+    terms = fra_loss(output, config)
+    raw = output.local_prediction[0], output.target[1].local_embedding
+    pair = tuple(less_mean(x) for x in raw) if centred else raw
+    away = contrast(*pair, 0.3)
+    if match == "present":
+        views = output.online[0], output.target[1]
+        one, other = (held_regions(view.similarity, 0.3) for view in views)
+        wanted = matched_mean(away, one & other)
+    else:
+        wanted = away.mean()
+    torch.testing.assert_close(terms["local_12"], wanted + 0.02 * decorrelation(*raw))
+    plain = fra_loss(output, LossConfig(local_centred=centred))["local_12"]
+    torch.testing.assert_close(plain, consistency(*pair) + 0.02 * decorrelation(*raw))
+
+
+def test_correspondence_is_off_by_default_and_added_with_its_weight(output):
+    assert "correspondence" not in fra_loss(output, LossConfig())
+    for view in output.online:
+        view.pixels = torch.randn(4, 6, 2, 3)
+    boxes = torch.tensor([[0, 0, 10, 10], [2, 3, 10, 12], [0, 0, 8, 8], [1, 1, 9, 9]])
+    placement = Placement(torch.stack([boxes, boxes.flip(0)]), torch.tensor([[True, False] * 2, [False] * 4]))
+    config = LossConfig(correspondence=0.7, exchange=True)
+    terms = fra_loss(output, config, placement=placement)
+    wanted = correspondence_terms([view.pixels for view in output.online], placement, config)
+    assert {name: terms[name] for name in wanted} == wanted
+    rest = fra_loss(output, LossConfig())["total"]
+    torch.testing.assert_close(terms["total"], rest + 0.7 * wanted["correspondence"])
+    with pytest.raises(ValueError, match="correspondence needs to know where the views lie"):
+        fra_loss(output, config)
+    output.online[1].pixels = None
+    with pytest.raises(ValueError, match="no pixel head"):
+        fra_loss(output, config, placement=placement)

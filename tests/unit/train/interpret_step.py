@@ -110,6 +110,17 @@ def check_step() -> None:
     assert found.apart(expected) < 1e-4, found.apart(expected)
 
 
+def check_corresponding() -> None:
+    """The correspondence term with exchange, and clusters, in two steps of the whole model."""
+    overrides = [*SMALL, "loss.correspondence=1", "loss.exchange=true", "model.prototypes=clusters"]
+    before = dispatch.launches.copy()
+    found = run(overrides, kernels="triton")
+    ran = set(dispatch.launches - before)
+    assert {"correspondence", "correspondence_backward", "relation_mass"} <= ran, ran
+    expected = run(overrides, kernels="reference")
+    assert found.apart(expected) < 1e-4, found.apart(expected)
+
+
 def check_adamw() -> None:
     """The target follows by a launch of its own."""
     before = dispatch.launches.copy()
@@ -132,4 +143,5 @@ def outcome(check: Callable[[], None]) -> str | None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     checks = {"lars": check_lars, "pieces": check_pieces, "step": check_step, "adamw": check_adamw}
+    checks["corresponding"] = check_corresponding
     print(json.dumps({name: outcome(checks[name]) for name in sys.argv[1:] or checks}))

@@ -26,3 +26,8 @@ def test_the_optimiser() -> None:
 @pytest.mark.slow
 def test_the_whole_step() -> None:
     assert interpret("step", "adamw") == {"step": None, "adamw": None}
+
+
+@pytest.mark.slow
+def test_the_correspondence_term_and_clusters() -> None:
+    assert interpret("corresponding") == {"corresponding": None}

@@ -1,9 +1,11 @@
 """A step reads nothing back from the device: a GPU's queue would run dry."""
 
+import numpy as np
 import pytest
 import torch
 
 from fra_dist.config import load_config
+from fra_dist.data.loading.batch import Geometry
 from fra_dist.distributed import SINGLE, RankContext
 from fra_dist.models.fra import FRA
 from fra_dist.train.engines.build import build_engine
@@ -21,6 +23,15 @@ WAYS = {
     "grouped": ["train.group_views=true"],
     "revived": ["model.revive_dead={share: 0.3, steps: 1}"],
     "crops": ["loss.match=present"],
+    "corresponding": [
+        "loss.correspondence=1",
+        "loss.exchange=true",
+        "model.prototypes=clusters",
+        "train.precision=bf16",
+    ],
+    "contrast": ["loss.local_form=contrast", "loss.local_centred=true", "model.detach_pooling=true"],
+    "detached": ["loss.correspondence=1", "model.detach_relation=true", "train.micro_batch=4"],
+    "byol": ["loss.correspondence=1", "model.pixel_head=true", "model.decoder=null", "loss.local=0", "loss.relation=0"],
 }
 
 
@@ -34,9 +45,12 @@ def test_a_step_never_waits_for_the_device(way: str) -> None:
     sizes = derive_sizes(config, 100, 1)
     step = Step(config, model, build_engine(config, model, chosen, ctx, sizes), chosen, ctx, sizes)
     views = torch.randn(8, 3, 32, 32), torch.randn(8, 3, 32, 32), *[torch.randn(8, 3, 16, 16)] * (way == "crops")
-    step.run(0, views)  # what is made lazily
+    corner = np.zeros((2, 8, 2), np.int32)
+    boxes = np.concatenate([corner, corner + 30], axis=2)
+    geometry = Geometry(boxes, np.zeros((2, 8), bool), np.full(8, 40, np.int32), np.full(8, 40, np.int32))
+    step.run(0, views, geometry)  # what is made lazily
     with WaitingCalls() as calls, WaitingOperators() as reads:
-        step.run(1, views)
+        step.run(1, views, geometry)
     assert reads.operators > 500
     assert (calls.found, reads.found) == ([], [])
 
