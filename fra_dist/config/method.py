@@ -31,8 +31,12 @@ class ReviveConfig(Section):
 
 class ModelConfig(Section):
     backbone: str = "resnet50"
-    """`tiny`, or a torchvision ResNet: resnet18, resnet34, resnet50, resnet101, wide_resnet50_2; or `timm:NAME`,
-    for example timm:convnext_tiny or timm:vit_small_patch16_224 (`pip install 'fra-dist[timm]'`)."""
+    """`tiny` (stride 8) or `fpn_small` (stride 4) for CPUs; or a torchvision ResNet: resnet18, resnet34, resnet50,
+    resnet101, wide_resnet50_2; or `timm:NAME`, for example timm:convnext_tiny or timm:vit_small_patch16_224
+    (`pip install 'fra-dist[timm]'`)."""
+    map_stride: Literal[4, 8, 16, 32] = 32
+    """Pixels of the image a cell of the map, for ResNets: 4, 8, 16 or 32. 32 is the published network; below it a
+    top-down path of 256 channels leads to a finer map, which regions that are to be parts of a face need."""
     regions: Annotated[int, Field(ge=2, le=64)] = 8
     width: Count = 256
     """D: of the projections, the predictions and the decoder."""

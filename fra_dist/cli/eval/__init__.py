@@ -28,7 +28,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=arguments.whole, default=0, help="of splits, draws, heads and intervals (%(default)s)"
     )
-    parser.add_argument("--alone", action="store_true", help="quick look: leave out the untrained network and floors")
+    parser.add_argument(
+        "--beside", type=_words, metavar="B,B", help="of untrained, pixels: measured beside; none (untrained,pixels)"
+    )
+    parser.add_argument("--alone", action="store_true", help="nothing beside; a quick look leaves out floors as well")
     group = parser.add_argument_group("tasks")
     group.add_argument("--labels", type=_numbers, metavar="P,P", help="percent of the labels (1,10,100)")
     group.add_argument("--draws", type=arguments.count, metavar="N", help="of the labels, below 100 %% (3)")
@@ -44,9 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     tune.add_argument("--lr", type=float, help="(2e-4)")
     tune.add_argument("--patience", type=arguments.count, metavar="N", help="stop after N epochs without a better one")
     network = parser.add_argument_group("network")
-    network.add_argument(
-        "--image-size", type=arguments.count, metavar="PX", help="side of faces (the network's own)"
-    )
+    network.add_argument("--image-size", type=arguments.count, metavar="PX", help="side of faces (the network's own)")
     network.add_argument("--normalise", choices=("auto", "fra", "imagenet"), default="auto", help="mean and deviation")
     network.add_argument("--target", action="store_true", help="of ours: the target instead of the online network")
     cache = parser.add_argument_group("cache of cut faces and features")
