@@ -5,13 +5,11 @@ Scores are named SET/SCORE-OF-THE-TASK, for example `landmarks68/linear/100%/mae
 
 import shutil
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
-
+from fra_dist.eval.baselines import pixels_encoder
 from fra_dist.eval.datasets import open_set
 from fra_dist.eval.datasets.common.labelled_face import refuse_leaks, with_validation
 from fra_dist.eval.features.encoder import Encoder
@@ -66,19 +64,5 @@ def _prepared(folder: Path, size: int, limit: int | None, cached: Path) -> Prepa
     return prepare(faces.limited(limit), size, Cache(cached))
 
 
-class GreyPixels(nn.Module):
-    """A face as 32×32 grey pixels, which linear readers read as features: what needs no network."""
-
-    out_channels = 32 * 32
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weights = nn.Parameter(torch.tensor([0.299, 0.587, 0.114]), requires_grad=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        grey = torch.einsum("bchw,c->bhw", images, self.weights)[:, None]
-        return functional.adaptive_avg_pool2d(grey, 32).flatten(1)[:, :, None, None]
-
-
 def grey_pixels(size: int) -> Encoder:
-    return Encoder("grey pixels", GreyPixels().eval(), size, [0.5] * 3, [0.25] * 3)
+    return replace(pixels_encoder(size), name="grey pixels")

@@ -15,7 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from fra_dist.export.backbone_export import export_backbone
+    from fra_dist.export.backbone_export import export_backbone, left_out
     from fra_dist.export.model_card import CardText, read_results, write_card
     from fra_dist.train.checkpoints.reading import find_checkpoint
 
@@ -27,6 +27,8 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"images: {config.data.image_size} px in training, mean {list(config.data.mean)}, std {list(config.data.std)}"
     )
+    if missing := left_out(config, args.format):
+        print(missing)
     if args.format == "torchvision":
         print(f"load:   net = torchvision.models.{config.model.backbone}(); net.fc = torch.nn.Identity()")
         print(f"        net.load_state_dict(torch.load({str(path)!r}, weights_only=True), strict=True)")

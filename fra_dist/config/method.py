@@ -42,8 +42,12 @@ class ModelConfig(Section):
     """Architecture and size of the networks."""
 
     backbone: str = "resnet50"
-    """Architecture: `tiny`, or a torchvision ResNet (resnet18, resnet34, resnet50, resnet101, wide_resnet50_2), or
-    `timm:NAME`, for example timm:convnext_tiny or timm:vit_small_patch16_224 (`pip install 'fra-dist[timm]'`)."""
+    """Architecture: `tiny` (stride 8) or `fpn_small` (stride 4), for CPUs; a torchvision ResNet (resnet18, resnet34,
+    resnet50, resnet101, wide_resnet50_2); or `timm:NAME`, for example timm:convnext_tiny or
+    timm:vit_small_patch16_224 (`pip install 'fra-dist[timm]'`)."""
+    map_stride: Literal[4, 8, 16, 32] = 32
+    """Pixels of the image to a cell of the feature map, along each side, for ResNets. 32 is the published network;
+    below it a top-down path of 256 channels leads to a finer map, which regions that are parts of a face need."""
     regions: Annotated[int, Field(ge=2, le=64)] = 8
     """Q: number of facial regions, each with a query and a heatmap of its own."""
     width: Width = 256

@@ -44,8 +44,10 @@ def measure(configs: Mapping[str, Config], labelled: Labelled) -> list[Scores]:
     first = next(iter(configs.values()))
     scores = [evaluate(name, load_model(c.output)[0].online, labelled, c) for name, c in configs.items()]
     torch.manual_seed(first.seed)
-    scores.append(evaluate(UNTRAINED, FRA(first.model).eval().online, labelled, first))
-    return [*scores, floors(labelled, first.model.regions)]
+    untrained = FRA(first.model).eval()
+    scores.append(evaluate(UNTRAINED, untrained.online, labelled, first))
+    map_size = untrained.check_image_size(first.data.image_size)
+    return [*scores, floors(labelled, first.model.regions, map_size=map_size)]
 
 
 def draw_report(

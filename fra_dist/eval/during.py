@@ -154,7 +154,7 @@ def measure(run: Run, sets: list[Probed], deadline: float) -> tuple[dict[str, An
     values: dict[str, Any] = {}
     left_out: dict[str, str] = {}
     watched = _Watched(network.backbone, deadline)
-    about = {"architecture": config.model.backbone}
+    about = {"architecture": config.model.backbone, "map_stride": config.model.map_stride}
     encoder = Encoder(config.name, watched, config.data.image_size, config.data.mean, config.data.std, network, about)
     with _undisturbed(network):
         for one in sets:

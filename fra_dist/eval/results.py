@@ -2,6 +2,7 @@
 
 OUT/result.json    protocol, data set with its crop, network, settings, versions, scores with intervals, details
 OUT/row.md         one row of a Markdown table, under its header
+OUT/table.md       of regions and consistency: a row for each way of getting regions, the floors and oracles among them
 OUT/*.png          plots of scores; none shows a photo
 """
 
@@ -14,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from fra_dist.errors import DataError
+from fra_dist.eval.baselines import measure_beside
 from fra_dist.eval.datasets import open_set
 from fra_dist.eval.datasets.common.labelled_face import refuse_leaks, with_validation
 from fra_dist.eval.features.encoder import Encoder
 from fra_dist.eval.features.feature_cache import Cache
 from fra_dist.eval.features.prepared_faces import prepare
+from fra_dist.eval.score_grid import OWN, as_markdown, grid_of, with_beside
 from fra_dist.eval.scores.intervals import LEVEL, Score
 from fra_dist.eval.settings import Settings, TaskEntry
 from fra_dist.eval.tasks import alignment, attributes, consistency, expression, regions, verification
@@ -38,8 +41,13 @@ RUNNERS: dict[str, Callable[[Job], TaskResult]] = {
 }
 
 
-def run_task(encoder: Encoder, entry: TaskEntry, cache: Cache) -> tuple[TaskResult, dict[str, Any]]:
-    """The result of one task and its document. Raises DataError for data that cannot be used."""
+def run_task(
+    encoder: Encoder, entry: TaskEntry, cache: Cache, beside: Sequence[str] = ()
+) -> tuple[TaskResult, dict[str, Any]]:
+    """The result of one task and its document, with scores of the baselines in `beside` (of `baselines.BESIDE`).
+
+    Raises DataError for data that cannot be used.
+    """
     started = time.monotonic()
     settings = entry.settings
     faces = open_set(entry.dataset, entry.data)
@@ -50,7 +58,10 @@ def run_task(encoder: Encoder, entry: TaskEntry, cache: Cache) -> tuple[TaskResu
     prepared = prepare(faces, encoder.size, cache)
     if len(prepared) <= KEPT:
         encoder = replace(encoder, cache=cache)
-    result = RUNNERS[entry.task](Job(encoder, prepared, settings, cache))
+    job, run = Job(encoder, prepared, settings, cache), RUNNERS[entry.task]
+    result = run(job)
+    seconds = round(time.monotonic() - started, 1)
+    others = measure_beside(job, run, entry.task, beside)
     return result, {
         "format": FORMAT,
         "task": result.task,
@@ -58,10 +69,12 @@ def run_task(encoder: Encoder, entry: TaskEntry, cache: Cache) -> tuple[TaskResu
         "dataset": prepared.describe(),
         "protocol": dict(result.protocol),
         "settings": settings.model_dump(mode="json"),
-        "intervals": f"{LEVEL:.0%} percentile bootstrap, {settings.bootstrap} draws",
+        "intervals": f"{LEVEL:.0%} percentile bootstrap, {settings.bootstrap} draws of "
+        f"{prepared.drawn(prepared.places('test'))}",
         "scores": {name: score.to_json() for name, score in result.scores.items()},
         "details": result.details,
-        "seconds": round(time.monotonic() - started, 1),
+        "seconds": seconds,
+        "beside": {one.name: {"scores": one.scores, "seconds": one.seconds} for one in others},
         "versions": versions(encoder.device),
     }
 
@@ -74,6 +87,9 @@ def write_result(out: Path, result: TaskResult, document: Mapping[str, Any]) -> 
             draw(out / name)
         header, row = markdown_row(document["network"]["name"], document["dataset"]["name"], result)
         (out / "row.md").write_text(f"{header}\n{row}\n")
+        if result.grid:
+            lines = as_markdown(with_beside(grid_of(result.scores, result.columns), scores_beside(document), OWN))
+            (out / "table.md").write_text("\n".join([*lines, "", f"Intervals: {document['intervals']}."]) + "\n")
         partial = out / ".result.json"
         partial.write_text(json.dumps(_plain(document), indent=1, allow_nan=False) + "\n")
         partial.replace(out / "result.json")
@@ -89,11 +105,23 @@ def markdown_row(network: str, dataset: str, result: TaskResult) -> tuple[str, s
     return f"| {' | '.join(titles)} |\n{rule}", f"| {' | '.join(cells)} |"
 
 
-def as_lines(result: TaskResult, names: Sequence[str] | None = None) -> list[str]:
-    """Aligned lines of scores with intervals, for a terminal."""
+def scores_beside(document: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Baseline -> its scores, of a document of `run_task`."""
+    return {title: found["scores"] for title, found in document.get("beside", {}).items()}
+
+
+def as_lines(
+    result: TaskResult, names: Sequence[str] | None = None, beside: Mapping[str, Mapping[str, float]] | None = None
+) -> list[str]:
+    """Aligned lines of scores with intervals, for a terminal, and beside each that of each baseline."""
     chosen = list(result.scores) if names is None else list(names)
     width = max((len(name) for name in chosen), default=0)
-    return [f"{name.ljust(width)}  {result.scores[name]}" for name in chosen]
+    others = beside or {}
+    lines = []
+    for name in chosen:
+        more = [f"{title} {_number(scores.get(name))}" for title, scores in others.items()]
+        lines.append("  ".join([f"{name.ljust(width)}  {result.scores[name]}", *more]))
+    return lines
 
 
 def settings_of(values: Mapping[str, Any]) -> Settings:
@@ -101,6 +129,10 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
     from fra_dist.eval.settings import checked
 
     return checked(Settings, {key: value for key, value in values.items() if value is not None}, "eval")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or not math.isfinite(value) else f"{value:.4f}"
 
 
 def _cell(score: Score) -> str:

@@ -4,15 +4,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fra_dist.eval.oracles import CEILING, FACE_FRAME
 from fra_dist.eval.regions.agreement import RegionScores
-from fra_dist.eval.suite import CLUSTERS, HEATMAPS, POSITION, POSITION_IN_PARTS, Scores
+from fra_dist.eval.suite import CLUSTERS, HEATMAPS, POSITION, POSITION_IN_PARTS, RANDOM_PROTOTYPES, Scores
 
 HOW = {
     HEATMAPS: "heatmaps",
     CLUSTERS: "k-means on features",
+    RANDOM_PROTOTYPES: "random prototypes",
     POSITION: "k-means on position",
     POSITION_IN_PARTS: "k-means on position, told where the parts are",
+    CEILING: "ceiling: true masks at the size of the map",
+    FACE_FRAME: "oracle: k-means on position in the frame of each face",
 }
+NO_NETWORK = (POSITION, POSITION_IN_PARTS, CEILING, FACE_FRAME)
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ def region_table(scores: Sequence[Scores]) -> Table:
         Column("parts mIoU"), Column("in use", 0, higher_is_better=None),
     )  # fmt: skip
     rows = [
-        (HOW[how] if how in (POSITION, POSITION_IN_PARTS) else f"{one.name}, {HOW[how]}", _region_values(how, found))
+        (HOW[how] if how in NO_NETWORK else f"{one.name}, {HOW[how]}", _region_values(how, found))
         for one in scores
         for how, found in one.regions.items()
     ]
@@ -107,6 +112,9 @@ def best_of(values: Sequence[float | None], column: Column) -> float | None:
 def _region_values(how: str, found: RegionScores) -> tuple[float | None, ...]:
     whole, parts = found.everything, found.parts
     everything = (whole.nmi, whole.miou, whole.miou_majority, whole.ari)
-    if how == POSITION_IN_PARTS:  # its clusters lie in the middle of the face: over all pixels they mean nothing
+    if how in (
+        POSITION_IN_PARTS,
+        FACE_FRAME,
+    ):  # their clusters lie in the middle of the face: over all pixels they mean nothing
         everything = (None,) * 4  # type: ignore[assignment]
     return (*everything, parts.nmi if parts else None, parts.miou if parts else None, found.in_use)

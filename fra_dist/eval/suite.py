@@ -18,12 +18,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fra_dist.config import Config
+from fra_dist.eval.baselines import GreyPixels
 from fra_dist.eval.features.quick_features import Features, extract
 from fra_dist.eval.labelled import Labelled
+from fra_dist.eval.oracles import CEILING, FACE_FRAME, assign_in_frame, frame_clusters, frames_of_masks, on_map
 from fra_dist.eval.readers.linear_probes import (
     Labels,
     Split,
@@ -34,7 +37,10 @@ from fra_dist.eval.readers.linear_probes import (
     split_within,
 )
 from fra_dist.eval.regions.agreement import (
+    MASK_CLASSES,
     RegionScores,
+    RegionTally,
+    closeness_to,
     feature_clusters,
     part_density,
     position_clusters,
@@ -44,6 +50,7 @@ from fra_dist.eval.scores import metrics
 from fra_dist.models.fra import FRANetwork
 
 HEATMAPS, CLUSTERS, POSITION, POSITION_IN_PARTS = "heatmaps", "clusters", "position", "position_in_parts"
+RANDOM_PROTOTYPES = "random_prototypes"
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,8 @@ class Scores:
 
     name: str
     regions: dict[str, RegionScores]
-    """By how the regions came about: HEATMAPS, CLUSTERS, POSITION or POSITION_IN_PARTS."""
+    """By how the regions came about: HEATMAPS, CLUSTERS, RANDOM_PROTOTYPES, POSITION, POSITION_IN_PARTS, CEILING or
+    FACE_FRAME."""
     probes: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
@@ -72,6 +80,10 @@ def evaluate(name: str, network: FRANetwork, labelled: Labelled, config: Config,
         if features.similarity is not None:
             found[HEATMAPS] = score_similarity(features.similarity, labelled.masks)
         found[CLUSTERS] = score_similarity(feature_clusters(features.maps, config.model.regions, seed), labelled.masks)
+        generator = torch.Generator().manual_seed(seed)
+        directions = torch.randn(config.model.regions, features.maps.shape[1], generator=generator)
+        directions = torch.nn.functional.normalize(directions, dim=1)
+        found[RANDOM_PROTOTYPES] = score_similarity(closeness_to(features.maps, directions), labelled.masks)
     return Scores(name, found, probe_all(features, labelled, seed))
 
 
@@ -83,10 +95,22 @@ def regions_of(network: FRANetwork, labelled: Labelled, config: Config, seed: in
     return feature_clusters(features.maps, config.model.regions, seed)
 
 
-def floors(labelled: Labelled, regions: int = 8, seed: int = 0) -> Scores:
+def pixels(labelled: Labelled, regions: int = 8, seed: int = 0) -> Scores:
+    """Plain pixels by the same protocol: k-means on 32×32 colours, readers of 32×32 grey values."""
+    images = torch.from_numpy(labelled.photos).permute(0, 3, 1, 2).float() / 255
+    found: dict[str, RegionScores] = {}
+    if labelled.masks is not None:
+        colours = torch.nn.functional.adaptive_avg_pool2d(images, 32)
+        found[CLUSTERS] = score_similarity(feature_clusters(colours, regions, seed), labelled.masks)
+    grey = torch.cat([GreyPixels()((some - 0.5) / 0.25) for some in images.split(256)])
+    return Scores("pixels", found, probe_all(Features(grey, None), labelled, seed))
+
+
+def floors(labelled: Labelled, regions: int = 8, seed: int = 0, map_size: tuple[int, int] | None = None) -> Scores:
     """What needs no network: k-means on position, the most frequent class, the mean face.
 
-    POSITION_IN_PARTS is told where brows, eyes, noses and mouths lie on average: compare it over the parts only.
+    POSITION_IN_PARTS is told where brows, eyes, noses and mouths lie on average: compare it over the parts only. So is
+    FACE_FRAME, for each face by itself. `map_size` (H, W) adds CEILING, the true masks at that size.
     """
     found: dict[str, RegionScores] = {}
     if labelled.masks is not None:
@@ -95,7 +119,25 @@ def floors(labelled: Labelled, regions: int = 8, seed: int = 0) -> Scores:
             if weight is None or np.count_nonzero(weight) >= regions:
                 similarity = position_clusters(regions, weight, seed=seed).expand(len(labelled), -1, -1, -1)
                 found[kind] = score_similarity(similarity, labelled.masks)
+        if map_size is not None:
+            found[CEILING] = score_similarity(
+                torch.cat([on_map(mask[None], len(MASK_CLASSES), map_size) for mask in labelled.masks]), labelled.masks
+            )
+        told = _face_frame(labelled.masks, regions, seed)
+        found |= {} if told is None else {FACE_FRAME: told}
     return Scores("guess", found, probe_all(None, labelled, seed))
+
+
+def _face_frame(masks: Sequence[NDArray[np.uint8]], regions: int, seed: int) -> RegionScores | None:
+    """None when there are too few facial parts. Masks are brought to one size first."""
+    alike = np.stack([mask[np.ix_(*(np.arange(64) * side // 64 for side in mask.shape))] for mask in masks])
+    frames = frames_of_masks(alike, MASK_CLASSES)
+    centres = frame_clusters(alike, MASK_CLASSES, frames, regions, seed)
+    if centres is None:
+        return None
+    tally = RegionTally(regions)
+    tally.add(assign_in_frame(frames, centres, 64), alike)
+    return tally.scores()
 
 
 def probe_all(features: Features | None, labelled: Labelled, seed: int = 0) -> dict[str, float]:

@@ -6,8 +6,10 @@
     net.fc = torch.nn.Identity()
     net.load_state_dict(torch.load("backbone.pth", weights_only=True), strict=True)
 
-`net(images)` is then the mean over space of the map that pre-training saw. `safetensors`: the same names and numbers,
-with the architecture, the image size and the normalisation as metadata.
+`net(images)` is then the mean over space of the map of stride 32, which is the map that pre-training saw unless
+`model.map_stride` is finer: the top-down path to a finer map is nothing that torchvision has, and is left out.
+`safetensors`: the same names and numbers and the path, with the architecture, the stride of the map, the image size and
+the normalisation as metadata.
 """
 
 from pathlib import Path
@@ -19,6 +21,7 @@ from fra_dist.errors import ConfigError
 from fra_dist.export.weight_files import write_tensors
 from fra_dist.models.backbone import RESNETS
 from fra_dist.models.fra import FRA
+from fra_dist.models.pyramid import PATH
 from fra_dist.train.checkpoints.reading import load_model
 
 FORMATS = {"torchvision": ".pth", "safetensors": ".safetensors"}
@@ -47,8 +50,21 @@ def export_backbone(
     if form == "torchvision" and config.model.backbone not in RESNETS:
         raise ConfigError(f"torchvision has no {config.model.backbone!r} to load this backbone: use safetensors")
     path = _place(out, f"{config.model.backbone}-{network}-step{info.get('step', 0)}{FORMATS[form]}")
-    write_tensors(path, backbone_state(model, network), describe(config, network, int(info.get("step", 0))))
+    state = backbone_state(model, network)
+    if form == "torchvision":
+        state = {name: value for name, value in state.items() if not name.startswith(PATH)}
+    write_tensors(path, state, describe(config, network, int(info.get("step", 0))))
     return path, config
+
+
+def left_out(config: Config, form: str) -> str:
+    """One line that says what of the backbone the file does not hold; empty when it holds everything."""
+    if form != "torchvision" or config.model.map_stride == 32:
+        return ""
+    return (
+        f"not in the file: the top-down path to the map of stride {config.model.map_stride}, which torchvision does "
+        "not have; --format safetensors keeps it"
+    )
 
 
 def describe(config: Config, network: str, step: int) -> dict[str, str]:
@@ -56,6 +72,7 @@ def describe(config: Config, network: str, step: int) -> dict[str, str]:
     numbers = {"mean": config.data.mean, "std": config.data.std}
     return {
         "architecture": config.model.backbone,
+        "map_stride": str(config.model.map_stride),
         "network": network,
         "step": str(step),
         "image_size": str(config.data.image_size),

@@ -15,6 +15,7 @@ from fra_dist.config import Config
 from fra_dist.data.shards.manifest import load_manifest
 from fra_dist.data.stores.remote_folder import StoreOptions
 from fra_dist.errors import CheckpointError, DataError, FraError
+from fra_dist.export.backbone_export import left_out
 from fra_dist.export.weight_files import read_tensors
 from fra_dist.models.backbone import RESNETS
 from fra_dist.train.checkpoints.reading import Checkpoint
@@ -51,7 +52,7 @@ def write_card(
     parts = [
         f"# {weights.name}",
         f"The {network} backbone ({config.model.backbone}) of a pre-training run, for image features of faces.",
-        *("## File", _file(weights)),
+        *("## File", _file(weights, config)),
         *("## How to load it", _loading(weights, config)),
         *("## Data", _data(config, said.data)),
         *("## Terms", said.terms or f"{NOT_STATED} The terms of the photos hold for what is made from them."),
@@ -66,7 +67,7 @@ def write_card(
     return card
 
 
-def _file(weights: Path) -> str:
+def _file(weights: Path, config: Config) -> str:
     content = weights.read_bytes()
     numbers = sum(value.numel() for value in read_tensors(weights).values())
     rows = [
@@ -75,13 +76,15 @@ def _file(weights: Path) -> str:
         ("numbers", f"{numbers:,}, with the statistics of batch norms"),
         ("SHA-256", f"`{hashlib.sha256(content).hexdigest()}`"),
     ]
-    return _rows(rows)
+    missing = left_out(config, "safetensors" if weights.suffix == ".safetensors" else "torchvision")
+    note = f"\n\n{missing.capitalize()}. Scores of a checkpoint or run were measured with it." if missing else ""
+    return _rows(rows) + note
 
 
 def _loading(weights: Path, config: Config) -> str:
     """Lines of Python that run in the folder of the file; a test runs them."""
-    resnet = config.model.backbone in RESNETS
     safe = weights.suffix == ".safetensors"
+    resnet = config.model.backbone in RESNETS and not (safe and config.model.map_stride < 32)
     lines = ["import torch", "import torchvision"] if resnet else ["import torch"]
     lines += ["from safetensors.torch import load_file"] if safe else []
     read = f'load_file("{weights.name}")' if safe else f'torch.load("{weights.name}", weights_only=True)'
@@ -89,7 +92,8 @@ def _loading(weights: Path, config: Config) -> str:
         lines += ["", f"net = torchvision.models.{config.model.backbone}()", "net.fc = torch.nn.Identity()"]
     else:
         lines += ["from fra_dist.models.backbone import build_backbone", ""]
-        lines += [f'net = build_backbone("{config.model.backbone}")']
+        stride = f", map_stride={config.model.map_stride}" if config.model.map_stride < 32 else ""
+        lines += [f'net = build_backbone("{config.model.backbone}"{stride})']
     side = config.data.image_size
     mean, std = (f"torch.tensor({list(values)}).view(1, 3, 1, 1)" for values in (config.data.mean, config.data.std))
     lines += [f"net.load_state_dict({read})", "net.eval()", ""]
@@ -118,6 +122,7 @@ def _protocol(config: Config, checkpoint: Checkpoint) -> str:
     rows = [
         ("steps", f"{checkpoint.step:,} of {config.train.global_batch} photos, two views of each"),
         ("image size", f"{config.data.image_size} px"),
+        *([("stride of the map", f"{model.map_stride} px, by a top-down path")] if model.map_stride < 32 else []),
         ("regions", regions),
         ("weights of the losses", f"global {loss.global_:g}, local {loss.local:g}, relation {loss.relation:g}"),
         ("optimiser", f"{optim.name}, learning rate {optim.lr:g} at batch {optim.lr_batch}, {optim.schedule}"),

@@ -10,7 +10,8 @@
 and target_net for target. Their heads are 1×1 convolutions over a sequence and their input projection one over a map;
 ours are linear layers over rows, so trailing dimensions of 1 come and go. Their unused buffer `center` is written as
 zeros. Prototypes that are clusters have no decoder to write (proj_attn); a model without regions may still have a pixel
-head (proj_pixel). Files without those come back as they were.
+head (proj_pixel). Files without those come back as they were. What has no counterpart is named and refused: offsets of
+queries, and the top-down path to a finer map.
 """
 
 import re
@@ -27,6 +28,7 @@ _AFFINE = ("weight", "bias")
 def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """An FRA state dict under the published names. Raises CheckpointError on keys that are unknown or missing."""
     state = _at_rest(state)
+    _refuse_path(state)
     table = _table(state, ours=True)
     out = {table[key][0]: value.reshape([*value.shape, *[1] * table[key][1]]) for key, value in state.items()}
     if "online.prototypes" in state:
@@ -100,6 +102,16 @@ def _table(state: Mapping[str, Tensor], ours: bool) -> dict[str, tuple[str, int]
         table |= backbone
     _refuse(sorted(state.keys() - table.keys()), missing, "our" if ours else "the published")
     return table
+
+
+def _refuse_path(state: Mapping[str, Tensor]) -> None:
+    """The path is a part of a ResNet here and of nothing there; its heads take the channels of its map."""
+    path = sorted(key for key in state if ".backbone.pyramid." in key)
+    if path and any(".backbone.layer4." in key for key in state):
+        raise CheckpointError(
+            f"{path[0]} has no counterpart in the published form ({len(path)} such keys of the top-down path): only "
+            "models trained with model.map_stride=32 can be written in it"
+        )
 
 
 def _refuse(unknown: list[str], missing: list[str], whose: str) -> None:

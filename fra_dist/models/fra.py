@@ -169,7 +169,8 @@ class FRA(nn.Module):
 
     def __init__(self, config: ModelConfig, cross: CrossRank = SINGLE, backbone: nn.Module | None = None) -> None:
         super().__init__()
-        self.online = FRANetwork(config, build_backbone(config.backbone) if backbone is None else backbone, cross)
+        own = build_backbone(config.backbone, config.map_stride) if backbone is None else backbone
+        self.online = FRANetwork(config, own, cross)
         self.predictor = Head(config.width, config.hidden, config.width)
         self.local_predictor = Head(config.width, config.hidden, config.width) if config.decoder else None
         synchronise_norms(self, cross)

@@ -1,38 +1,69 @@
 """torchvision's ResNets as backbones, each norm with the residual and ReLU that follow it."""
 
-from collections import OrderedDict
-
 import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from fra_dist.errors import ConfigError
 from fra_dist.models.norm import BatchNorm
+from fra_dist.models.pyramid import TopDownPath
+
+STAGES = {4: "layer1", 8: "layer2", 16: "layer3", 32: "layer4"}
+"""Stride -> the stage whose map has it."""
+PATH_WIDTH = 256
+"""Channels of the map below stride 32, as in FPN."""
 
 
-class ResNetBackbone(nn.Sequential):
-    """torchvision's ResNet up to layer4, under torchvision's own parameter names; stride 32.
+class ResNetBackbone(nn.Module):
+    """torchvision's ResNet up to layer4, under torchvision's own parameter names; its map has stride 32.
 
-    Convolutions start Kaiming normal, fan-out, as torchvision's do.
+    With `map_stride` 4, 8 or 16 a top-down path follows (`pyramid`), and the map has that stride and 256 channels:
+    28×28 at stride 8 for 224 pixels. Convolutions start Kaiming normal, fan-out, as torchvision's do.
+
+    Raises ConfigError for another stride.
     """
 
-    def __init__(self, name: str) -> None:
+    conv1: nn.Conv2d
+    bn1: BatchNorm
+    maxpool: nn.MaxPool2d
+
+    def __init__(self, name: str, map_stride: int = 32) -> None:
+        super().__init__()
+        if map_stride not in STAGES:
+            raise ConfigError(f"model.map_stride={map_stride} is not one of {', '.join(map(str, STAGES))}")
         net = getattr(torchvision.models, name)(weights=None, norm_layer=BatchNorm)
-        super().__init__(OrderedDict((n, m) for n, m in net.named_children() if n not in ("avgpool", "fc")))
+        for child, module in net.named_children():
+            if child not in ("avgpool", "fc"):
+                self.add_module(child, module)
+        self.map_stride = map_stride
         self.out_channels: int = net.fc.in_features
+        self.pyramid: TopDownPath | None = None
         for block in self.blocks():
             block.__class__ = _FusedBottleneck if isinstance(block, Bottleneck) else _FusedBasicBlock
+        if map_stride < 32:
+            self.pyramid = TopDownPath([self._width(stride) for stride in STAGES if stride >= map_stride], PATH_WIDTH)
+            self.out_channels = PATH_WIDTH
 
     def forward(self, images: Tensor) -> Tensor:
-        conv1, bn1, _, maxpool, *stages = self
-        x = maxpool(bn1(conv1(images), relu=True))
-        for stage in stages:
-            x = stage(x)
-        return x
+        """(B, 3, S, S) -> (B, out_channels, S / map_stride, S / map_stride), rounded up."""
+        x = self.maxpool(self.bn1(self.conv1(images), relu=True))
+        maps = []
+        for stride, stage in STAGES.items():
+            x = getattr(self, stage)(x)
+            if stride >= self.map_stride:
+                maps.append(x)
+        return x if self.pyramid is None else self.pyramid(maps)
 
     def blocks(self) -> list[nn.Module]:
-        return [
-            block for name, stage in self.named_children() if name.startswith("layer") for block in stage.children()
-        ]
+        own = [block for stage in STAGES.values() for block in self.get_submodule(stage).children()]
+        return own if self.pyramid is None else [*own, *self.pyramid.blocks()]
+
+    def _width(self, stride: int) -> int:
+        """Channels of a stage's map."""
+        *_, last = self.get_submodule(STAGES[stride]).children()
+        norm = last.bn3 if isinstance(last, Bottleneck) else last.bn2
+        assert isinstance(norm, BatchNorm)
+        return norm.num_features
 
 
 class _FusedBasicBlock(BasicBlock):

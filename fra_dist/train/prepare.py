@@ -13,6 +13,7 @@ from fra_dist.data.stores.remote_folder import StoreOptions
 from fra_dist.distributed import RankContext
 from fra_dist.errors import ConfigError, DataError
 from fra_dist.models.fra import FRA
+from fra_dist.models.map_ceiling import coarse_map_warning
 from fra_dist.train.checkpoints.background_writer import Saver
 from fra_dist.train.checkpoints.reading import restore_model
 from fra_dist.train.engines.build import build_engine
@@ -49,6 +50,7 @@ def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run
     if config.train.precision == "fp64":
         model.double()
     check_map_sizes(model, config)
+    coarse = coarse_map_warning(*model.check_image_size(config.data.image_size)) if config.model.decoder else None
     model.train()
     trust_kernels(ctx.device)
     set_execution(model, config.train, ctx.device)
@@ -65,6 +67,8 @@ def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run
     note = accumulation_note(sizes)
     if note and ctx.is_main:
         print(f"note: {note}", file=sys.stderr)
+    if coarse and ctx.is_main:
+        print(f"warning: {coarse}", file=sys.stderr)
     loader = load_batches(config, manifest, ctx, folder, completed, sizes)  # its first batches, while DeepSpeed loads
     engine = build_engine(config, model, optimizer, ctx, sizes)
     step = Step(config, model, engine, optimizer, ctx, sizes)

@@ -28,7 +28,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=arguments.seed, default=0, help="of splits, draws, heads and intervals (%(default)s)"
     )
-    parser.add_argument("--alone", action="store_true", help="quick look: leave out the untrained network and floors")
+    parser.add_argument(
+        "--beside", type=_words, metavar="B,B", help="of untrained, pixels: measured beside; none (untrained,pixels)"
+    )
+    parser.add_argument("--alone", action="store_true", help="nothing beside; a quick look leaves out floors as well")
     group = parser.add_argument_group("tasks")
     group.add_argument("--labels", type=_numbers, metavar="P,P", help="percent of the labels (1,10,100)")
     group.add_argument("--draws", type=arguments.count, metavar="N", help="of the labels, below 100 %% (3)")

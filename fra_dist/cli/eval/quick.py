@@ -6,6 +6,7 @@ at all; `--out` writes everything as JSON.
 
 import argparse
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ def run_quick(args: argparse.Namespace) -> int:
     """Raises CheckpointError or DataError when the checkpoint, the shards or the output cannot be used."""
     import torch
 
+    from fra_dist.cli.eval.tasks import chosen_beside
     from fra_dist.eval.labelled import read_labelled
     from fra_dist.eval.score_table import as_text, probe_table, region_table
-    from fra_dist.eval.suite import evaluate, floors
+    from fra_dist.eval.suite import Scores, evaluate, floors, pixels
     from fra_dist.models.fra import FRA
     from fra_dist.train.checkpoints.reading import load_model
     from fra_dist.train.run_dir.folder import versions
@@ -37,16 +39,27 @@ def run_quick(args: argparse.Namespace) -> int:
     labelled = read_labelled(args.data, config.data.image_size, args.limit or LIMIT)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     networks = {config.name: model.online}
-    if not args.alone:
+    beside, seconds = chosen_beside(args), dict[str, float]()
+    if "untrained" in beside:
         torch.manual_seed(args.seed)
         networks["untrained"] = FRA(config.model).eval().online
-    scores = [evaluate(name, net.to(device), labelled, config, args.seed) for name, net in networks.items()]
+    scores: list[Scores] = []
+    for name, net in networks.items():
+        began = time.monotonic()
+        scores.append(evaluate(name, net.to(device), labelled, config, args.seed))
+        seconds[name] = time.monotonic() - began
+    if "pixels" in beside:
+        began = time.monotonic()
+        scores.append(pixels(labelled, config.model.regions, args.seed))
+        seconds["pixels"] = time.monotonic() - began
     if not args.alone:
-        scores.append(floors(labelled, config.model.regions, args.seed))
+        size = model.check_image_size(config.data.image_size)
+        scores.append(floors(labelled, config.model.regions, args.seed, size))
     print(f"{info['path']}, step {info['step']}, {len(labelled)} photos\n")
     for table in (region_table(scores), probe_table(scores)):
         if table.rows:
             print(as_text(table), end="\n\n")
+    print(f"measured in {', '.join(f'{name} {spent:.1f} s' for name, spent in seconds.items())}; --beside, --alone\n")
     if out is not None:
         result = {
             "checkpoint": info["path"],

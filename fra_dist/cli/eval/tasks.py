@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ def run_one(args: argparse.Namespace) -> int:
     values["tune"] = {key: getattr(args, key) for key in TUNED if getattr(args, key) is not None}
     entry = TaskEntry(task=args.what, dataset=args.dataset, data=args.data, settings=settings_of(values))
     encoder = on_device(open_encoder(args.checkpoint, args.image_size, args.normalise, args.target))
-    _do(encoder, entry, _cache(args), Path(args.out or f"eval/{args.what}-{args.dataset}"))
+    _do(encoder, entry, _cache(args), Path(args.out or f"eval/{args.what}-{args.dataset}"), chosen_beside(args))
     return 0
 
 
@@ -53,7 +54,7 @@ def run_suite(args: argparse.Namespace) -> int:
     for entry in suite.tasks:
         name = entry.name or f"{entry.task}-{entry.dataset}"
         try:
-            rows.append(f"## {name}\n\n{_do(encoder, entry, cache, out / name)}")
+            rows.append(f"## {name}\n\n{_do(encoder, entry, cache, out / name, chosen_beside(args))}")
         except FraError as error:
             failed += 1
             rows.append(f"## {name}\n\nnot measured: {error}\n")
@@ -64,6 +65,18 @@ def run_suite(args: argparse.Namespace) -> int:
         raise DataError(f"cannot write {out / 'suite.md'}: {error.strerror}") from None
     print(out / "suite.md")
     return 2 if failed else 0
+
+
+def chosen_beside(args: argparse.Namespace) -> tuple[str, ...]:
+    """Baselines that were asked for: all unless told otherwise. Raises ConfigError for an unknown one."""
+    from fra_dist.eval.baselines import BESIDE
+
+    if args.alone or args.beside == ["none"]:
+        return ()
+    wrong = [name for name in args.beside or () if name not in BESIDE]
+    if wrong:
+        raise ConfigError(f"--beside {wrong[0]} is not one of {', '.join(BESIDE)}, none")
+    return BESIDE if args.beside is None else tuple(args.beside)
 
 
 def make_miniature(args: argparse.Namespace) -> int:
@@ -78,17 +91,26 @@ def make_miniature(args: argparse.Namespace) -> int:
     return 0
 
 
-def _do(encoder: "Encoder", entry: "TaskEntry", cache: "Cache", out: Path) -> str:
-    from fra_dist.eval.results import as_lines, run_task, write_result
+def _do(encoder: "Encoder", entry: "TaskEntry", cache: "Cache", out: Path, beside: Sequence[str]) -> str:
+    from fra_dist.eval.results import as_lines, run_task, scores_beside, write_result
+    from fra_dist.eval.score_grid import OWN, as_columns, grid_of, with_beside
 
     if out.exists() and not out.is_dir():
         raise DataError(f"--out {out} is a file: results go into a folder")
-    result, document = run_task(encoder, entry, cache)
+    result, document = run_task(encoder, entry, cache, beside)
     write_result(out, result, document)
     counts = document["dataset"]["faces"]
     parts = ", ".join(f"{count} {split}" for split, count in counts.items())
     print(f"{entry.task} on {entry.dataset} ({parts}): {encoder.name}, {document['seconds']} s")
-    print("\n".join(as_lines(result, result.columns)))
+    if result.grid:
+        grid = with_beside(grid_of(result.scores, result.columns), scores_beside(document), OWN)
+        print("\n".join(as_columns(grid)))
+        print(f"± half of each interval: {document['intervals']}")
+    else:
+        print("\n".join(as_lines(result, result.columns, scores_beside(document))))
+    if beside:
+        spent = ", ".join(f"{name} {found['seconds']} s" for name, found in document["beside"].items())
+        print(f"the baselines took {spent} (--beside none leaves them out)")
     print(f"{out / 'result.json'}\n")
     return (out / "row.md").read_text()
 

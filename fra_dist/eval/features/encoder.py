@@ -39,6 +39,9 @@ class Encoder:
     cache: Cache = field(default_factory=lambda: Cache(None))
     """Where `maps` and `similarity` keep what they have computed, under the weights and the photos."""
 
+    fresh: Callable[[], FRANetwork] | None = None
+    """Makes a network of the same configuration with random weights; null where only the backbone's kind is known."""
+
     @property
     def device(self) -> torch.device:
         return next(self.backbone.parameters()).device
@@ -62,6 +65,17 @@ class Encoder:
         if network is None or not network.has_regions:
             raise RuntimeError("this network has no region decoder")
         return self._kept("similarity", photos, lambda some: cast(Tensor, network.infer(self.pixels(some)).similarity))
+
+    @torch.inference_mode()
+    def projections(self, photos: NDArray[np.uint8]) -> Tensor:
+        """(B, D, H, W) on the CPU: what prototypes are compared with; the map itself for a network without a pixel
+        projector."""
+        network = self.network
+        if network is None or network.pixel_projector is None:
+            return self.maps(photos)
+        one = next(network.pixel_projector.parameters())
+        parts = self.maps(photos).to(one.device, one.dtype).split(BATCH)
+        return torch.cat([network.pixel_projector.over_pixels(some).float().cpu() for some in parts])
 
     def _kept(self, what: str, photos: NDArray[np.uint8], compute: Callable[[NDArray[np.uint8]], Tensor]) -> Tensor:
         """Of batches of photos: from the cache, or computed and kept there."""

@@ -11,6 +11,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from torch import Tensor
 from fra_dist.config import Config, parse_config
 from fra_dist.errors import CheckpointError, ConfigError
 from fra_dist.eval.features.encoder import Encoder
-from fra_dist.models.backbone import RESNETS, TinyBackbone, build_backbone
+from fra_dist.models.backbone import RESNETS, SMALL, build_backbone
 from fra_dist.models.fra import FRA
+from fra_dist.models.pyramid import PATH
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 BLOCKS = {(2, 2, 2, 2): "resnet18", (3, 4, 6, 3): "resnet34", (3, 4, 23, 3): "resnet101"}
@@ -51,9 +53,7 @@ def _changed(encoder: Encoder, size: int | None, normalise: str) -> Encoder:
     mean, std = encoder.mean, encoder.std
     if normalise != "auto":
         mean, std = IMAGENET if normalise == "imagenet" else (defaults.mean, defaults.std)
-    return Encoder(
-        encoder.name, encoder.backbone, size or encoder.size, mean, std, encoder.network, dict(encoder.about)
-    )
+    return replace(encoder, size=size or encoder.size, mean=mean, std=std)
 
 
 def _run(given: str, target: bool) -> Encoder:
@@ -67,8 +67,22 @@ def _run(given: str, target: bool) -> Encoder:
 def _ours(name: str, model: FRA, config: Config, about: dict[str, Any], target: bool) -> Encoder:
     network = (model.target if target else model.online).eval()
     data = config.data
-    about = {**about, "architecture": config.model.backbone, "network": "target" if target else "online"}
-    return Encoder(name, network.backbone, data.image_size, data.mean, data.std, network, about)
+    about = {
+        **about,
+        "architecture": config.model.backbone,
+        "map_stride": config.model.map_stride,
+        "network": "target" if target else "online",
+    }
+    return Encoder(
+        name,
+        network.backbone,
+        data.image_size,
+        data.mean,
+        data.std,
+        network,
+        about,
+        fresh=lambda: FRA(config.model).online,
+    )
 
 
 def _random(given: str) -> Encoder:
@@ -87,10 +101,10 @@ def _random(given: str) -> Encoder:
     try:
         backbone = build_backbone(what).eval()
     except ConfigError:
-        known = ", ".join(("tiny", *RESNETS))
+        known = ", ".join((*SMALL, *RESNETS))
         raise CheckpointError(f"--checkpoint {given}: random networks are {known}, or those of a run folder") from None
     data = Config().data
-    size = 64 if isinstance(backbone, TinyBackbone) else data.image_size
+    size = 64 if what in SMALL else data.image_size
     return Encoder(f"random {what}", backbone, size, data.mean, data.std, None, {**about, "architecture": what})
 
 
@@ -117,13 +131,15 @@ def _backbone(path: Path, state: Mapping[str, Tensor]) -> Encoder:
             state = {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
     state = {key: value for key, value in state.items() if not key.startswith("fc.")}
     architecture = facts.get("architecture") or _architecture(path, state)
-    backbone = build_backbone(architecture)
+    stride = int(facts.get("map_stride", _stride(state)))
+    backbone = build_backbone(architecture, stride)
     _load(path, backbone, state, architecture)
     mean, std = (tuple(map(float, facts[key].split())) if key in facts else None for key in ("mean", "std"))
     size = int(facts.get("image_size", 224))
     about = {
         "checkpoint": str(path),
         "architecture": architecture,
+        "map_stride": stride,
         **({"step": facts["step"]} if "step" in facts else {}),
     }
     return Encoder(path.stem, backbone.eval(), size, mean or IMAGENET[0], std or IMAGENET[1], None, about)
@@ -141,7 +157,7 @@ def _load(path: Path, module: torch.nn.Module, state: Mapping[str, Tensor], arch
 
 def _architecture(path: Path, state: Mapping[str, Tensor]) -> str:
     if "stem.0.weight" in state and "block2.conv2.weight" in state:
-        return "tiny"
+        return "fpn_small" if "block3.conv2.weight" in state else "tiny"
     found = [re.match(r"layer([1-4])\.(\d+)\.", key) for key in state]
     blocks = tuple(len({m[2] for m in found if m and m[1] == str(k)}) for k in (1, 2, 3, 4))
     bottleneck = "layer1.0.conv3.weight" in state
@@ -150,9 +166,15 @@ def _architecture(path: Path, state: Mapping[str, Tensor]) -> str:
     if blocks in BLOCKS and bottleneck == (blocks == (3, 4, 23, 3)):
         return BLOCKS[blocks]
     raise CheckpointError(
-        f"{path} is of no backbone that is known here ({', '.join(('tiny', *RESNETS))}): it begins with "
+        f"{path} is of no backbone that is known here ({', '.join((*SMALL, *RESNETS))}): it begins with "
         f"{', '.join(sorted(state)[:3])}"
     )
+
+
+def _stride(state: Mapping[str, Tensor]) -> int:
+    """Of a ResNet's map: the more laterals its top-down path has, the finer."""
+    laterals = sum(key.startswith(f"{PATH}laterals.") and key.endswith(".conv.weight") for key in state)
+    return 2 ** (6 - laterals) if laterals and "layer4.0.conv1.weight" in state else 32
 
 
 def _metadata(path: Path) -> dict[str, str]:
@@ -172,7 +194,8 @@ def _published(path: Path, state: Mapping[str, Tensor], target: bool) -> Encoder
         hidden, width = state["online.projector.linear2.weight"].shape[::-1]
     except (KeyError, ValueError):
         raise CheckpointError(f"{path} has no projector online.projector.linear2.weight") from None
-    model: dict[str, Any] = {"backbone": architecture, "width": width, "hidden": hidden, "decoder": None}
+    sizes = {"width": width, "hidden": hidden, "map_stride": _stride(backbone)}
+    model: dict[str, Any] = {"backbone": architecture, **sizes, "decoder": None}
     if "online.prototypes" in state and "online.decoder.queries" not in state:
         model |= {"regions": len(state["online.prototypes"]), "prototypes": "clusters", "decoder": {"heads": 1}}
     elif "online.decoder.queries" in state:

@@ -79,10 +79,10 @@ class Prepared:
         if self.faces.mask_classes:
             cut = [self._mask(n) for n in chosen]
             return np.stack(cut), self.faces.mask_classes
-        if not self.faces.scheme or not SCHEMES[self.faces.scheme].parts:
+        drawn = self.polygons(chosen)
+        if drawn is None:
             raise DataError(f"{self.faces.name} has neither masks nor landmarks to draw regions from")
-        points, scheme = self.points(), SCHEMES[self.faces.scheme]
-        return np.stack([draw_polygons(points[n], scheme, MASK_SIDE) for n in chosen]), POLYGON_CLASSES
+        return drawn, POLYGON_CLASSES
 
     def _mask(self, n: int) -> NDArray[np.uint8]:
         record = self.records[n]
@@ -102,11 +102,33 @@ class Prepared:
         return {name: np.array([name in self.records[n].subsets for n in places]) for name in names}
 
     def people(self, places: NDArray[np.int64]) -> NDArray[np.int64] | None:
-        """(n,) a number for each person, None when somebody is not known: intervals then resample photos."""
+        """(n,) a number for each person, a face of nobody known being a person of its own; None when nobody is known:
+        intervals then resample faces."""
         names = [self.records[n].identity for n in places]
-        if any(name is None for name in names):
+        if not any(name is not None for name in names):
             return None
-        return np.unique(np.array(names, dtype=str), return_inverse=True)[1].astype(np.int64)
+        each = [f"person {name}" if name is not None else f"face {n}" for name, n in zip(names, places, strict=True)]
+        return np.unique(np.array(each, dtype=str), return_inverse=True)[1].astype(np.int64)
+
+    def drawn(self, places: NDArray[np.int64]) -> str:
+        """What intervals over some faces resample, in words: `57 people`, `119 faces (people are not known)`."""
+        unknown = sum(self.records[n].identity is None for n in places)
+        known = len({self.records[n].identity for n in places} - {None})
+        if not known:
+            return f"{unknown} faces (people are not known)"
+        return f"{known} people" + (f" and {unknown} faces of people not known" if unknown else "")
+
+    def yaws(self, places: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(n,) degrees, NaN where not known."""
+        return np.array([np.nan if (yaw := self.records[n].yaw) is None else yaw for n in places], np.float64)
+
+    def polygons(self, places: Iterable[int]) -> NDArray[np.uint8] | None:
+        """(n, M, M) of POLYGON_CLASSES, drawn from landmarks; None for a set whose points do not outline parts."""
+        scheme = SCHEMES.get(self.faces.scheme)
+        if scheme is None or not scheme.parts:
+            return None
+        points = self.points()
+        return np.stack([draw_polygons(points[n], scheme, MASK_SIDE) for n in places])
 
     def describe(self) -> dict[str, Any]:
         counts = {split: len(self.places(split)) for split in SPLITS}

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from fra_dist.eval.features.encoder import Encoder
 from fra_dist.eval.regions.agreement import closeness_to, fit_clusters, part_density, position_clusters
@@ -15,6 +16,7 @@ from fra_dist.models.backbone import build_backbone
 Segmenter = Callable[[NDArray[np.uint8]], Tensor]
 """Photos (n, S, S, 3) -> similarities (n, Q, h, w); a pixel belongs to the region with the largest."""
 HEATMAPS, CLUSTERS, RANDOM = "heatmaps", "clusters", "random_clusters"
+RANDOM_PROTOTYPES = "random_prototypes"
 POSITION, POSITION_IN_PARTS = "position", "position_in_parts"
 FITTED_ON = 500
 """Training photos at most whose pixels k-means sees."""
@@ -34,7 +36,9 @@ def segmenters(encoder: Encoder, photos: NDArray[np.uint8], regions: int, seed: 
     if encoder.has_regions:
         found[HEATMAPS] = encoder.similarity
     found[CLUSTERS] = clustered(encoder, some, regions, seed)
-    found[RANDOM] = clustered(randomised(encoder, seed), some, regions, seed)
+    if "architecture" in encoder.about:
+        found[RANDOM] = clustered(randomised(encoder, seed), some, regions, seed)
+    found[RANDOM_PROTOTYPES] = prototyped(encoder, regions, seed)
     found[POSITION] = fixed(position_clusters(regions, seed=seed))
     return found
 
@@ -53,6 +57,17 @@ def clustered(encoder: Encoder, photos: NDArray[np.uint8], regions: int, seed: i
     return lambda other: closeness_to(encoder.maps(other), centres)
 
 
+def prototyped(encoder: Encoder, regions: int, seed: int) -> Segmenter:
+    """Random directions in place of prototypes, by their cosine with the network's own pixel projections."""
+    width = encoder.projections(np.zeros((1, encoder.size, encoder.size, 3), np.uint8)).shape[1]
+    directions = functional.normalize(torch.randn(regions, width, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+    def way(photos: NDArray[np.uint8]) -> Tensor:
+        return torch.einsum("ndhw,qd->nqhw", functional.normalize(encoder.projections(photos), dim=1), directions)
+
+    return way
+
+
 def fixed(similarity: Tensor) -> Segmenter:
     """The same regions in every photo."""
     return lambda photos: similarity.expand(len(photos), -1, -1, -1)
@@ -61,5 +76,6 @@ def fixed(similarity: Tensor) -> Segmenter:
 def randomised(encoder: Encoder, seed: int) -> Encoder:
     """A backbone of the same architecture and fresh weights; its batch norms keep their starting statistics."""
     torch.manual_seed(seed + 1)
-    backbone = build_backbone(str(encoder.about["architecture"])).eval().to(encoder.device)
-    return replace(encoder, name="random", backbone=backbone, network=None)
+    stride = int(encoder.about.get("map_stride", 32))
+    backbone = build_backbone(str(encoder.about["architecture"]), stride).eval().to(encoder.device)
+    return replace(encoder, name="random", backbone=backbone, network=None, fresh=None)

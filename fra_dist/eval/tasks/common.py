@@ -50,6 +50,8 @@ class TaskResult:
     """Plain values for the JSON: confusion matrices, scores of each attribute, curves."""
     plots: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
     """File name -> what draws it."""
+    grid: bool = False
+    """Scores are named ROW/COLUMN: they are shown as a table with one row for each way of getting regions."""
 
 
 def title(mode: str, percent: float, score: str) -> str:

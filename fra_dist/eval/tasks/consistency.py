@@ -11,15 +11,30 @@ landmarks' box); regions with less than 1 % of these pixels have none.
 | `flip/follows` | of regions at one side of the face, the share found at the same side of the person in the mirrored photo; the others stay at the same side of the picture |
 | `pose/spread` | distance of a region's centre from its mean over all faces, after each face was brought to the mean shape by the best affine map of its landmarks |
 
-Regions of k-means on position do not move with the face: their scores are the floor.
+Regions of k-means on position (`position`) do not move with the face, those of random directions in place of prototypes
+(`random_prototypes`) mean nothing: their scores are the floors. `face_frame` is told the true landmarks of each photo:
+k-means on places of the mean shape, in the face's own frame; `ceiling` is the same at the size of the network's map, each
+pixel with the region that holds most of its cell.
 """  # noqa: E501
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.cluster import KMeans
 
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets.common.crop_rules import Square, cut_photo
 from fra_dist.eval.datasets.common.landmark_schemes import SCHEMES, inter_ocular, inter_pupil
+from fra_dist.eval.oracles import (
+    CEILING,
+    FACE_FRAME,
+    assign_in_frame,
+    class_shares,
+    frames_of_points,
+    grid_places,
+    mean_shape,
+)
 from fra_dist.eval.regions.agreement import IN_USE, assign
 from fra_dist.eval.regions.segmenters import Segmenter, regions_of, segmenters
 from fra_dist.eval.scores.intervals import Floats, Score, Statistic, measure
@@ -34,6 +49,8 @@ SIDE = 0.15
 CROPS = ((0.0, 0.0, 0.8), (0.2, 0.05, 0.8), (0.1, 0.15, 0.85))
 """x, y and side of the crops, as shares of the side."""
 BATCH = 64
+Labeller = Callable[[NDArray[np.uint8], Floats], NDArray[np.int64]]
+"""Photos (n, S, S, 3) and their landmarks (n, P, 2) -> region of each pixel (n, GRID, GRID)."""
 
 
 def run(job: Job) -> TaskResult:
@@ -47,32 +64,76 @@ def run(job: Job) -> TaskResult:
     if unit is None or not (unit > 1e-6).all():
         raise DataError(f"{prepared.faces.name} has no landmarks that give the distance of the eyes in every face")
     regions = regions_of(job.encoder, job.settings.regions)
-    ways = segmenters(job.encoder, prepared.photos[prepared.places("train")], regions, seed)
+    train = prepared.places("train")
+    ways = segmenters(job.encoder, prepared.photos[train], regions, seed)
+    labellers = {name: by_similarity(way) for name, way in ways.items()}
+    side = job.encoder.maps(prepared.photos[test[:1]]).shape[2:]
+    labellers |= oracles_of(prepared.points()[train], regions, (side[0], side[1]), seed)
     people = prepared.people(test)
     scores: dict[str, Score] = {}
     details: dict[str, object] = {"regions": regions, "faces": len(test)}
-    for name, way in ways.items():
-        values = follow_face(np.asarray(prepared.photos[test]), points, unit, way, regions)
+    for name, label in labellers.items():
+        values = follow_face(np.asarray(prepared.photos[test]), points, unit, label, regions)
         for key, each in values.items():
             higher = key not in ("crop/distance", "flip/distance", "pose/spread")
             scores[f"{name}/{key}"] = measure(known_mean(each), len(test), people, seed, higher, draws)
-    return TaskResult("consistency", _protocol(), scores, tuple(scores), details)
+    return TaskResult("consistency", _protocol(), scores, tuple(scores), details, grid=True)
+
+
+def by_similarity(way: Segmenter) -> Labeller:
+    """The regions of a way that looks at photos alone."""
+
+    def label(photos: NDArray[np.uint8], points: Floats) -> NDArray[np.int64]:
+        parts = [assign(way(photos[start : start + BATCH]), (GRID, GRID)) for start in range(0, len(photos), BATCH)]
+        return np.concatenate(parts)
+
+    return label
+
+
+def oracles_of(points: Floats, regions: int, side: tuple[int, int], seed: int) -> dict[str, Labeller]:
+    """`face_frame` and `ceiling`, from the landmarks (n, P, 2) of training faces and the (H, W) of the map."""
+    shape = mean_shape(points)
+    frames = frames_of_points(points, shape)
+    inside = face_boxes(points)
+    some = np.linspace(0, len(points) - 1, min(100, len(points))).astype(np.int64)
+    places = np.concatenate([frames.bring(n, grid_places(GRID)[inside[n]]) for n in some])
+    chosen = np.random.default_rng(seed).choice(len(places), min(20_000, len(places)), replace=False)
+    centres = KMeans(regions, n_init=10, random_state=seed).fit(places[chosen]).cluster_centers_
+
+    def fine(photos: NDArray[np.uint8], points: Floats) -> NDArray[np.int64]:
+        return assign_in_frame(frames_of_points(points, shape), centres, GRID)
+
+    def coarse(photos: NDArray[np.uint8], points: Floats) -> NDArray[np.int64]:
+        most = class_shares(fine(photos, points).astype(np.uint8), regions, side)[0].argmax(1)
+        rows, columns = (np.arange(GRID) * cells // GRID for cells in side)
+        return most[:, rows[:, None], columns]
+
+    return {FACE_FRAME: fine, CEILING: coarse}
 
 
 def follow_face(
-    photos: NDArray[np.uint8], points: Floats, unit: Floats, way: Segmenter, regions: int
+    photos: NDArray[np.uint8], points: Floats, unit: Floats, label: Labeller, regions: int
 ) -> dict[str, Floats]:
-    """(n,) values of each score; NaN where a face has no region to count. `points` (n, P, 2), `unit` (n,)."""
+    """(n,) values of each score; NaN where a face has no region to count.
+
+    Args:
+        photos: (n, S, S, 3).
+        points: (n, P, 2) shares of the side.
+        unit: (n,) length that distances are given in, a share of the side.
+        label: gives the regions of photos; `points` are for those that know them.
+        regions: Q.
+    """
     face = face_boxes(points)
-    before = _regions(photos, way)
+    before = label(photos, points)
     centres = region_centres(before, face, regions)
-    crops = [_cropped(photos, face, unit, way, regions, before, crop) for crop in CROPS]
+    crops = [_cropped(photos, points, face, unit, label, regions, before, crop) for crop in CROPS]
     with np.errstate(all="ignore"):
         found = {
             "crop/distance": _mean([distance for distance, _ in crops]),
             "crop/stable": _mean([stable for _, stable in crops]),
         }
-        mirrored = _regions(photos[:, :, ::-1], way)
+        same_side = points * np.array([-1.0, 1.0]) + np.array([1.0, 0.0])  # a point stays at its side of the person
+        mirrored = label(photos[:, :, ::-1], same_side)
         back = region_centres(mirrored[:, :, ::-1], face, regions)
         found["flip/distance"] = _mean(list(_lengths(back - centres, unit).T))
         found["flip/stable"] = _share((mirrored[:, :, ::-1] == before), face)
@@ -139,9 +200,10 @@ def known_mean(values: Floats) -> Statistic:
 
 def _cropped(
     photos: NDArray[np.uint8],
+    points: Floats,
     face: NDArray[np.bool_],
     unit: Floats,
-    way: Segmenter,
+    label: Labeller,
     regions: int,
     before: NDArray[np.int64],
     crop: tuple[float, float, float],
@@ -149,7 +211,8 @@ def _cropped(
     """Distance and stable share of each photo under one crop, over the pixels that both show."""
     size = photos.shape[1]
     square = Square(crop[0] * size, crop[1] * size, crop[2] * size)
-    after = _regions(np.stack([cut_photo(photo, square, size) for photo in photos]), way)
+    moved = (points - np.array(crop[:2])) / crop[2]
+    after = label(np.stack([cut_photo(photo, square, size) for photo in photos]), moved)
     steps = (np.arange(GRID) + 0.5) / GRID * crop[2]
     rows, columns = ((start + steps) * GRID for start in (crop[1], crop[0]))
     window = np.ix_(np.arange(len(photos)), rows.astype(np.int64), columns.astype(np.int64))
@@ -165,11 +228,6 @@ def _follows(centres: Floats, back: Floats, points: Floats, unit: Floats) -> Flo
     counted = (np.abs(there) > SIDE) & ~np.isnan(here)
     follows = np.abs(here - there) < np.abs(here + there)
     return np.where(counted.any(1), (follows & counted).sum(1) / np.maximum(counted.sum(1), 1), np.nan)
-
-
-def _regions(photos: NDArray[np.uint8], way: Segmenter) -> NDArray[np.int64]:
-    parts = [assign(way(photos[start : start + BATCH]), (GRID, GRID)) for start in range(0, len(photos), BATCH)]
-    return np.concatenate(parts)
 
 
 def _lengths(offsets: Floats, unit: Floats) -> Floats:
@@ -194,4 +252,6 @@ def _protocol() -> dict[str, object]:
         "pixels": f"{GRID} by {GRID}, inside the box of the landmarks",
         "unit": "distance of the outer eye corners, or of the pupils",
         "side": SIDE,
+        "face_frame": "k-means on places of training faces brought to the mean shape; test faces by true landmarks",
+        "ceiling": "face_frame at the size of the network's map, the region that holds most of a cell",
     }

@@ -5,9 +5,9 @@ from typing import cast
 
 import numpy as np
 
+from fra_dist.eval.region_tables import BATCH, agreement, count_tables
 from fra_dist.eval.regions.segmenters import Segmenter, clustered, regions_of
 from fra_dist.eval.tasks.common import Job
-from fra_dist.eval.tasks.regions import BATCH, agreement, count_tables
 
 FITTED_ON = 64
 """Training faces whose pixels k-means sees, for a network without heatmaps."""

@@ -1,31 +1,52 @@
 """Regions: do the parts of a face that a network finds by itself agree with true parts?
 
-Truth: the data set's masks, or polygons drawn from its landmarks. Each way of getting regions (heatmaps; k-means on
-pixel features of this network, of a random one, on position) fills one table of regions against classes over the test
-part; k-means is fitted on training photos without labels. The linear probe learns the classes from single cells of the
-backbone's map: ridge regression to the share of each class in a cell, then upsampled; strength by validation mIoU.
+Truth: the data set's masks, or polygons drawn from its landmarks. Each way of getting regions fills one table of
+regions against classes over the test part; k-means is fitted on training photos without labels.
+
+| way | regions |
+|---|---|
+| `heatmaps` | of the network's own prototypes |
+| `clusters`, `random_clusters` | k-means on the map of this network, and of an untrained one |
+| `random_prototypes` | random directions in place of the network's prototypes: no score but chance |
+| `position`, `position_in_parts` | k-means on the place in the photo; told where training masks have parts |
+| `ceiling`, `face_frame` | told the truth of the test faces: what a map of this size, and places on the face, allow |
+
+Each is scored over all classes, over facial parts (`parts_`), and over parts by head yaw (`yaw_0_30` and so on, in
+degrees, where it is known), on random crops (`crops`) and against polygons of landmarks (`polygons`, where a set has
+both). The linear probe learns the classes from single cells of the backbone's map: ridge regression to the share of
+each class in a cell, then upsampled; strength by validation mIoU.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from fra_dist.eval import plots
 from fra_dist.eval.features.prepared_faces import MASK_SIDE
+from fra_dist.eval.oracles import class_shares
 from fra_dist.eval.readers.frozen_readers import Part, Reader, Sealed, fit_ridge
-from fra_dist.eval.regions.agreement import FACIAL_PARTS, IN_USE, assign
+from fra_dist.eval.region_tables import BATCH, agreement, count_tables, of_sum
+from fra_dist.eval.regions.agreement import IN_USE
 from fra_dist.eval.regions.segmenters import POSITION_IN_PARTS, Segmenter, in_parts, regions_of, segmenters
 from fra_dist.eval.scores import metrics
 from fra_dist.eval.scores.intervals import Floats, Score, Statistic, measure
 from fra_dist.eval.tasks.common import Job, Places, TaskResult
+from fra_dist.eval.tasks.region_truth import (
+    CROP_SIDES,
+    ONLY_PARTS,
+    WHOLE,
+    Faces,
+    Oracles,
+    faces_under_test,
+    groups_of_yaw,
+)
 
 PROBED = 1000
 """Training faces at most for the linear probe."""
-BATCH = 64
+COLUMNS = ("nmi", "parts_nmi", "miou", "parts_miou")
 
 
 def run(job: Job) -> TaskResult:
@@ -41,64 +62,60 @@ def run(job: Job) -> TaskResult:
     if informed is not None:
         ways[POSITION_IN_PARTS] = informed
     probe = _fit_probe(job, known, masks, _spread(validation, BATCH), classes)
+    oracles = Oracles.fitted(job, known, masks, classes, regions)
 
     test = sealed.open()
     people = prepared.people(test)
-    truth = prepared.masks(test)[0]
+    under = faces_under_test(job, test)
     scores: dict[str, Score] = {}
     details: dict[str, object] = {"classes": list(classes), "regions": regions, "truth": _truth(job)}
-    for name, way in ways.items():
-        tables = count_tables(prepared.photos[test], truth, way, regions, len(classes))
-        kinds = agreement(tables, classes, whole=name != POSITION_IN_PARTS)
-        scores |= {
-            f"{name}/{key}": measure(value, len(test), people, seed, draws=draws) for key, value in kinds.items()
-        }
-        details[name] = _detail(tables.sum(0), classes)
-    answered = count_tables(
-        prepared.photos[test], truth, _segment(job, probe, len(classes)), len(classes), len(classes)
-    )
+    for name, faces in under.items():
+        tables = tables_of(faces, ways, regions) | oracles.tables(faces)
+        scores |= _scores(name, faces, tables, people, job)
+        if name == WHOLE:
+            details |= {way: _detail(table.sum(0), faces.classes) for way, table in tables.items()}
+    whole = under[WHOLE]
+    answered = count_tables(whole.photos, whole.masks, _segment(job, probe, len(classes)), len(classes), len(classes))
     scores["probe/miou"] = measure(_diagonal_iou(answered), len(test), people, seed, draws=draws)
     overlap = metrics.overlaps(answered.sum(0)).diagonal()
     details["probe"] = {"iou": dict(zip(classes, overlap.tolist(), strict=True)), "chosen": probe.chosen}
-    columns = tuple(name for name in scores if name.endswith(("/nmi", "/miou", "/parts_nmi", "/parts_miou")))
     shown = {name: score.value for name, score in scores.items() if name.endswith("nmi")}
-    return TaskResult("regions", _protocol(job), scores, columns, details, {"nmi.png": plots.bars(shown, "NMI")})
+    columns = tuple(name for name in scores if name.split("/", 1)[1] in COLUMNS or name.count("/") == 2)
+    return TaskResult(
+        "regions", _protocol(job), scores, columns, details, {"nmi.png": plots.bars(shown, "NMI")}, grid=True
+    )
 
 
-def count_tables(
-    photos: NDArray[np.uint8], masks: NDArray[np.uint8], way: Segmenter, regions: int, classes: int
-) -> NDArray[np.int64]:
-    """(n, Q, L) pixels of each photo by region and class; other values of the mask do not count."""
-    found = np.zeros((len(photos), regions, classes), np.int64)
-    for start in range(0, len(photos), BATCH):
-        some = masks[start : start + BATCH]
-        regions_there = assign(way(photos[start : start + BATCH]), (some.shape[1], some.shape[2]))
-        for n, (region, mask) in enumerate(zip(regions_there, some, strict=True), start):
-            counted = mask < classes
-            cells = region[counted] * classes + mask[counted]
-            found[n] = np.bincount(cells, minlength=regions * classes).reshape(regions, classes)
+def tables_of(faces: Faces, ways: Mapping[str, Segmenter], regions: int) -> dict[str, NDArray[np.int64]]:
+    """(n, Q, L) of each way."""
+    width = len(faces.classes)
+    return {name: count_tables(faces.photos, faces.masks, way, regions, width) for name, way in ways.items()}
+
+
+def _scores(
+    name: str, faces: Faces, tables: Mapping[str, NDArray[np.int64]], people: Places | None, job: Job
+) -> dict[str, Score]:
+    """Of whole photos everything, and NMI on parts by yaw; of other views NMI on parts."""
+    seed, draws = job.settings.seed, job.settings.bootstrap
+    everybody = np.ones(len(faces.places), bool)
+    groups = groups_of_yaw(job.prepared.yaws(faces.places)) if name == WHOLE else {name: everybody}
+    found: dict[str, Score] = {}
+    for way, table in tables.items():
+        parts = [(inside, _of_parts(way, group, table[inside], faces.classes)) for group, inside in groups.items()]
+        if name == WHOLE:
+            whole = agreement(table, faces.classes, whole=way not in ONLY_PARTS)
+            parts.insert(0, (everybody, {f"{way}/{key}": one for key, one in whole.items()}))
+        for inside, statistics in parts:
+            who = None if people is None else people[inside]
+            for key, one in statistics.items():
+                found[key] = measure(one, int(inside.sum()), who, seed, draws=draws)
     return found
 
 
-def agreement(tables: NDArray[np.int64], classes: Sequence[str], whole: bool = True) -> dict[str, Statistic]:
-    """NMI, ARI and mIoU of summed tables (n, Q, L), over all classes and over the facial parts only."""
-    parts = [k for k, name in enumerate(classes) if name in FACIAL_PARTS]
-    found: dict[str, Statistic] = {}
-    for prefix, columns in (("", list(range(len(classes)))), ("parts_", parts)):
-        if (whole or prefix) and len(columns) > 1:
-            some = tables[:, :, columns].astype(np.float64)
-            found[f"{prefix}nmi"] = _of_sum(some, metrics.normalised_mutual_information)
-            found[f"{prefix}ari"] = _of_sum(some, metrics.adjusted_rand)
-            found[f"{prefix}miou"] = _of_sum(some, lambda table: float(np.nanmean(metrics.match_one_to_one(table)[1])))
-    return found
-
-
-def _of_sum(tables: Floats, score: Callable[[metrics.Table], float]) -> Statistic:
-    def statistic(weights: Floats) -> float:
-        total = np.tensordot(weights, tables, 1).round().astype(np.int64)
-        return score(total) if total.any() else float("nan")
-
-    return statistic
+def _of_parts(way: str, group: str, table: NDArray[np.int64], classes: Sequence[str]) -> dict[str, Statistic]:
+    """NMI on parts alone, of a group of faces or another view of all; nothing for classes without parts."""
+    found = agreement(table, classes, whole=False)
+    return {f"{way}/parts_nmi/{group}": found["parts_nmi"]} if "parts_nmi" in found else {}
 
 
 def _diagonal_iou(tables: NDArray[np.int64]) -> Statistic:
@@ -106,15 +123,7 @@ def _diagonal_iou(tables: NDArray[np.int64]) -> Statistic:
         present = table.sum(0) > 0
         return float(metrics.overlaps(table).diagonal()[present].mean())
 
-    return _of_sum(tables.astype(np.float64), score)
-
-
-def class_shares(masks: NDArray[np.uint8], classes: int, side: tuple[int, int]) -> tuple[Floats, NDArray[np.bool_]]:
-    """(n, M, M) masks -> (n, L, h, w) share of each class among the counted pixels of a cell, (n, h, w) any counted."""
-    one_hot = torch.from_numpy(np.stack([masks == k for k in range(classes)], 1).astype(np.float32))
-    shares = functional.adaptive_avg_pool2d(one_hot, side)
-    total = shares.sum(1)
-    return (shares / total[:, None].clamp(min=1e-6)).double().numpy(), (total > 0.25).numpy()
+    return of_sum(tables.astype(np.float64), score)
 
 
 def _fit_probe(job: Job, train: Places, masks: NDArray[np.uint8], validation: Places, classes: Sequence[str]) -> Reader:
@@ -175,6 +184,10 @@ def _protocol(job: Job) -> dict[str, object]:
         "parts": "the pixels of brows, eyes, nose and mouth only",
         "miou": "one region for each class, Hungarian matching",
         "k-means": "fitted on training photos, no labels; position_in_parts is told where training masks have parts",
+        "ceiling": "shares of the true classes in each cell of the network's map, upsampled as similarities are",
+        "face_frame": "k-means on places of parts, each face brought to one frame by its true landmarks or masks",
+        "yaw": "NMI on parts of the faces of |yaw| from 0 below 30, 30 below 60, and 60 to 90 degrees",
+        "crops": f"one square of {CROP_SIDES[0]:g} to {CROP_SIDES[1]:g} of each photo's side at a seeded place",
         "probe": f"ridge from cells of the map; {PROBED} training, {BATCH} validation faces at most; strength by mIoU",
         "test": "opened once, after all fits",
     }

@@ -121,7 +121,7 @@ def seeded_pairs(job: Job) -> list[Pair]:
     prepared = job.prepared
     test = prepared.places("test")
     people = prepared.people(test)
-    if people is None:
+    if people is None or any(prepared.records[n].identity is None for n in test):
         raise DataError(f"{prepared.faces.name} has neither pairs nor known people: this task needs them")
     generator = np.random.default_rng(job.settings.seed)
     groups = np.array_split(generator.permutation(np.unique(people)), FOLDS)

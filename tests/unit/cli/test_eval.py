@@ -12,7 +12,7 @@ def test_a_checkpoint_is_measured_beside_its_floors(small_run, shards, tmp_path,
     for row in ("small, heatmaps", "untrained, k-means on features", "k-means on position", "constant guess"):
         assert row in said
     result = json.loads(out.read_text(), parse_constant=pytest.fail)
-    assert [one["name"] for one in result["scores"]] == ["small", "untrained", "guess"]
+    assert [one["name"] for one in result["scores"]] == ["small", "untrained", "pixels", "guess"]
     assert result["photos"] == 48
     assert result["step"] == 7
     regions = result["scores"][0]["regions"]["heatmaps"]
@@ -26,7 +26,7 @@ def test_alone_and_limited(byol_run, shards, tmp_path, capsys):
     out = tmp_path / "scores.json"
     assert main(["eval", str(byol_run), "--data", str(shards), "--out", str(out), "--alone", "--limit", "20"]) == 0
     result = json.loads(out.read_text())
-    assert [list(one["regions"]) for one in result["scores"]] == [["clusters"]]
+    assert [list(one["regions"]) for one in result["scores"]] == [["clusters", "random_prototypes"]]
     assert result["photos"] == 20
     assert "untrained" not in capsys.readouterr().out
 

@@ -24,8 +24,13 @@ def test_one_task_of_a_run(small_run, faces, tmp_path, capsys):
     words = ["eval", "regions", "--checkpoint", str(small_run), "--dataset", "csv", "--data", str(faces)]
     assert main([*words, "--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]) == 0
     said = capsys.readouterr().out
-    assert "heatmaps/nmi" in said
-    assert "probe/miou" in said
+    rows = [line.split()[0] for line in said.splitlines() if line.strip()]
+    for row in ("heatmaps", "clusters", "position", "random_prototypes", "ceiling", "face_frame"):
+        assert row in rows
+    assert "of 2 people" in said
+    assert "untrained heatmaps" in said
+    assert "pixels clusters" in said
+    assert "| ceiling |" in (tmp_path / "out/table.md").read_text()
     result = json.loads((tmp_path / "out/result.json").read_text(), parse_constant=pytest.fail)
     assert result["network"]["step"] == 7
     assert result["scores"]["heatmaps/nmi"]["low"] <= result["scores"]["heatmaps/nmi"]["high"]
@@ -150,3 +155,35 @@ def test_weights_of_something_else_are_one_line(tmp_path):
     write_tensors(tmp_path / "r.pth", state)
     with pytest.raises(CheckpointError, match=r"not a resnet18: layer2.0.conv1.weight"):
         open_encoder(str(tmp_path / "r.pth"))
+
+
+def test_baselines_stand_beside_each_score(small_run, faces, tmp_path, capsys):
+    words = ["eval", "expression", "--checkpoint", str(small_run), "--dataset", "csv", "--data", str(faces)]
+    words += ["--labels", "100", "--no-cache"]
+    assert main([*words, "--out", str(tmp_path / "both")]) == 0
+    said = capsys.readouterr().out
+    line = next(line for line in said.splitlines() if line.startswith("linear/100%/accuracy"))
+    assert "untrained 0." in line
+    assert "pixels 0." in line
+    assert "the baselines took untrained" in said
+    result = json.loads((tmp_path / "both/result.json").read_text(), parse_constant=pytest.fail)
+    for found in result["beside"].values():
+        assert found["scores"].keys() == result["scores"].keys()
+    random = open_encoder(f"random:{small_run}:1")  # the baseline of seed 0
+    assert random.fresh is not None
+    assert main([*words, "--beside", "none", "--out", str(tmp_path / "none")]) == 0
+    said = capsys.readouterr().out
+    assert "untrained" not in said
+    assert json.loads((tmp_path / "none/result.json").read_text())["scores"] == result["scores"]
+    assert main([*words, "--beside", "pixel"]) == 2
+    assert "--beside pixel is not one of untrained, pixels, none" in capsys.readouterr().err
+
+
+def test_the_untrained_network_is_the_one_that_random_gives(small_run, faces):
+    from fra_dist.eval.baselines import untrained_encoder
+
+    ours = untrained_encoder(open_encoder(str(small_run)), 0)
+    theirs = open_encoder(f"random:{small_run}:1")
+    assert ours.digest() == theirs.digest()
+    assert ours.network is not None
+    assert ours.digest() != open_encoder(str(small_run)).digest()

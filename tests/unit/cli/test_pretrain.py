@@ -51,6 +51,7 @@ def undisturbed(shards, tmp_path_factory):
     command = [sys.executable, "-m", "fra_dist.cli.main", *map(str, words(config, shards, folder / "run"))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+    assert done.stderr.count("coarser than the parts of a face") == 1  # its map is 4×4
     return folder / "run"
 
 

@@ -9,7 +9,7 @@ from fra_dist.eval.features.quick_features import LARGEST_FLAT, Features, extrac
 from fra_dist.eval.labelled import Labelled
 from fra_dist.eval.regions.agreement import score_similarity
 from fra_dist.eval.score_table import as_text, best_of, probe_table, region_table
-from fra_dist.eval.suite import Scores, evaluate, floors, probe_all, regions_of
+from fra_dist.eval.suite import Scores, evaluate, floors, pixels, probe_all, regions_of
 from fra_dist.models.fra import FRA
 
 SETTINGS = {
@@ -77,7 +77,7 @@ def test_a_network_is_measured_on_everything_there_is(network):
     state = {name: value.clone() for name, value in network.state_dict().items()}
     scores = evaluate("small", network, data, parse_config(SETTINGS))
     assert all(torch.equal(state[name], value) for name, value in network.state_dict().items())
-    assert set(scores.regions) == {"heatmaps", "clusters"}
+    assert set(scores.regions) == {"heatmaps", "clusters", "random_prototypes"}
     assert len(scores.regions["heatmaps"].shares) == len(scores.regions["clusters"].shares) == 4
     assert set(scores.probes) == {
         "expression/linear_accuracy", "expression/linear_balanced",
@@ -97,7 +97,7 @@ def test_a_network_is_measured_on_everything_there_is(network):
 def test_a_network_without_a_decoder_gets_regions_from_its_features():
     config = parse_config(BYOL)
     scores = evaluate("byol", FRA(config.model).eval().online, labelled(12), config)
-    assert set(scores.regions) == {"clusters"}
+    assert set(scores.regions) == {"clusters", "random_prototypes"}
 
 
 def test_only_what_is_labelled_is_measured(network):
@@ -121,11 +121,12 @@ def test_floors_know_where_faces_are():
 
 
 def test_tables_show_every_row_and_mark_the_best(network):
-    scores = [evaluate("small", network, labelled(), parse_config(SETTINGS)), floors(labelled(), 4)]
+    scores = [evaluate("small", network, labelled(), parse_config(SETTINGS)), floors(labelled(), 4, map_size=(4, 4))]
     regions, probes = region_table(scores), probe_table(scores)
     assert [label for label, _ in regions.rows] == [
-        "small, heatmaps", "small, k-means on features", "k-means on position",
-        "k-means on position, told where the parts are",
+        "small, heatmaps", "small, k-means on features", "small, random prototypes", "k-means on position",
+        "k-means on position, told where the parts are", "ceiling: true masks at the size of the map",
+        "oracle: k-means on position in the frame of each face",
     ]  # fmt: skip
     assert [label for label, _ in probes.rows] == ["small", "constant guess"]
     nme = [column.title for column in probes.columns].index("landmarks, NME")
@@ -144,6 +145,22 @@ def test_pictures_show_the_regions_that_are_scored(settings, kind):
     net = FRA(config.model).eval().online
     similarity = regions_of(net, data, config)
     assert score_similarity(similarity, data.masks) == evaluate("x", net, data, config).regions[kind]
+
+
+def test_pixels_are_read_by_the_same_protocol(network):
+    data = labelled()
+    found = pixels(data, regions=4)
+    assert set(found.probes) == set(evaluate("small", network, data, parse_config(SETTINGS)).probes)
+    assert found.probes["landmarks/linear_nme"] < 0.9 * floors(data, 4).probes["landmarks/linear_nme"]
+    assert set(found.regions) == {"clusters"}
+
+
+def test_the_ceiling_is_one_where_the_map_is_as_fine_as_the_masks():
+    data = labelled(6)
+    found = floors(data, 3, map_size=(40, 40)).regions
+    assert found["ceiling"].parts.nmi == pytest.approx(1)
+    assert floors(data, 3, map_size=(2, 2)).regions["ceiling"].parts.nmi < 0.9
+    assert "ceiling" not in floors(data, 3).regions
 
 
 def test_scores_become_plain_json():

@@ -14,6 +14,7 @@ from fra_dist.eval.miniatures import write_miniature
 from fra_dist.eval.results import markdown_row, run_task, write_result
 from fra_dist.eval.settings import Settings, TaskEntry, checked, load_suite
 from fra_dist.eval.tasks import alignment, attributes, consistency, regions, verification
+from fra_dist.eval.tasks.consistency import by_similarity
 from fra_dist.eval.tasks.expression import confusion
 from fra_dist.models.backbone import build_backbone
 from fra_dist.models.fra import FRA
@@ -131,7 +132,13 @@ def test_verification(whole, mini):
 def test_regions_and_consistency(whole, mini):
     result, document = run_task(whole, entry("regions", "lapa", mini("lapa")), Cache(None))
     kinds = {name.split("/")[0] for name in result.scores}
-    assert kinds == {"heatmaps", "clusters", "random_clusters", "position", "position_in_parts", "probe"}
+    assert kinds == {
+        "heatmaps", "clusters", "random_clusters", "random_prototypes", "position", "position_in_parts", "ceiling",
+        "face_frame", "probe",
+    }  # fmt: skip
+    assert {name for name in result.scores if name.startswith("ceiling/parts_nmi")} == {
+        f"ceiling/parts_nmi{view}" for view in ("", "/crops", "/polygons")
+    }
     assert document["details"]["regions"] == 4
     assert 0 <= result.scores["probe/miou"].value <= 1
     result, document = run_task(whole, entry("regions", "wflw", mini("wflw"), regions=5), Cache(None))
@@ -262,7 +269,9 @@ def test_fixed_regions_do_not_follow_a_face():
     side = torch.linspace(-1, 1, 64)
     halves = torch.stack([-side.expand(64, 64), side.expand(64, 64)])
 
-    found = consistency.follow_face(photos, points, unit, lambda some: halves.expand(len(some), -1, -1, -1), 2)
+    found = consistency.follow_face(
+        photos, points, unit, by_similarity(lambda some: halves.expand(len(some), -1, -1, -1)), 2
+    )
     assert np.nanmean(found["flip/follows"]) < 0.2
     assert np.nanmean(found["flip/stable"]) < 0.2
 
@@ -273,7 +282,7 @@ def test_fixed_regions_do_not_follow_a_face():
         red = torch.from_numpy(np.ascontiguousarray(some[..., 0])).float()
         return torch.stack([255 - red, red], 1)
 
-    found = consistency.follow_face(marked, points, unit, by_colour, 2)
+    found = consistency.follow_face(marked, points, unit, by_similarity(by_colour), 2)
     assert np.nanmin(found["flip/follows"]) == 1
     assert np.nanmean(found["flip/stable"]) > 0.98
     assert np.nanmean(found["crop/stable"]) > 0.95

@@ -1,0 +1,93 @@
+"""What a score should be read beside: an untrained network of the same kind, and pixels that no network has seen.
+
+Both go through the same protocol as the network under test: the same faces, parts, readers and draws of labels. They
+are measured without intervals and without fine-tuning.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fra_dist.eval.features.encoder import Encoder
+from fra_dist.eval.regions.segmenters import randomised
+from fra_dist.eval.tasks.common import Job, TaskResult
+
+UNTRAINED, PIXELS = "untrained", "pixels"
+BESIDE = (UNTRAINED, PIXELS)
+BY_REGIONS = ("regions", "consistency")
+"""Tasks that ask for a map: their pixels are colours, clustered; elsewhere they are grey values, read linearly."""
+SIDE = 32
+"""Pixels a side of both."""
+
+
+class GreyPixels(nn.Module):
+    """A face as 32×32 grey pixels, which linear readers read as features: (B, 3, S, S) -> (B, 1024, 1, 1)."""
+
+    out_channels = SIDE * SIDE
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.tensor([0.299, 0.587, 0.114]), requires_grad=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        grey = torch.einsum("bchw,c->bhw", images, self.weights)[:, None]
+        return functional.adaptive_avg_pool2d(grey, SIDE).flatten(1)[:, :, None, None]
+
+
+class ColourPixels(nn.Module):
+    """A face as a map of 32×32 colours, which k-means clusters: (B, 3, S, S) -> (B, 3, 32, 32)."""
+
+    out_channels = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()), requires_grad=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return functional.adaptive_avg_pool2d(images, SIDE) * self.scale
+
+
+def pixels_encoder(size: int, colours: bool = False) -> Encoder:
+    """Grey pixels, or colours, of faces of `size` pixels as what a network says of them."""
+    backbone = ColourPixels() if colours else GreyPixels()
+    return Encoder("pixels", backbone.eval(), size, [0.5] * 3, [0.25] * 3, None)
+
+
+def untrained_encoder(encoder: Encoder, seed: int) -> Encoder:
+    """A network of the same kind with fresh weights: the whole of one of ours, or the backbone."""
+    if encoder.fresh is None:
+        return replace(randomised(encoder, seed), name=UNTRAINED)
+    torch.manual_seed(seed + 1)
+    network = encoder.fresh().eval().to(encoder.device)
+    return replace(encoder, name=UNTRAINED, backbone=network.backbone, network=network)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What was measured of one baseline."""
+
+    name: str
+    scores: dict[str, float]
+    seconds: float
+
+
+def measure_beside(job: Job, run: Callable[[Job], TaskResult], task: str, which: Sequence[str]) -> list[Beside]:
+    """The task's scores of each baseline in `which` (of BESIDE), under the same names."""
+    modes = tuple(mode for mode in job.settings.modes if mode != "finetune") or ("linear",)
+    settings = job.settings.model_copy(update={"bootstrap": 0, "modes": modes})
+    found = []
+    for name in which:
+        began = time.monotonic()
+        if name == PIXELS:
+            other = replace(pixels_encoder(job.encoder.size, task in BY_REGIONS), cache=job.encoder.cache)
+            settings_now = settings.model_copy(update={"embedding": "pooled"})
+        else:
+            other, settings_now = untrained_encoder(job.encoder, job.settings.seed), settings
+        result = run(Job(other, job.prepared, settings_now, job.cache))
+        values = {key: score.value for key, score in result.scores.items()}
+        found.append(Beside(name, values, round(time.monotonic() - began, 1)))
+    return found

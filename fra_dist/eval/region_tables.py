@@ -1,0 +1,71 @@
+"""Regions against classes, counted in one table a photo, and what follows from the tables alone.
+
+n photos, Q regions, L classes, M pixels a side of the masks.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fra_dist.eval.regions.agreement import FACIAL_PARTS, assign
+from fra_dist.eval.regions.segmenters import Segmenter
+from fra_dist.eval.scores import metrics
+from fra_dist.eval.scores.intervals import Floats, Statistic
+
+BATCH = 64
+
+
+def count_tables(
+    photos: NDArray[np.uint8], masks: NDArray[np.uint8], way: Segmenter, regions: int, classes: int
+) -> NDArray[np.int64]:
+    """(n, Q, L) pixels of each photo by region and class; other values of the mask do not count."""
+    found = [np.zeros((0, regions, classes), np.int64)]
+    for start in range(0, len(photos), BATCH):
+        some = masks[start : start + BATCH]
+        there = assign(way(photos[start : start + BATCH]), (some.shape[1], some.shape[2]))
+        found.append(count_pixels(there, some, regions, classes))
+    return np.concatenate(found)
+
+
+def count_similarity(similarity: Tensor, masks: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
+    """(n, Q, h, w) similarities and (n, M, M) masks -> (n, Q, L) pixels by region and class."""
+    parts = range(0, len(masks), BATCH)
+    found = [assign(similarity[start : start + BATCH], (masks.shape[1], masks.shape[2])) for start in parts]
+    return count_pixels(np.concatenate(found), masks, similarity.shape[1], classes)
+
+
+def count_pixels(
+    assigned: NDArray[np.int64], masks: NDArray[np.uint8], regions: int, classes: int
+) -> NDArray[np.int64]:
+    """Two (n, M, M) of region and class -> (n, Q, L); regions below 0 and classes from L on do not count."""
+    found = np.zeros((len(masks), regions, classes), np.int64)
+    for n, (region, mask) in enumerate(zip(assigned, masks, strict=True)):
+        counted = (mask < classes) & (region >= 0)
+        cells = region[counted] * classes + mask[counted]
+        found[n] = np.bincount(cells, minlength=regions * classes).reshape(regions, classes)
+    return found
+
+
+def agreement(tables: NDArray[np.int64], classes: Sequence[str], whole: bool = True) -> dict[str, Statistic]:
+    """NMI, ARI and mIoU of summed tables (n, Q, L), over all classes and over the facial parts only."""
+    parts = [k for k, name in enumerate(classes) if name in FACIAL_PARTS]
+    found: dict[str, Statistic] = {}
+    for prefix, columns in (("", list(range(len(classes)))), ("parts_", parts)):
+        if (whole or prefix) and len(columns) > 1:
+            some = tables[:, :, columns].astype(np.float64)
+            found[f"{prefix}nmi"] = of_sum(some, metrics.normalised_mutual_information)
+            found[f"{prefix}ari"] = of_sum(some, metrics.adjusted_rand)
+            found[f"{prefix}miou"] = of_sum(some, lambda table: float(np.nanmean(metrics.match_one_to_one(table)[1])))
+    return found
+
+
+def of_sum(tables: Floats, score: Callable[[metrics.Table], float]) -> Statistic:
+    """The score of the weighted sum of tables (n, Q, L); NaN when nothing was counted."""
+
+    def statistic(weights: Floats) -> float:
+        total = np.tensordot(weights, tables, 1).round().astype(np.int64)
+        return score(total) if total.any() else float("nan")
+
+    return statistic
