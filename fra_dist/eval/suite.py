@@ -27,15 +27,7 @@ from fra_dist.eval.baselines import GreyPixels
 from fra_dist.eval.features.quick_features import Features, extract
 from fra_dist.eval.labelled import Labelled
 from fra_dist.eval.oracles import CEILING, FACE_FRAME, assign_in_frame, frame_clusters, frames_of_masks, on_map
-from fra_dist.eval.readers.linear_probes import (
-    Labels,
-    Split,
-    linear_classifier,
-    linear_probe,
-    nearest_neighbours,
-    split_by,
-    split_within,
-)
+from fra_dist.eval.readers.linear_probes import linear_classifier, linear_probe, nearest_neighbours
 from fra_dist.eval.regions.agreement import (
     MASK_CLASSES,
     RegionScores,
@@ -47,6 +39,7 @@ from fra_dist.eval.regions.agreement import (
     score_similarity,
 )
 from fra_dist.eval.scores import metrics
+from fra_dist.eval.scores.splits import Labels, Split, split_by, split_within
 from fra_dist.models.fra import FRANetwork
 
 HEATMAPS, CLUSTERS, POSITION, POSITION_IN_PARTS = "heatmaps", "clusters", "position", "position_in_parts"

@@ -19,8 +19,8 @@ from fra_dist.errors import DataError
 from fra_dist.eval.datasets.common.crop_rules import RULES
 from fra_dist.eval.datasets.common.labelled_face import SPLITS, FaceSet, Record
 from fra_dist.eval.labelled import read_mask
-from fra_dist.eval.readers.linear_probes import split_by
-from fra_dist.eval.regions.agreement import MASK_CLASSES
+from fra_dist.eval.scores.splits import split_by
+from fra_dist.synthetic import REGION_NAMES
 
 LIMIT = 5000
 """Samples at most, spread evenly: their pixels are held in memory."""
@@ -56,7 +56,7 @@ def read(folder: Path) -> FaceSet:
         for n, (place, (photo, label, members)) in enumerate(zip(places.tolist(), found, strict=True))
     )
     notes = (f"{len(places)} of {manifest.total} samples, spread evenly",) if len(places) < manifest.total else ()
-    scheme, classes = "ibug68" if pointed else "", MASK_CLASSES if masked else ()
+    scheme, classes = "ibug68" if pointed else "", REGION_NAMES if masked else ()
     return FaceSet(
         "shards", folder, records, RULES["shards"], tuple(expressions), tuple(names), scheme, classes, notes=notes
     )

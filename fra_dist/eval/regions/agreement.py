@@ -17,10 +17,11 @@ from torch.nn import functional
 
 from fra_dist.eval.scores import metrics
 from fra_dist.eval.scores.metrics import Table
+from fra_dist.synthetic import REGION_NAMES
 
 IGNORE = 255
 """Mask value of pixels that do not count."""
-MASK_CLASSES = ("background", "hair", "skin", "brows", "eyes", "nose", "mouth")
+MASK_CLASSES = REGION_NAMES
 """Names of the values 0 to 6 of the synthetic masks."""
 FACIAL_PARTS = ("brows", "eyes", "nose", "mouth")
 IN_USE = 0.01

@@ -4,16 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 
-from fra_dist.eval.readers.linear_probes import (
-    RidgePath,
-    Split,
-    linear_classifier,
-    linear_probe,
-    nearest_neighbours,
-    split_by,
-    split_within,
-)
+from fra_dist.eval.readers.linear_probes import RidgePath, linear_classifier, linear_probe, nearest_neighbours
 from fra_dist.eval.scores.metrics import accuracy
+from fra_dist.eval.scores.splits import Split, split_by, split_within
 
 RNG = np.random.default_rng(0)
 
