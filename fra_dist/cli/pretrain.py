@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fra_dist.config import Config, load_config
+from fra_dist.exit_status import COMPLETE, INTERRUPTED, STOPPED
 
 if TYPE_CHECKING:
     from fra_dist.train.hooks.metrics import Metrics
@@ -54,7 +55,6 @@ def pretrain(config: Config, force: bool = False, fresh: bool = False, source: P
     from fra_dist.train.hooks.stragglers import Stragglers
     from fra_dist.train.prepare import close, prepare
     from fra_dist.train.resume import Origin
-    from fra_dist.train.signals import STOPPED
     from fra_dist.train.trainer import train
 
     run = prepare(config, force, Origin(fresh, source))
@@ -72,8 +72,8 @@ def pretrain(config: Config, force: bool = False, fresh: bool = False, source: P
             print(_closing(config, done, run.completed), flush=True)
         distributed.barrier()  # some launchers kill the other ranks when one exits, and rank 0 has been saving
         if done:
-            return 0
-        return 130 if run.stopped_by == "SIGINT" else STOPPED
+            return COMPLETE
+        return INTERRUPTED if run.stopped_by == "SIGINT" else STOPPED
     finally:
         close(run)
 

@@ -13,6 +13,7 @@ from fra_dist.distributed.collective_waits import WAITS
 from fra_dist.distributed.collectives import SINGLE, CrossRank, ProcessGroupRanks
 from fra_dist.distributed.environment import read_ranks, read_rendezvous
 from fra_dist.errors import FraError, LaunchError, RendezvousError
+from fra_dist.files import failure
 
 T = TypeVar("T")
 
@@ -86,7 +87,8 @@ def barrier() -> None:
 
 
 def from_main(produce: Callable[[], T]) -> T:
-    """What `produce` returns on rank 0, on every rank; an error that it raises there is raised on every rank.
+    """What `produce` returns on rank 0, on every rank; an error that it raises there is raised on every rank, one of a
+    disk as DiskError or AccessError.
 
     The value must be picklable. Used at start-up, so that a refusal ends all ranks and leaves none waiting.
     """
@@ -98,6 +100,8 @@ def from_main(produce: Callable[[], T]) -> T:
             box[0] = produce()
         except FraError as error:
             box[1] = error
+        except OSError as error:
+            box[1] = failure(error, f"rank 0 cannot use {error.filename or 'a file'}")
     dist.broadcast_object_list(box, src=0)
     if isinstance(box[1], FraError):
         raise box[1]

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fra_dist.distributed.environment import ATTEMPT, LAUNCH
+from fra_dist.exit_status import STOPPED
 from fra_dist.launch.ledger import Ledger, RunFailed
 from fra_dist.launch.outcome import Outcome, judge
 from fra_dist.launch.ray_cluster import Cluster, Group
 from fra_dist.launch.trainer_command import Launch
 from fra_dist.launch.world import largest
 from fra_dist.train.run_dir.fence import is_locked
-from fra_dist.train.signals import STOPPED, StopFlag
+from fra_dist.train.signals import StopFlag
 
 
 @dataclass(frozen=True)

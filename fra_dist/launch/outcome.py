@@ -6,11 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fra_dist.train.liveness.hung import HUNG
-from fra_dist.train.signals import STOPPED
-
-REFUSED = 2
-"""Exit status of a trainer whose input is bad: starting it again would not help."""
+from fra_dist.exit_status import HUNG, REFUSED, STOPPED
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ from typing import Literal
 
 from fra_dist.distributed.environment import ATTEMPT, LAUNCH
 from fra_dist.errors import FraError, LaunchError
+from fra_dist.exit_status import STOPPED
 from fra_dist.launch.ledger import Ledger, RunFailed, read_state
 from fra_dist.launch.outcome import Outcome, judge
 from fra_dist.launch.trainer_command import Launch, prepare_launch, trainer_command
-from fra_dist.train.signals import STOPPED
 
 _TAKEN = "SLURM took the job off its nodes: node lost or preempted"
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from types import FrameType
 
 from fra_dist.errors import LaunchError
+from fra_dist.exit_status import REFUSED, STOPPED
 from fra_dist.launch.ledger import last_logged_step, last_row, newest_step, note
-from fra_dist.launch.outcome import REFUSED, first_cause, read_records, refusal
+from fra_dist.launch.outcome import first_cause, read_records, refusal
 from fra_dist.launch.task import die_with_parent
 from fra_dist.launch.trainer_command import Launch
 from fra_dist.train.run_dir.fence import read_attempt
-from fra_dist.train.signals import STOPPED
 
 
 @dataclass(frozen=True)

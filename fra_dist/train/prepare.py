@@ -67,7 +67,7 @@ def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run
     loader = load_batches(config, manifest, ctx, folder, completed, sizes)  # its first batches, while DeepSpeed loads
     engine = build_engine(config, model, optimizer, ctx, sizes)
     step = Step(config, model, engine, optimizer, ctx, sizes)
-    losses = distributed.from_main(folder.losses)
+    losses = distributed.from_main(lambda: folder.losses(config.guard.spike_window))
     guard = Guard(config.guard, folder.path, losses)
     run = Run(config, ctx, folder, manifest, sizes, model, optimizer, engine, step, loader, completed, saver, guard)
     run.hosts = hosts

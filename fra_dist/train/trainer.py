@@ -104,8 +104,10 @@ def train(run: Run, hooks: Sequence[Hook]) -> bool:
         for hook in hooks:
             phases.enter(f"{type(hook).__name__}.begin", run.completed + 1, slow)
             hook.begin(run)
+        phases.enter("agree")
+        run.agree(stop)
         phases.enter("data")
-        for batch in run.batches():
+        for batch in run.batches() if not run.stopped_by else ():
             phases.enter("step", batch.step + 1)
             terms = run.step.run(batch.step, batch.views, batch.geometry)
             run.guard.note(batch.step, terms)

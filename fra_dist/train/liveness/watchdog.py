@@ -20,8 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from fra_dist.exit_status import HUNG
 from fra_dist.train.liveness.heartbeats import Beat, Beats, Listener, judge
-from fra_dist.train.liveness.hung import HUNG
 from fra_dist.train.liveness.pulse import Pulse
 from fra_dist.train.run_dir.fence import read_attempt
 
