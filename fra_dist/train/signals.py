@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: the loop reads a flag at step boundaries, and before the first step a run just ends."""
+"""Signals that ask a run to stop: the loop reads a flag at step boundaries, before the first step a run just ends."""
 
 import os
 import signal

@@ -25,7 +25,7 @@ from fra_dist import files, json_lines
 from fra_dist.config import Config, dump_config
 from fra_dist.data.loading.quarantine import FILE as QUARANTINE
 from fra_dist.distributed.environment import read_launch
-from fra_dist.errors import ConfigError, FraError
+from fra_dist.errors import ConfigError, FraError, LaunchError
 from fra_dist.train.checkpoints.reading import Checkpoint, newest_config
 from fra_dist.train.run_dir.fence import Claim
 from fra_dist.train.run_dir.row_file import RowFile
@@ -76,7 +76,7 @@ class RunFolder:
             files.write_object(self.path / "versions.json", versions(device), indent=1)
         except OSError as error:
             self.close()
-            raise files.failure(error, f"cannot write the run folder {self.path}") from None
+            raise files.failure(error, f"cannot write the run folder {self.path}", LaunchError) from None
         except FraError:
             self.close()
             raise
