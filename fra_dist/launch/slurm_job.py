@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Literal
 
 from fra_dist.distributed.environment import ATTEMPT, LAUNCH
-from fra_dist.errors import FraError, LaunchError
+from fra_dist.errors import DiskError, FraError, LaunchError
 from fra_dist.exit_status import STOPPED
 from fra_dist.launch.ledger import Ledger, RunFailed, read_state
 from fra_dist.launch.outcome import Outcome, judge
@@ -135,7 +135,10 @@ def seconds_of(duration: str) -> float:
 
 
 def _attempt(launch: Launch, ledger: Ledger, job: Job) -> Outcome:
-    folder = ledger.begin_attempt(job.world)
+    try:
+        folder = ledger.begin_attempt(job.world)
+    except DiskError as error:
+        return Outcome("failed", str(error))
     env = {LAUNCH: job.name, ATTEMPT: str(ledger.attempt)}
     command = [sys.executable, "-u", "-m", "fra_dist.launch.task", "--folder", str(folder), "--", *launch.trainer]
     print(f"fra-dist: attempt {ledger.attempt}, {job.world} ranks, job {job.id} restart {job.restarts}", flush=True)

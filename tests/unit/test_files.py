@@ -117,7 +117,9 @@ def write(path, steps, junk, torn):
     path.write_bytes(b"".join(line + b"\n" for line in lines) + torn)
 
 
-@given(ROWS, st.lists(st.tuples(st.integers(0, 40), st.sampled_from(JUNK)), max_size=4), st.sampled_from([b"", b'{"st']))
+@given(
+    ROWS, st.lists(st.tuples(st.integers(0, 40), st.sampled_from(JUNK)), max_size=4), st.sampled_from([b"", b'{"st'])
+)
 def test_rows_from_both_ends_are_the_same_whatever_lies_between(tmp_path_factory, steps, junk, torn):
     path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
     write(path, steps, junk, torn)

@@ -1,8 +1,8 @@
 """A pulse to the launcher's task, which sees what a process cannot see of itself: that it is stopped as a whole.
 
 The task (`launch.task`) passes the number of a pipe in FRA_DIST_PULSE. A thread of its own, which touches no file,
-writes a line a second: for how many seconds of silence the task should wait before it ends this process; 0: for ever. It
-writes none while the watchdog's thread stands still.
+writes a line a second: for how many seconds of silence the task should wait before it ends this process; 0: for ever.
+While the watchdog's thread stands still, it writes none.
 """
 
 import faulthandler
