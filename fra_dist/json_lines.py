@@ -195,6 +195,22 @@ def last_rows(path: Path, count: int, wanted: Callable[[dict[str, Any]], bool]) 
     return found[::-1]
 
 
+def thinned(path: Path, most: int = 2000) -> list[dict[str, Any]]:
+    """The rows of a file, or of a long one a selection for curves: of each kind of row (those with the same names)
+    `most` or more, evenly spread, the first among them. Memory does not grow with the file."""
+    kinds: dict[frozenset[str], tuple[int, list[tuple[int, dict[str, Any]]]]] = {}
+    seen: dict[frozenset[str], int] = {}
+    for number, row in enumerate(iterate(path)):
+        kind = frozenset(row)
+        stride, kept = kinds.setdefault(kind, (1, []))
+        if seen.setdefault(kind, 0) % stride == 0:
+            kept.append((number, row))
+        seen[kind] += 1
+        if len(kept) >= 2 * most:
+            kinds[kind] = (2 * stride, kept[::2])
+    return [row for _, row in sorted((pair for _, kept in kinds.values() for pair in kept), key=lambda pair: pair[0])]
+
+
 def _backwards(block: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
     """(offset, line) of whole lines, the last first."""
     end = len(block)

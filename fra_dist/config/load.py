@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from fra_dist.config.schema import Config
 from fra_dist.config.section import Section
 from fra_dist.errors import ConfigError
+from fra_dist.files import failure, raw_bytes
 
 
 class _Loader(yaml.SafeLoader):
@@ -54,11 +55,15 @@ def dump_config(config: Config) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # a SafeLoader: builds plain values only
+        piped = path.parts[:2] in (("/", "dev"), ("/", "proc"))  # `pretrain <(...)`, `pretrain /dev/stdin`
+        data = path.read_bytes() if piped else raw_bytes(path)
+        tree = yaml.load(data.decode("utf-8"), Loader=_Loader)  # a SafeLoader: builds plain values only
     except OSError as error:
-        raise ConfigError(f"cannot read configuration {path}: {error.strerror}") from None
+        raise failure(error, f"cannot read configuration {path}", ConfigError) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is not a configuration: it is nested too deeply") from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):

@@ -30,6 +30,9 @@ from fra_dist.train.sizes import accumulation_note, derive_sizes
 from fra_dist.train.step import Step, check_map_sizes
 from fra_dist.train.trainer import Run
 
+_READING = 60.0
+"""Seconds that reading a part of the start may take, however short a time-out of the steps is."""
+
 
 def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run:
     """Build every part and go on from the newest good checkpoint, if the run folder has one and `origin` agrees.
@@ -48,11 +51,11 @@ def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run
 
 
 def _prepare(config: Config, force: bool, origin: Origin, watch: StartWatch) -> Run:
-    watch.part("meeting the other ranks")
+    watch.part("meeting the other ranks", SLOW)
     ctx = distributed.start(config.train.device, _exchange_minutes(config))
-    watch.part(f"reading the manifest of {config.data.shards}")
+    watch.part(f"reading the manifest of {config.data.shards}", _READING)
     manifest = _load_shards(config, ctx)
-    watch.part("building the model")
+    watch.part("building the model", SLOW)
     sizes = derive_sizes(config, manifest.total, ctx.world)
     torch.manual_seed(config.seed)
     model = FRA(config.model, cross=ctx.cross).to(ctx.device)
@@ -64,14 +67,14 @@ def _prepare(config: Config, force: bool, origin: Origin, watch: StartWatch) -> 
     set_execution(model, config.train, ctx.device)
     optimizer = build_optimizer(model, config.optim)
 
-    watch.part(f"opening the run folder {config.output} and its checkpoints")
+    watch.part(f"opening the run folder {config.output} and its checkpoints", _READING)
     folder = RunFolder(config.output, ctx.is_main)
     distributed.from_main(lambda: folder.open(config, ctx.device, force, origin.fresh))
     hosts = meet_in(folder.path)
     checkpoint = distributed.from_main(lambda: choose_checkpoint(folder, config, origin, force))
     if checkpoint is not None:
         restore_model(model, checkpoint)
-    watch.part("building the engine and the input")
+    watch.part("building the engine and the input", SLOW)
     completed = checkpoint.step if checkpoint else 0
     saver = Saver(folder.checkpoints, config.checkpoint, folder.check, newest=folder.own_step(checkpoint))
     note = accumulation_note(sizes)

@@ -50,16 +50,16 @@ class StartWatch:
     """
 
     def __init__(self, seconds: float) -> None:
-        """seconds: that one part may take; 0: for ever."""
+        """seconds: that one part may take, where it names no more; 0: for ever."""
         self.seconds = seconds
-        self._name = "the start"
         self._timer: threading.Timer | None = None
 
-    def part(self, name: str) -> None:
+    def part(self, name: str, least: float = 0.0) -> None:
+        """`name` begins; it may take at least `least` seconds."""
         self._cancel()
-        self._name = name
         if self.seconds:
-            self._timer = threading.Timer(self.seconds, self._end)
+            seconds = max(self.seconds, least)
+            self._timer = threading.Timer(seconds, self._end, (name, seconds))
             self._timer.daemon = True
             self._timer.start()
 
@@ -76,11 +76,11 @@ class StartWatch:
             self._timer.cancel()
             self._timer = None
 
-    def _end(self) -> None:
+    def _end(self, name: str, seconds: float) -> None:
         leave_within(10.0, HUNG)  # should standard error hang as well
         try:
             faulthandler.dump_traceback(sys.__stderr__ or 2, all_threads=True)
-            text = f"watchdog: {self._name} has taken more than {self.seconds:.0f} s: a disk, a network or a rank hangs"
+            text = f"watchdog: {name} has taken more than {seconds:.0f} s: a disk, a network or a rank hangs"
             os.write(2, f"{text}\n".encode())
         finally:
             os._exit(HUNG)
