@@ -9,7 +9,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,7 @@ def step_of_row(row: dict[str, Any]) -> int | None:
     return step if isinstance(step, int) and not isinstance(step, bool) else None
 
 
-def number_in(row: dict[str, Any], name: str) -> float | None:
+def number_in(row: Mapping[str, Any], name: str) -> float | None:
     """A finite number of a row; None when it has none of that name."""
     value = row.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -11,7 +11,8 @@ import torch.distributed as dist
 
 from fra_dist.distributed.collective_waits import WAITS
 from fra_dist.distributed.collectives import SINGLE, CrossRank, ProcessGroupRanks
-from fra_dist.distributed.environment import read_ranks, read_rendezvous
+from fra_dist.distributed.environment import read_ranks, read_rendezvous, several_nodes
+from fra_dist.distributed.interface import choose_interface
 from fra_dist.errors import FraError, LaunchError, RendezvousError
 from fra_dist.files import failure
 
@@ -137,6 +138,7 @@ def _join(backend: str, rank: int, world: int, timeout: timedelta) -> None:
     if place is None:
         raise LaunchError(f"{world} ranks need MASTER_ADDR and MASTER_PORT in the environment to meet")
     os.environ.update(MASTER_ADDR=place[0], MASTER_PORT=str(place[1]))
+    choose_interface(place[0], several_nodes(os.environ))
     try:
         dist.init_process_group(backend, rank=rank, world_size=world, timeout=timeout)
     except (RuntimeError, ValueError) as error:

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 from fra_dist import files
+from fra_dist.distributed.interface import local_address, resolve
 from fra_dist.errors import DiskError, FraError, LaunchError
 from fra_dist.exit_status import REFUSED, STOPPED
 from fra_dist.launch.ledger import last_logged_step, last_row, newest_step, note
@@ -43,11 +44,24 @@ class Topology:
         words.append(f"--max-restarts={self.max_restarts}")
         if self.rendezvous:
             words += ["--rdzv-backend=c10d", f"--rdzv-endpoint={self.rendezvous}", f"--rdzv-id={self.run_id}"]
+            words += _address_here(self.rendezvous)
         elif self.nodes in ("1", "1:1"):
             words.append("--standalone")
         else:
             raise LaunchError(f"--nodes {self.nodes} needs --rendezvous HOST:PORT, the same on every node")
         return words
+
+
+def _address_here(rendezvous: str) -> list[str]:
+    """What other nodes reach this one at: torchrun would give its name, which may lead nowhere from there.
+
+    Raises RendezvousError when the place to meet has no address.
+    """
+    try:
+        here = local_address(resolve(rendezvous.rpartition(":")[0].strip("[]") or rendezvous))
+    except OSError:
+        return []  # no way there: torchrun says so
+    return [] if here.startswith("127.") or here == "::1" else [f"--local-addr={here}"]
 
 
 def run_torchrun(launch: Launch, topology: Topology) -> int:
