@@ -1,7 +1,7 @@
 """Which network interface leads to the other ranks.
 
-Gloo listens at the address that this machine's own name has. On Debian and its kin that is 127.0.1.1 (/etc/hosts), which
-no other machine can reach: the interface that leads to rank 0 is taken instead.
+Gloo listens at the address that this machine's own name has. On Debian and its kin that is 127.0.1.1 (/etc/hosts), which no
+other machine can reach: the interface that leads to rank 0 is taken instead.
 """
 
 import errno
@@ -12,8 +12,7 @@ import platform
 import socket
 import struct
 import threading
-from collections.abc import Callable, MutableMapping
-from typing import Any
+from collections.abc import MutableMapping
 
 from fra_dist.errors import RendezvousError
 
