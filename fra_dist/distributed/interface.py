@@ -1,6 +1,6 @@
 """Which network interface leads to the other ranks.
 
-Gloo listens at the address that this machine's own name has. On Debian and its kin that is 127.0.1.1 (/etc/hosts), which no
+Gloo listens at the address of this machine's own name. On Debian and its kin that is 127.0.1.1 (/etc/hosts), which no
 other machine can reach: the interface that leads to rank 0 is taken instead.
 """
 
