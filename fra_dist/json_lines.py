@@ -151,12 +151,13 @@ def drop_after(path: Path, last: int, look_back: int = 1000) -> Damage:
         if (step is not None and step > last) or (step is None and cut is None and not line.endswith(b"\n")):
             cut, kept, waiting, earlier = offset, [*waiting, *kept], [], 0
             continue
-        waiting.insert(0, line)
+        if step is not None:
+            waiting.insert(0, line)
         earlier += 1
         if earlier > look_back:
             break
     if cut is not None:
-        _rewrite(path, cut, kept if any(parse_object(line) is not None for line in kept) else [])
+        _rewrite(path, cut, kept)
     return damage
 
 

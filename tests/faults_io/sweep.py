@@ -176,6 +176,7 @@ if __name__ == "__main__":
     Path(words[0]).mkdir(parents=True, exist_ok=True)
     limit = time.monotonic() + float(os.environ["SWEEP_SECONDS"]) if "SWEEP_SECONDS" in os.environ else None
     chosen = tuple(os.environ.get("SWEEP_FAULTS", ",".join(FAULTS)).split(","))
-    done, wrong = run_sweep(Path(words[0]), Path(words[1]), words[2], int(words[3]), int(words[4]) if words[4:] else 1, chosen, limit)
+    begin = int(words[4]) if words[4:] else 1
+    done, wrong = run_sweep(Path(words[0]), Path(words[1]), words[2], int(words[3]), begin, chosen, limit)
     print(f"{words[2]}: {done} trials, {sum(wrong.values())} with problems: {dict(wrong)}")
     sys.exit(bool(wrong))

@@ -132,7 +132,9 @@ class RunFolder:
         """Total losses of the last `count` log steps, oldest first. Raises DiskError or AccessError."""
         name = "loss/total"
         rows = json_lines.last_rows(
-            self.path / "metrics.jsonl", count, lambda row: json_lines.number_in(row, name) is not None
+            self.path / "metrics.jsonl",
+            count,
+            lambda row: json_lines.step_of_row(row) is not None and json_lines.number_in(row, name) is not None,
         )
         return [float(row[name]) for row in rows]
 
