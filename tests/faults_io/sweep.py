@@ -157,6 +157,7 @@ def run_sweep(work, shards, phase, every, first=1, faults=tuple(FAULTS), until=N
     sweep, trials, problems = Sweep(work, shards, phase), 0, Counter()
     for name in faults:
         number, mode, kinds = FAULTS[name]
+        kinds = [kind for kind in kinds if kind in os.environ.get("SWEEP_KINDS", kinds)]
         for kind in kinds:
             total = sweep.calls(kind)
             for times in (1, -1) if name == "eio" else (1,):

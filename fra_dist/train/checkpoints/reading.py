@@ -10,6 +10,7 @@
 `checkpoint_write.py` writes them.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -251,11 +252,21 @@ def restore_optimizer(
 
 def _tensors(path: Path) -> dict[str, Tensor]:
     try:
-        return files.patiently(lambda: load_file(path))
+        return files.patiently(lambda: _load(path))
     except SafetensorError as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
     except OSError as error:
         raise files.failure(error, f"{path} cannot be read", CheckpointError) from None
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    """Raises OSError and SafetensorError."""
+    try:
+        return load_file(path)
+    except FileNotFoundError:  # what safetensors says of every error
+        if files.exists(path):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path)) from None
+        raise
 
 
 def _json(path: Path, checkpoint: Path) -> dict[str, Any]:

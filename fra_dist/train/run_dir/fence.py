@@ -8,7 +8,6 @@ start the next attempt elsewhere. That attempt writes its number first; the old 
 and stops.
 """
 
-import fcntl
 import json
 import os
 import platform
@@ -16,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from fra_dist import leases
 from fra_dist.distributed.environment import LaunchName
 from fra_dist.errors import LaunchError
 
@@ -66,7 +66,7 @@ class Claim:
 
     def release(self) -> None:
         if self._handle >= 0:
-            os.close(self._handle)
+            leases.close(self._handle)
             self._handle = -1
 
 
@@ -86,12 +86,9 @@ def is_locked(folder: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return leases.is_locked_by_other(handle, folder / ".lock")
     finally:
         os.close(handle)
-    return False
 
 
 def _write(folder: Path, number: int, launch: LaunchName) -> None:
@@ -103,12 +100,13 @@ def _write(folder: Path, number: int, launch: LaunchName) -> None:
 
 def _lock(folder: Path) -> int | None:
     handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    held = False
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
-    return handle
+        held = leases.lock(handle, folder / ".lock")
+    finally:
+        if not held:
+            os.close(handle)
+    return handle if held else None
 
 
 def _take_later(folder: Path, patience: float) -> int | None:
@@ -124,6 +122,7 @@ def _take_later(folder: Path, patience: float) -> int | None:
 def _replace_lock(folder: Path) -> int:
     """For a writer that neither writes nor ends (stopped, or its node is cut off): its lock stays on the old file."""
     (folder / ".lock").unlink(missing_ok=True)
+    (folder / ".lock.lease").unlink(missing_ok=True)
     handle = _lock(folder)
     if handle is None:
         raise LaunchError(f"another attempt took {folder} at the same moment")
