@@ -1,9 +1,9 @@
 """Exclusive locks for file systems without flock (Lustre without `-o flock`, some NFS): files that their holder renews.
 
-    LOCK.lease    {"holder": "n3-4711-1f6c"}, made only when there is none; its time of change is renewed every 5 seconds
+    LOCK.lease    the name of its holder; made only when there is none, its time of change renewed every 5 seconds
 
-A lease that nobody has renewed for a minute belongs to a process that died and may be taken. Times are those of the file
-system, of this file and of one written for comparison: clocks of machines do not matter.
+A lease that nobody has renewed for a minute belongs to a process that died and may be taken. Times are those of the
+file system, of this file and of one written for comparison: clocks of machines do not matter.
 """
 
 import errno
@@ -65,8 +65,8 @@ class Lease:
         return True
 
     def _clear(self) -> None:
-        """Take an expired lease out of the way: of several that try, one succeeds in renaming it. A new one that another
-        has made meanwhile is put back."""
+        """Take an expired lease out of the way: of several that try, one succeeds in renaming it. A new one, that
+        another has made meanwhile, is put back."""
         doomed = self.path.with_name(f".{self.path.name}.{self.holder}")
         try:
             os.rename(self.path, doomed)
@@ -136,9 +136,14 @@ def lock(handle: int, path: Path) -> bool:
 
 def close(handle: int) -> None:
     """Close a file that `lock` was asked for, and give up its lock."""
+    unlock(handle)
+    os.close(handle)
+
+
+def unlock(handle: int) -> None:
+    """Give up what stands for the lock of a file that is about to be closed."""
     if (lease := _HELD.pop(handle, None)) is not None:
         lease.release()
-    os.close(handle)
 
 
 def is_locked_by_other(handle: int, path: Path) -> bool:

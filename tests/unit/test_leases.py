@@ -41,8 +41,9 @@ def test_one_holds_a_lease_and_the_next_after_it(tmp_path):
 
 
 def test_the_lease_of_a_process_that_died_expires(tmp_path):
-    text = f"import os, pathlib; from fra_dist.leases import Lease; assert Lease(pathlib.Path({str(tmp_path / 'l')!r})).take()"
-    subprocess.run([sys.executable, "-c", text + "; os._exit(0)"], check=True)
+    take = f"assert Lease(pathlib.Path({str(tmp_path / 'l')!r})).take()"
+    text = f"import os, pathlib; from fra_dist.leases import Lease; {take}; os._exit(0)"
+    subprocess.run([sys.executable, "-c", text], check=True)
     lease = leases.Lease(tmp_path / "l")
     assert not lease.take()
     grow_old(lease.path, leases.EXPIRES + 1)
