@@ -197,19 +197,21 @@ def last_rows(path: Path, count: int, wanted: Callable[[dict[str, Any]], bool]) 
 
 
 def thinned(path: Path, most: int = 2000) -> list[dict[str, Any]]:
-    """The rows of a file, or of a long one a selection for curves: of each kind of row (those with the same names)
-    `most` or more, evenly spread, the first among them. Memory does not grow with the file."""
-    kinds: dict[frozenset[str], tuple[int, list[tuple[int, dict[str, Any]]]]] = {}
-    seen: dict[frozenset[str], int] = {}
-    for number, row in enumerate(iterate(path)):
-        kind = frozenset(row)
+    """The rows of a file, or of a long one a selection for curves: of each kind of row (those with as many names)
+    `most` or more, evenly spread, the first among them. Memory does not grow with the file; only what is selected is
+    parsed."""
+    kinds: dict[int, tuple[int, list[tuple[int, bytes]]]] = {}
+    seen: dict[int, int] = {}
+    for offset, line in _lines(path):
+        kind = line.count(b'":')
         stride, kept = kinds.setdefault(kind, (1, []))
         if seen.setdefault(kind, 0) % stride == 0:
-            kept.append((number, row))
+            kept.append((offset, line))
         seen[kind] += 1
         if len(kept) >= 2 * most:
             kinds[kind] = (2 * stride, kept[::2])
-    return [row for _, row in sorted((pair for _, kept in kinds.values() for pair in kept), key=lambda pair: pair[0])]
+    found = (parse_object(line) for _, line in sorted(pair for _, kept in kinds.values() for pair in kept))
+    return [row for row in found if row is not None]
 
 
 def _backwards(block: bytes, offset: int) -> Iterator[tuple[int, bytes]]:

@@ -173,6 +173,20 @@ def test_the_end_of_a_million_rows_is_read_in_the_memory_of_a_few(tmp_path):
     assert sum(read) < 1 << 20
 
 
+def test_a_long_file_is_thinned_and_its_rare_rows_stay(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = [{"step": n, "loss": 1.0} for n in range(1000)] + [
+        {"step": 500, "a": 1, "b": 2},
+        {"step": 7, "x": {}, "y": 1},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + "junk\n")
+    kept = json_lines.thinned(path, most=50)
+    assert kept[0] == rows[0]
+    assert kept[-2:] == rows[-2:]
+    assert 50 <= len(kept) - 2 <= 100
+    assert json_lines.thinned(path) == rows
+
+
 def test_work_that_hangs_is_left_behind_and_holds_up_nothing():
     from fra_dist.train.liveness.bounded import Aside
 
