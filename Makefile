@@ -29,7 +29,7 @@ test: setup
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(JOBS) -m "not faults"
 
 faults: setup
-	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 3 --dist loadfile -m faults $(AGAIN) tests/cluster
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 3 --dist loadfile -m faults $(AGAIN) tests/cluster tests/faults_io
 
 check: setup
 	@$(VENV)/bin/ruff format --check .

@@ -32,8 +32,8 @@ from fra_dist.config import Config, dump_config, load_config
 from fra_dist.errors import ConfigError, FraError
 from fra_dist.eval.features.encoder import Encoder
 from fra_dist.eval.features.networks import open_encoder
+from fra_dist.exit_status import STOPPED
 from fra_dist.train.run_dir.folder import read_rows, versions
-from fra_dist.train.signals import STOPPED
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "study"
 SIZES = ("tiny", "r18", "r50")

@@ -4,12 +4,14 @@ Each carries one line: what is wrong, where, and what to do. The command line pr
 status 2; a traceback is shown only for errors that are not one of these.
 """
 
+from fra_dist.exit_status import FAILED, REFUSED
+
 
 class FraError(Exception):
     """Base of every error that is the input's fault rather than a defect of this package."""
 
-    exit_status = 2
-    """Of the command line; 2 tells launchers that starting again would not help."""
+    exit_status = REFUSED
+    """Of the command line; it tells launchers that starting again would not help."""
 
 
 class ConfigError(FraError):
@@ -27,7 +29,7 @@ class CheckpointError(FraError):
 class SaveError(CheckpointError):
     """A checkpoint could not be written: the disk refuses or hangs. Another attempt may succeed."""
 
-    exit_status = 1
+    exit_status = FAILED
 
 
 class TrainingError(FraError):
@@ -41,4 +43,14 @@ class LaunchError(FraError):
 class RendezvousError(LaunchError):
     """Ranks could not meet; another attempt may."""
 
-    exit_status = 1
+    exit_status = FAILED
+
+
+class DiskError(FraError):
+    """A disk, or the network behind it, does not answer as it should, or is full; another attempt may succeed."""
+
+    exit_status = FAILED
+
+
+class AccessError(FraError):
+    """A file or folder is there and cannot be used by this user, or is not what it has to be; so it would stay."""

@@ -1,12 +1,17 @@
 """The `fra-dist` command: one module a sub-command, imported only when it is used."""
 
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
 from fra_dist import __version__
 from fra_dist.cli.any_order import AnyOrderParser, at_home
 from fra_dist.errors import FraError
+from fra_dist.exit_status import BROKEN_PIPE
+from fra_dist.files import failure
+from fra_dist.safe_output import protect, to_null
+from fra_dist.train.signals import EARLY
 
 COMMANDS = {
     "pretrain": "pre-train a backbone, or go on with a run",
@@ -33,6 +38,8 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a sub-command. Exit status: 0 done, 2 bad input (one line says what), else what the command says."""
     words = at_home(sys.argv[1:] if argv is None else argv)
+    if argv is None:  # a process of its own
+        _prepare_process(words)
     parser = AnyOrderParser(prog="fra-dist", description="Pre-train face representations with FRA.")
     parser.add_argument("--version", action="version", version=f"fra-dist {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -50,7 +57,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"fra-dist {chosen}: {error}", file=sys.stderr)
         return error.exit_status
     except BrokenPipeError:
-        return 141
+        to_null(sys.stdout)  # the interpreter would try to write the rest
+        return BROKEN_PIPE
+    except OSError as error:
+        refused = failure(error, f"cannot use {_named(error)}")
+        print(f"fra-dist {chosen}: {refused}", file=sys.stderr)
+        return refused.exit_status
+
+
+def _prepare_process(words: Sequence[str]) -> None:
+    """A run ends neither by a signal before its first step nor by an output that nobody takes; and no name of a file,
+    whatever its bytes, is too odd to be printed."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if words[:1] in (["pretrain"], ["launch"]) or sys.stdout is None or sys.stderr is None:
+        protect()
+    if words[:1] in (["pretrain"], ["launch"]):
+        EARLY.begin()
+
+
+def _named(error: OSError) -> str:
+    """The paths that an error names."""
+    paths = [str(path) for path in (error.filename, error.filename2) if path is not None]
+    return " and ".join(paths) or "a file, a device or the network"
 
 
 if __name__ == "__main__":

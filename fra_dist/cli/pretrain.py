@@ -5,10 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fra_dist.config import Config, load_config
+from fra_dist.exit_status import COMPLETE, FAILED, INTERRUPTED, STOPPED
+from fra_dist.train.liveness.bounded import leave_within
 
 if TYPE_CHECKING:
     from fra_dist.train.hooks.metrics import Metrics
     from fra_dist.train.trainer import Hook
+
+_CLOSING = 60.0
+"""Seconds that a run, which has ended, may take to let go of a disk or a network that hangs."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -37,10 +42,14 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from fra_dist import distributed
 
+    status = FAILED
     try:
-        return pretrain(config, args.force, args.fresh, args.source)
+        status = pretrain(config, args.force, args.fresh, args.source)
+        return status
     finally:
+        last = leave_within(_CLOSING, status)
         distributed.stop()
+        last.cancel()
 
 
 def pretrain(config: Config, force: bool = False, fresh: bool = False, source: Path | None = None) -> int:
@@ -55,10 +64,10 @@ def pretrain(config: Config, force: bool = False, fresh: bool = False, source: P
     from fra_dist.train.hooks.stragglers import Stragglers
     from fra_dist.train.prepare import close, prepare
     from fra_dist.train.resume import Origin
-    from fra_dist.train.signals import STOPPED
     from fra_dist.train.trainer import train
 
     run = prepare(config, force, Origin(fresh, source))
+    status = FAILED
     try:
         if run.ctx.is_main:
             print(
@@ -72,11 +81,12 @@ def pretrain(config: Config, force: bool = False, fresh: bool = False, source: P
         if run.ctx.is_main:
             print(_closing(config, done, run.completed), flush=True)
         distributed.barrier()  # some launchers kill the other ranks when one exits, and rank 0 has been saving
-        if done:
-            return 0
-        return 130 if run.stopped_by == "SIGINT" else STOPPED
+        status = COMPLETE if done else INTERRUPTED if run.stopped_by == "SIGINT" else STOPPED
+        return status
     finally:
+        last = leave_within(_CLOSING + config.checkpoint.patience_seconds, status)
         close(run)
+        last.cancel()
 
 
 def _probes(config: Config, metrics: "Metrics") -> list["Hook"]:

@@ -16,6 +16,7 @@ from fra_dist.config.schema import Config
 from fra_dist.config.shipped import find_config, shipped_configs
 from fra_dist.config.yaml_values import WrittenTwice, annotation_of, by_type, read_value, read_yaml
 from fra_dist.errors import ConfigError
+from fra_dist.files import failure, raw_bytes
 
 
 def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
@@ -57,16 +58,20 @@ def dump_config(config: Config) -> str:
 
 def _read(path: Path, given: str | Path) -> dict[str, Any]:
     try:
-        tree = read_yaml(path.read_text(encoding="utf-8"))
+        piped = path.parts[:2] in (("/", "dev"), ("/", "proc"))  # `pretrain <(...)`, `pretrain /dev/stdin`
+        data = path.read_bytes() if piped else raw_bytes(path)
+        tree = read_yaml(data.decode("utf-8"))
     except FileNotFoundError as error:
         shipped = f"; shipped with fra-dist: {', '.join(shipped_configs())}"
         raise ConfigError(f"cannot read configuration {given}: {error.strerror}{shipped}") from None
     except OSError as error:
-        raise ConfigError(f"cannot read configuration {path}: {error.strerror}") from None
+        raise failure(error, f"cannot read configuration {path}", ConfigError) from None
     except WrittenTwice as error:
         raise ConfigError(f"{path}: {error}: keep one of them") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is not a configuration: it is nested too deeply") from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):

@@ -11,8 +11,10 @@ import torch.distributed as dist
 
 from fra_dist.distributed.collective_waits import WAITS
 from fra_dist.distributed.collectives import ProcessGroupRanks
-from fra_dist.distributed.environment import read_ranks, read_rendezvous
+from fra_dist.distributed.environment import read_ranks, read_rendezvous, several_nodes
+from fra_dist.distributed.interface import choose_interface
 from fra_dist.errors import FraError, LaunchError, RendezvousError
+from fra_dist.files import failure
 from fra_dist.types import SINGLE, CrossRank
 
 T = TypeVar("T")
@@ -87,7 +89,8 @@ def barrier() -> None:
 
 
 def from_main(produce: Callable[[], T]) -> T:
-    """What `produce` returns on rank 0, on every rank; an error that it raises there is raised on every rank.
+    """What `produce` returns on rank 0, on every rank; an error that it raises there is raised on every rank, one of a
+    disk as DiskError or AccessError.
 
     The value must be picklable. A refusal, or a disk that fails, ends all ranks and leaves none waiting.
     """
@@ -97,10 +100,12 @@ def from_main(produce: Callable[[], T]) -> T:
     if dist.get_rank() == 0:
         try:
             box[0] = produce()
-        except (FraError, OSError) as error:
+        except FraError as error:
             box[1] = error
+        except OSError as error:
+            box[1] = failure(error, f"rank 0 cannot use {error.filename or 'a file'}")
     dist.broadcast_object_list(box, src=0)
-    if isinstance(box[1], FraError | OSError):
+    if isinstance(box[1], FraError):
         raise box[1]
     return box[0]  # type: ignore[return-value]
 
@@ -134,6 +139,7 @@ def _join(backend: str, rank: int, world: int, timeout: timedelta) -> None:
     if place is None:
         raise LaunchError(f"{world} ranks need MASTER_ADDR and MASTER_PORT in the environment to meet")
     os.environ.update(MASTER_ADDR=place[0], MASTER_PORT=str(place[1]))
+    choose_interface(place[0], several_nodes(os.environ))
     try:
         dist.init_process_group(backend, rank=rank, world_size=world, timeout=timeout)
     except (RuntimeError, ValueError) as error:

@@ -80,11 +80,20 @@ def read_rendezvous(env: Mapping[str, str]) -> tuple[str, int] | None:
 
 
 def first_host(nodes: str) -> str:
-    """The first host of a SLURM list: `gpu[003-004,9],login` -> `gpu003`."""
-    match = re.match(r"([^\[,]+)(?:\[([^\],-]+)[^\]]*\]([^,]*))?", nodes)
+    """The first host of a SLURM list: `gpu[003-004,9],login` -> `gpu003`, `rack[1-2]node[01-04]` -> `rack1node01`."""
+    match = re.match(r"(?:[^\[\],\s]|\[[\w,-]+\])+(?=,|$)", nodes)
     if match is None:
-        raise LaunchError(f"cannot read the node list {nodes!r}")
-    return match[1] + (match[2] or "") + (match[3] or "")
+        raise LaunchError(f"cannot read the node list {nodes!r}: set MASTER_ADDR and MASTER_PORT instead")
+    return re.sub(r"\[(\w+)[\w,-]*\]", r"\1", match[0])
+
+
+def several_nodes(env: Mapping[str, str]) -> bool:
+    """True when the environment says that the ranks are on more than one machine."""
+    local = env.get("LOCAL_WORLD_SIZE", "")
+    if local.isdigit() and env.get("WORLD_SIZE", "").isdigit():
+        return int(env["WORLD_SIZE"]) > int(local)
+    nodes = (env.get("SLURM_STEP_NUM_NODES") or env.get("SLURM_NNODES") or "1") if in_slurm_step(env) else "1"
+    return nodes.isdigit() and int(nodes) > 1
 
 
 def read_launch(env: Mapping[str, str]) -> LaunchName:

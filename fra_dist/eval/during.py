@@ -6,6 +6,7 @@ the bit. Nothing of the run changes: modes of modules are put back, no random nu
 used, and prototypes and batch norm statistics do not follow.
 """
 
+import itertools
 import math
 import random
 import sys
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fra_dist import distributed
+from fra_dist import distributed, json_lines
 from fra_dist.config import ProbeConfig, ProbeSet
 from fra_dist.data.loading.batch import Batch
 from fra_dist.errors import DataError
@@ -33,8 +34,8 @@ from fra_dist.eval.settings import Settings
 from fra_dist.eval.tasks import alignment, attributes, expression
 from fra_dist.eval.tasks.common import Job
 from fra_dist.eval.tasks.quick_regions import quick_regions
+from fra_dist.json_lines import step_of_row
 from fra_dist.train.hooks.metrics import Metrics
-from fra_dist.train.run_dir.folder import read_rows
 from fra_dist.train.trainer import Hook, Run
 
 SHARES = dict(zip(SPLITS, (0.6, 0.15, 0.25), strict=True))
@@ -78,9 +79,9 @@ class Probes(Hook):
 
     def _owed(self, run: Run) -> bool:
         """Whether the scores of this step are still missing: at step 0, or after a stop."""
-        path = run.folder.path / "metrics.jsonl"
-        rows = read_rows(path) if path.exists() else []
-        known = any(row["step"] == run.completed and SECONDS in row for row in rows)
+        newest = json_lines.from_end(run.folder.path / "metrics.jsonl")
+        of_step = itertools.takewhile(lambda found: (step_of_row(found[1]) or run.completed) >= run.completed, newest)
+        known = any(step_of_row(row) == run.completed and SECONDS in row for _, row in of_step)
         due = run.completed % run.config.probe.every_steps == 0 or run.completed == run.sizes.total_steps
         return due and not known
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fra_dist import files
 from fra_dist.errors import DataError
 from fra_dist.eval.baselines import measure_beside
 from fra_dist.eval.datasets import open_set
@@ -82,19 +83,17 @@ def run_task(
 def write_result(out: Path, result: TaskResult, document: Mapping[str, Any]) -> None:
     """Raises DataError when the folder cannot be written."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        files.make_folder(out)
         for name, draw in result.plots.items():
             draw(out / name)
         header, row = markdown_row(document["network"]["name"], document["dataset"]["name"], result)
-        (out / "row.md").write_text(f"{header}\n{row}\n")
+        files.write_whole(out / "row.md", f"{header}\n{row}\n")
         if result.grid:
             lines = as_markdown(with_beside(grid_of(result.scores, result.columns), scores_beside(document), OWN))
-            (out / "table.md").write_text("\n".join([*lines, "", f"Intervals: {document['intervals']}."]) + "\n")
-        partial = out / ".result.json"
-        partial.write_text(json.dumps(_plain(document), indent=1, allow_nan=False) + "\n")
-        partial.replace(out / "result.json")
+            files.write_whole(out / "table.md", "\n".join([*lines, "", f"Intervals: {document['intervals']}."]) + "\n")
+        files.write_whole(out / "result.json", json.dumps(_plain(document), indent=1, allow_nan=False) + "\n")
     except OSError as error:
-        raise DataError(f"cannot write the result to {out}: {error.strerror}; give another --out") from None
+        raise files.failure(error, f"cannot write the result to {out} (or give another --out)", DataError) from None
 
 
 def markdown_row(network: str, dataset: str, result: TaskResult) -> tuple[str, str]:

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fra_dist.distributed.environment import ATTEMPT, LAUNCH
+from fra_dist.errors import DiskError
+from fra_dist.exit_status import STOPPED
 from fra_dist.launch.ledger import Ledger, RunFailed
 from fra_dist.launch.outcome import Outcome, judge
 from fra_dist.launch.ray_cluster import Cluster, Group
 from fra_dist.launch.trainer_command import Launch
 from fra_dist.launch.world import largest
 from fra_dist.train.run_dir.fence import is_locked
-from fra_dist.train.signals import STOPPED, StopFlag
+from fra_dist.train.signals import StopFlag
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,11 @@ class Attempt:
         self.larger_since: float | None = None
 
     def run(self) -> Outcome:
-        folder = self.ledger.begin_attempt(self.world)
+        try:
+            folder = self.ledger.begin_attempt(self.world)
+        except DiskError as error:
+            self.group.end()
+            return Outcome("failed", str(error))
         nodes = len({place.node for place in self.group.places})
         print(f"fra-dist: attempt {self.ledger.attempt}, {self.world} ranks on {nodes} nodes", flush=True)
         log: BinaryIO | None = None
@@ -159,9 +165,12 @@ def _wait_for_former(run: Path, stop: StopFlag, patience: float = 30.0) -> None:
 
 def _show(log: BinaryIO | None, folder: Path) -> BinaryIO | None:
     path = folder / "rank-0.log"
-    if log is None and path.exists():
-        log = path.open("rb")
-    if log is not None and (text := log.read()):
+    try:
+        log = path.open("rb") if log is None else log
+        text = log.read()
+    except OSError:
+        return log  # not there yet, or the disk does not answer now
+    if text:
         print(text.decode(errors="replace"), end="", flush=True)
     return log
 

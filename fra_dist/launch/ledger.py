@@ -5,15 +5,16 @@ RUN/launch/attempt-0003/  records and logs of that attempt's ranks
 RUN/history.jsonl         a line for each attempt that did not end well, beside those of the trainer
 """
 
-import json
-import os
 import shutil
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fra_dist.errors import LaunchError
+from fra_dist import files, json_lines
+from fra_dist.errors import FraError, LaunchError
+from fra_dist.exit_status import FAILED
 from fra_dist.launch.outcome import Outcome
 from fra_dist.train.run_dir.fence import read_attempt
 
@@ -25,7 +26,7 @@ _KEPT = 20
 class RunFailed(LaunchError):
     """The launcher has given the run up."""
 
-    exit_status = 1
+    exit_status = FAILED
 
 
 @dataclass
@@ -56,19 +57,23 @@ class Ledger:
     def save(self) -> None:
         row = {**asdict(self), "run": str(self.run), "time": round(time.time(), 1)}
         path = self.run / "launch" / "state.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".state-{os.getpid()}.json")
-        partial.write_text(json.dumps(row, indent=1))
-        partial.replace(path)
+        try:
+            files.make_folder(path.parent)
+            files.write_object(path, row, indent=1)
+        except OSError as error:  # the launch itself goes on
+            print(f"warning: cannot write {path}: {error.strerror}", file=sys.stderr, flush=True)
 
     def begin_attempt(self, world: int) -> Path:
-        """Number the next attempt and make its folder."""
+        """Number the next attempt and make its folder. Raises DiskError or AccessError."""
         self.attempt = max(self.attempt, read_attempt(self.run).get("attempt", 0)) + 1
         self.state, self.world = "running", world
         folder = self.run / "launch" / f"attempt-{self.attempt:04d}"
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        for old in sorted(self.run.glob("launch/attempt-*"))[:-_KEPT]:
+        try:
+            files.make_folder(folder)
+        except OSError as error:
+            raise files.failure(error, f"cannot make {folder}") from None
+        for old in files.paths_in(self.run / "launch", "attempt-*")[:-_KEPT]:
             shutil.rmtree(old, ignore_errors=True)
         self.save()
         return folder
@@ -78,7 +83,7 @@ class Ledger:
 
         `ask_again` is False when the user wants the run to stop. Failures count only while no newer checkpoint appears.
         """
-        step = newest_step(self.run)
+        step = self._newest_step()
         progress = step > self.best
         self.best = max(self.best, step)
         if progress:
@@ -110,66 +115,63 @@ class Ledger:
         self.save()
         return again
 
+    def _newest_step(self) -> int:
+        """As far as the disk tells; the best so far while it does not."""
+        try:
+            return newest_step(self.run)
+        except FraError as error:
+            print(f"warning: {error}", file=sys.stderr, flush=True)
+            return self.best
+
     def delay(self) -> float:
         """Seconds to wait before the next attempt: none after progress, then 1, 2, 4, ... 30."""
         return 0.0 if self.failures == 0 else min(2.0 ** (self.failures - 1), 30.0)
 
 
 def read_state(run: Path) -> dict[str, Any]:
-    """The last state that a launcher wrote; empty when there is none."""
-    try:
-        value = json.loads((run / "launch" / "state.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
+    """The last state that a launcher wrote; empty when there is none, or none that is whole.
+
+    Raises DiskError or AccessError when that cannot be told.
+    """
+    return files.read_object(run / "launch" / "state.json") or {}
 
 
 def newest_step(run: Path) -> int:
-    """The step of the newest finished checkpoint; -1 when there is none."""
-    names = [path.name.removeprefix("step-") for path in run.glob("checkpoints/step-*")]
-    return max((int(name) for name in names if name.isdigit()), default=-1)
+    """The step of the newest finished checkpoint; -1 when there is none. Raises DiskError or AccessError."""
+    names = [name.removeprefix("step-") for name in files.names_in(run / "checkpoints", "step-*")]
+    return max((int(name) for name in names if name.isdecimal()), default=-1)
 
 
 def last_logged_step(run: Path) -> int:
     """The last step in metrics.jsonl; 0 when there is none."""
-    return int(last_row(run / "metrics.jsonl").get("step", 0))
+    try:
+        steps = (json_lines.step_of_row(row) for _, row in json_lines.from_end(run / "metrics.jsonl"))
+        return next((step for step in steps if step is not None), 0)
+    except FraError:
+        return 0  # only a number in a report
 
 
 def last_row(path: Path, having: str = "") -> dict[str, Any]:
-    """The last whole line of a JSON lines file (one with the entry `having`), which may be long and still grow."""
-    try:
-        with path.open("rb") as stream:
-            stream.seek(max(0, stream.seek(0, 2) - 100_000))
-            lines = stream.read().splitlines()
-    except OSError:
-        return {}
-    for line in reversed(lines):
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(value, dict) and (not having or having in value):
-            return value
+    """The last row of a JSON lines file (one with the entry `having`), which may be long and still grow."""
+    for _, row in json_lines.from_end(path):
+        if not having or having in row:
+            return row
     return {}
 
 
 def all_rows(path: Path) -> list[dict[str, Any]]:
-    """The lines of a JSON lines file; none when it is not there, and one cut short by a kill is left out."""
-    rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
-    return rows
+    """The rows of a JSON lines file; none when it is not there, and damaged lines are left out."""
+    return json_lines.read_all(path)
 
 
 def note(run: Path, event: str, **facts: Any) -> None:
-    """Add a line to RUN/history.jsonl; one write, so that it does not mix with the trainer's lines."""
-    run.mkdir(parents=True, exist_ok=True)
-    line = json.dumps({"time": round(time.time(), 1), "event": event, **facts}) + "\n"
-    handle = os.open(run / "history.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    """Add a line to RUN/history.jsonl; one write, so that it does not mix with the trainer's lines.
+
+    What the disk does not take goes to standard error instead: a launch does not end for it.
+    """
+    row = {"time": round(time.time(), 1), "event": event, **facts}
     try:
-        os.write(handle, line.encode())
-    finally:
-        os.close(handle)
+        files.make_folder(run)
+        files.patiently(lambda: json_lines.append(run / "history.jsonl", json_lines.encode(row)))
+    except OSError as error:
+        print(f"warning: cannot write {run / 'history.jsonl'}: {error.strerror}: {row}", file=sys.stderr, flush=True)

@@ -1,16 +1,13 @@
 """How an attempt ended, read from the records that its ranks left."""
 
-import json
 import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fra_dist.train.liveness.hung import HUNG
-from fra_dist.train.signals import STOPPED
-
-REFUSED = 2
-"""Exit status of a trainer whose input is bad: starting it again would not help."""
+from fra_dist import files
+from fra_dist.errors import DiskError
+from fra_dist.exit_status import HUNG, REFUSED, STOPPED
 
 
 @dataclass(frozen=True)
@@ -24,7 +21,10 @@ def judge(folder: Path, world: int, told: str = "") -> Outcome:
 
     Ranks that die pull others down: the first that was killed, else the first that failed, is named as the cause.
     """
-    records = read_records(folder)
+    try:
+        records = read_records(folder)
+    except DiskError as error:
+        return Outcome("failed", told or str(error))
     codes = {int(r["rank"]): int(r["code"]) for r in records}
     if len(codes) == world and all(code == 0 for code in codes.values()):
         return Outcome("complete")
@@ -57,13 +57,15 @@ def refusal(folder: Path) -> str:
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
-    """Records in the order in which they came, by the clock of the file system; one cut short is left out."""
+    """Records in the order in which they came, by the clock of the file system; damaged ones are left out.
+
+    Raises DiskError or AccessError when the folder or a record cannot be read: it may hold the cause.
+    """
     rows = []
-    for path in folder.glob("rank-*.json"):
-        try:
-            rows.append((path.stat().st_mtime_ns, path.name, json.loads(path.read_text())))
-        except (OSError, ValueError):
-            continue
+    for path in files.paths_in(folder, "rank-*.json"):
+        row, found = files.read_object(path), files.status_of(path)
+        if found is not None and row is not None and isinstance(row.get("code"), int) and "rank" in row:
+            rows.append((found.st_mtime_ns, path.name, {"host": "?", **row}))
     return [row for *_, row in sorted(rows, key=lambda entry: entry[:2])]
 
 

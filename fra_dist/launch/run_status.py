@@ -4,8 +4,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from fra_dist import files
 from fra_dist.config import load_config
 from fra_dist.errors import FraError, LaunchError
+from fra_dist.json_lines import number_in, step_of_row
 from fra_dist.launch.ledger import all_rows, last_row, newest_step, read_state
 from fra_dist.train.run_dir.fence import is_locked, read_attempt
 
@@ -14,8 +16,8 @@ _QUIET = 600  # seconds without a metrics row after which a run that should be r
 
 def overview(run: Path) -> str:
     """One screen about a run. Raises LaunchError when `run` is no run folder."""
-    history, state = all_rows(run / "history.jsonl"), read_state(run)
-    if not history and not state and not (run / "config.yaml").exists():
+    history, state = _events(run), read_state(run)
+    if not history and not state and not files.exists(run / "config.yaml"):
         raise LaunchError(f"{run} is not a run folder: it has neither config.yaml nor history.jsonl")
     metrics, attempt, now = last_row(run / "metrics.jsonl", "images_per_second"), read_attempt(run), time.time()
     lines = [("run", str(run)), ("state", _state(run, history, state))]
@@ -25,8 +27,8 @@ def overview(run: Path) -> str:
         host = f", rank 0 on {attempt['host']}" if "host" in attempt else ""
         lines.append(("attempt", f"{attempt.get('attempt', state.get('attempt', 0))}{world}{host}"))
     lines.append(("step", _progress(run, metrics)))
-    if metrics.get("images_per_second"):
-        lines.append(("speed", f"{metrics['images_per_second']:.0f} images/s, {_clock(metrics['seconds_left'])} left"))
+    if speed := _speed(metrics):
+        lines.append(("speed", speed))
     lines.append(("checkpoint", _checkpoint(run, history, now)))
     restarts = [row for row in history if row["event"] in ("launch restart", "launch failed", "launch stopped")]
     lines.append(("restarts", str(sum(row["event"] == "launch restart" for row in restarts))))
@@ -47,9 +49,25 @@ def progress_line(run: Path) -> str:
     metrics, attempt = last_row(run / "metrics.jsonl", "images_per_second"), read_attempt(run)
     parts = [f"attempt {attempt['attempt']}"] if "attempt" in attempt else []
     parts.append(f"step {_progress(run, metrics)}")
-    if metrics.get("images_per_second"):
-        parts.append(f"{metrics['images_per_second']:.0f} images/s, {_clock(metrics['seconds_left'])} left")
+    if speed := _speed(metrics):
+        parts.append(speed)
     return ", ".join(parts)
+
+
+def _events(run: Path) -> list[dict[str, Any]]:
+    """The rows of the history that say what happened and when; damaged ones are left out."""
+    rows = all_rows(run / "history.jsonl")
+    return [row for row in rows if isinstance(row.get("event"), str) and number_in(row, "time") is not None]
+
+
+def _speed(metrics: dict[str, Any]) -> str:
+    pace, left = number_in(metrics, "images_per_second"), number_in(metrics, "seconds_left")
+    return "" if not pace else f"{pace:.0f} images/s" + ("" if left is None else f", {_clock(left)} left")
+
+
+def _whole(rows: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
+    """The rows that have all of the names."""
+    return [row for row in rows if all(name in row for name in names)]
 
 
 def _state(run: Path, history: list[dict[str, Any]], state: dict[str, Any]) -> str:
@@ -69,7 +87,7 @@ def _state(run: Path, history: list[dict[str, Any]], state: dict[str, Any]) -> s
 
 
 def _progress(run: Path, metrics: dict[str, Any]) -> str:
-    step = max(int(metrics.get("step", 0)), newest_step(run), 0)
+    step = max(step_of_row(metrics) or 0, newest_step(run), 0)
     try:
         total = load_config(run / "config.yaml").train.steps
     except FraError:
@@ -87,6 +105,7 @@ def _slow_ranks(history: list[dict[str, Any]]) -> list[str]:
     """What was said about ranks of the present attempt that are slower than the others."""
     begun = max((i for i, row in enumerate(history) if row["event"] in ("start", "resume")), default=0)
     rows = [row for row in history[begun:] if row["event"] == "straggler"]
+    rows = _whole(rows, "rank", "host", "times", "why", "step")
     return [
         f"rank {row['rank']} on {row['host']}: {row['times']} times as long as the others ({row['why']}), "
         f"step {row['step']}"
@@ -98,10 +117,10 @@ def _alarms(history: list[dict[str, Any]]) -> list[str]:
     """The signs of collapse that last, as they were told."""
     found: dict[str, dict[str, Any]] = {}
     for row in history:
-        if row["event"] == "alarm":
+        if row["event"] == "alarm" and _whole([row], "sign", "step", "text"):
             found[row["sign"]] = row
         elif row["event"] == "alarm over":
-            found.pop(row["sign"], None)
+            found.pop(row.get("sign", ""), None)
         elif row["event"] in ("start", "resume") or (row["event"] == "guard" and "to" in row):
             back = row.get("to", row.get("step", 0))  # what follows is done again, and told again if it lasts
             found = {sign: one for sign, one in found.items() if row["event"] != "start" and one["step"] <= back}
@@ -109,7 +128,8 @@ def _alarms(history: list[dict[str, Any]]) -> list[str]:
 
 
 def _age(path: Path) -> float:
-    return time.time() - path.stat().st_mtime if path.exists() else 0.0  # below 0 when the server's clock is ahead
+    found = files.status_of(path)
+    return time.time() - found.st_mtime if found else 0.0  # below 0 when the server's clock is ahead
 
 
 def _clock(seconds: float) -> str:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
+from fra_dist.errors import DiskError
 from fra_dist.launch.ledger import read_state
 from fra_dist.launch.run_status import progress_line
 from fra_dist.launch.slurm import Submitted, job_state
@@ -60,7 +61,7 @@ def follow(run: Path, submitted: Submitted, poll: float = 1.0, out: TextIO | Non
     screen, shown, queue, asked = Screen(out or sys.stdout), 0, "PENDING", 0.0
     try:
         while True:
-            state = str(read_state(run).get("state", "pending"))
+            state = _state(run)
             ended = state in ("complete", "failed", "stopped")
             text = _read_from(submitted.log, shown)
             shown += len(text)
@@ -76,6 +77,14 @@ def follow(run: Path, submitted: Submitted, poll: float = 1.0, out: TextIO | Non
             time.sleep(poll)
     finally:
         screen.close()
+
+
+def _state(run: Path) -> str:
+    """The launcher's word; `unknown` while the disk does not answer."""
+    try:
+        return str(read_state(run).get("state", "pending"))
+    except DiskError:
+        return "unknown"
 
 
 def _read_from(path: Path, offset: int) -> bytes:

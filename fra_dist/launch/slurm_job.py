@@ -22,12 +22,12 @@ from types import FrameType
 from typing import Literal
 
 from fra_dist.distributed.environment import ATTEMPT, LAUNCH
-from fra_dist.errors import FraError, LaunchError
+from fra_dist.errors import DiskError, FraError, LaunchError
+from fra_dist.exit_status import STOPPED
 from fra_dist.launch.ledger import Ledger, RunFailed, read_state
 from fra_dist.launch.outcome import Outcome, judge
 from fra_dist.launch.scontrol import scontrol, seconds_of, show_job
 from fra_dist.launch.trainer_command import Launch, prepare_launch, trainer_command
-from fra_dist.train.signals import STOPPED
 
 REQUEUE_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 30.0)
 """Together less than the two minutes that a job has left, by default, when it has saved."""
@@ -143,7 +143,10 @@ class Job:
 
 
 def _attempt(launch: Launch, ledger: Ledger, job: Job) -> Outcome:
-    folder = ledger.begin_attempt(job.world)
+    try:
+        folder = ledger.begin_attempt(job.world)
+    except DiskError as error:
+        return Outcome("failed", str(error))
     env = {LAUNCH: job.name, ATTEMPT: str(ledger.attempt)}
     command = [sys.executable, "-u", "-m", "fra_dist.launch.task", "--folder", str(folder), "--", *launch.trainer]
     print(f"fra-dist: attempt {ledger.attempt}, {job.world} ranks, job {job.id} restart {job.restarts}", flush=True)

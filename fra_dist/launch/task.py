@@ -27,14 +27,19 @@ from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
 
+from fra_dist import files
 from fra_dist.distributed.environment import read_ranks
+from fra_dist.errors import DiskError
+from fra_dist.exit_status import REFUSED, STOPPED
 from fra_dist.launch.outcome import last_line
 from fra_dist.launch.pulse_watch import Silence
+from fra_dist.safe_output import protect
 from fra_dist.train.liveness import pulse
-from fra_dist.train.signals import STOPPED
+from fra_dist.train.signals import heeded
 
-_PASSED_ON = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
 _PR_SET_PDEATHSIG = 1
+_RECORD = 4096
+"""Bytes of a record, which are set aside on the disk before the trainer starts: one that fills up takes it still."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--with-parent", action="store_true")
     parser.add_argument("trainer", nargs=argparse.REMAINDER)  # torchrun takes the `--` out
     args = parser.parse_args(argv)
+    protect()
     trainer = args.trainer[args.trainer[:1] == ["--"] :]
     if not trainer:
         parser.error("the trainer's command is missing")
@@ -56,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "the run folder must lie on a file system that all nodes share",
             file=sys.stderr,
         )
-        return 2
+        return REFUSED
     return Task(rank, args.folder, trainer, args.lifeline).run()
 
 
@@ -70,9 +76,10 @@ class Task:
         self.cause = ""
 
     def run(self) -> int:
-        for number in _PASSED_ON:
+        for number in heeded():
             signal.signal(number, self._pass_on)
-        log = (self.folder / f"rank-{self.rank}.log").open("wb") if self.folder else None
+        log = self._open_log()
+        self._reserve()
         listening, speaking = os.pipe()
         self.child = subprocess.Popen(
             self.command,
@@ -118,10 +125,32 @@ class Task:
                 show.close()
         return child.returncode
 
+    def _open_log(self) -> BinaryIO | None:
+        """Where the trainer writes; this process's own output when the disk does not take a log."""
+        if self.folder is None:
+            return None
+        path = self.folder / f"rank-{self.rank}.log"
+        try:
+            return files.patiently(lambda: path.open("wb"))
+        except OSError as error:
+            print(f"fra-dist: cannot write {path}: {error.strerror}; its lines come here", file=sys.stderr, flush=True)
+            return None
+
+    def _reserve(self) -> None:
+        """Room for the record."""
+        if self.folder is not None:
+            try:
+                (self.folder / f".rank-{self.rank}.json").write_bytes(b" " * _RECORD)
+            except OSError:
+                return  # tried again at the end
+
     def _shown_log(self) -> BinaryIO | None:
         if self.folder is None or self.rank != 0:
             return None
-        return (self.folder / "rank-0.log").open("rb")
+        try:
+            return (self.folder / "rank-0.log").open("rb")
+        except OSError:
+            return None
 
     def _record(self, folder: Path, code: int) -> None:
         row: dict[str, object] = {"rank": self.rank, "host": platform.node(), "code": code, "time": time.time()}
@@ -132,9 +161,11 @@ class Task:
             row["restart"] = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
         if self.cause:
             row["cause"] = self.cause
-        partial = folder / f".rank-{self.rank}.json"
-        partial.write_text(json.dumps(row))
-        partial.replace(folder / f"rank-{self.rank}.json")
+        try:
+            files.patiently(lambda: _write_record(folder / f"rank-{self.rank}.json", row))
+        except OSError as error:
+            text = f"cannot record in {folder} how rank {self.rank} ended: {error.strerror}"
+            print(f"fra-dist: {text}; it ended so: {json.dumps(row)}", file=sys.stderr, flush=True)
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         self.asked.add(number)
@@ -145,15 +176,32 @@ class Task:
 def _appears(folder: Path, patience: float = 10.0) -> bool:
     """A network file system may show a new folder a few seconds late."""
     end = time.monotonic() + patience
-    while not folder.is_dir():
-        if time.monotonic() > end:
-            return False
+    while time.monotonic() < end:
+        try:
+            if files.is_folder(folder):
+                return True
+        except DiskError as error:
+            print(f"fra-dist: {error}", file=sys.stderr, flush=True)
         time.sleep(0.2)
-    return True
+    return False
+
+
+def _write_record(path: Path, row: dict[str, object]) -> None:
+    """In the bytes that were reserved for it, then under its name. Raises OSError."""
+    handle = os.open(path.with_name(f".{path.name}"), os.O_WRONLY | os.O_CREAT, 0o666)
+    try:
+        os.pwrite(handle, json.dumps(row).encode()[:_RECORD].ljust(_RECORD), 0)
+    finally:
+        os.close(handle)
+    os.replace(path.with_name(f".{path.name}"), path)
 
 
 def _copy(source: BinaryIO | None) -> None:
-    if source is not None and (text := source.read()):
+    try:
+        text = source.read() if source is not None else b""
+    except OSError:
+        return  # what the disk does not give now, it may give later
+    if text:
         sys.stdout.buffer.write(text)
         sys.stdout.buffer.flush()
 

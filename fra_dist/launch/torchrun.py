@@ -14,14 +14,18 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
-from fra_dist.errors import LaunchError
+from fra_dist import files
+from fra_dist.distributed.interface import local_address, resolve
+from fra_dist.errors import DiskError, FraError, LaunchError
+from fra_dist.exit_status import REFUSED, STOPPED
 from fra_dist.launch.ledger import last_logged_step, last_row, newest_step, note
-from fra_dist.launch.outcome import REFUSED, first_cause, read_records, refusal
+from fra_dist.launch.outcome import first_cause, read_records, refusal
 from fra_dist.launch.task import die_with_parent
 from fra_dist.launch.trainer_command import Launch
 from fra_dist.train.run_dir.fence import read_attempt
-from fra_dist.train.signals import STOPPED
+from fra_dist.train.signals import EARLY, heeded
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,24 @@ class Topology:
         words.append(f"--max-restarts={self.max_restarts}")
         if self.rendezvous:
             words += ["--rdzv-backend=c10d", f"--rdzv-endpoint={self.rendezvous}", f"--rdzv-id={self.run_id}"]
+            words += _address_here(self.rendezvous)
         elif self.nodes in ("1", "1:1"):
             words.append("--standalone")
         else:
             raise LaunchError(f"--nodes {self.nodes} needs --rendezvous HOST:PORT, the same on every node")
         return words
+
+
+def _address_here(rendezvous: str) -> list[str]:
+    """What other nodes reach this one at: torchrun would give its name, which may lead nowhere from there.
+
+    Raises RendezvousError when the place to meet has no address.
+    """
+    try:
+        here = local_address(resolve(rendezvous.rpartition(":")[0].strip("[]") or rendezvous))
+    except OSError:
+        return []  # no way there: torchrun says so
+    return [] if here.startswith("127.") or here == "::1" else [f"--local-addr={here}"]
 
 
 def run_torchrun(launch: Launch, topology: Topology) -> int:
@@ -53,9 +70,13 @@ def run_torchrun(launch: Launch, topology: Topology) -> int:
     Raises LaunchError with the words of a rank that refused its input.
     """
     history = launch.run / "history.jsonl"
-    before = history.stat().st_size if history.exists() else 0
+    found = files.status_of(history)
+    before = found.st_size if found else 0
     records = launch.folder / f"torchrun-{platform.node()}-{os.getpid()}"
-    records.mkdir(parents=True, exist_ok=True)
+    try:
+        files.make_folder(records)
+    except OSError as error:
+        raise files.failure(error, f"cannot make {records}", LaunchError) from None
     torchrun = [sys.executable, "-m", "torch.distributed.run", *topology.arguments()]
     task = ["-m", "fra_dist.launch.task", "--with-parent", "--folder", str(records), "--"]
     env = {"OMP_NUM_THREADS": "1", **os.environ}  # torchrun sets it as well, with a warning
@@ -71,8 +92,8 @@ def run_torchrun(launch: Launch, topology: Topology) -> int:
     def stop(number: int, frame: FrameType | None) -> None:
         _ask_tasks(process.pid, number)
 
-    numbers = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
-    former = {number: signal.signal(number, stop) for number in numbers}
+    former = {number: signal.signal(number, stop) for number in heeded()}
+    EARLY.end()
     try:
         refused = _wait(process, records, Restarts(launch.run, records, topology.max_restarts))
     finally:
@@ -92,22 +113,31 @@ class Restarts:
 
     def look(self) -> None:
         """Note a restart that the records of this node's ranks show. The last failure is no restart."""
-        failed = [row for row in read_records(self.records) if row["code"] not in (0, STOPPED, REFUSED)]
+        failed = self._failed()
         number = max((int(row.get("restart", 0)) for row in failed), default=-1)
         if number < 0 or number in self.noted:
             return
         time.sleep(0.5)  # ranks pull each other down: let the first one's record arrive
-        failed = [row for row in read_records(self.records) if row["code"] not in (0, STOPPED, REFUSED)]
+        failed = self._failed()
         self.noted.add(number)
         attempt = read_attempt(self.run).get("attempt", 0)
         try:
             (self.run / "launch" / f".torchrun-{attempt}-{number}").touch(exist_ok=False)
-        except OSError:
-            return
+        except FileExistsError:
+            return  # another node was first
+        except OSError as error:
+            print(f"warning: cannot write {self.run / 'launch'}: {error.strerror}", file=sys.stderr, flush=True)
         cause = first_cause(self.records, [row for row in failed if int(row.get("restart", 0)) == number])
-        lost = max(0, last_logged_step(self.run) - max(newest_step(self.run), 0))
+        lost = _steps_lost(self.run)
         event = "launch restart" if number < self.most else "launch failed"
         note(self.run, event, attempt=attempt, cause=cause, steps_lost=lost)
+
+    def _failed(self) -> list[dict[str, Any]]:
+        """Records of ranks that failed, as far as the disk gives them now."""
+        try:
+            return [row for row in read_records(self.records) if row["code"] not in (0, STOPPED, REFUSED)]
+        except DiskError:
+            return []
 
 
 def _wait(process: "subprocess.Popen[bytes]", records: Path, restarts: Restarts) -> str:
@@ -116,13 +146,20 @@ def _wait(process: "subprocess.Popen[bytes]", records: Path, restarts: Restarts)
         try:
             process.wait(0.5)
             restarts.look()
-            return refusal(records)
+            return _refusal(records)
         except subprocess.TimeoutExpired:
             restarts.look()
-            if refusal(records):
+            if refused := _refusal(records):
                 process.terminate()
                 process.wait()
-                return refusal(records)
+                return refused
+
+
+def _refusal(records: Path) -> str:
+    try:
+        return refusal(records)
+    except DiskError:
+        return ""  # asked again half a second later
 
 
 def _ask_tasks(torchrun: int, number: int) -> None:
@@ -136,6 +173,13 @@ def _ask_tasks(torchrun: int, number: int) -> None:
             continue
 
 
+def _steps_lost(run: Path) -> int:
+    try:
+        return max(0, last_logged_step(run) - max(newest_step(run), 0))
+    except FraError:
+        return 0
+
+
 def _is_task(pid: int) -> bool:
     try:
         return b"fra_dist.launch.task" in Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -145,6 +189,7 @@ def _is_task(pid: int) -> bool:
 
 def _ended(history: Path, before: int) -> int:
     """All tasks ended well; whether the run is complete or saved is in the rows that this launch added."""
-    if not history.exists() or history.stat().st_size == before:
+    found = files.status_of(history)
+    if found is None or found.st_size == before:
         return STOPPED  # asked to stop before it had begun
     return 0 if last_row(history).get("event") == "complete" else STOPPED

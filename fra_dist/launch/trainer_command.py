@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fra_dist import files
 from fra_dist.config import Config, dump_config, load_config
 from fra_dist.errors import LaunchError
 
@@ -35,12 +36,10 @@ def prepare_launch(config: str, overrides: Sequence[str], max_failures: int = 3,
     if not write:
         return Launch(run, trainer_command(kept), max_failures)
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_suffix(".partial")
-        partial.write_text(dump_config(resolved))
-        partial.replace(kept)
+        files.make_folder(kept.parent)
+        files.write_whole(kept, dump_config(resolved))
     except OSError as error:
-        raise LaunchError(f"cannot write the run folder {run}: {error.strerror}") from None
+        raise files.failure(error, f"cannot write the run folder {run}", LaunchError) from None
     return Launch(run, trainer_command(kept), max_failures)
 
 

@@ -13,6 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from fra_dist.json_lines import number_in
+
 Rows = Sequence[Mapping[str, Any]]
 Runs = Mapping[str, Rows]
 """Rows by the name of the run, in the order they are drawn."""
@@ -111,7 +113,8 @@ def has_data(name: str, runs: Runs) -> bool:
 
 def series(rows: Rows, key: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(steps, values) of the rows that have a finite number under `key`."""
-    found = [(row["step"], row[key]) for row in rows if isinstance(row.get(key), int | float) and "step" in row]
+    both = [(number_in(row, "step"), number_in(row, key)) for row in rows]
+    found = [(step, value) for step, value in both if step is not None and value is not None]
     pairs = np.array(found, np.float64).reshape(-1, 2)
     pairs = pairs[np.isfinite(pairs).all(1)]
     return pairs[:, 0], pairs[:, 1]

@@ -14,8 +14,9 @@ from fra_dist.data.decoding.images import BadImage, decode
 from fra_dist.data.loading.batch import Batch
 from fra_dist.data.shards.manifest import Manifest
 from fra_dist.data.shards.reader import ShardReader
+from fra_dist.errors import AccessError, DataError, DiskError
+from fra_dist.json_lines import thinned
 from fra_dist.report.run_pictures import draw_run_heatmaps
-from fra_dist.train.run_dir.folder import read_rows
 from fra_dist.train.trainer import Hook, Run
 
 
@@ -41,14 +42,12 @@ class RunPictures(Hook):
             return
         if self.drawn_at != run.completed:
             self._draw(run)
-        rows = run.folder.path / "metrics.jsonl"
-        if run.ctx.is_main and rows.exists():
+        if run.ctx.is_main:
             from fra_dist.report.curves import draw_curves  # matplotlib is slow to import, and a start should be quick
 
             with _reported():
-                draw_curves(
-                    {run.config.name: read_rows(rows)}, run.folder.path / "curves.png", regions=run.config.model.regions
-                )
+                rows = thinned(run.folder.path / "metrics.jsonl")
+                draw_curves({run.config.name: rows}, run.folder.path / "curves.png", regions=run.config.model.regions)
 
     def _draw(self, run: Run) -> None:
         self.drawn_at = run.completed
@@ -73,6 +72,8 @@ def _reported() -> Iterator[None]:
         yield
     except OSError as error:
         print(f"warning: cannot draw {error.filename or 'a picture'}: {error.strerror or error}", file=sys.stderr)
+    except (DiskError, AccessError, DataError) as error:
+        print(f"warning: cannot draw a picture: {error}", file=sys.stderr)
 
 
 def sample_photos(config: Config, manifest: Manifest, count: int) -> Tensor:

@@ -11,6 +11,7 @@ from fra_dist.config import Config, dump_config
 from fra_dist.data.shards.manifest import load_manifest
 from fra_dist.data.stores.remote_folder import StoreOptions, is_remote
 from fra_dist.errors import ConfigError
+from fra_dist.files import exists
 from fra_dist.losses.geometry import Placement
 from fra_dist.losses.total import fra_loss
 from fra_dist.models.fra import FRA
@@ -37,7 +38,7 @@ def describe(config: Config) -> str:
         set_execution(model, config.train.model_copy(update={"compile": False}), ctx.device)
         parts = [dump_config(config).rstrip(), "", *_parameters(model)]
         sizes = None
-        if config.data.shards and (is_remote(config.data.shards) or Path(config.data.shards).exists()):
+        if config.data.shards and (is_remote(config.data.shards) or exists(Path(config.data.shards))):
             manifest = load_manifest(config.data.shards, options=StoreOptions.of(config.data))
             sizes = derive_sizes(config, manifest.total, ctx.world)
         micro = (

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import ExitStack
 
 import torch
 
@@ -21,6 +22,7 @@ from fra_dist.train.engines.deepspeed_options import check_extra
 from fra_dist.train.execution import set_execution, trust_kernels
 from fra_dist.train.guard_files import read_passed_over, read_retried
 from fra_dist.train.guards import Guard
+from fra_dist.train.liveness.bounded import StartWatch
 from fra_dist.train.liveness.watchdog import SLOW
 from fra_dist.train.optim.parameter_groups import build_optimizer
 from fra_dist.train.resume import NEWEST, Origin, choose_checkpoint, guard_state, load_batches
@@ -29,6 +31,9 @@ from fra_dist.train.run_dir.shared_folder import meet_in
 from fra_dist.train.sizes import accumulation_note, derive_sizes
 from fra_dist.train.step import Step, check_map_sizes
 from fra_dist.train.trainer import Run
+
+_READING = 60.0
+"""Seconds that reading a part of the start may take, however short a time-out of the steps is."""
 
 
 def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run:
@@ -42,8 +47,17 @@ def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run
     if not config.data.shards:
         raise ConfigError("data.shards is empty: give the folder that `fra-dist shards make` wrote")
     check_extra(config.train.deepspeed)
+    seconds = config.train.watchdog_seconds
+    with StartWatch(SLOW if seconds is None else seconds) as watch:
+        return _prepare(config, force, origin, watch)
+
+
+def _prepare(config: Config, force: bool, origin: Origin, watch: StartWatch) -> Run:
+    watch.part("meeting the other ranks", SLOW)
     ctx = distributed.start(config.train.device, _exchange_minutes(config))
+    watch.part(f"reading the manifest of {config.data.shards}", _READING)
     manifest = _load_shards(config, ctx)
+    watch.part("building the model", SLOW)
     sizes = derive_sizes(config, manifest.total, ctx.world)
     torch.manual_seed(config.seed)
     model = FRA(config.model, cross=ctx.cross).to(ctx.device)
@@ -56,12 +70,14 @@ def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run
     set_execution(model, config.train, ctx.device)
     optimizer = build_optimizer(model, config.optim)
 
+    watch.part(f"opening the run folder {config.output} and its checkpoints", _READING)
     folder = RunFolder(config.output, ctx.is_main)
     distributed.from_main(lambda: folder.open(config, ctx.device, force, origin.fresh))
     hosts = meet_in(folder.path)
     checkpoint = distributed.from_main(lambda: choose_checkpoint(folder, config, origin, force))
     if checkpoint is not None:
         restore_model(model, checkpoint)
+    watch.part("building the engine and the input", SLOW)
     completed = checkpoint.step if checkpoint else 0
     saver = Saver(folder.checkpoints, config.checkpoint, folder.check, newest=folder.own_step(checkpoint))
     note = accumulation_note(sizes)
@@ -79,16 +95,17 @@ def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run
     if checkpoint is not None:
         run.memory.update(checkpoint.memory)
         engine.load_optimizer_state(checkpoint.optimizer())
-    guard.restore(guard_state(run.memory, folder))
+    guard.restore(guard_state(run.memory, folder, config.guard.spike_window))
     return run
 
 
 def close(run: Run) -> None:
     """Stop the input and let go of the run folder. The process group stays: DeepSpeed cannot join a second one."""
-    run.loader.close()
-    run.saver.close()  # before another process may write here
-    run.engine.close()
-    run.folder.close()
+    with ExitStack() as parts:  # each one, even after an error of another
+        parts.callback(run.folder.close)
+        parts.callback(run.engine.close)
+        parts.callback(run.saver.close)  # before another process may write here
+        parts.callback(run.loader.close)
 
 
 def _exchange_minutes(config: Config) -> float:

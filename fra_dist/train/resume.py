@@ -38,8 +38,8 @@ def choose_checkpoint(folder: RunFolder, config: Config, origin: Origin, force: 
     """The checkpoint to go on from, or None at the start of a run. Called on rank 0, with the folder claimed.
 
     Everything in the folder that is of later steps is set aside or dropped, and the history says what was done.
-    Raises CheckpointError when there are checkpoints but none can be used, ConfigError when `source` has another
-    configuration (unless `force`).
+    Raises CheckpointError when there are checkpoints but none can be used, ConfigError when the one chosen has another
+    configuration (unless `force`), DiskError or AccessError when one cannot be read: nothing is set aside then.
     """
     if origin.source is not None:
         found: Checkpoint | None = _named(folder, config, origin, force)
@@ -47,6 +47,8 @@ def choose_checkpoint(folder: RunFolder, config: Config, origin: Origin, force: 
     else:
         found, damage = newest_good(folder.checkpoints)
         _refuse_to_lose(folder, found, damage)
+        if found is not None:
+            _refuse_other(found, config, force)
     step = found.step if found else 0
     for text in damage:
         folder.note("notice", text=text)
@@ -94,22 +96,27 @@ def _named(folder: RunFolder, config: Config, origin: Origin, force: bool) -> Ch
             f"{folder.path} has checkpoints of its own, so it cannot go on from {found.path}: "
             f"give a new output=, or --fresh to move them away"
         )
+    _refuse_other(found, config, force)
+    return found
+
+
+def _refuse_other(found: Checkpoint, config: Config, force: bool) -> None:
     harmful = harmful_differences(found.config, config)
     if harmful and not force:
         raise ConfigError(
             f"{found.path} was trained with another configuration: {'; '.join(harmful)}. "
             "Give the old values, or --force to go on all the same"
         )
-    return found
 
 
-def guard_state(memory: Mapping[str, Any], folder: RunFolder) -> Mapping[str, Any]:
+def guard_state(memory: Mapping[str, Any], folder: RunFolder, window: int) -> Mapping[str, Any]:
     """What the guard goes on from: its record in the memory of a checkpoint, or, of one from before it was kept there,
-    the losses in the metrics of `folder`. Every rank calls it, with rows after the checkpoint forgotten."""
+    the last `window` losses in the metrics of `folder`. Every rank calls it, with rows after the checkpoint forgotten.
+    """
     known = memory.get(MEMORY)
     if isinstance(known, dict):
         return known
-    return {"in_a_row": 0, "jumps_left_out": 0, "losses": distributed.from_main(folder.losses)}
+    return {"in_a_row": 0, "jumps_left_out": 0, "losses": distributed.from_main(lambda: folder.losses(window))}
 
 
 def load_batches(

@@ -1,32 +1,98 @@
-"""Signals become a flag that the loop reads at a step boundary."""
+"""Signals that ask a run to stop: the loop reads a flag at step boundaries, before the first step a run just ends."""
 
+import os
 import signal
+import threading
 from types import FrameType, TracebackType
 from typing import Self
 
-STOPPED = 75
-"""Exit status of a run that was asked to stop, saved, and can be resumed (EX_TEMPFAIL)."""
+from fra_dist.exit_status import INTERRUPTED, STOPPED
+
+STOP_SIGNALS = tuple(
+    getattr(signal, f"SIG{name}") for name in ("TERM", "INT", "USR1", "USR2", "HUP", "XCPU", "QUIT", "ALRM")
+)
+"""What schedulers, terminals, shells and users send to end a process: none of them may end a run unsaved."""
+
+_ALWAYS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+
+
+def heeded() -> tuple[signal.Signals, ...]:
+    """The signals to act upon: not those with which somebody else has plans (`nohup` ignores SIGHUP, a debugger or a
+    profiler has its own handler)."""
+    free = (signal.SIG_DFL, _do_nothing)
+    return tuple(number for number in STOP_SIGNALS if number in _ALWAYS or signal.getsignal(number) in free)
 
 
 class StopFlag:
-    """While entered: SIGTERM, SIGUSR2 and Ctrl-C only set `.requested`; a second Ctrl-C ends the process at once."""
+    """While entered, the signals that ask to stop only set `.requested`; a second Ctrl-C ends the process at once."""
 
     def __init__(self) -> None:
         self.requested: signal.Signals | None = None
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT):
+        for number in heeded():
             self._before[number] = signal.signal(number, self._note)
+        EARLY.end()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            if handler is not None:
+                signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.requested = signal.Signals(number)
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+class EarlyStop:
+    """From `begin` until a `StopFlag` takes over, a signal that asks to stop ends the process with status 75.
+
+    Nothing has been done then that could be lost. A thread does it, because the interpreter answers no signal while a
+    library waits for other ranks or a disk. One for the process: `EARLY`.
+    """
+
+    def __init__(self) -> None:
+        self._pipe: tuple[int, int] | None = None
+
+    def begin(self) -> None:
+        """Called in the main thread, before anything that takes long."""
+        if self._pipe is not None or threading.current_thread() is not threading.main_thread():
+            return
+        self._pipe = os.pipe()
+        os.set_blocking(self._pipe[1], False)
+        for number in heeded():
+            signal.signal(number, _do_nothing)
+        signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
+        threading.Thread(target=self._listen, args=(self._pipe[0],), name="fra-early-stop", daemon=True).start()
+
+    def end(self) -> None:
+        """Others handle the signals from now on. Called in the main thread."""
+        if self._pipe is None:
+            return
+        signal.set_wakeup_fd(-1)
+        os.close(self._pipe[1])  # ends the thread
+        self._pipe = None
+
+    def _listen(self, handle: int) -> None:
+        while data := os.read(handle, 1):
+            number = data[0]
+            if number not in STOP_SIGNALS:
+                continue
+            text = f"fra-dist: {signal.Signals(number).name} before the first step: nothing is lost, start it again\n"
+            try:
+                os.write(2, text.encode())
+            finally:
+                os._exit(INTERRUPTED if number == signal.SIGINT else STOPPED)
+        os.close(handle)
+
+
+EARLY = EarlyStop()
+
+
+def _do_nothing(number: int, frame: FrameType | None) -> None:
+    """The wakeup descriptor gets a number only of signals that have a handler."""

@@ -114,7 +114,7 @@ class Run:
         self.loader.close()
         self.completed = self.saver.newest = found.step
         self.memory = dict(found.memory)
-        self.guard.restore(guard_state(self.memory, self.folder))
+        self.guard.restore(guard_state(self.memory, self.folder, self.config.guard.spike_window))
         self.loader = load_batches(self.config, self.manifest, self.ctx, self.folder, found.step, self.sizes)
         return found.step
 
@@ -193,8 +193,10 @@ def train(run: Run, hooks: Sequence[Hook]) -> bool:
         for hook in hooks:
             phases.enter(f"{type(hook).__name__}.begin", run.completed + 1, slow)
             hook.begin(run)
+        phases.enter("agree")
+        run.agree(stop)
         phases.enter("data")
-        for batch in run.batches():
+        for batch in run.batches() if not run.stopped_by else ():
             phases.enter("step", batch.step + 1)
             terms = run.take_step(batch)
             phases.enter("agree")

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from fra_dist.distributed.environment import read_launch, read_ranks, read_rendezvous
 from fra_dist.errors import FraError
+from fra_dist.exit_status import STOPPED
 from fra_dist.train.run_dir.fence import Claim
-from fra_dist.train.signals import STOPPED, StopFlag
+from fra_dist.train.signals import StopFlag
 
 
 class Ring:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from fra_dist import files
 from fra_dist.config import dump_config
 from fra_dist.errors import CheckpointError
 from fra_dist.train.checkpoints.compare import Difference, contents_of, differences
@@ -33,7 +34,7 @@ def ls(args: argparse.Namespace) -> int:
     folder = _folder(args.path)
     for path in list_checkpoints(folder):
         rows.append((str(step_of(path)), _size(path), _written(path), _loss(path), str(path)))
-    for path in sorted(folder.glob("aside-*")):
+    for path in files.paths_in(folder, "aside-*"):
         rows.append(("-", _size(path), _written(path), "", f"{path} (set aside)"))
     _print_table(rows)
     return 0
@@ -131,7 +132,7 @@ def _several(paths: Sequence[Path], last: int | None) -> list[Checkpoint]:
 
 
 def _is_checkpoint(path: Path) -> bool:
-    return (path / MANIFEST).exists() or step_of(path) >= 0 or any((path / part).exists() for part in PARTS)
+    return step_of(path) >= 0 or any(files.exists(path / part) for part in (MANIFEST, *PARTS))
 
 
 def _folder(path: Path) -> Path:

@@ -5,6 +5,7 @@ restarts.
 """
 
 import queue
+import sys
 import threading
 import time
 import weakref
@@ -25,6 +26,9 @@ from fra_dist.data.shards.reader import ShardReader, open_source
 from fra_dist.data.shards.remote_source import STATS
 from fra_dist.data.stores.remote_folder import RemoteFolder
 from fra_dist.distributed import RankContext
+
+CLOSE_PATIENCE = 10.0
+"""Seconds that closing a loader waits for a read of the data disk to end; the thread dies with the process."""
 
 
 def make_plan(config: Config, manifest: Manifest) -> Plan:
@@ -133,11 +137,16 @@ def _finish(
     stop.set()
     if folder is not None:
         folder.stop()
+    end = time.monotonic() + CLOSE_PATIENCE
     while thread.is_alive():  # the producer may be waiting for room in the queue
         try:
             out.get_nowait()
         except queue.Empty:
             thread.join(0.05)
+        if time.monotonic() > end:
+            text = f"a read of the data set has not ended in {CLOSE_PATIENCE:.0f} s and is left behind"
+            print(f"warning: {text}", file=sys.stderr, flush=True)
+            return
 
 
 def _produce(

@@ -6,12 +6,12 @@ The first good candidate is used, with its own views of epoch e. Nothing else de
 and thread count puts the same sample in the same place.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from fra_dist import json_lines
 from fra_dist.data.loading.batch import BadSample
 from fra_dist.data.order.counter_random import key, permute
 from fra_dist.errors import DataError
@@ -69,13 +69,11 @@ def quarantine_row(sample: BadSample, step: int) -> dict[str, Any]:
 
 
 def read_quarantine(folder: str | Path) -> list[BadSample]:
-    """The bad samples that a run has noted; half a line, left by a kill, is passed over."""
+    """The bad samples that a run has noted; damaged lines are passed over. Raises DiskError or AccessError."""
     found = []
-    path = Path(folder) / FILE
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    for row in json_lines.iterate(Path(folder) / FILE):
         try:
-            row = json.loads(line)
             found.append(BadSample(int(row["id"]), str(row["shard"]), str(row["key"]), str(row["reason"])))
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError):
             continue
     return found

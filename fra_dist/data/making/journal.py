@@ -5,15 +5,16 @@ shard. A line is written after the shard's files have their final names. `hashes
 pass, in which near-copies are looked for.
 """
 
-import fcntl
 import json
 import os
 import re
 from pathlib import Path
 from typing import Any, Self
 
+from fra_dist import leases
 from fra_dist.data.shards.manifest import MANIFEST, SKIPPED
 from fra_dist.errors import DataError
+from fra_dist.files import failure
 
 JOURNAL = "making.jsonl"
 HASHES = "hashes.jsonl"
@@ -35,10 +36,13 @@ class Journal:
         except OSError as error:
             raise DataError(f"cannot write into folder {folder}: {error.strerror}") from None
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            held = leases.lock(self._file.fileno(), self.path)
+        except OSError as error:
             self._file.close()
-            raise DataError(f"another process is making shards in {folder}: wait for it") from None
+            raise failure(error, f"cannot lock {self.path}", DataError) from None
+        if not held:
+            self._file.close()
+            raise DataError(f"another process is making shards in {folder}: wait for it")
         self._file.seek(0)
         lines, good = _whole_lines(self._file.read())
         if lines and lines[0] != identity:
@@ -71,6 +75,7 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
+        leases.unlock(self._file.fileno())
         self._file.close()
 
 

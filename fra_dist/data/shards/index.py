@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fra_dist.data.shards.tars import BLOCK
 from fra_dist.data.stores.remote_folder import RemoteFolder
 from fra_dist.errors import DataError
+from fra_dist.files import failure, patiently, raw_bytes
 
 INDEX_DTYPE = np.dtype(
     [
@@ -111,15 +112,15 @@ def read_index(folder: Path | RemoteFolder, entry: ShardEntry) -> Rows:
 def _read_beside(tar: Path, path: Path, entry: ShardEntry, advice: str) -> bytes:
     """The file of an index whose tar is there."""
     try:
-        size = tar.stat().st_size
+        size = patiently(tar.stat).st_size
     except OSError as error:
-        raise DataError(f"cannot read shard {tar}: {error.strerror}; {advice}") from None
+        raise failure(error, f"cannot read shard {tar} ({advice})", DataError) from None
     if size != entry.bytes:
         raise DataError(f"shard {tar} has {size} bytes but {entry.bytes} in the manifest, so it changed; {advice}")
     try:
-        data = path.read_bytes()
+        data = raw_bytes(path)
     except OSError as error:
-        raise DataError(f"cannot read index {path}: {error.strerror}; {advice}") from None
+        raise failure(error, f"cannot read index {path} ({advice})", DataError) from None
     if hashlib.sha256(data).hexdigest() != entry.index_sha256:
         raise DataError(f"index {path} is not the one that the manifest names (its checksum differs); {advice}")
     return data

@@ -7,6 +7,7 @@ from pathlib import Path
 from fra_dist.data.shards.index import ShardEntry
 from fra_dist.data.stores.remote_folder import RemoteFile, RemoteFolder
 from fra_dist.errors import DataError
+from fra_dist.files import ABSENT, failure, is_folder, patiently, raw_bytes
 
 
 def check_shard_files(folder: Path | RemoteFolder, shards: Sequence[ShardEntry], indices: bool) -> None:
@@ -26,13 +27,13 @@ def first_bytes(folder: Path | RemoteFolder, name: str) -> bytes:
     if isinstance(folder, RemoteFolder):
         return folder.first_file(name)
     try:
-        return (folder / name).read_bytes()
-    except FileNotFoundError:
-        what = f"has no {name}" if folder.is_dir() else "does not exist"
+        return raw_bytes(folder / name)
+    except OSError as error:
+        if error.errno not in ABSENT:
+            raise failure(error, f"cannot read {folder / name}", DataError) from None
+        what = f"has no {name}" if is_folder(folder) else "does not exist"
         advice = "write shards with fra-dist shards make, or index existing ones with fra-dist shards index"
         raise DataError(f"folder {folder} {what}: {advice}") from None
-    except OSError as error:
-        raise DataError(f"cannot read {folder / name}: {error.strerror}") from None
 
 
 def _check_local(folder: Path, shards: Sequence[ShardEntry], indices: bool) -> None:
@@ -40,11 +41,10 @@ def _check_local(folder: Path, shards: Sequence[ShardEntry], indices: bool) -> N
     for shard in shards:
         path = folder / shard.name
         try:
-            size = os.stat(path).st_size
+            size = patiently(lambda path=path: os.stat(path)).st_size  # type: ignore[misc]
         except OSError as error:
-            raise DataError(
-                f"cannot read shard {path}: {error.strerror}; restore it, or index the folder again"
-            ) from None
+            advised = f"cannot read shard {path} (restore it, or index the folder again)"
+            raise failure(error, advised, DataError) from None
         if size != shard.bytes:
             raise DataError(
                 f"shard {path} has {size} bytes but {shard.bytes} in the manifest, so it was cut or changed: {advice}"

@@ -20,6 +20,7 @@ from fra_dist.data.shards.missing_files import check_shard_files
 from fra_dist.data.shards.remote_source import RangeSource, cached_source
 from fra_dist.data.stores.remote_folder import RemoteFolder
 from fra_dist.errors import DataError
+from fra_dist.files import ABSENT, failure, patiently
 
 MAX_OPEN = 64
 """Shards that one reader holds open at a time."""
@@ -47,11 +48,19 @@ class LocalSource:
         self._files = _Recent(self._open, max_open, os.close)
 
     def ranges(self, shard: str, offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
+        try:
+            return patiently(lambda: self._read(shard, offsets, lengths))
+        except OSError as error:
+            advice = "; restore it, or index the folder again" if error.errno in ABSENT else ""
+            raise failure(error, f"cannot read shard {self.folder / shard}{advice}", DataError) from None
+
+    def _read(self, shard: str, offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
         file = self._files.get(shard)
         try:
-            return [os.pread(file, length, offset) for offset, length in zip(offsets, lengths, strict=True)]
-        except OSError as error:
-            raise DataError(f"cannot read shard {self.folder / shard}: {error.strerror}") from None
+            return [_all_of(file, length, offset) for offset, length in zip(offsets, lengths, strict=True)]
+        except OSError:
+            self._files.forget(shard)  # a stale handle stays stale
+            raise
 
     def doubt(self, shard: str) -> bool:
         return False
@@ -60,12 +69,15 @@ class LocalSource:
         self._files.clear()
 
     def _open(self, shard: str) -> int:
-        try:
-            return os.open(self.folder / shard, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise DataError(
-                f"cannot open shard {self.folder / shard}: {error.strerror}; restore it, or index the folder again"
-            ) from None
+        return os.open(self.folder / shard, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _all_of(file: int, length: int, offset: int) -> bytes:
+    """Bytes of an open file, fewer only at its end: a disk may give them in pieces."""
+    data = os.pread(file, length, offset)
+    while 0 < len(data) < length and (more := os.pread(file, length - len(data), offset + len(data))):
+        data += more
+    return data
 
 
 class Stored(NamedTuple):
@@ -149,6 +161,11 @@ class _Recent:
                 self.drop(self.held.popitem(last=False)[1])
         self.held.move_to_end(name)
         return self.held[name]
+
+    def forget(self, name: Any) -> None:
+        """Drop one, so that it is made anew."""
+        if name in self.held:
+            self.drop(self.held.pop(name))
 
     def clear(self) -> None:
         while self.held:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fra_dist import files
 from fra_dist.errors import DataError
 
 PART = 1024
@@ -46,13 +47,15 @@ class Parts:
             if fresh:
                 shutil.rmtree(self.folder, ignore_errors=True)
                 (out / "manifest.json").unlink(missing_ok=True)  # what is there is about to be replaced
-            self.folder.mkdir(parents=True, exist_ok=True)
+            files.make_folder(self.folder)
             kept = self.folder / "plan.json"
-            before = json.loads(kept.read_text()) if kept.exists() else None
+            before = files.read_object(kept)
             if before is None:
-                _replace(kept, json.dumps(plan, indent=1))
-        except (OSError, ValueError) as error:
-            raise DataError(f"cannot write to {out}: {error}; give another --out") from None
+                if files.exists(kept):
+                    raise DataError(f"{kept} is damaged: begin again with --fresh, or give another --out")
+                files.write_object(kept, plan, indent=1)
+        except OSError as error:
+            raise files.failure(error, f"cannot write to {out} (or give another --out)", DataError) from None
         different = [name for name in plan if before is not None and before.get(name) != plan[name]]
         if different:
             raise DataError(
@@ -61,7 +64,7 @@ class Parts:
             )
 
     def missing(self) -> list[int]:
-        return [number for number in range(self.count) if not self._path(number).exists()]
+        return [number for number in range(self.count) if not files.exists(self._path(number))]
 
     def places(self, number: int) -> range:
         """Of the list, that belong to a part."""
@@ -111,7 +114,7 @@ class Parts:
         """(n, ...) of each part that has any, mapped from the disk."""
         for number in range(self.count):
             path = self._path(number) / f"{name}.npy"
-            if path.exists():
+            if files.exists(path):
                 yield np.load(path, mmap_mode="r", allow_pickle=False)
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -130,9 +133,3 @@ class Parts:
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06d}"
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}-{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -20,6 +20,7 @@ import numpy as np
 
 from fra_dist.errors import ConfigError, DataError
 from fra_dist.eval.embed.pieces import Parts
+from fra_dist.files import failure
 
 FORMAT = 1
 MANIFEST, TABLE, QUARANTINE, PARQUET = "manifest.json", "rows.csv", "quarantine.jsonl", "embeddings.parquet"
@@ -47,7 +48,7 @@ def write_result(parts: Parts, kind: str) -> dict[str, dict[str, Any]]:
                 _join(parts, name, shape, np.dtype(types[name]))
             _write_rows(parts)
         with whole(parts.out / QUARANTINE, "w") as stream:
-            stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in parts.bad())
+            stream.writelines(json.dumps(row) + "\n" for row in parts.bad())
     except OSError as error:
         raise DataError(
             f"cannot write to {parts.out}: {error.strerror}; make room and start the same command again"
@@ -62,7 +63,7 @@ def write_manifest(out: Path, facts: Mapping[str, Any]) -> None:
             json.dump({"format": FORMAT, **facts}, stream, indent=1, ensure_ascii=False)
             stream.write("\n")
     except OSError as error:
-        raise DataError(f"cannot write {out / MANIFEST}: {error.strerror}") from None
+        raise failure(error, f"cannot write {out / MANIFEST}", DataError) from None
 
 
 @contextmanager

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import IO
 
 from fra_dist.data.loading.quarantine import read_quarantine
+from fra_dist.exit_status import REFUSED
 from fra_dist.launch.chaos import small_disks
 from fra_dist.launch.chaos.campaign_setup import AHEAD, Scene, damage_photos
 from fra_dist.launch.chaos.fault_draws import Fault
-from fra_dist.launch.chaos.process_faults import REFUSED, Harm
+from fra_dist.launch.chaos.process_faults import Harm
 from fra_dist.launch.chaos.trainings import Missed, Training, send, trainers
 from fra_dist.train.checkpoints.reading import MANIFEST, PARTS, list_checkpoints
 

@@ -4,12 +4,11 @@ import signal
 import time
 from collections.abc import Mapping
 
+from fra_dist.exit_status import REFUSED
 from fra_dist.launch.chaos.campaign_setup import Scene
 from fra_dist.launch.chaos.fault_draws import Fault
 from fra_dist.launch.chaos.trainings import Attempt, Missed, Training, send, trainers
 from fra_dist.train.injected_faults import VARIABLE
-
-REFUSED = 2
 
 
 class Harm:

@@ -10,8 +10,10 @@
 `checkpoint_write.py` writes them.
 """
 
+import errno
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from fra_dist import files
 from fra_dist.config import Config, parse_config
 from fra_dist.errors import CheckpointError, FraError
 from fra_dist.models.fra import FRA
@@ -58,11 +61,11 @@ class Checkpoint:
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Finished checkpoint folders, oldest first; damage is not looked for, and what has another name is not ours."""
-    try:
-        found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
-    except OSError:
-        return []
+    """Finished checkpoint folders, oldest first; damage is not looked for, and what has another name is not ours.
+
+    None when there is no such folder. Raises DiskError or AccessError when that, or what is in it, cannot be told.
+    """
+    found = [path for path in files.paths_in(folder, "step-*") if _NAME.fullmatch(path.name) and files.is_folder(path)]
     return sorted(found, key=step_of)
 
 
@@ -75,7 +78,8 @@ def step_of(path: Path) -> int:
 def newest_good(folder: Path, before: int | None = None) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint that verifies (of a step below `before`), and one line for each newer one that does not.
 
-    Raises FormatError when a newer one is of another format version: going on from an older one would undo its steps.
+    Raises FormatError when a newer one is of another format version, DiskError or AccessError when one cannot be read:
+    going on from an older one would undo its steps.
     """
     damage: list[str] = []
     for path in reversed(list_checkpoints(folder)):
@@ -91,21 +95,43 @@ def newest_good(folder: Path, before: int | None = None) -> tuple[Checkpoint | N
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Verify sizes and checksums, then read the state. Raises CheckpointError."""
-    if not path.is_dir():
+    """Verify sizes and checksums, then read the state. Raises CheckpointError on damage, DiskError or AccessError when
+    it cannot be read."""
+    if not files.is_folder(path):
         raise CheckpointError(f"no checkpoint at {path}: no such folder")
     manifest = read_manifest(path)
     for name in PARTS:
-        _verify(path, name, manifest["files"].get(name))
+        _verify(path, name, manifest)
     state = _json(path / STATE, path)
     if state.get("step") != manifest.get("step") or step_of(path) not in (-1, state.get("step")):
         raise CheckpointError(f"checkpoint {path} is damaged: it holds step {state.get('step')}")
+    config = _config_in(path, state)
     try:
-        config = parse_config(state["config"], where=f"checkpoint {path}")
         facts = {name: state[name] for name in ("metrics", "memory", "averaged") if name in state}
         return Checkpoint(path, int(state["step"]), config, dict(state["versions"]), **facts)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"checkpoint {path} is damaged: {STATE} lacks {error}") from None
+
+
+def newest_config(folder: Path) -> Config | None:
+    """The configuration inside the newest checkpoint whose state is whole; None when there is none.
+
+    Weights are not looked at, so that it takes no time. Raises DiskError or AccessError when one cannot be read.
+    """
+    for path in reversed(list_checkpoints(folder)):
+        try:
+            _verify(path, STATE, read_manifest(path))
+            return _config_in(path, _json(path / STATE, path))
+        except CheckpointError:
+            continue  # `newest_good` says what is wrong with it
+    return None
+
+
+def _config_in(path: Path, state: Mapping[str, Any]) -> Config:
+    if not isinstance(state.get("config"), dict):
+        raise CheckpointError(f"checkpoint {path} is damaged: {STATE} lacks the configuration")
+    try:
+        return parse_config(state["config"], where=f"checkpoint {path}")
     except FraError as error:
         raise FormatError(f"{error}: it was written by another version of fra-dist") from None
 
@@ -130,22 +156,27 @@ def manifest_check(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def _verify(path: Path, name: str, expected: dict[str, Any] | None) -> None:
+def _verify(path: Path, name: str, manifest: Mapping[str, Any]) -> None:
     part = path / name
-    if expected is None or not part.is_file():
+    listed = manifest.get("files")
+    expected = listed.get(name) if isinstance(listed, dict) else None
+    if not isinstance(expected, dict) or not files.is_file(part):
         raise CheckpointError(f"checkpoint {path} is damaged: {name} is missing")
     try:
-        size = part.stat().st_size
-        if size != expected.get("bytes"):
-            raise CheckpointError(
-                f"checkpoint {path} is damaged: {name} has {size} bytes instead of {expected.get('bytes')}"
-            )
-        with part.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        size, digest = files.patiently(lambda: _size_and_sum(part))
     except OSError as error:
-        raise CheckpointError(f"checkpoint {path} cannot be read: {name}: {error.strerror}") from None
+        raise files.failure(error, f"checkpoint {path} cannot be read: {name}") from None
+    if size != expected.get("bytes"):
+        raise CheckpointError(
+            f"checkpoint {path} is damaged: {name} has {size} bytes instead of {expected.get('bytes')}"
+        )
     if digest != expected.get("sha256"):
         raise CheckpointError(f"checkpoint {path} is damaged: the checksum of {name} does not match")
+
+
+def _size_and_sum(part: Path) -> tuple[int, str]:
+    with os.fdopen(files.open_to_read(part), "rb") as stream:
+        return os.fstat(stream.fileno()).st_size, hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def find_checkpoint(path: str | Path) -> Checkpoint:
@@ -154,11 +185,11 @@ def find_checkpoint(path: str | Path) -> Checkpoint:
     Raises CheckpointError when there is none.
     """
     place = Path(path)
-    if not place.exists():
+    if not files.exists(place):
         raise CheckpointError(f"no checkpoint at {place}: no such file or folder")
-    if place.is_file():
+    if not files.is_folder(place):
         place = place.parent
-    if (place / "manifest.json").exists() or place.name.startswith("step-"):
+    if files.exists(place / MANIFEST) or place.name.startswith("step-"):
         return open_checkpoint(place)
     folder = place if list_checkpoints(place) else place / "checkpoints"
     found, damage = newest_good(folder)
@@ -221,20 +252,28 @@ def restore_optimizer(
 
 def _tensors(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
+        return files.patiently(lambda: _load(path))
+    except SafetensorError as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
+    except OSError as error:
+        raise files.failure(error, f"{path} cannot be read", CheckpointError) from None
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    """Raises OSError and SafetensorError."""
+    try:
+        return load_file(path)
+    except FileNotFoundError:  # what safetensors says of every error
+        if files.exists(path):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path)) from None
+        raise
 
 
 def _json(path: Path, checkpoint: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise CheckpointError(f"{checkpoint} is not a checkpoint, or a damaged one: it has no {path.name}") from None
-    except OSError as error:
-        raise CheckpointError(f"checkpoint {checkpoint} cannot be read: {path.name}: {error.strerror}") from None
-    except ValueError:
-        raise CheckpointError(f"checkpoint {checkpoint} is damaged: {path.name} is not JSON") from None
-    if not isinstance(value, dict):
-        raise CheckpointError(f"checkpoint {checkpoint} is damaged: {path.name} is not an object")
+    data = files.read_bytes(path) if files.is_file(path) else None
+    if data is None:
+        raise CheckpointError(f"{checkpoint} is not a checkpoint, or a damaged one: it has no {path.name}")
+    value = files.parse_object(data)
+    if value is None:
+        raise CheckpointError(f"checkpoint {checkpoint} is damaged: {path.name} is not a JSON object")
     return value

@@ -1,11 +1,12 @@
 """Which checkpoints stay: the last k, those of every n-th step, and the best by a metric."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fra_dist import files, json_lines
 from fra_dist.config import CheckpointConfig
+from fra_dist.errors import FraError
 from fra_dist.train.checkpoints.reading import STATE, list_checkpoints, step_of
 from fra_dist.train.checkpoints.writing import delete_checkpoint
 
@@ -33,7 +34,10 @@ def expendable(found: Sequence[Scored], settings: CheckpointConfig) -> list[int]
 def apply_retention(folder: Path, settings: CheckpointConfig) -> list[Path]:
     """Delete what may go, after a new checkpoint is whole; returns what was deleted. Never raises: a checkpoint too
     many does no harm."""
-    paths = {step_of(path): path for path in list_checkpoints(folder)}
+    try:
+        paths = {step_of(path): path for path in list_checkpoints(folder)}
+    except FraError:
+        return []
     found = [Scored(step, metric_of(path, settings.keep_best)) for step, path in paths.items()]
     gone = []
     for step in expendable(found, settings):
@@ -50,7 +54,8 @@ def metric_of(path: Path, metric: str | None) -> float | None:
     if metric is None:
         return None
     try:
-        value = json.loads((path / STATE).read_text())["metrics"][metric]
-    except (OSError, ValueError, KeyError, TypeError):
+        state = files.read_object(path / STATE)
+    except FraError:
         return None
-    return float(value) if isinstance(value, int | float) else None
+    metrics = (state or {}).get("metrics")
+    return json_lines.number_in(metrics, metric) if isinstance(metrics, dict) else None

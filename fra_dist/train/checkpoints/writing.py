@@ -8,7 +8,6 @@ Names of such folders are drawn at random: one that another process left, or sti
 import errno
 import json
 import math
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,8 +17,9 @@ from uuid import uuid4
 
 from torch import Tensor
 
+from fra_dist import files
 from fra_dist.config import Config
-from fra_dist.errors import SaveError
+from fra_dist.errors import AccessError, DiskError, SaveError
 from fra_dist.train.checkpoints.reading import (
     FORMAT,
     MANIFEST,
@@ -62,12 +62,14 @@ def save_checkpoint(folder: Path, contents: Contents, permit: Callable[[], None]
     permit()
     final = folder / f"step-{contents.step:08d}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for stale in folder.glob(".partial-*"):  # a link or a file among them is not ours, and stays
+        files.make_folder(folder)
+        for stale in files.paths_in(folder, ".partial-*"):  # a link or a file among them is not ours, and stays
             shutil.rmtree(stale, ignore_errors=True)
         write_folder(contents, final, permit)
     except OSError as error:
-        raise _refused(final, error) from None
+        raise _refused(final, error.strerror or str(error)) from None
+    except (DiskError, AccessError) as error:
+        raise _refused(final, str(error)) from None
     return final
 
 
@@ -81,21 +83,21 @@ def write_folder(contents: Contents, final: Path, permit: Callable[[], None] = l
     try:
         _check_room(partial, contents)
         state = json.dumps(contents.state(), indent=1).encode()
-        files = {
+        parts = {
             MODEL: write_tensors(partial / MODEL, contents.model),
             OPTIMIZER: write_tensors(partial / OPTIMIZER, contents.optimizer),
             STATE: write_pieces(partial / STATE, iter([state])),
         }
         manifest: dict[str, Any] = {"format": FORMAT, "step": contents.step}
-        manifest["files"] = {name: {"bytes": part.bytes, "sha256": part.sha256} for name, part in files.items()}
+        manifest["files"] = {name: {"bytes": part.bytes, "sha256": part.sha256} for name, part in parts.items()}
         manifest["check"] = manifest_check(manifest)
         write_pieces(partial / MANIFEST, iter([json.dumps(manifest, indent=1).encode()]))
-        _flush(partial)
+        files.sync_folder(partial)
         permit()
-        if final.exists():
+        if files.exists(final):
             delete_checkpoint(final)
         partial.rename(final)
-        _flush(final.parent)
+        files.sync_folder(final.parent)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -113,10 +115,11 @@ def set_aside(folder: Path, step: int) -> list[Path]:
             if step_of(path) <= step:
                 continue
             target = path.with_name(path.name.replace("step-", "aside-"))
-            if target.exists():
+            if files.exists(target):
                 shutil.rmtree(target)
             moved.append(path.rename(target))
-        former = sorted((p for p in folder.glob("aside-*") if p not in moved), key=lambda p: p.stat().st_mtime)
+        former = [path for path in files.paths_in(folder, "aside-*") if path not in moved]
+        former.sort(key=lambda path: path.stat().st_mtime)
         for old in former[: max(0, len(former) + len(moved) - 2)]:
             shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
@@ -149,13 +152,5 @@ def _check_room(folder: Path, contents: Contents) -> None:
         raise OSError(errno.ENOSPC, f"it needs {wanted / 1e6:.1f} MB and {free / 1e6:.1f} MB are free")
 
 
-def _refused(final: Path, error: OSError) -> SaveError:
-    return SaveError(f"cannot write checkpoint {final}: {error.strerror or error}; earlier ones are untouched")
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _refused(final: Path, reason: str) -> SaveError:
+    return SaveError(f"cannot write checkpoint {final}: {reason}; earlier ones are untouched")

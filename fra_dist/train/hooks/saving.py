@@ -37,7 +37,7 @@ class Checkpoints(Hook):
 
     def end(self, run: Run) -> None:
         """Returns on all ranks once the state of the last step is on the disk, or raises SaveError on all."""
-        if distributed.from_main(lambda: self._settle(run)) == run.completed:
+        if run.completed == 0 or distributed.from_main(lambda: self._settle(run)) == run.completed:
             return
         self._save(run)
         if distributed.from_main(lambda: self._settle(run)) != run.completed:

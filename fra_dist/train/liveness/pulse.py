@@ -2,6 +2,7 @@
 
 The task (`launch.task`) passes the number of a pipe in FRA_DIST_PULSE. A thread of its own, which touches no file,
 writes a line a second: for how many seconds of silence the task should wait before it ends this process; 0: for ever.
+While the watchdog's thread stands still, it writes none.
 """
 
 import faulthandler
@@ -11,14 +12,14 @@ import threading
 from collections.abc import Callable, Mapping
 
 VARIABLE = "FRA_DIST_PULSE"
-STACKS = signal.SIGUSR1
+STACKS = signal.SIGRTMIN + 3
 """Makes a process with a pulse write the stacks of its threads to its log, even while one of them keeps the GIL."""
 
 
 class Pulse:
     """Beats from `start` to `stop`; does nothing without a task that listens."""
 
-    def __init__(self, patience: Callable[[], float], environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, patience: Callable[[], float | None], environment: Mapping[str, str] = os.environ) -> None:
         number = environment.get(VARIABLE, "")
         self._handle = int(number) if number.isdigit() else -1
         self._patience = patience
@@ -43,7 +44,9 @@ class Pulse:
         while not self._stop.wait(1.0):
             self._say(self._patience())
 
-    def _say(self, seconds: float) -> None:
+    def _say(self, seconds: float | None) -> None:
+        if seconds is None:
+            return
         try:
             os.write(self._handle, f"{seconds:.1f}\n".encode())
         except OSError:

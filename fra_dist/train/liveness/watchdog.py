@@ -11,7 +11,6 @@ life. Time is counted in ticks of the thread: a job that is suspended as a whole
 """
 
 import faulthandler
-import json
 import os
 import sys
 import threading
@@ -21,11 +20,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from fra_dist import json_lines
 from fra_dist.config import Config
 from fra_dist.distributed import RankContext
 from fra_dist.errors import LaunchError
+from fra_dist.exit_status import HUNG
+from fra_dist.train.liveness.bounded import Aside, leave_within
 from fra_dist.train.liveness.heartbeats import Beat, Beats, Listener, judge
-from fra_dist.train.liveness.hung import HUNG
 from fra_dist.train.liveness.phases import Phases
 from fra_dist.train.liveness.pulse import Pulse
 from fra_dist.train.run_dir.fence import read_attempt
@@ -60,6 +61,8 @@ class Watchdog:
         self.beats = Beats(self.folder, attempt, ctx.world)
         self.listener = Listener(self.beats, self.rank)
         self.pulse = Pulse(self.silence)
+        self.aside = Aside()
+        self.ticked = time.monotonic()
         self.count = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="fra-watchdog", daemon=True)
@@ -94,9 +97,14 @@ class Watchdog:
             seconds = max(seconds, self.remote)
         return max(seconds, place.patience)
 
-    def silence(self) -> float:
-        """Seconds without a pulse that are too many: no part of a step, however long, keeps its thread from running."""
-        return 2.5 * self.quiet() + _GRACE
+    def silence(self) -> float | None:
+        """Seconds without a pulse that are too many: no part of a step, however long, keeps its thread from running.
+
+        None, which is no pulse, when the thread that watches has ended or stands still: nobody would end this rank.
+        """
+        seconds = 2.5 * self.quiet() + _GRACE
+        asleep = self._thread.ident is not None and time.monotonic() - self.ticked > max(seconds, 6 * _GRACE)
+        return None if asleep else seconds
 
     def quiet(self) -> float:
         """Seconds without a sign of life, of this rank's thread or of another rank, before it is asked about."""
@@ -107,25 +115,29 @@ class Watchdog:
         stalled, place, before = 0.0, self.phases.place, time.monotonic()
         heard = 0.0
         while not self._stop.wait(tick := min(max(self.timeout() / 12, 0.1), 10.0)):
-            now = time.monotonic()
+            now = self.ticked = time.monotonic()
             passed, before = min(now - before, 2 * tick), now
             stalled, place = (stalled + passed, place) if self.phases.place is place else (0.0, self.phases.place)
             beat = self._beat(stalled)
-            self._write(beat)
+            self._write_aside(beat, tick)
             quiet = self.quiet()
             if stalled < quiet:
                 if heard:
                     self.listener, heard = Listener(self.beats, self.rank), 0.0
                 continue
-            self.listener.listen(passed)
+            listener, since = self.listener, passed
+            self.aside.run(lambda listener=listener, since=since: listener.listen(since), tick)  # type: ignore[misc]
             heard += passed
             text = self._verdict(beat, quiet)
             if text and self.phases.place is place:
                 self._end(beat, text)
-        self._write(self._beat(0.0, leaving=True))
+        self._write_aside(self._beat(0.0, leaving=True), _GRACE)
 
     def _verdict(self, beat: Beat, quiet: float) -> str | None:
         """Why the attempt must end; None while it need not."""
+        if self.aside.hangs:  # nothing is known of the others, and this rank must not wait for a disk
+            late = beat.stalled >= beat.limit
+            return f"{judge({self.rank: beat}, [], self.hosts)}; the disk of {self.folder} hangs" if late else None
         if any(other.leaving and other.name != "done" for other in self.listener.last.values()):
             return "another rank has seen that the run stands still"
         silent = self.listener.silent(quiet, unheard=SLOW / 2 if self.phases.steps < _FIRST_STEPS else quiet)
@@ -142,9 +154,11 @@ class Watchdog:
             *(round(stalled, 1), round(self.limit(), 1), leaving),
         )
 
+    def _write_aside(self, beat: Beat, seconds: float) -> None:
+        if self.beats.world > 1:
+            self.aside.run(lambda: self._write(beat), seconds)
+
     def _write(self, beat: Beat) -> None:
-        if self.beats.world == 1:
-            return
         try:
             self.beats.write(beat)
         except OSError as error:
@@ -152,12 +166,26 @@ class Watchdog:
                 print(f"warning: cannot write signs of life: {error}", file=sys.stderr, flush=True)
 
     def _end(self, beat: Beat, text: str) -> None:
-        """Write stacks, wait until the other live ranks have, end. Does not return."""
+        """Write stacks, wait until the other live ranks have, end. Does not return, whatever a disk does meanwhile."""
+        leave_within(4 * _GRACE, HUNG)
+        try:
+            self._say_farewell(beat, text)
+        except Exception as error:  # ending comes first
+            os.write(2, f"watchdog: {text} ({type(error).__name__}: {error})\n".encode())
+        finally:
+            os._exit(HUNG)
+
+    def _say_farewell(self, beat: Beat, text: str) -> None:
+        if self.aside.hangs:
+            _dump_to_stderr(beat)
+            print(f"watchdog: {text}; stacks above", file=sys.stderr, flush=True)
+            return
         folder = self.folder / "stacks" / f"attempt-{self.attempt:04d}"
         text = _record(folder, text, self.attempt, beat.step)
         _dump(folder / f"rank-{self.rank:05d}.txt", beat)
         self.count += 1
-        self._write(Beat(**{**beat.__dict__, "count": self.count, "leaving": True}))
+        if self.beats.world > 1:
+            self._write(Beat(**{**beat.__dict__, "count": self.count, "leaving": True}))
         end = time.monotonic() + _GRACE
         while time.monotonic() < end:  # who leaves first breaks the connections of the others
             last = self.beats.read() if self.beats.world > 1 else {}
@@ -166,7 +194,6 @@ class Watchdog:
                 break
             time.sleep(0.2)
         print(f"watchdog: {text}; stacks in {folder}", file=sys.stderr, flush=True)
-        os._exit(HUNG)
 
 
 def _record(folder: Path, text: str, attempt: int, step: int) -> str:
@@ -179,16 +206,25 @@ def _record(folder: Path, text: str, attempt: int, step: int) -> str:
         handle = os.open(folder / "verdict.txt", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError:
         time.sleep(0.2)
-        return (folder / "verdict.txt").read_text().strip() or text
+        return _first_verdict(folder) or text
     except (OSError, LaunchError):  # the stacks still tell, on this rank's standard error if need be
         return text
-    os.write(handle, f"{text}\n".encode())
-    os.close(handle)
     row = {"time": round(time.time(), 1), "event": "watchdog", "attempt": attempt, "step": step, "text": text}
-    handle = os.open(run / "history.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-    os.write(handle, (json.dumps(row) + "\n").encode())
-    os.close(handle)
+    try:
+        with os.fdopen(handle, "w") as stream:
+            stream.write(f"{text}\n")
+        json_lines.append(run / "history.jsonl", json_lines.encode(row))
+    except OSError as error:
+        print(f"warning: cannot write {run / 'history.jsonl'}: {error.strerror}", file=sys.stderr, flush=True)
     return text
+
+
+def _first_verdict(folder: Path) -> str:
+    """What the rank that was first has written; empty while that cannot be read."""
+    try:
+        return (folder / "verdict.txt").read_text().strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def _dump(path: Path, beat: Beat) -> None:
@@ -199,4 +235,10 @@ def _dump(path: Path, beat: Beat) -> None:
             stream.flush()
             faulthandler.dump_traceback(stream, all_threads=True)
     except OSError:
-        faulthandler.dump_traceback(all_threads=True)
+        _dump_to_stderr(beat)
+
+
+def _dump_to_stderr(beat: Beat) -> None:
+    """Where no file can be written."""
+    os.write(2, f"rank {beat.rank} on {beat.host}: {beat.name} of step {beat.step}\n".encode())
+    faulthandler.dump_traceback(sys.__stderr__ or 2, all_threads=True)

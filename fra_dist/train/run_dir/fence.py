@@ -9,7 +9,6 @@ and stops. Who cannot read the number must not write either: only a file that is
 claimed yet, means that there was no attempt.
 """
 
-import fcntl
 import json
 import os
 import platform
@@ -17,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from fra_dist import files, leases
 from fra_dist.distributed.environment import LaunchName
 from fra_dist.errors import LaunchError
 
@@ -79,7 +79,7 @@ class Claim:
 
     def release(self) -> None:
         if self._handle >= 0:
-            os.close(self._handle)
+            leases.close(self._handle)
             self._handle = -1
 
 
@@ -116,44 +116,28 @@ def is_locked(folder: Path) -> bool:
     except OSError as error:
         raise Unreadable(f"cannot open {folder / '.lock'}: {error.strerror}") from None
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return leases.is_locked_by_other(handle, folder / ".lock")
     except OSError as error:
         raise Unreadable(f"cannot lock {folder / '.lock'}: {error.strerror}") from None
     finally:
         os.close(handle)
-    return False
 
 
 def _write(folder: Path, number: int, launch: LaunchName) -> None:
     """Whole, and on the disk before the attempt relies on it. Raises OSError."""
     row = {"attempt": number, "launch": launch.name, "process": os.getpid(), "host": platform.node()}
-    partial = folder / f".attempt-{platform.node()}-{os.getpid()}.json"
-    try:
-        with partial.open("w") as stream:
-            json.dump(row, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(folder / "attempt.json")
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)  # the new name as well
-    finally:
-        os.close(handle)
+    files.write_object(folder / "attempt.json", row)
 
 
 def _lock(folder: Path) -> int | None:
     handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    held = False
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
-    return handle
+        held = leases.lock(handle, folder / ".lock")
+    finally:
+        if not held:
+            os.close(handle)
+    return handle if held else None
 
 
 def _take_later(folder: Path, patience: float) -> int | None:
@@ -169,6 +153,7 @@ def _take_later(folder: Path, patience: float) -> int | None:
 def _replace_lock(folder: Path) -> int:
     """For a writer that neither writes nor ends (stopped, or its node is cut off): its lock stays on the old file."""
     (folder / ".lock").unlink(missing_ok=True)
+    (folder / ".lock.lease").unlink(missing_ok=True)
     handle = _lock(folder)
     if handle is None:
         raise LaunchError(f"another attempt took {folder} at the same moment")

@@ -10,7 +10,6 @@ RUN/config.yaml       every setting, resolved
     checkpoints/  heatmaps/  tensorboard/  curves.png
 """
 
-import json
 import os
 import platform
 import subprocess
@@ -22,11 +21,12 @@ from typing import Any
 
 import torch
 
-from fra_dist.config import Config, dump_config, load_config
+from fra_dist import files, json_lines
+from fra_dist.config import Config, dump_config
 from fra_dist.data.loading.quarantine import FILE as QUARANTINE
 from fra_dist.distributed.environment import read_launch
 from fra_dist.errors import ConfigError, FraError, LaunchError
-from fra_dist.train.checkpoints.reading import Checkpoint, list_checkpoints
+from fra_dist.train.checkpoints.reading import Checkpoint, newest_config
 from fra_dist.train.run_dir.fence import Claim
 from fra_dist.train.run_dir.row_file import RowFile
 
@@ -56,26 +56,27 @@ class RunFolder:
         self._rows = {name: RowFile(self.path / name) for name in ("metrics.jsonl", "history.jsonl")}
 
     def open(self, config: Config, device: torch.device, force: bool = False, fresh: bool = False) -> None:
-        """Lock the folder, compare with the configuration that it holds, write ours, note harmless differences.
+        """Lock the folder, compare with the configuration in its newest checkpoint, write ours, note harmless
+        differences.
 
         `fresh` moves what an earlier run left to RUN/former-N. Raises LaunchError when another process holds the
-        folder or it cannot be written, ConfigError when a setting that changes the result differs (unless `force`).
+        folder, ConfigError when a setting that changes the result differs (unless `force`), DiskError or AccessError
+        when something in the folder cannot be read or written.
         """
         if not self.is_main:
             return
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            files.make_folder(self.path)
             self._claim = Claim.take(self.path, read_launch(os.environ))
             if fresh:
                 self._move_away()
             notes = self._compare(config, force)
-            _replace(self.path / "config.yaml", dump_config(config))
-            _replace(self.path / "versions.json", json.dumps(versions(device), indent=1))
+            files.sweep(self.path)
+            files.write_whole(self.path / "config.yaml", dump_config(config))
+            files.write_object(self.path / "versions.json", versions(device), indent=1)
         except OSError as error:
             self.close()
-            raise LaunchError(
-                f"cannot write the run folder {self.path}: {error.strerror}: make room there, or set another output"
-            ) from None
+            raise files.failure(error, f"cannot write the run folder {self.path}", LaunchError) from None
         except FraError:
             self.close()
             raise
@@ -111,20 +112,34 @@ class RunFolder:
         self._append("metrics.jsonl", row)
 
     def forget_after(self, step: int) -> None:
-        """Drop rows beyond the checkpoint that the run goes on from: they will be written again."""
+        """Drop rows beyond the checkpoint that the run goes on from: they will be written again.
+
+        Damaged rows that are met are counted in the history. Raises DiskError or AccessError.
+        """
         if not self.is_main:
             return
         self.latest = {}
         self._rows["metrics.jsonl"].forget(lambda row: row["step"] > step)
-        for path in (self.path / "metrics.jsonl", self.path / QUARANTINE, *self.path.glob(f"{SAMPLES}/*.jsonl")):
-            if path.exists():
-                _keep_rows(path, step)
+        for path in (self.path / "metrics.jsonl", self.path / QUARANTINE, *self._sample_logs()):
+            try:
+                damage = json_lines.drop_after(path, step)
+            except OSError as error:
+                raise files.failure(error, f"cannot write {path}") from None
+            if damage.count:
+                self.note("warning", text=damage.text())
 
-    def losses(self) -> list[float]:
-        """Total losses of the log steps so far."""
-        path = self.path / "metrics.jsonl"
-        rows = read_rows(path) if path.exists() else []
-        return [float(row["loss/total"]) for row in rows if row.get("loss/total") is not None]
+    def losses(self, count: int) -> list[float]:
+        """Total losses of the last `count` log steps, oldest first. Raises DiskError or AccessError."""
+        name = "loss/total"
+        rows = json_lines.last_rows(
+            self.path / "metrics.jsonl",
+            count,
+            lambda row: json_lines.step_of_row(row) is not None and json_lines.number_in(row, name) is not None,
+        )
+        return [float(row[name]) for row in rows]
+
+    def _sample_logs(self) -> list[Path]:
+        return files.paths_in(self.path / SAMPLES, "*.jsonl")
 
     def own_step(self, checkpoint: Checkpoint | None) -> int:
         """The step of a checkpoint of this run; -1 for one of another."""
@@ -138,10 +153,12 @@ class RunFolder:
 
     def _move_away(self) -> None:
         """Checkpoints, metrics and the guard's decisions of an earlier run, for a start at step 0."""
-        old = [path for path in (self.checkpoints, self.path / "metrics.jsonl", self.path / "guard") if path.exists()]
+        wanted = (self.checkpoints, self.path / "metrics.jsonl", self.path / "guard")
+        old = [path for path in wanted if files.exists(path)]
         if not old:
             return
-        number = 1 + max((int(p.name[7:]) for p in self.path.glob("former-*") if p.name[7:].isdigit()), default=0)
+        former = [name.removeprefix("former-") for name in files.names_in(self.path, "former-*")]
+        number = 1 + max((int(name) for name in former if name.isdecimal()), default=0)
         target = self.path / f"former-{number}"
         target.mkdir()
         for path in old:
@@ -149,10 +166,9 @@ class RunFolder:
         self.note("notice", text=f"a fresh start: checkpoints and metrics were moved to {target.name}")
 
     def _compare(self, config: Config, force: bool) -> list[str]:
-        path = self.path / "config.yaml"
-        if not path.exists() or not list_checkpoints(self.checkpoints):
+        before = newest_config(self.checkpoints)
+        if before is None:
             return []
-        before = load_config(path)
         harmful = harmful_differences(before, config)
         if harmful and not force:
             raise ConfigError(
@@ -195,36 +211,8 @@ def repeatable(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """JSON lines; a last line cut short by a kill is left out."""
-    rows = []
-    for line in path.read_text().splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
-    return rows
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file as a whole: one cut short by a full disk must not take the place of the old one."""
-    partial = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        with partial.open("w") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-
-
-def _keep_rows(path: Path, last: int) -> None:
-    kept = [row for row in read_rows(path) if row["step"] <= last]
-    try:
-        _replace(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
-    except OSError as error:
-        raise LaunchError(f"cannot write {path}: {error.strerror}: make room there, or set another output") from None
+    """The rows of a file of JSON lines, none when it is not there; damaged lines are left out."""
+    return json_lines.read_all(path)
 
 
 def _is_harmless(key: str) -> bool:

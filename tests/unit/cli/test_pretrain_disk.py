@@ -75,7 +75,7 @@ def test_a_disk_that_is_full_from_some_step_on(undisturbed, config, shards, disk
 def test_a_disk_without_room_for_anything(config, shards, disk, fra_dist):
     disk.fill(leave=0)
     refused = fra_dist(*words(config, shards, disk.path / "run"))
-    assert refused.returncode == 2
+    assert refused.returncode == 1  # somebody may make room: another attempt is worth while
     assert "cannot write the run folder" in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1
 

@@ -2,7 +2,7 @@ import errno
 import json
 import os
 
-from fra_dist.train.run_dir import row_file
+from fra_dist import json_lines
 from fra_dist.train.run_dir.row_file import RowFile
 
 
@@ -29,7 +29,7 @@ def test_rows_wait_while_the_disk_is_full_and_come_in_order(tmp_path, monkeypatc
     file = RowFile(path)
     file.append({"n": 0})
     disk = SmallDisk(5)  # room for half a line
-    monkeypatch.setattr(row_file.os, "write", disk)
+    monkeypatch.setattr(json_lines.os, "write", disk)
     for n in (1, 2, 3):
         file.append({"n": n})
         assert rows(path) == [0]  # no half line stays

@@ -119,7 +119,7 @@ def test_each_way_a_disk_refuses_is_one_line(tmp_path, config, monkeypatch, code
     def refuse(*args):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(writing, "_flush", refuse)
+    monkeypatch.setattr(writing.files, "sync_folder", refuse)
     with pytest.raises(SaveError, match=os.strerror(code)) as caught:
         save_checkpoint(tmp_path, contents(config, 1, torch.zeros(2)))
     assert "\n" not in str(caught.value)

@@ -1,0 +1,165 @@
+"""Exclusive locks for file systems without flock (Lustre without `-o flock`, some NFS): files that their holder renews.
+
+    LOCK.lease    the name of its holder; made only when there is none, its time of change renewed every 5 seconds
+
+A lease that nobody has renewed for a minute belongs to a process that died and may be taken. Times are those of the
+file system, of this file and of one written for comparison: clocks of machines do not matter.
+"""
+
+import errno
+import fcntl
+import os
+import platform
+import secrets
+import threading
+import time
+from pathlib import Path
+
+from fra_dist.files import ABSENT, patiently
+
+WITHOUT_FLOCK = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
+"""What flock says where it does not work."""
+RENEWED, EXPIRES = 5.0, 60.0
+"""Seconds between renewals, and after which a lease that is not renewed is anyone's."""
+
+
+class Lease:
+    """Held from a successful `take` until `release` or the end of the process."""
+
+    def __init__(self, lock: Path) -> None:
+        """lock: the file that flock would have been asked for."""
+        self.path = lock.with_name(f"{lock.name}.lease")
+        self.holder = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._stop = threading.Event()
+
+    def take(self) -> bool:
+        """Make the lease ours; False when somebody else holds it. Raises OSError."""
+        if not self._make():
+            age = age_of(self.path)
+            if age is not None and age < EXPIRES:
+                return False
+            self._clear()
+            if not self._make():
+                return False
+        threading.Thread(target=self._renew, name="fra-lease", daemon=True).start()
+        return True
+
+    def release(self) -> None:
+        """Let others have it. Never raises: one that stays expires."""
+        self._stop.set()
+        try:
+            if self._ours():
+                os.unlink(self.path)
+        except OSError:
+            return
+
+    def _make(self) -> bool:
+        try:
+            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            return False
+        try:
+            os.write(handle, self.holder.encode())
+        finally:
+            os.close(handle)
+        return True
+
+    def _clear(self) -> None:
+        """Take an expired lease out of the way: of several that try, one succeeds in renaming it. A new one, that
+        another has made meanwhile, is put back."""
+        doomed = self.path.with_name(f".{self.path.name}.{self.holder}")
+        try:
+            os.rename(self.path, doomed)
+            age = age_of(doomed)
+            if age is not None and age < EXPIRES and not self.path.exists():
+                os.rename(doomed, self.path)
+            else:
+                os.unlink(doomed)
+        except OSError as error:
+            if error.errno not in ABSENT:
+                raise
+
+    def _ours(self) -> bool:
+        return self.path.read_text(errors="replace") == self.holder
+
+    def _renew(self) -> None:
+        while not self._stop.wait(RENEWED):
+            try:
+                if not self._ours():
+                    return  # we were away for so long that somebody took it: the attempt's number tells us
+                os.utime(self.path)
+            except OSError:
+                continue  # tried again before it expires
+
+
+def age_of(lease: Path) -> float | None:
+    """Seconds since a lease was renewed, by the clock of its file system; None when there is none. Raises OSError."""
+    try:
+        renewed = patiently(lambda: os.stat(lease)).st_mtime
+    except OSError as error:
+        if error.errno in ABSENT:
+            return None
+        raise
+    probe = lease.with_name(f".{lease.name}.{platform.node()}-{os.getpid()}.now")
+    try:
+        probe.write_text("")
+        return probe.stat().st_mtime - renewed
+    except OSError:  # a folder that only others may write
+        return time.time() - renewed
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+_HELD: dict[int, Lease] = {}
+"""Of locks that flock could not take, by the descriptor of the lock's file."""
+
+
+def lock(handle: int, path: Path) -> bool:
+    """Take the exclusive lock of an open file, by flock or else by a lease; False when another process holds it.
+
+    Raises OSError when neither works. `close` lets go of it.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in WITHOUT_FLOCK:
+            raise
+    lease = Lease(path)
+    if not lease.take():
+        return False
+    _HELD[handle] = lease
+    return True
+
+
+def close(handle: int) -> None:
+    """Close a file that `lock` was asked for, and give up its lock."""
+    unlock(handle)
+    os.close(handle)
+
+
+def unlock(handle: int) -> None:
+    """Give up what stands for the lock of a file that is about to be closed."""
+    if (lease := _HELD.pop(handle, None)) is not None:
+        lease.release()
+
+
+def is_locked_by_other(handle: int, path: Path) -> bool:
+    """Whether a process holds the lock of an open file. Raises OSError when that cannot be told."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        if error.errno not in WITHOUT_FLOCK:
+            raise
+    return is_leased(path)
+
+
+def is_leased(lock: Path) -> bool:
+    """True while somebody holds the lease that stands for a lock. Raises OSError."""
+    age = age_of(lock.with_name(f"{lock.name}.lease"))
+    return age is not None and age < EXPIRES

@@ -1,0 +1,76 @@
+"""Standard output and error of a run, which must go on when nobody takes what it says.
+
+A terminal is dropped, `| head` closes a pipe, the log lies on a disk that is full: what cannot be written is left out.
+"""
+
+import errno
+import os
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+_GONE = frozenset({errno.EPIPE, errno.EBADF, errno.EIO, errno.ENXIO})
+
+
+class SafeOutput:
+    """A text or binary stream whose `write` and `flush` never raise for the sake of what is behind it.
+
+    When that is gone for good (a closed pipe, a dropped terminal), everything goes to the null device from then on.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: Any) -> int:
+        try:
+            self._stream.write(text)
+        except (OSError, ValueError) as error:
+            self._give_up(error)
+        return len(text)
+
+    def writelines(self, lines: Iterable[Any]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except (OSError, ValueError) as error:
+            self._give_up(error)
+
+    @property
+    def buffer(self) -> "SafeOutput":
+        return SafeOutput(self._stream.buffer)
+
+    def isatty(self) -> bool:
+        try:
+            return bool(self._stream.isatty())
+        except (OSError, ValueError):
+            return False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _give_up(self, error: Exception) -> None:
+        if isinstance(error, OSError) and error.errno in _GONE:
+            to_null(self._stream)
+
+
+def protect() -> None:
+    """Make `sys.stdout` and `sys.stderr` of this process safe."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif not isinstance(stream, SafeOutput):
+            setattr(sys, name, SafeOutput(stream))
+
+
+def to_null(stream: Any) -> None:
+    """Let a stream's descriptor lead to the null device."""
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+    except (OSError, ValueError, AttributeError):
+        return  # it has no descriptor, or none can be had

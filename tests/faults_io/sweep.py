@@ -1,0 +1,183 @@
+"""Faults at the N-th call below the run folder, each in a fork of one process that has everything imported.
+
+    LD_PRELOAD=faulty_disk.so python sweep.py WORK SHARDS PHASE EVERY [FIRST]
+
+WORK: an empty folder. PHASE: `run` (a small run from its start) or `resume` (going on after step 4). EVERY: every how
+many calls one is struck. Prints a line a trial that ended badly and a last line of counts; status 1 with any.
+
+A trial is the faulty attempt and then the same command without a fault, once more where that one refuses. It is good
+when nothing printed a traceback or hung, and the run ends in the same bits and rows as an undisturbed one.
+"""
+
+import contextlib
+import ctypes
+import errno
+import hashlib
+import os
+import shutil
+import signal
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from fra_dist import files
+from fra_dist.cli.main import main
+from fra_dist.cli.pretrain import pretrain  # noqa: F401
+from fra_dist.report import curves, picture_hook  # noqa: F401
+from fra_dist.train import prepare  # noqa: F401
+from fra_dist.train.hooks import collapse_alarms, saving, stragglers  # noqa: F401
+from fra_dist.train.run_dir.folder import read_rows, repeatable
+
+FAULTS = {
+    "eio": (errno.EIO, 0, "orwsntdfu"),
+    "estale": (errno.ESTALE, 0, "orwsntdfu"),
+    "enospc": (errno.ENOSPC, 0, "owsn"),
+    "short": (0, 1, "rw"),
+    "kill": (0, 2, "owsn"),
+}
+PATIENCE = 120
+STEPS, HALF = 6, 4
+CONFIG = """
+data: {{shards: {shards}, image_size: 32, threads: 1}}
+train: {{global_batch: 8, steps: {steps}, device: cpu, backend: torch}}
+log: {{heatmaps_every: 0, every_steps: 1, samples: true, tensorboard: false, pictures: false}}
+checkpoint: {{every_steps: 2}}
+model: {{backbone: tiny, regions: 4, width: 16, hidden: 32, decoder: {{layers: 1, heads: 2, feedforward: 16}}}}
+optim: {{warmup_steps: 1}}
+"""
+
+
+class Attempt:
+    """One command in a fork: its status (a negative signal when killed, None when it hung) and what it printed."""
+
+    def __init__(self, words, log, fault=None, count_of=""):
+        child = os.fork()
+        if child == 0:
+            _child(words, log, fault, count_of)
+        end = time.monotonic() + PATIENCE
+        self.status = None
+        while time.monotonic() < end:
+            done, code = os.waitpid(child, os.WNOHANG)
+            if done:
+                self.status = os.waitstatus_to_exitcode(code)
+                break
+            time.sleep(0.02)
+        else:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        self.text = log.read_text(errors="replace")
+
+
+def _child(words, log, fault, count_of):
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    files.PAUSES = (0.0, 0.0, 0.0)
+    disk = ctypes.CDLL(None)
+    status = 99
+    try:
+        if fault is not None:
+            disk.faulty_set(*fault)
+        status = main(words)
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        import traceback
+
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
+    finally:
+        if count_of:
+            Path(count_of).write_text(str(disk.faulty_count()))
+        sys.stdout.flush()
+        os._exit(status)
+
+
+def result_of(run):
+    """The bits and rows that a run leaves."""
+    found = {}
+    for path in sorted(run.glob(f"checkpoints/step-{STEPS:08d}/*.safetensors")):
+        found[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    found["metrics"] = [repeatable(row) for row in read_rows(run / "metrics.jsonl")]
+    found["samples"] = read_rows(run / "samples" / "rank-00000.jsonl")
+    return found
+
+
+class Sweep:
+    def __init__(self, work, shards, phase):
+        self.work, self.phase = work, phase
+        self.config = work / "config.yaml"
+        self.config.write_text(CONFIG.format(shards=shards, steps=STEPS))
+        self.whole = work / "whole"
+        assert self.attempt(self.whole).status == 0
+        self.half = work / "half"
+        shutil.copytree(self.whole, self.half)
+        shutil.rmtree(self.half / f"checkpoints/step-{STEPS:08d}")
+        self.expected = result_of(self.whole)
+        assert len(self.expected["metrics"]) == STEPS
+
+    def attempt(self, run, fault=None, count_of=""):
+        words = ["pretrain", str(self.config), f"output={run}"]
+        return Attempt(words, self.work / "log", fault, count_of)
+
+    def place(self):
+        run = self.work / "trial"
+        shutil.rmtree(run, ignore_errors=True)
+        if self.phase == "resume":
+            shutil.copytree(self.half, run)
+        return run
+
+    def calls(self, kinds):
+        run = self.place()
+        fault = (str(run).encode(), kinds.encode(), 0, 0, 0, 0)
+        self.attempt(run, fault, count_of=str(self.work / "count"))
+        return int((self.work / "count").read_text())
+
+    def trial(self, kind, number, nth, mode, times):
+        """What is wrong; empty when nothing is."""
+        run = self.place()
+        first = self.attempt(run, (str(run).encode(), kind.encode(), nth, times, number, mode))
+        second = self.attempt(run)
+        for attempt in (first, second):
+            if attempt.status is None:
+                return "hang"
+            if "Traceback" in attempt.text:
+                return "traceback: " + attempt.text.strip().splitlines()[-1][:200]
+        if second.status != 0:
+            return f"status {first.status}, then {second.status}: {second.text.strip()[-200:]}"
+        if first.status == 2:
+            return f"refused: {first.text.strip()[-200:]}"
+        wrong = [name for name, value in result_of(run).items() if value != self.expected[name]]
+        return f"status {first.status}; differs in {', '.join(wrong)}" if wrong else ""
+
+
+def run_sweep(work, shards, phase, every, first=1, faults=tuple(FAULTS), until=None):
+    """(trials, {problem: count}) of every `every`-th call of each kind."""
+    sweep, trials, problems = Sweep(work, shards, phase), 0, Counter()
+    for name in faults:
+        number, mode, kinds = FAULTS[name]
+        kinds = [kind for kind in kinds if kind in os.environ.get("SWEEP_KINDS", kinds)]
+        for kind in kinds:
+            total = sweep.calls(kind)
+            for times in (1, -1) if name == "eio" else (1,):
+                for nth in range(first if times == 1 else 1, total + 1, every if times == 1 else 3 * every):
+                    if until is not None and time.monotonic() > until:
+                        return trials, problems
+                    trials += 1
+                    problem = sweep.trial(kind, number, nth, mode, times)
+                    if problem:
+                        problems[problem[:60]] += 1
+                        print(f"{phase} {name} {kind} {nth} of {total} x{times}: {problem}", flush=True)
+    return trials, problems
+
+
+if __name__ == "__main__":
+    words = sys.argv[1:]
+    Path(words[0]).mkdir(parents=True, exist_ok=True)
+    limit = time.monotonic() + float(os.environ["SWEEP_SECONDS"]) if "SWEEP_SECONDS" in os.environ else None
+    chosen = tuple(os.environ.get("SWEEP_FAULTS", ",".join(FAULTS)).split(","))
+    begin = int(words[4]) if words[4:] else 1
+    done, wrong = run_sweep(Path(words[0]), Path(words[1]), words[2], int(words[3]), begin, chosen, limit)
+    print(f"{words[2]}: {done} trials, {sum(wrong.values())} with problems: {dict(wrong)}")
+    sys.exit(bool(wrong))

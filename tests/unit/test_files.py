@@ -1,0 +1,202 @@
+"""Nothing there is one thing, an error is another."""
+
+import errno
+import json
+import os
+import threading
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fra_dist import files, json_lines
+from fra_dist.errors import AccessError, DiskError
+from fra_dist.exit_status import FAILED, REFUSED
+
+
+class Flaky:
+    """A system call that fails a number of times before it works, or for ever."""
+
+    def __init__(self, call, number, times):
+        self.call, self.number, self.times, self.calls = call, number, times, 0
+
+    def __call__(self, *args, **kwargs):
+        self.calls += 1
+        if self.times < 0 or self.calls <= self.times:
+            raise OSError(self.number, os.strerror(self.number))
+        return self.call(*args, **kwargs)
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch):
+    monkeypatch.setattr(files, "PAUSES", (0.0, 0.0, 0.0))
+
+
+LOOKS = {
+    "exists": ("stat", lambda path: files.exists(path)),
+    "is_folder": ("stat", lambda path: files.is_folder(path.parent)),
+    "is_file": ("stat", lambda path: files.is_file(path)),
+    "names_in": ("listdir", lambda path: files.names_in(path.parent) == ["there"]),
+    "read_bytes": ("open", lambda path: files.read_bytes(path) == b"{}"),
+    "rows": ("open", lambda path: json_lines.read_all(path) == [{}]),
+    "rows from the end": ("pread", lambda path: [row for _, row in json_lines.from_end(path)] == [{}]),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT])
+def test_an_error_that_passes_is_tried_again(tmp_path, monkeypatch, look, number):
+    (tmp_path / "there").write_text("{}")
+    name, ask = LOOKS[look]
+    monkeypatch.setattr(files.os, name, Flaky(getattr(os, name), number, times=2))
+    assert ask(tmp_path / "there")
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize(("number", "kind"), [(errno.EIO, DiskError), (errno.EACCES, AccessError)])
+def test_an_error_that_stays_is_never_nothing_there(tmp_path, monkeypatch, look, number, kind):
+    (tmp_path / "there").write_text("{}")
+    name, ask = LOOKS[look]
+    flaky = Flaky(getattr(os, name), number, times=-1)
+    monkeypatch.setattr(files.os, name, flaky)
+    with pytest.raises(kind, match=str(tmp_path)) as raised:
+        ask(tmp_path / "there")
+    monkeypatch.undo()
+    assert raised.value.exit_status == (FAILED if kind is DiskError else REFUSED)
+    assert flaky.calls == (4 if kind is DiskError else 1)
+
+
+def test_nothing_there(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "none", tmp_path / "file" / "below", tmp_path / ("x" * 300)):
+        assert not files.exists(path)
+        assert not files.is_folder(path)
+    assert files.names_in(tmp_path / "none") == []
+    assert files.read_bytes(tmp_path / "none") is None
+    assert json_lines.read_all(tmp_path / "none") == []
+
+
+def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(AccessError, match="not a regular file"):
+        files.read_bytes(tmp_path / "pipe")
+    with pytest.raises(AccessError, match="not a regular file"):
+        json_lines.read_all(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch, call):
+    path = tmp_path / "state.json"
+    files.write_whole(path, "old")
+    monkeypatch.setattr(files.os, call, Flaky(getattr(os, call), errno.EIO, times=2))
+    files.write_whole(path, "new")
+    assert path.read_text() == "new"
+    monkeypatch.setattr(files.os, call, Flaky(getattr(os, call), errno.EIO, times=-1))
+    with pytest.raises(OSError, match="Input/output"):
+        files.write_whole(path, "newer")
+    assert path.read_text() == "new"
+    assert os.listdir(tmp_path) == ["state.json"]
+
+
+def test_what_killed_writers_left_is_swept_and_nothing_else(tmp_path):
+    for name in (".config.yaml.partial-7", "config.yaml", ".lock", ".partial-00000002-7"):
+        (tmp_path / name).write_text("")
+    files.sweep(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [".lock", ".partial-00000002-7", "config.yaml"]
+
+
+ROWS = st.lists(st.integers(0, 30), max_size=40).map(sorted)
+JUNK = [b"\xff{}", b'{"step": 3', b"[1]", b"null", b"7", b"[" * 5000, b'{"step": null}', b'{"step": "4"}', b"\x00"]
+
+
+def write(path, steps, junk, torn):
+    lines = [json.dumps({"step": step, "key": "a\u2028b\u0085c\udce9"}).encode() for step in steps]
+    for place, what in junk:
+        lines.insert(place % (len(lines) + 1), what)
+    path.write_bytes(b"".join(line + b"\n" for line in lines) + torn)
+
+
+@given(
+    ROWS, st.lists(st.tuples(st.integers(0, 40), st.sampled_from(JUNK)), max_size=4), st.sampled_from([b"", b'{"st'])
+)
+def test_rows_from_both_ends_are_the_same_whatever_lies_between(tmp_path_factory, steps, junk, torn):
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    write(path, steps, junk, torn)
+    forward, backward = json_lines.Damage(path), json_lines.Damage(path)
+    rows = json_lines.read_all(path, forward)
+    assert rows == [row for _, row in json_lines.from_end(path, backward)][::-1]
+    assert [row["step"] for row in rows if json_lines.step_of_row(row) is not None] == steps
+    assert forward.count == backward.count
+
+
+@given(ROWS, st.integers(-1, 31), st.sampled_from([b"", b'{"st']), st.integers(1, 200))
+def test_rows_after_a_step_are_dropped_and_the_others_keep_their_bytes(tmp_path_factory, steps, last, torn, chunk):
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    write(path, steps, [], torn)
+    before = path.read_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_lines, "_CHUNK", chunk)
+        json_lines.drop_after(path, last)
+    kept = sum(step <= last for step in steps)
+    assert path.read_bytes() == b"".join(line + b"\n" for line in before.split(b"\n")[:kept])
+
+
+def test_a_row_out_of_order_goes_as_well(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    write(path, [1, 2, 9, 3, 4, 7, 8], [(4, b"junk")], b"")
+    damage = json_lines.drop_after(path, 5)
+    assert [row["step"] for row in json_lines.iterate(path)] == [1, 2, 3, 4]
+    assert damage.count == 1
+    assert "1 damaged line was left out of rows.jsonl" in damage.text()
+
+
+def test_a_row_after_a_torn_one_is_whole(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"step": 1}\n{"step": 2, "lo')
+    json_lines.append(path, json_lines.encode({"step": 3, "key": "\u2028"}))
+    assert [row["step"] for row in json_lines.iterate(path)] == [1, 3]
+
+
+def test_the_end_of_a_million_rows_is_read_in_the_memory_of_a_few(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    with path.open("w") as stream:
+        for first in range(0, 1_000_000, 10_000):
+            stream.writelines(f'{{"step": {step}, "loss/total": 1.5}}\n' for step in range(first, first + 10_000))
+    read = []
+    pread = os.pread
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_lines.os, "pread", lambda *args: read.append(args[1]) or pread(*args))
+        json_lines.drop_after(path, 999_000)
+        rows = json_lines.last_rows(path, 256, lambda row: "loss/total" in row)
+    assert [rows[0]["step"], rows[-1]["step"]] == [998_745, 999_000]
+    assert sum(read) < 1 << 20
+
+
+def test_a_long_file_is_thinned_and_its_rare_rows_stay(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = [{"step": n, "loss": 1.0} for n in range(1000)] + [
+        {"step": 500, "a": 1, "b": 2},
+        {"step": 7, "x": {}, "y": 1},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + "junk\n")
+    kept = json_lines.thinned(path, most=50)
+    assert kept[0] == rows[0]
+    assert kept[-2:] == rows[-2:]
+    assert 50 <= len(kept) - 2 <= 100
+    assert json_lines.thinned(path) == rows
+
+
+def test_work_that_hangs_is_left_behind_and_holds_up_nothing():
+    from fra_dist.train.liveness.bounded import Aside
+
+    release, done = threading.Event(), []
+    aside = Aside()
+    assert aside.run(lambda: done.append(1), 30.0)
+    assert not aside.run(release.wait, 0.01)
+    assert not aside.run(lambda: done.append(2), 30.0)
+    release.set()
+    while aside.hangs:
+        time.sleep(0.01)
+    assert aside.run(lambda: done.append(3), 30.0)
+    assert done == [1, 3]
