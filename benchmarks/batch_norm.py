@@ -17,7 +17,7 @@ from measuring import copy_rate, in_turns, report
 from torch import Tensor
 from torch.nn import functional
 
-from fra_dist.dist import SINGLE
+from fra_dist.distributed import SINGLE
 from fra_dist.kernels import force
 from fra_dist.kernels.batch_norm import batch_norm
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from fra_dist.models.convolution import weight_gradient
-from fra_dist.train.run_folder import versions
+from fra_dist.train.run_dir.folder import versions
 
 Layer = tuple[int, int, int, int, int, int]
 """Images, input and output channels, side of the map, kernel, stride."""

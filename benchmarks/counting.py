@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from fra_dist.dist import ProcessGroupRanks
+from fra_dist.distributed import ProcessGroupRanks
 
 _SPAN = "the step"
 _LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "cudaGraphLaunch", "cudaMemcpyAsync", "cudaMemsetAsync")

@@ -31,16 +31,16 @@ import numpy as np
 import torch
 
 from fra_dist.config import Config, load_config, parse_config
-from fra_dist.data.images import probe
-from fra_dist.data.loader import make_loader
-from fra_dist.data.manifest import Manifest, load_manifest, write_manifest
-from fra_dist.data.pipeline import Request
-from fra_dist.data.plan import Plan
-from fra_dist.data.reader import LocalSource, ShardReader
-from fra_dist.data.shard_index import INDEX_DTYPE, ShardEntry, index_bytes
-from fra_dist.data.shards import ShardOptions, make_shards
-from fra_dist.data.views import draw_views
-from fra_dist.dist import SINGLE, RankContext
+from fra_dist.data.decoding.images import probe
+from fra_dist.data.decoding.pipeline import Request
+from fra_dist.data.loading.loader import make_loader
+from fra_dist.data.making.make import ShardOptions, make_shards
+from fra_dist.data.order.plan import Plan
+from fra_dist.data.order.views import draw_views
+from fra_dist.data.shards.index import INDEX_DTYPE, ShardEntry, index_bytes
+from fra_dist.data.shards.manifest import Manifest, load_manifest, write_manifest
+from fra_dist.data.shards.reader import LocalSource, ShardReader
+from fra_dist.distributed import SINGLE, RankContext
 
 PACKAGES = ("torch", "nvidia-dali-cuda130", "numpy")
 LAST_STEP = 10**6 - 1
@@ -67,7 +67,7 @@ class Counting(LocalSource):
 
 def unused_after_resume(config: Config, manifest: Manifest, steps: int = 5) -> int:
     """Samples read but not trained on, between a resume near the end of a run and its end."""
-    from fra_dist.data import reader
+    from fra_dist.data.shards import reader
 
     original, reader.LocalSource = reader.LocalSource, Counting  # type: ignore[misc]
     Counting.samples = 0
@@ -121,8 +121,8 @@ def training(manifest: Manifest, steps: int, scratch: Path) -> dict[str, float]:
 
 def pixels(manifest: Manifest, photos: int = 64) -> dict[str, float]:
     """Mean absolute difference of the DALI path from the torch path, which runs torchvision's own functions."""
-    from fra_dist.data.cpu import TorchPipeline
-    from fra_dist.data.dali_pipeline import DaliPipeline
+    from fra_dist.data.decoding.dali_pipeline import DaliPipeline
+    from fra_dist.data.decoding.torch_pipeline import TorchPipeline
 
     config = parse_config({"data": {"image_size": 112}}).data
     ids = np.arange(photos)

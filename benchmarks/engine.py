@@ -24,9 +24,9 @@ from pathlib import Path
 import torch
 
 from fra_dist.config import CheckpointConfig, Config, dump_config, load_config
-from fra_dist.data.shards import ShardOptions, make_shards
+from fra_dist.data.making.make import ShardOptions, make_shards
 from fra_dist.launch.task import die_with_parent
-from fra_dist.train.run_folder import read_rows, versions
+from fra_dist.train.run_dir.folder import read_rows, versions
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Bench:
 def checkpoint_stall(bench: Bench) -> list[Row]:
     """The share of a default interval that steps lose to a checkpoint: by waiting for the copy, and by sharing the
     machine with the thread that writes."""
-    from fra_dist.train.checkpoint_write import Contents
+    from fra_dist.train.checkpoints.writing import Contents
 
     with a_run(bench.config("stall")) as run:
         batches = iter(run.loader)
@@ -151,8 +151,8 @@ def loop(bench: Bench) -> list[Row]:
     """
     from fra_dist.losses.total import fra_loss
     from fra_dist.models.fra import FRA
-    from fra_dist.train.ema import update_target
-    from fra_dist.train.groups import build_optimizer
+    from fra_dist.train.optim.ema import update_target
+    from fra_dist.train.optim.parameter_groups import build_optimizer
     from fra_dist.train.signals import StopFlag
 
     config = bench.config("loop")

@@ -24,17 +24,17 @@ from study_faces import labelled_sets
 from study_measure import TASKS
 from torch import Tensor, nn
 
-from fra_dist.cli.eval_networks import open_encoder
-from fra_dist.data.synthetic import render
 from fra_dist.eval.datasets import FaceSet, open_set
-from fra_dist.eval.datasets.crop import RULES, Square
-from fra_dist.eval.datasets.record import Record, with_validation
-from fra_dist.eval.encoder import BATCH, Encoder, extract
-from fra_dist.eval.feature_cache import Cache
-from fra_dist.eval.prepared import Prepared, prepare
+from fra_dist.eval.datasets.common.crop_rules import RULES, Square
+from fra_dist.eval.datasets.common.labelled_face import Record, with_validation
+from fra_dist.eval.features.encoder import BATCH, Encoder, extract
+from fra_dist.eval.features.feature_cache import Cache
+from fra_dist.eval.features.networks import open_encoder
+from fra_dist.eval.features.prepared_faces import Prepared, prepare
 from fra_dist.eval.results import run_task
 from fra_dist.eval.settings import Settings, TaskEntry
-from fra_dist.train.run_folder import versions
+from fra_dist.synthetic import render
+from fra_dist.train.run_dir.folder import versions
 
 
 def extraction(encoder: Encoder, count: int, rounds: int) -> dict[str, float]:

@@ -25,7 +25,7 @@ import torch
 from suite_parts import PARTS, Job, Row
 from suite_targets import report
 
-from fra_dist.train.run_folder import read_rows, versions
+from fra_dist.train.run_dir.folder import read_rows, versions
 
 _GRACE = 15
 """Seconds between a part's deadline, which it heeds where it can, and its end."""

@@ -29,10 +29,10 @@ from PIL import Image, ImageFilter
 from torchvision.transforms import v2
 
 from fra_dist.config import Config, ViewConfig, parse_config
-from fra_dist.data.loader import make_loader
-from fra_dist.data.manifest import Manifest, load_manifest
-from fra_dist.data.shards import ShardOptions, make_shards
-from fra_dist.dist import SINGLE, RankContext
+from fra_dist.data.loading.loader import make_loader
+from fra_dist.data.making.make import ShardOptions, make_shards
+from fra_dist.data.shards.manifest import Manifest, load_manifest
+from fra_dist.distributed import SINGLE, RankContext
 
 PACKAGES = ("torch", "torchvision", "nvidia-dali-cuda130", "numba", "numpy", "pillow", "webdataset")
 

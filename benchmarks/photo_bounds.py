@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fra_dist.data.preparation.copies import find_copies
-from fra_dist.data.preparation.crop import turn
-from fra_dist.data.preparation.detectors import choose, open_detector
-from fra_dist.data.preparation.quality import clipped, grey_square, perceptual_hash, sharpness
+from fra_dist.data.making.faces.detectors import choose, open_detector
+from fra_dist.data.making.faces.face_crop import turn
+from fra_dist.data.making.faces.near_copies import find_copies
+from fra_dist.data.making.faces.quality import clipped, grey_square, perceptual_hash, sharpness
 
 AROUND = 0.25
 Found = tuple[float, NDArray[np.float64]]

@@ -19,15 +19,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fra_dist.data.journal import REPORT
-from fra_dist.data.photos import PhotoRules
-from fra_dist.data.preparation.copies import find_copies
-from fra_dist.data.preparation.crop import CropRule
-from fra_dist.data.preparation.quality import HASH_BYTES, QualityRule
-from fra_dist.data.preparation.selection import Selection
-from fra_dist.data.shards import ShardOptions, make_shards
-from fra_dist.data.synthetic import render
-from fra_dist.report.preparation import write_preparation_page
+from fra_dist.data.making.cleaning import PhotoRules
+from fra_dist.data.making.faces.face_crop import CropRule
+from fra_dist.data.making.faces.near_copies import find_copies
+from fra_dist.data.making.faces.quality import HASH_BYTES, QualityRule
+from fra_dist.data.making.journal import REPORT
+from fra_dist.data.making.make import ShardOptions, make_shards
+from fra_dist.data.making.selection import Selection
+from fra_dist.report.preparation_report import write_preparation_page
+from fra_dist.synthetic import render
 
 SIDE, FACES = 250, 200
 BOUNDS = QualityRule(least_sharpness=20.0, most_clipped=0.5, brightness=(20.0, 235.0))

@@ -27,16 +27,16 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cluster")]
+sys.path.insert(0, str(ROOT))
 
-from ray_nodes import RayNodes  # noqa: E402
-from slurm_cluster import SlurmCluster, why_not  # noqa: E402
-from waiting import events, rows, until  # noqa: E402
-
-from fra_dist.train.run_folder import versions  # noqa: E402
+from fra_dist.train.run_dir.folder import versions  # noqa: E402
+from tests.cluster.ray_nodes import RayNodes  # noqa: E402
+from tests.cluster.slurm_cluster import SlurmCluster, why_not  # noqa: E402
+from tests.cluster.waiting import events, rows, until  # noqa: E402
 
 FRA = [sys.executable, "-m", "fra_dist.cli.main"]
-IMPORTS = "import fra_dist.train.prepare, fra_dist.report.hook, fra_dist.train.deepspeed_engine, fra_dist.data.dali"
+IMPORTS = "import fra_dist.train.prepare, fra_dist.report.picture_hook, fra_dist.train.engines.deepspeed_engine"
+IMPORTS += ", fra_dist.data.decoding.dali_graph"
 PATIENCE = 300.0
 
 

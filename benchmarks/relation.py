@@ -16,7 +16,7 @@ import torch
 from measuring import copy_rate, in_turns, report
 from torch import Tensor
 
-from fra_dist.dist import SINGLE
+from fra_dist.distributed import SINGLE
 from fra_dist.kernels import force
 from fra_dist.kernels.relation import semantic_relation
 from fra_dist.losses import relation as loss

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from whole_step import OurStep, Setting, Way, plainly, published
 
-from fra_dist.train.run_folder import versions
+from fra_dist.train.run_dir.folder import versions
 
 Row = dict[str, Any]
 CPU = torch.device("cpu")

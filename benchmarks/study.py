@@ -28,11 +28,11 @@ from study_faces import labelled_sets, pretraining_shards
 from study_measure import WITHOUT_MAPS, grey_pixels, measure
 from study_table import tables
 
-from fra_dist.cli.eval_networks import open_encoder
 from fra_dist.config import Config, dump_config, load_config
 from fra_dist.errors import ConfigError, FraError
-from fra_dist.eval.encoder import Encoder
-from fra_dist.train.run_folder import read_rows, versions
+from fra_dist.eval.features.encoder import Encoder
+from fra_dist.eval.features.networks import open_encoder
+from fra_dist.train.run_dir.folder import read_rows, versions
 from fra_dist.train.signals import STOPPED
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "study"

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fra_dist.eval.datasets import open_set
-from fra_dist.eval.datasets.record import refuse_leaks, with_validation
-from fra_dist.eval.encoder import Encoder
-from fra_dist.eval.feature_cache import Cache
-from fra_dist.eval.prepared import Prepared, prepare
+from fra_dist.eval.datasets.common.labelled_face import refuse_leaks, with_validation
+from fra_dist.eval.features.encoder import Encoder
+from fra_dist.eval.features.feature_cache import Cache
+from fra_dist.eval.features.prepared_faces import Prepared, prepare
 from fra_dist.eval.results import RUNNERS
 from fra_dist.eval.settings import Settings
 from fra_dist.eval.tasks.common import Job

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fra_dist.data.synthetic import render
-from fra_dist.train.run_folder import versions
+from fra_dist.synthetic import render
+from fra_dist.train.run_dir.folder import versions
 
 FACES, ROUNDS = 96, 6
 

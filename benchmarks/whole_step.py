@@ -28,13 +28,13 @@ from plain_fra import PlainStep
 from torch import Tensor
 
 from fra_dist.config import Config, TrainConfig, parse_config
-from fra_dist.dist import SINGLE, CrossRank, RankContext
+from fra_dist.distributed import SINGLE, CrossRank, RankContext
 from fra_dist.errors import ConfigError
-from fra_dist.export.published import to_published
+from fra_dist.export.published_names import to_published
 from fra_dist.models.fra import FRA
-from fra_dist.train.engine import build_engine
+from fra_dist.train.engines.build import build_engine
 from fra_dist.train.execution import set_execution
-from fra_dist.train.groups import build_optimizer
+from fra_dist.train.optim.parameter_groups import build_optimizer
 from fra_dist.train.sizes import derive_sizes
 from fra_dist.train.step import Step
 
@@ -122,9 +122,9 @@ def _context(device: torch.device, backend: str, cross: CrossRank) -> RankContex
     """Rank 0 of several, or one by itself; DeepSpeed wants a process group for it."""
     if backend == "torch":
         return RankContext(0, cross.world, 0, 0, device, cross)
-    from fra_dist import dist
+    from fra_dist import distributed
 
-    return dist.start(device.type)
+    return distributed.start(device.type)
 
 
 def plainly(setting: Setting, *, channels_last: bool = False, compiled: bool = False) -> Way:

@@ -34,15 +34,15 @@ def run(args: argparse.Namespace) -> int:
     for name in ("faults", "ranks", "jobs"):
         if getattr(args, name) < 1:
             raise LaunchError(f"--{name} {getattr(args, name)}: give a number above 0")
-    from fra_dist.launch.chaos.draws import Length, draw_faults, kinds_for
-    from fra_dist.launch.chaos.room import own_mounts
+    from fra_dist.launch.chaos.fault_draws import Length, draw_faults, kinds_for
+    from fra_dist.launch.chaos.small_disks import own_mounts
 
     length = Length(args.steps, max(1, args.steps // 6))
     config = load_config(args.config, args.overrides)
     room = own_mounts()  # while there is one thread
     from fra_dist.launch.chaos.campaign import Campaign
-    from fra_dist.launch.chaos.scene import set_scene, trial_config
-    from fra_dist.launch.chaos.table import summary, table
+    from fra_dist.launch.chaos.campaign_setup import set_scene, trial_config
+    from fra_dist.launch.chaos.campaign_table import summary, table
     from fra_dist.train.sizes import share_of_rank
 
     with _folder(args.out) as folder:
@@ -76,8 +76,8 @@ def _chosen(kinds: tuple[str, ...], names: list[str]) -> tuple[str, ...]:
 
 def _with_faces(config: Config, folder: Path, steps: int) -> Config:
     """Small synthetic faces, each read once, in enough shards that some are not read at first."""
-    from fra_dist.data.manifest import MANIFEST
-    from fra_dist.data.shards import ShardOptions, make_shards
+    from fra_dist.data.making.make import ShardOptions, make_shards
+    from fra_dist.data.shards.manifest import MANIFEST
 
     shards, count = folder / "faces", steps * config.train.global_batch
     if not (shards / MANIFEST).exists():

@@ -12,9 +12,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from fra_dist.export.files import read_tensors, write_tensors
-    from fra_dist.export.published import from_published, to_published
-    from fra_dist.train.checkpoint import find_checkpoint
+    from fra_dist.export.published_names import from_published, to_published
+    from fra_dist.export.weight_files import read_tensors, write_tensors
+    from fra_dist.train.checkpoints.reading import find_checkpoint
 
     if args.to == "published":
         folder = Path(args.source).is_dir()

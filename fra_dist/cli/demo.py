@@ -30,10 +30,10 @@ def run(args: argparse.Namespace) -> int:
     """Goes on where an earlier demo in the same folder stopped."""
     import torch
 
-    from fra_dist.cli.demo_report import draw_report, measure
-    from fra_dist.cli.demo_runs import train_all
+    from fra_dist.demo.demo_report import draw_report, measure
+    from fra_dist.demo.demo_runs import train_all
     from fra_dist.eval.labelled import read_labelled
-    from fra_dist.eval.table import as_text, probe_table, region_table
+    from fra_dist.eval.score_table import as_text, probe_table, region_table
 
     out, began = Path(args.out), time.monotonic()
     _say(began, "rendering faces and writing shards")
@@ -68,8 +68,8 @@ def demo_configs(path: str, out: Path, quick: bool = False) -> dict[str, Config]
 
 
 def _shards(source: str, folder: Path, seed: int) -> None:
-    from fra_dist.data.manifest import load_manifest
-    from fra_dist.data.shards import ShardOptions, make_shards
+    from fra_dist.data.making.make import ShardOptions, make_shards
+    from fra_dist.data.shards.manifest import load_manifest
 
     if (folder / "manifest.json").exists():
         load_manifest(folder)

@@ -15,9 +15,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from fra_dist.export.backbone import export_backbone
-    from fra_dist.export.card import CardText, read_results, write_card
-    from fra_dist.train.checkpoint import find_checkpoint
+    from fra_dist.export.backbone_export import export_backbone
+    from fra_dist.export.model_card import CardText, read_results, write_card
+    from fra_dist.train.checkpoints.reading import find_checkpoint
 
     checkpoint = find_checkpoint(args.checkpoint)
     results = [] if args.scores is None else read_results(args.scores, checkpoint, args.network)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fra_dist.cli import numbers
+from fra_dist.cli import arguments
 from fra_dist.errors import CheckpointError, DataError
 
 if TYPE_CHECKING:
@@ -21,15 +21,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photos", nargs="+", help="files, folders or patterns")
     parser.add_argument("--out", default="heatmaps", metavar="DIR", help="where pictures go (default: %(default)s)")
     parser.add_argument(
-        "--limit", type=numbers.count, default=48, metavar="N", help="draw the first N photos (%(default)s)"
+        "--limit", type=arguments.count, default=48, metavar="N", help="draw the first N photos (%(default)s)"
     )
-    parser.add_argument("--rows", type=numbers.count, default=12, metavar="N", help="photos on a sheet (%(default)s)")
+    parser.add_argument("--rows", type=arguments.count, default=12, metavar="N", help="photos on a sheet (%(default)s)")
     parser.add_argument("--tile", type=_tile, default=160, metavar="PX", help="side of a picture (%(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
     """0: at least one photo was drawn. Raises CheckpointError or DataError when none can be."""
-    from fra_dist.report.photos import find_photos
+    from fra_dist.report.user_photos import find_photos
 
     files, missing = find_photos(args.photos)
     if not files:
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from fra_dist.report.gallery import Style, draw_gallery
-    from fra_dist.train.checkpoint import load_model
+    from fra_dist.train.checkpoints.reading import load_model
 
     model, config, info = load_model(args.checkpoint)
     if config.model.decoder is None:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from fra_dist.config import Config, load_config
-from fra_dist.data.loader import make_plan
-from fra_dist.data.manifest import Manifest, load_manifest
-from fra_dist.data.plan import Plan
-from fra_dist.data.plan_quality import measure_shuffle, rank_bytes, shards_of_rank, working_set
-from fra_dist.data.stores import StoreOptions
+from fra_dist.data.loading.loader import make_plan
+from fra_dist.data.order.plan import Plan
+from fra_dist.data.order.plan_quality import measure_shuffle, rank_bytes, shards_of_rank, working_set
+from fra_dist.data.shards.manifest import Manifest, load_manifest
+from fra_dist.data.stores.remote_folder import StoreOptions
 from fra_dist.errors import ConfigError
 from fra_dist.train.sizes import Sizes, derive_sizes
 

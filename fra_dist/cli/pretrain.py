@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fra_dist.config import Config, load_config
 
 if TYPE_CHECKING:
-    from fra_dist.train.hooks import Metrics
+    from fra_dist.train.hooks.metrics import Metrics
     from fra_dist.train.trainer import Hook
 
 
@@ -31,30 +31,31 @@ def run(args: argparse.Namespace) -> int:
     """0: complete; 75: asked to stop, saved, the same command goes on; 130: the same after Ctrl-C."""
     config = load_config(args.config, args.overrides)
     if args.dry_run:
-        from fra_dist.train.estimate import describe
+        from fra_dist.train.dry_run import describe
 
         print(describe(config))
         return 0
-    from fra_dist import dist
+    from fra_dist import distributed
 
     try:
         return pretrain(config, args.force, args.fresh, args.source)
     finally:
-        dist.stop()
+        distributed.stop()
 
 
 def pretrain(config: Config, force: bool = False, fresh: bool = False, source: Path | None = None) -> int:
     """Train and draw; see `run` for the exit status."""
-    from fra_dist import dist
-    from fra_dist.report.hook import RunPictures
-    from fra_dist.train.alarms import Alarms
-    from fra_dist.train.checkpoint_hook import Checkpoints
-    from fra_dist.train.hooks import Metrics, Progress
+    from fra_dist import distributed
+    from fra_dist.report.picture_hook import RunPictures
+    from fra_dist.train.hooks.collapse_alarms import Alarms
+    from fra_dist.train.hooks.metrics import Metrics
+    from fra_dist.train.hooks.progress import Progress
+    from fra_dist.train.hooks.sample_log import SampleLog
+    from fra_dist.train.hooks.saving import Checkpoints
+    from fra_dist.train.hooks.stragglers import Stragglers
     from fra_dist.train.prepare import close, prepare
     from fra_dist.train.resume import Origin
-    from fra_dist.train.sample_log import SampleLog
     from fra_dist.train.signals import STOPPED
-    from fra_dist.train.stragglers import Stragglers
     from fra_dist.train.trainer import train
 
     run = prepare(config, force, Origin(fresh, source))
@@ -70,7 +71,7 @@ def pretrain(config: Config, force: bool = False, fresh: bool = False, source: P
         run.folder.note("complete" if done else "stopped", step=run.completed, signal=run.stopped_by)
         if run.ctx.is_main:
             print(_closing(config, done, run.completed), flush=True)
-        dist.barrier()  # some launchers kill the other ranks when one exits, and rank 0 has been saving
+        distributed.barrier()  # some launchers kill the other ranks when one exits, and rank 0 has been saving
         if done:
             return 0
         return 130 if run.stopped_by == "SIGINT" else STOPPED

@@ -10,7 +10,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from fra_dist import dist
+    from fra_dist import distributed
     from fra_dist.train.replay import replay
 
     try:
@@ -18,4 +18,4 @@ def run(args: argparse.Namespace) -> int:
             print(line, flush=True)
         return 0
     finally:
-        dist.stop()
+        distributed.stop()

@@ -9,7 +9,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from fra_dist.launch.overview import overview
+    from fra_dist.launch.run_status import overview
 
     print(overview(args.folder))
     return 0

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fra_dist.config.section import Count, NonNegative, Positive, Section, Share, Triple, Whole
+from fra_dist.config.section import Count, NonNegative, Positive, Section, Share, Threads, Triple, Whole
 
 
 class ViewConfig(Section):
@@ -55,11 +55,11 @@ class DataConfig(Section):
     decode: Literal["auto", "once", "crops"] = "auto"
     """With DALI: decode a photo once and cut the views from it, or only the region of each view by itself; auto:
     crops on a CPU, once on a GPU."""
-    threads: Count = 2
-    prefetch: Count = 2
+    threads: Threads = 2
+    prefetch: Threads = 2
     """Batches that the pipeline works on ahead of the one being trained on."""
     shuffle_streams: Count = 32
-    """How many places of the data set a global batch is read from; see `data/plan.py`."""
+    """How many places of the data set a global batch is read from; see `data/order/plan.py`."""
     shuffle_window: Whole = 4096
     """Samples that are shuffled together inside a stream; 0: the whole set at once, wherever samples lie."""
     max_bad_share: Share = 0.01

@@ -4,13 +4,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fra_dist.config.section import Count, NonNegative, Positive, Section, Share, Whole
+from fra_dist.config.section import Count, Layers, NonNegative, Positive, Section, Share, Width
 
 
 class DecoderConfig(Section):
-    layers: Count = 2
-    heads: Count = 8
-    feedforward: Count = 256
+    layers: Layers = 2
+    heads: Width = 8
+    feedforward: Width = 256
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     centre_queries: bool = False
     """Subtract the mean over queries from the mask embeddings: breaks the symmetric start."""
@@ -34,9 +34,9 @@ class ModelConfig(Section):
     """`tiny`, or a torchvision ResNet: resnet18, resnet34, resnet50, resnet101, wide_resnet50_2; or `timm:NAME`,
     for example timm:convnext_tiny or timm:vit_small_patch16_224 (`pip install 'fra-dist[timm]'`)."""
     regions: Annotated[int, Field(ge=2, le=64)] = 8
-    width: Count = 256
+    width: Width = 256
     """D: of the projections, the predictions and the decoder."""
-    hidden: Count = 4096
+    hidden: Width = 4096
     """K: hidden width of every projector and predictor."""
     decoder: DecoderConfig | None = DecoderConfig()
     """None: no local half; then loss.local and loss.relation must be 0 (plain BYOL)."""
@@ -68,7 +68,7 @@ class LossConfig(Section):
     relation: NonNegative = 0.1
     student_temperature: Positive = 0.1
     teacher_temperature: Positive = 0.04
-    sinkhorn_rounds: Whole = 3
+    sinkhorn_rounds: Annotated[int, Field(ge=0, le=1000)] = 3
     match: Literal["all", "present"] = "all"
     """Regions that are compared across views: all of them, or those that both views hold."""
     match_share: Share = 0.01

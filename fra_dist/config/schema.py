@@ -10,7 +10,7 @@ from pydantic import model_validator
 
 from fra_dist.config.inputs import DataConfig
 from fra_dist.config.method import LossConfig, ModelConfig
-from fra_dist.config.section import Section, Whole
+from fra_dist.config.section import Section, Seed
 from fra_dist.config.training import CheckpointConfig, GuardConfig, OptimConfig, TrainConfig
 from fra_dist.config.watching import AlarmConfig, LogConfig, ProbeConfig
 
@@ -19,7 +19,7 @@ class Config(Section):
     name: str = "fra"
     output: str = "runs/fra"
     """The run folder."""
-    seed: Whole = 0
+    seed: Seed = 0
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()

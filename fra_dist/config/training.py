@@ -43,7 +43,7 @@ class OptimConfig(Section):
 
 
 class TrainConfig(Section):
-    global_batch: Annotated[int, Field(ge=2)] = 512
+    global_batch: Annotated[int, Field(ge=2, le=2**20)] = 512
     """Images over all ranks and accumulation steps; each gives two views."""
     micro_batch: Count | None = None
     """The most images of one forward pass on one rank, whose share is done in equal passes; null: all at once."""
@@ -130,7 +130,7 @@ class GuardConfig(Section):
     """The same for a loss that jumps; note: only write it down."""
     spike_score: Positive = 10.0
     """How many robust deviations above the median of the last log steps count as a jump."""
-    spike_window: Annotated[int, Field(ge=16)] = 100
+    spike_window: Annotated[int, Field(ge=16, le=100_000)] = 100
     """Log steps that are compared with."""
     patience: Count = 5
     """The run stops after so many steps in a row that are not finite."""

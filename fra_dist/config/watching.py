@@ -30,7 +30,7 @@ class ProbeConfig(Section):
     every_steps: Whole = 0
     """Also before the first step and after the last one; 0: never."""
     sets: tuple[ProbeSet, ...] = ()
-    images: Annotated[int, Field(ge=20)] = 600
+    images: Annotated[int, Field(ge=20, le=2**31 - 1)] = 600
     """Faces of a set at most: 60 % to fit, 15 % to choose, 25 % to score."""
     seconds: Annotated[float, Field(gt=0, le=600)] = 60
     """That the run may wait for the scores of one step; what is not measured by then is left out."""
@@ -72,7 +72,7 @@ class LogConfig(Section):
     every_steps: Count = 10
     heatmaps_every: Whole = 500
     """Steps between heatmap pictures; 0: only at the end."""
-    heatmap_images: Count = 8
+    heatmap_images: Annotated[int, Field(ge=1, le=1024)] = 8
     pictures: bool = True
     """Draw heatmaps and curves."""
     tensorboard: bool = True

@@ -19,22 +19,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fra_dist import dist
+from fra_dist import distributed
 from fra_dist.config import ProbeConfig, ProbeSet
-from fra_dist.data.batch import Batch
+from fra_dist.data.loading.batch import Batch
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets import open_set
-from fra_dist.eval.datasets.points import SCHEMES
-from fra_dist.eval.datasets.record import SPLITS, FaceSet, refuse_leaks, with_validation
-from fra_dist.eval.encoder import Encoder
-from fra_dist.eval.feature_cache import Cache
-from fra_dist.eval.prepared import Prepared, prepare
+from fra_dist.eval.datasets.common.labelled_face import SPLITS, FaceSet, refuse_leaks, with_validation
+from fra_dist.eval.datasets.common.landmark_schemes import SCHEMES
+from fra_dist.eval.features.encoder import Encoder
+from fra_dist.eval.features.feature_cache import Cache
+from fra_dist.eval.features.prepared_faces import Prepared, prepare
 from fra_dist.eval.settings import Settings
 from fra_dist.eval.tasks import alignment, attributes, expression
 from fra_dist.eval.tasks.common import Job
 from fra_dist.eval.tasks.quick_regions import quick_regions
-from fra_dist.train.hooks import Metrics
-from fra_dist.train.run_folder import read_rows
+from fra_dist.train.hooks.metrics import Metrics
+from fra_dist.train.run_dir.folder import read_rows
 from fra_dist.train.trainer import Hook, Run
 
 SHARES = dict(zip(SPLITS, (0.6, 0.15, 0.25), strict=True))
@@ -62,8 +62,8 @@ class Probes(Hook):
         self.sets: list[Probed] = []
         self.told: set[str] = set()
         if run.config.probe.every_steps:
-            dist.from_main(lambda: self._open(run))
-            if dist.from_main(lambda: self._owed(run)):
+            distributed.from_main(lambda: self._open(run))
+            if distributed.from_main(lambda: self._owed(run)):
                 self._probe(run)
 
     def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fra_dist.data.images import BadImage, decode
-from fra_dist.data.manifest import Manifest, load_manifest, read_members
+from fra_dist.data.decoding.images import BadImage, decode
+from fra_dist.data.shards.manifest import Manifest, load_manifest, read_members
 from fra_dist.errors import DataError
 
 

@@ -15,15 +15,15 @@ from typing import Any
 
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets import open_set
-from fra_dist.eval.datasets.record import refuse_leaks, with_validation
-from fra_dist.eval.encoder import Encoder
-from fra_dist.eval.feature_cache import Cache
-from fra_dist.eval.prepared import prepare
-from fra_dist.eval.scores import LEVEL, Score
+from fra_dist.eval.datasets.common.labelled_face import refuse_leaks, with_validation
+from fra_dist.eval.features.encoder import Encoder
+from fra_dist.eval.features.feature_cache import Cache
+from fra_dist.eval.features.prepared_faces import prepare
+from fra_dist.eval.scores.intervals import LEVEL, Score
 from fra_dist.eval.settings import Settings, TaskEntry
 from fra_dist.eval.tasks import alignment, attributes, consistency, expression, regions, verification
 from fra_dist.eval.tasks.common import Job, TaskResult
-from fra_dist.train.run_folder import versions
+from fra_dist.train.run_dir.folder import versions
 
 FORMAT = 1
 KEPT = 5000

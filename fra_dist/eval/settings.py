@@ -6,10 +6,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fra_dist.config.section import Count, Positive, Seed, Whole
 from fra_dist.errors import ConfigError
 
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
 TASKS = ("expression", "attributes", "alignment", "verification", "regions", "consistency")
 
 
@@ -24,13 +23,13 @@ class TuneSettings(Section):
     batch: Count = 256
     lr: Positive = 2e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
-    warmup_epochs: Annotated[int, Field(ge=0)] = 5
+    warmup_epochs: Whole = 5
     patience: Count | None = None
     """Stop after this many epochs without a better validation score; null: never."""
 
 
 class Settings(Section):
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     labels: tuple[Annotated[float, Field(gt=0, le=100)], ...] = (1, 10, 100)
     """Percent of the training and validation labels used."""
     draws: Count = 3
@@ -43,9 +42,9 @@ class Settings(Section):
     norm: Literal["auto", "inter_ocular", "inter_pupil", "diagonal"] = "auto"
     """Of the alignment error that readers are chosen by; auto: the first that the landmarks allow."""
     embedding: Literal["pooled", "projected"] = "pooled"
-    regions: Annotated[int, Field(ge=2)] = 8
+    regions: Annotated[int, Field(ge=2, le=2**31 - 1)] = 8
     """Clusters of the k-means baselines, when the network has no heatmaps to count."""
-    bootstrap: Annotated[int, Field(ge=0)] = 1000
+    bootstrap: Whole = 1000
     """Draws of each interval; 0: none is given."""
     limit: Count | None = None
     """At most this many faces of each part, spread evenly."""

@@ -22,10 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fra_dist.config import Config
-from fra_dist.eval import metrics
-from fra_dist.eval.features import Features, extract
+from fra_dist.eval.features.quick_features import Features, extract
 from fra_dist.eval.labelled import Labelled
-from fra_dist.eval.probes import (
+from fra_dist.eval.readers.linear_probes import (
     Labels,
     Split,
     linear_classifier,
@@ -34,13 +33,14 @@ from fra_dist.eval.probes import (
     split_by,
     split_within,
 )
-from fra_dist.eval.regions import (
+from fra_dist.eval.regions.agreement import (
     RegionScores,
     feature_clusters,
     part_density,
     position_clusters,
     score_similarity,
 )
+from fra_dist.eval.scores import metrics
 from fra_dist.models.fra import FRANetwork
 
 HEATMAPS, CLUSTERS, POSITION, POSITION_IN_PARTS = "heatmaps", "clusters", "position", "position_in_parts"

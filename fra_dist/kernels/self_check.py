@@ -11,21 +11,11 @@ import torch
 from torch import Tensor
 
 from fra_dist.kernels import batch_norm, decoder_attention, dispatch, lars_ema, region_attention, relation
+from fra_dist.types import SINGLE
 
 LIMITS = {torch.float32: 1e-3, torch.bfloat16: 3e-2}
 """Largest relative difference (norms of whole tensors) by the dtype of the maps; rounding is a tenth of it or less."""
 Make = Callable[..., Tensor]
-
-
-class _Alone:
-    """One rank."""
-
-    world = 1
-
-    def sum(self, x: Tensor) -> Tensor:
-        return x
-
-    mean = sum
 
 
 @dataclass(frozen=True)
@@ -109,14 +99,14 @@ def _batch_norm(make: Make, dtype: torch.dtype) -> list[Tensor]:
     exact = torch.float64 if dtype == torch.float64 else torch.float32
     x, rest = (make(8, 24, 5, 5).contiguous(memory_format=torch.channels_last).requires_grad_() for _ in range(2))
     weight, bias = (make(24, dtype=exact, grad=True) for _ in range(2))
-    out, mean, var = batch_norm.batch_norm(x, weight, bias, rest, cross=_Alone(), groups=2, relu=True)
+    out, mean, var = batch_norm.batch_norm(x, weight, bias, rest, cross=SINGLE, groups=2, relu=True)
     return [mean, var, *_backward([out], [x, rest, weight, bias], make)]
 
 
 def _relation(make: Make, dtype: torch.dtype) -> list[Tensor]:
     student, teacher = make(2, 3, 5, 6, 7, grad=True), make(2, 3, 5, 6, 7)
     cross_entropy, gap, share = relation.semantic_relation(
-        student, teacher, student_temperature=0.5, teacher_temperature=0.4, rounds=3, cross=_Alone()
+        student, teacher, student_temperature=0.5, teacher_temperature=0.4, rounds=3, cross=SINGLE
     )
     return [share, *_backward([cross_entropy, gap], [student], make)]
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from fra_dist.distributed.environment import ATTEMPT, LAUNCH
 from fra_dist.launch.ledger import Ledger, RunFailed
 from fra_dist.launch.outcome import Outcome, judge
-from fra_dist.launch.prepare import Launch
 from fra_dist.launch.ray_cluster import Cluster, Group
+from fra_dist.launch.trainer_command import Launch
 from fra_dist.launch.world import largest
-from fra_dist.ranks import ATTEMPT, LAUNCH
-from fra_dist.train.fence import is_locked
+from fra_dist.train.run_dir.fence import is_locked
 from fra_dist.train.signals import STOPPED, StopFlag
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from fra_dist.errors import LaunchError
 from fra_dist.launch.outcome import Outcome
-from fra_dist.train.fence import read_attempt
+from fra_dist.train.run_dir.fence import read_attempt
 
 State = Literal["pending", "running", "waiting", "complete", "stopped", "failed"]
 _IDLE_STOPS = 20
@@ -63,7 +63,7 @@ class Ledger:
 
     def begin_attempt(self, world: int) -> Path:
         """Number the next attempt and make its folder."""
-        self.attempt = max(self.attempt, int(read_attempt(self.run).get("attempt", 0))) + 1
+        self.attempt = max(self.attempt, read_attempt(self.run).get("attempt", 0)) + 1
         self.state, self.world = "running", world
         folder = self.run / "launch" / f"attempt-{self.attempt:04d}"
         shutil.rmtree(folder, ignore_errors=True)

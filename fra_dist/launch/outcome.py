@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fra_dist.train.hung import HUNG
+from fra_dist.train.liveness.hung import HUNG
 from fra_dist.train.signals import STOPPED
 
 REFUSED = 2

@@ -14,9 +14,9 @@ from fra_dist.config import Config, dump_config
 from fra_dist.errors import LaunchError
 from fra_dist.launch.ledger import all_rows, last_logged_step
 from fra_dist.launch.outcome import judge
-from fra_dist.launch.prepare import absolute
 from fra_dist.launch.task import die_with_parent
-from fra_dist.train.fence import is_locked
+from fra_dist.launch.trainer_command import absolute
+from fra_dist.train.run_dir.fence import is_locked
 from fra_dist.train.signals import STOPPED
 
 MEANS = (signal.SIGKILL, signal.SIGTERM, signal.SIGUSR2)

@@ -8,9 +8,9 @@ from typing import Any
 
 from fra_dist.errors import CheckpointError
 from fra_dist.launch.ledger import all_rows
-from fra_dist.train.checkpoint import MODEL, OPTIMIZER, Checkpoint, newest_good
-from fra_dist.train.checkpoint_tools import Difference, contents_of, differences
-from fra_dist.train.run_folder import repeatable
+from fra_dist.train.checkpoints.compare import Difference, contents_of, differences
+from fra_dist.train.checkpoints.reading import MODEL, OPTIMIZER, Checkpoint, newest_good
+from fra_dist.train.run_dir.folder import repeatable
 
 FIRST_LOSS = 1e-5
 """How near the first loss after a resume at another world size must be, relative."""

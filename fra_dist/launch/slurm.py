@@ -15,8 +15,8 @@ from typing import Any
 
 from fra_dist.errors import LaunchError
 from fra_dist.launch.ledger import Ledger, read_state
-from fra_dist.launch.prepare import Launch
 from fra_dist.launch.slurm_job import drive
+from fra_dist.launch.trainer_command import Launch
 
 
 @dataclass(frozen=True)
@@ -105,13 +105,18 @@ def submit(launch: Launch, resources: Resources, write: Callable[[], object] = l
     return Submitted(str(job.job_id), Path(job.paths.stdout))
 
 
-def job_state(job_id: str) -> str:
-    """SLURM's word for the state of a job; empty when it is not (or no longer) known."""
+def job_state(job_id: str) -> str | None:
+    """SLURM's word for the state of a job; empty when SLURM does not (or no longer) know it, None without an answer."""
     if shutil.which("squeue") is None:
         return ""
-    said = subprocess.run(
-        ["squeue", "-h", "-t", "all", "-j", job_id, "-o", "%T"], capture_output=True, text=True, timeout=60
-    )
+    try:
+        said = subprocess.run(
+            ["squeue", "-h", "-t", "all", "-j", job_id, "-o", "%T"], capture_output=True, text=True, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if said.returncode:
+        return "" if "invalid job id" in said.stderr.lower() else None
     return said.stdout.strip().partition("\n")[0]
 
 
@@ -121,6 +126,10 @@ def _refuse_second(run: Path) -> None:
     if kind != "slurm job" or state.get("state") not in ("pending", "running", "waiting"):
         return
     queue = job_state(job_id)
+    if queue is None:
+        raise LaunchError(
+            f"SLURM does not say whether slurm job {job_id} is still at work on {run}: try again when it answers"
+        )
     if queue in ("PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "REQUEUED", "SUSPENDED", "REQUEUE_HOLD"):
         raise LaunchError(
             f"slurm job {job_id} ({queue.lower()}) is at work on {run}: wait for it, cancel it with "

@@ -12,7 +12,6 @@ job that loses a node (--requeue).
 
 import argparse
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -22,13 +21,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal
 
+from fra_dist.distributed.environment import ATTEMPT, LAUNCH
 from fra_dist.errors import FraError, LaunchError
 from fra_dist.launch.ledger import Ledger, RunFailed, read_state
 from fra_dist.launch.outcome import Outcome, judge
-from fra_dist.launch.prepare import Launch, prepare_launch, trainer_command
-from fra_dist.ranks import ATTEMPT, LAUNCH
+from fra_dist.launch.scontrol import scontrol, seconds_of, show_job
+from fra_dist.launch.trainer_command import Launch, prepare_launch, trainer_command
 from fra_dist.train.signals import STOPPED
 
+REQUEUE_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 30.0)
+"""Together less than the two minutes that a job has left, by default, when it has saved."""
 _TAKEN = "SLURM took the job off its nodes: node lost or preempted"
 
 
@@ -103,35 +105,41 @@ class Job:
         return "us" if state == "RUNNING" and int(shown.get("Restarts", self.restarts)) == self.restarts else "slurm"
 
     def shown(self) -> dict[str, str]:
-        """What `scontrol show job` says."""
-        words = scontrol("show", "job", "-o", self.id).split()
-        return {key: value for key, _, value in (word.partition("=") for word in words)}
+        """What `scontrol show job` says; empty, with a warning, when SLURM does not answer: the attempt goes on."""
+        try:
+            return show_job(self.id)
+        except LaunchError as error:
+            print(f"fra-dist: warning: {error}", file=sys.stderr, flush=True)
+            return {}
 
-    def requeue(self, ledger: Ledger) -> None:
-        """Ask SLURM to queue the job again; it ends this process soon after. Raises RunFailed when it refuses."""
-        said = scontrol("requeue", self.id)
-        if said and not self.shown().get("JobState", "").startswith(("PENDING", "REQUEUE", "COMPLETING")):
-            ledger.state, ledger.reason = "stopped", f"SLURM does not requeue the job: {said}"
-            ledger.save()
-            raise RunFailed(f"{ledger.reason}; the run is saved, submit it again to go on")
+    def requeue(self, ledger: Ledger, pauses: Sequence[float] = REQUEUE_PAUSES) -> None:
+        """Ask SLURM to queue the job again; it ends this process soon after.
+
+        It is asked again after each of the pauses (seconds) while it refuses or does not answer, because a controller
+        that restarts does so for a while and the chain of jobs would end here. Raises RunFailed when it goes on.
+        """
+        for pause in (*pauses, None):
+            answer = scontrol("requeue", self.id)
+            if answer.fine or self._leaves():
+                return
+            if pause is None or self.terminated:
+                break
+            print(f"fra-dist: SLURM does not requeue the job, asked again in {pause:g} s: {answer.text}", flush=True)
+            time.sleep(pause)
+        ledger.state, ledger.reason = "stopped", f"SLURM does not requeue the job: {answer.text}"
+        ledger.save()
+        raise RunFailed(f"{ledger.reason}; the run is saved, submit it again to go on")
+
+    def _leaves(self) -> bool:
+        """Whether SLURM has queued the job again although it did not say so."""
+        try:
+            state = show_job(self.id, pauses=()).get("JobState", "")
+        except LaunchError:
+            return False
+        return state.startswith(("PENDING", "REQUEUE", "COMPLETING"))
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
         self.terminated = True  # scancel or preemption: the tasks got it as well, so wait for the step to save and end
-
-
-def scontrol(*words: str) -> str:
-    """What `scontrol` prints, errors included; empty for a command that succeeds silently."""
-    said = subprocess.run(["scontrol", *words], capture_output=True, text=True)
-    return (said.stdout + said.stderr).strip()
-
-
-def seconds_of(duration: str) -> float:
-    """SLURM's [DAYS-]HOURS:MINUTES:SECONDS in seconds; infinity for "UNLIMITED" and the like."""
-    match = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):(\d+)", duration)
-    if match is None:
-        return float("inf")
-    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def _attempt(launch: Launch, ledger: Ledger, job: Job) -> Outcome:

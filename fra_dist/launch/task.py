@@ -27,10 +27,10 @@ from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
 
+from fra_dist.distributed.environment import read_ranks
 from fra_dist.launch.outcome import last_line
-from fra_dist.launch.silence import Silence
-from fra_dist.ranks import read_ranks
-from fra_dist.train import pulse
+from fra_dist.launch.pulse_watch import Silence
+from fra_dist.train.liveness import pulse
 from fra_dist.train.signals import STOPPED
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)

@@ -1,0 +1,20 @@
+"""The loss of a step and its terms, each a function of what the networks gave. Imported when first used."""
+
+from typing import TYPE_CHECKING
+
+from fra_dist._lazy import lazily
+
+if TYPE_CHECKING:
+    from fra_dist.losses.consistency import decorrelation as decorrelation
+    from fra_dist.losses.geometry import Placement as Placement
+    from fra_dist.losses.relation import semantic_relation as semantic_relation
+    from fra_dist.losses.total import fra_loss as fra_loss
+
+_HOMES = {
+    "Placement": "fra_dist.losses.geometry",
+    "decorrelation": "fra_dist.losses.consistency",
+    "fra_loss": "fra_dist.losses.total",
+    "semantic_relation": "fra_dist.losses.relation",
+}
+__all__ = [*_HOMES]
+__getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -7,7 +7,7 @@ they are alike. B images of this rank, Q regions, D width, H×W map.
 import torch
 from torch import Tensor
 
-from fra_dist.dist import SINGLE, CrossRank
+from fra_dist.distributed import SINGLE, CrossRank
 from fra_dist.losses.consistency import unit
 
 

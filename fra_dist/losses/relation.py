@@ -6,7 +6,7 @@
 
 from FRA (arXiv 2403.02138). Both networks see the same view; or, with the places of the views, P is the other view's,
 carried over to the pixels that both show (`geometry.py`), and the cross-entropy is the mean over those. The first is
-`kernels/relation.py`; here is what the places add. V views, B images of this rank, Q regions, H×W map.
+`kernels/relation/`; here is what the places add. V views, B images of this rank, Q regions, H×W map.
 """
 
 import math
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fra_dist.dist import SINGLE, CrossRank
+from fra_dist.distributed import SINGLE, CrossRank
 from fra_dist.kernels import relation as kernel
 from fra_dist.losses.geometry import Placement, across_views
 
@@ -73,6 +73,6 @@ def semantic_relation(
 def balanced_assignment(similarity: Tensor, temperature: float, rounds: int, cross: CrossRank = SINGLE) -> Tensor:
     """Softmax over q of similarities (V, B, Q, pixels), then Sinkhorn rounds over all pixels of all ranks; same shape.
 
-    A round scales every region to 1/Q of the mass, then every pixel to 1: `kernels/relation.py`.
+    A round scales every region to 1/Q of the mass, then every pixel to 1: `kernels/relation/`.
     """
     return kernel.balanced_assignment(similarity, temperature, rounds, cross)

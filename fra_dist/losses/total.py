@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fra_dist.config import LossConfig
-from fra_dist.dist import SINGLE, CrossRank
+from fra_dist.distributed import SINGLE, CrossRank
 from fra_dist.losses.consistency import consistency, decorrelation
 from fra_dist.losses.diagnostics import (
     embedding_rank,

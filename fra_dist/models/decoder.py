@@ -129,7 +129,7 @@ class Attention(nn.Module):
 
 
 class CrossAttention(Attention):
-    """Attention over a map with a position code on its keys alone, by `kernels/decoder_attention.py`."""
+    """Attention over a map with a position code on its keys alone, by `kernels/decoder_attention/`."""
 
     def forward(self, query: Tensor, memory: Tensor, code: Tensor) -> Tensor:
         """(B, Q, D), (B, P, D), (P, D) -> (B, Q, D)."""

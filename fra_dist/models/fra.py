@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fra_dist.config import ModelConfig
-from fra_dist.dist import SINGLE, CrossRank
+from fra_dist.distributed import SINGLE, CrossRank
 from fra_dist.errors import ConfigError
 from fra_dist.kernels.region_attention import heatmaps, region_attention
 from fra_dist.models.backbone import build_backbone, channels_of, check_map, map_size

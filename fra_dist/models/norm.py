@@ -1,6 +1,6 @@
 """Batch norm that may take a residual and ReLU along, with statistics of each view, over all ranks.
 
-Which path runs is chosen at each call: the fused kernels of `kernels/batch_norm.py` where they take the tensors, that
+Which path runs is chosen at each call: the fused kernels of `kernels/batch_norm/` where they take the tensors, that
 module's plain passes where statistics are of several groups or ranks, and torch's own batch norm otherwise.
 """
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fra_dist.dist import SINGLE, CrossRank
+from fra_dist.distributed import SINGLE, CrossRank
 from fra_dist.errors import ConfigError
 from fra_dist.kernels.batch_norm import batch_norm, follow, takes
 

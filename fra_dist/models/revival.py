@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fra_dist.config import ReviveConfig
-from fra_dist.dist import CrossRank
+from fra_dist.distributed import CrossRank
 from fra_dist.models.decoder import RegionDecoder
 
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from fra_dist.report.overlay import Pixels, resize
 from fra_dist.report.palette import REGION_COLOURS
-from fra_dist.report.sheet import FAINT, GAP, INK, LINE, MARGIN, PAPER, font
+from fra_dist.report.region_sheet import FAINT, GAP, INK, LINE, MARGIN, PAPER, font
 
 WIDTH, HEIGHT = 1480, 1000
 DOTS = 20_000

@@ -19,9 +19,9 @@ from fra_dist.config import Config
 from fra_dist.errors import DataError
 from fra_dist.models.fra import FRANetwork
 from fra_dist.report.overlay import region_shares, resize, to_images
-from fra_dist.report.photos import Photo, Skipped, printable, read_square, scale
+from fra_dist.report.region_sheet import Drawn, draw_sheet
 from fra_dist.report.run_pictures import infer_quietly
-from fra_dist.report.sheet import Drawn, draw_sheet
+from fra_dist.report.user_photos import Photo, Skipped, printable, read_square, scale
 
 
 @dataclass

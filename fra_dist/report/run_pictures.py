@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fra_dist.report.overlay import STRIP_TILE, draw_strip, region_shares, resize, row_of_tiles, to_photos
-from fra_dist.report.sheet import Drawn, draw_sheet
+from fra_dist.report.region_sheet import Drawn, draw_sheet
 
 
 class Regions(Protocol):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from fra_dist.config import TrainConfig
-from fra_dist.dist import from_all
+from fra_dist.distributed import from_all
 from fra_dist.errors import ConfigError
 from fra_dist.kernels import dispatch
 from fra_dist.models.convolution import use_patches

@@ -1,82 +1,171 @@
-"""What is done about steps that went wrong: a loss or gradient that is not finite, or a loss that jumps.
+"""Judges steps that went wrong: a loss or gradient that is not finite, or a loss that jumps.
 
 A step that is not finite has been left out on the device already (`engine.Update`), so looking can wait for the next
-log step or checkpoint; nothing is read in between. Every decision is a line of history.jsonl and a folder
-`RUN/guard/step-N/` that names the samples and how to do the step again.
+log step or checkpoint; nothing is read in between. The guard judges and changes nothing but its own record: it returns
+verdicts, and the loop in `trainer.py` acts on them.
+
+Verdicts repeat: they depend on the steps in their order, never on how many of them one look covers. What they depend
+on besides (the steps in a row that were not finite, the losses of the last log steps) is saved with each checkpoint
+and put back when a run goes on from it or returns to it, so that steps which were undone count no more.
 """
 
-import json
 import math
 import statistics
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from fra_dist.config import GuardConfig
-from fra_dist.errors import DataError, TrainingError
-from fra_dist.train.resume import go_back
+from fra_dist.distributed import CrossRank
 
-if TYPE_CHECKING:
-    from fra_dist.train.trainer import Run
-
-FOLDER = "guard"
-PASSED_OVER = "passed_over.json"
+MEMORY = "guard"
+"""The key of the guard's record among the small values that a checkpoint holds."""
 _MIN_ROWS = 16
-_NAMED = 1024
+
+Fault = Literal["nonfinite", "spike"]
+Action = Literal["skip", "note", "retry", "rollback", "stop"]
 
 
-class Fault(NamedTuple):
-    """A step, counted from 0, and what was wrong with it."""
+@dataclass(frozen=True)
+class Verdict:
+    """A step that went wrong, and what is to be done about it.
+
+    step: counted from 0.
+    action: `skip` (its update was left out already) and `note` need nothing; `retry` and `rollback` ask to return to
+        the checkpoint before the step, and `rollback` to leave the step out from then on; `stop` ends the run.
+    reason: what was wrong, in words.
+    setting: the setting that asks for the action, as `guard.KEY=VALUE`.
+    """
 
     step: int
-    kind: str
-    """`nonfinite` or `spike`."""
+    fault: Fault
+    action: Action
     reason: str
+    setting: str
+
+    @property
+    def without_checkpoint(self) -> Action:
+        """The action where there is no checkpoint to return to."""
+        if self.action not in ("retry", "rollback"):
+            return self.action
+        return "skip" if self.fault == "nonfinite" else "note"
+
+    def diagnosis(self, record: Path) -> str:
+        """One line for the user of a run that ends; `record` is the folder that describes the step."""
+        return (
+            f"stopped at step {self.step + 1} ({self.setting}): {self.reason}. Lower optim.lr, lengthen the warm-up, "
+            f"set optim.clip or train.precision=fp32; {record} names the samples and how to do the step again"
+        )
+
+
+class _Seen(NamedTuple):
+    """A step that awaits judgement, with its loss and whether its update was applied; None when it was left out."""
+
+    step: int
+    terms: tuple[Tensor, Tensor] | None
 
 
 class Guard:
-    """One a run, on every rank; all come to the same decisions, from numbers that are the same on all."""
+    """One a run, on every rank; all come to the same verdicts, from numbers that are the same on all.
 
-    def __init__(self, settings: GuardConfig, folder: Path, losses: Sequence[float]) -> None:
-        """losses: totals of the log steps before this attempt, oldest first."""
-        self.settings, self.folder = settings, folder
-        self.losses = deque(losses, settings.spike_window)
-        self.passed_over = read_passed_over(folder)
-        self.waiting: list[tuple[int, Tensor, Tensor]] = []
+    Args:
+        settings: the policies and their limits.
+        log_every: steps between the log steps, whose losses a jump is measured against.
+        passed_over: steps (from 0) that the run leaves out, with the fault for which it does (empty: by the user).
+        retried: steps (from 0) that the run went back for once, to do them again.
+    """
+
+    def __init__(
+        self,
+        settings: GuardConfig,
+        log_every: int,
+        passed_over: Mapping[int, str] | None = None,
+        retried: Sequence[int] = (),
+    ) -> None:
+        self.settings, self.log_every = settings, log_every
+        self.passed_over, self.retried = dict(passed_over or {}), set(retried)
+        self.losses: deque[float] = deque(maxlen=settings.spike_window)
         self.in_a_row = 0
-        self.tried: set[int] = set()
+        """Steps up to the last one judged that were not finite, done or left out for it."""
+        self.jumps_left_out = 0
+        """The same of steps that were left out because their loss jumped."""
+        self._waiting: list[_Seen] = []
 
     def note(self, step: int, terms: Mapping[str, Tensor]) -> None:
-        """Keep what a step gave, on the device."""
-        self.waiting.append((step, terms["total"].detach(), terms["applied"]))
+        """Keep the loss of a step, and whether its update was applied, on the device until the next judgement."""
+        self._waiting.append(_Seen(step, (terms["total"].detach(), terms["applied"])))
 
-    def look(self, run: "Run") -> bool:
-        """Judge the steps since the last look; True when the run went back to a checkpoint.
+    def note_left_out(self, step: int) -> None:
+        """Keep in mind that the run left a step out."""
+        self._waiting.append(_Seen(step, None))
 
-        Raises TrainingError when the configuration says so, or after `guard.patience` steps in a row that are not
-        finite.
+    def judge(self, cross: CrossRank) -> list[Verdict]:
+        """Verdicts on the steps since the last judgement, in order; none after one that stops the run.
+
+        A collective over the ranks. Reads from the device, which waits for it.
         """
-        steps = [step for step, _, _ in self.waiting]
-        totals = run.ctx.cross.mean(torch.stack([total.double() for _, total, _ in self.waiting])).tolist()
-        applied = torch.stack([fine.double() for _, _, fine in self.waiting]).tolist()
-        self.waiting.clear()
-        faults = list(self._faults(steps, totals, applied))
-        if run.completed % run.config.log.every_steps == 0 and math.isfinite(totals[-1]):
-            self.losses.append(totals[-1])
-        return any(self._act(run, fault) for fault in faults)  # the steps after a return will be done again
+        seen, self._waiting = self._waiting, []
+        values = _fetch([one.terms for one in seen if one.terms is not None], cross)
+        verdicts: list[Verdict] = []
+        for step, terms in seen:
+            if terms is None:
+                self._count_left_out(step)
+            elif (verdict := self._judge_step(step, *next(values))) is not None:
+                verdicts.append(verdict)
+                if verdict.action == "stop":
+                    break
+        return verdicts
 
-    def _faults(self, steps: list[int], totals: list[float], applied: list[float]) -> Iterator[Fault]:
-        for step, total, fine in zip(steps, totals, applied, strict=True):
-            self.in_a_row = 0 if fine else self.in_a_row + 1
-            if not fine:
-                what = "the loss" if not math.isfinite(total) else "a gradient"
-                yield Fault(step, "nonfinite", f"{what} is not finite")
-            elif (score := self._score(total)) > self.settings.spike_score:
-                yield Fault(step, "spike", f"the loss is {total:.4g}, {score:.0f} robust deviations above its median")
+    def state(self) -> dict[str, Any]:
+        """What the next verdicts depend on, as JSON values, for the checkpoint of the last judged step."""
+        return {"in_a_row": self.in_a_row, "jumps_left_out": self.jumps_left_out, "losses": list(self.losses)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave; steps that were noted since are forgotten."""
+        self._waiting.clear()
+        self.in_a_row, self.jumps_left_out = int(state["in_a_row"]), int(state["jumps_left_out"])
+        self.losses = deque(map(float, state["losses"]), self.settings.spike_window)
+
+    def _count_left_out(self, step: int) -> None:
+        """A step goes on counting as what it was left out for: otherwise a run of which every step fails would go back
+        and leave out one after the other, to its end."""
+        fault = self.passed_over.get(step)
+        self.in_a_row += fault == "nonfinite"
+        self.jumps_left_out += fault == "spike"
+
+    def _judge_step(self, step: int, total: float, fine: bool) -> Verdict | None:
+        self.in_a_row = 0 if fine else self.in_a_row + 1
+        verdict = self._spike(step, total) if fine else self._nonfinite(step, total)
+        self.jumps_left_out = 0
+        if (step + 1) % self.log_every == 0 and math.isfinite(total):
+            self.losses.append(total)
+        return verdict
+
+    def _nonfinite(self, step: int, total: float) -> Verdict:
+        policy, patience = self.settings.nonfinite, self.settings.patience
+        reason = f"{'a gradient' if math.isfinite(total) else 'the loss'} is not finite"
+        if policy != "stop" and self.in_a_row >= patience:
+            if self.in_a_row > 1:
+                reason = f"{self.in_a_row} steps in a row were not finite"
+            return Verdict(step, "nonfinite", "stop", reason, f"guard.patience={patience}")
+        action: Action = "rollback" if policy == "retry" and step in self.retried else policy
+        return Verdict(step, "nonfinite", action, reason, f"guard.nonfinite={policy}")
+
+    def _spike(self, step: int, total: float) -> Verdict | None:
+        score = self._score(total)
+        if score <= self.settings.spike_score:
+            return None
+        policy, patience = self.settings.spike, self.settings.patience
+        reason = f"the loss is {total:.4g}, {score:.0f} robust deviations above its median"
+        if policy == "rollback" and 0 < self.jumps_left_out >= patience - 1:
+            reason += f", and the {self.jumps_left_out} steps before it were left out for that"
+            return Verdict(step, "spike", "stop", reason, f"guard.patience={patience}")
+        return Verdict(step, "spike", policy, reason, f"guard.spike={policy}")
 
     def _score(self, total: float) -> float:
         """(x − median) / max(1.4826 MAD, 0.1 % of the median), over the loss at the last log steps."""
@@ -86,79 +175,11 @@ class Guard:
         spread = 1.4826 * statistics.median(abs(loss - median) for loss in self.losses)
         return (total - median) / max(spread, 1e-3 * abs(median), 1e-12)
 
-    def _act(self, run: "Run", fault: Fault) -> bool:
-        policy = self.settings.nonfinite if fault.kind == "nonfinite" else self.settings.spike
-        kept = self._describe(run, fault)
-        if policy == "stop" or self.in_a_row >= self.settings.patience:
-            run.folder.note("guard", step=fault.step + 1, fault=fault.kind, action="stop", reason=fault.reason)
-            raise TrainingError(self._diagnosis(fault, policy, kept))
-        back = None
-        if policy in ("retry", "rollback"):
-            again = policy == "retry" and fault.step not in self.tried
-            self.tried.add(fault.step)
-            back = go_back(run, fault.step)
-            if back is not None and not again:
-                self._pass_over(run, fault.step)
-        left_out = "skip" if fault.kind == "nonfinite" else "note"
-        action = left_out if back is None else policy if again else "rollback"
-        facts = {} if back is None else {"to": back}
-        run.folder.note("guard", step=fault.step + 1, fault=fault.kind, action=action, reason=fault.reason, **facts)
-        if back is None and policy in ("retry", "rollback"):
-            run.folder.note("notice", text=f"step {fault.step + 1}: there is no checkpoint to go back to yet")
-        return back is not None
 
-    def _pass_over(self, run: "Run", step: int) -> None:
-        self.passed_over.add(step)
-        if run.ctx.is_main:
-            path = self.folder / FOLDER / PASSED_OVER
-            path.parent.mkdir(exist_ok=True)
-            partial = path.with_suffix(".partial")
-            partial.write_text(json.dumps(sorted(self.passed_over)))
-            partial.replace(path)
-
-    def _describe(self, run: "Run", fault: Fault) -> Path:
-        """The folder of a fault: what was read at that step, and the command that does the step again."""
-        path = self.folder / FOLDER / f"step-{fault.step + 1:08d}"
-        if run.ctx.is_main:
-            path.mkdir(parents=True, exist_ok=True)
-            planned = run.loader.plan.batch(fault.step)
-            ids = planned.ids.tolist()
-            named = [{"id": i, **_name(run, i)} for i in ids[:_NAMED]]
-            facts = {"step": fault.step + 1, "fault": fault.kind, "reason": fault.reason, "world": run.ctx.world}
-            text = json.dumps({**facts, "epoch": int(planned.epochs[0]), "samples": ids, "named": named}, indent=1)
-            (path / "batch.json").write_text(text)
-            (path / "reproduce.sh").write_text(
-                "#!/bin/sh\n# Do the steps from the checkpoint before this one again, and say where it goes wrong.\n"
-                f"fra-dist replay {run.folder.path} {fault.step + 1}\n"
-            )
-        return path
-
-    def _diagnosis(self, fault: Fault, policy: str, kept: Path) -> str:
-        count = self.in_a_row
-        what = f"{count} steps in a row were not finite" if fault.kind == "nonfinite" and count > 1 else fault.reason
-        why = f"guard.{fault.kind}=stop" if policy == "stop" else f"guard.patience={self.settings.patience}"
-        return (
-            f"stopped at step {fault.step + 1} ({why}): {what}. Lower optim.lr, lengthen the warm-up, set optim.clip "
-            f"or train.precision=fp32; {kept} names the samples and how to do the step again"
-        )
-
-
-def read_passed_over(folder: Path) -> set[int]:
-    """Steps, counted from 0, that a run leaves out."""
-    try:
-        return {int(step) for step in json.loads((folder / FOLDER / PASSED_OVER).read_text())}
-    except FileNotFoundError:
-        return set()
-    except (OSError, ValueError, TypeError):
-        raise TrainingError(
-            f"{folder / FOLDER / PASSED_OVER} is damaged: it lists the steps that the run leaves out; "
-            "write them as [12, 40], or delete it to leave out none"
-        ) from None
-
-
-def _name(run: "Run", sample: int) -> dict[str, str]:
-    try:
-        shard, key = run.manifest.where(sample)
-    except DataError as error:
-        return {"unreadable": str(error)}
-    return {"shard": shard, "key": key}
+def _fetch(terms: Sequence[tuple[Tensor, Tensor]], cross: CrossRank) -> Iterator[tuple[float, bool]]:
+    """(mean loss over the ranks, whether the update was applied) of each step. One collective, none without steps."""
+    if not terms:
+        return iter(())
+    totals = cross.mean(torch.stack([total.double() for total, _ in terms])).tolist()
+    applied = torch.stack([fine for _, fine in terms]).bool().tolist()
+    return iter(zip(totals, applied, strict=True))

@@ -5,28 +5,29 @@ import sys
 
 import torch
 
-from fra_dist import dist
+from fra_dist import distributed
 from fra_dist.config import Config
-from fra_dist.data.manifest import Manifest, load_manifest
-from fra_dist.data.shard_files import check_shard_files
-from fra_dist.data.stores import StoreOptions
-from fra_dist.dist import RankContext
+from fra_dist.data.shards.manifest import Manifest, load_manifest
+from fra_dist.data.shards.missing_files import check_shard_files
+from fra_dist.data.stores.remote_folder import StoreOptions
+from fra_dist.distributed import RankContext
 from fra_dist.errors import ConfigError, DataError
 from fra_dist.models.fra import FRA
-from fra_dist.train.checkpoint import restore_model
-from fra_dist.train.deepspeed_options import check_extra
-from fra_dist.train.engine import build_engine
+from fra_dist.train.checkpoints.background_writer import Saver
+from fra_dist.train.checkpoints.reading import restore_model
+from fra_dist.train.engines.build import build_engine
+from fra_dist.train.engines.deepspeed_options import check_extra
 from fra_dist.train.execution import set_execution, trust_kernels
-from fra_dist.train.groups import build_optimizer
+from fra_dist.train.guard_files import read_passed_over, read_retried
 from fra_dist.train.guards import Guard
-from fra_dist.train.resume import NEWEST, Origin, choose_checkpoint, load_batches
-from fra_dist.train.run_folder import RunFolder
-from fra_dist.train.saver import Saver
-from fra_dist.train.shared_folder import meet_in
+from fra_dist.train.liveness.watchdog import SLOW
+from fra_dist.train.optim.parameter_groups import build_optimizer
+from fra_dist.train.resume import NEWEST, Origin, choose_checkpoint, guard_state, load_batches
+from fra_dist.train.run_dir.folder import RunFolder
+from fra_dist.train.run_dir.shared_folder import meet_in
 from fra_dist.train.sizes import accumulation_note, derive_sizes
 from fra_dist.train.step import Step, check_map_sizes
 from fra_dist.train.trainer import Run
-from fra_dist.train.watchdog import SLOW
 
 
 def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run:
@@ -40,7 +41,7 @@ def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run
     if not config.data.shards:
         raise ConfigError("data.shards is empty: give the folder that `fra-dist shards make` wrote")
     check_extra(config.train.deepspeed)
-    ctx = dist.start(config.train.device, _exchange_minutes(config))
+    ctx = distributed.start(config.train.device, _exchange_minutes(config))
     manifest = _load_shards(config, ctx)
     sizes = derive_sizes(config, manifest.total, ctx.world)
     torch.manual_seed(config.seed)
@@ -54,9 +55,9 @@ def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run
     optimizer = build_optimizer(model, config.optim)
 
     folder = RunFolder(config.output, ctx.is_main)
-    dist.from_main(lambda: folder.open(config, ctx.device, force, origin.fresh))
+    distributed.from_main(lambda: folder.open(config, ctx.device, force, origin.fresh))
     hosts = meet_in(folder.path)
-    checkpoint = dist.from_main(lambda: choose_checkpoint(folder, config, origin, force))
+    checkpoint = distributed.from_main(lambda: choose_checkpoint(folder, config, origin, force))
     if checkpoint is not None:
         restore_model(model, checkpoint)
     completed = checkpoint.step if checkpoint else 0
@@ -67,13 +68,14 @@ def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run
     loader = load_batches(config, manifest, ctx, folder, completed, sizes)  # its first batches, while DeepSpeed loads
     engine = build_engine(config, model, optimizer, ctx, sizes)
     step = Step(config, model, engine, optimizer, ctx, sizes)
-    losses = dist.from_main(folder.losses)
-    guard = Guard(config.guard, folder.path, losses)
+    passed_over, retried = distributed.from_main(lambda: (read_passed_over(folder.path), read_retried(folder.path)))
+    guard = Guard(config.guard, config.log.every_steps, passed_over, retried)
     run = Run(config, ctx, folder, manifest, sizes, model, optimizer, engine, step, loader, completed, saver, guard)
     run.hosts = hosts
     if checkpoint is not None:
         run.memory.update(checkpoint.memory)
         engine.load_optimizer_state(checkpoint.optimizer())
+    guard.restore(guard_state(run.memory, folder))
     return run
 
 
@@ -94,7 +96,7 @@ def _exchange_minutes(config: Config) -> float:
 
 def _load_shards(config: Config, ctx: RankContext) -> Manifest:
     """The manifest, read once and sent to all ranks; one rank of each node looks whether the files are there."""
-    manifest = dist.from_main(lambda: load_manifest(config.data.shards, False, StoreOptions.of(config.data)))
+    manifest = distributed.from_main(lambda: load_manifest(config.data.shards, False, StoreOptions.of(config.data)))
     problem = None
     if ctx.local_rank == 0:
         try:

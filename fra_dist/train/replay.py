@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from fra_dist.config import load_config
-from fra_dist.data.batch import Batch
+from fra_dist.data.loading.batch import Batch
 from fra_dist.errors import ConfigError
-from fra_dist.train.checkpoint import newest_good
-from fra_dist.train.guards import read_passed_over
+from fra_dist.train.checkpoints.reading import newest_good
+from fra_dist.train.guard_files import read_passed_over
 from fra_dist.train.prepare import close, prepare
 from fra_dist.train.resume import NEWEST, Origin
 from fra_dist.train.trainer import Run
@@ -26,6 +26,7 @@ def replay(folder: Path, step: int) -> Iterator[str]:
     step meets the weights that it met in the run. Raises ConfigError when the run has no such step.
     """
     config = load_config(folder / "config.yaml")
+    passed_over = read_passed_over(folder)
     found, damage = newest_good(folder / "checkpoints", before=step)
     yield from damage
     yield f"from {found.path.name if found else 'the start'} to step {step}"
@@ -36,12 +37,12 @@ def replay(folder: Path, step: int) -> Iterator[str]:
         try:
             if not 1 <= step <= run.sizes.total_steps:
                 raise ConfigError(f"{folder} has no step {step}: its steps are 1 to {run.sizes.total_steps}")
-            run.guard.passed_over = read_passed_over(folder) - {step - 1}
+            run.guard.passed_over = {left_out: why for left_out, why in passed_over.items() if left_out != step - 1}
             for batch in run.batches():
                 if batch.step == step - 1:
                     yield from _watched(run, batch)
                     return
-                run.step.run(batch.step, batch.views, batch.geometry)
+                run.take_step(batch)
         finally:
             close(run)
 

@@ -1,23 +1,22 @@
 """From which checkpoint a run goes on, at its start and in the middle."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from fra_dist import dist
+from fra_dist import distributed
 from fra_dist.config import Config
-from fra_dist.data.loader import Loader, make_loader
-from fra_dist.data.manifest import Manifest
-from fra_dist.data.quarantine import read_quarantine
-from fra_dist.dist import RankContext
+from fra_dist.data.loading.loader import Loader, make_loader
+from fra_dist.data.loading.quarantine import read_quarantine
+from fra_dist.data.shards.manifest import Manifest
+from fra_dist.distributed import RankContext
 from fra_dist.errors import CheckpointError, ConfigError
-from fra_dist.train.checkpoint import Checkpoint, find_checkpoint, list_checkpoints, newest_good
-from fra_dist.train.checkpoint_write import set_aside
-from fra_dist.train.run_folder import RunFolder, harmful_differences
+from fra_dist.train.checkpoints.reading import Checkpoint, find_checkpoint, list_checkpoints, newest_good
+from fra_dist.train.checkpoints.writing import set_aside
+from fra_dist.train.guards import MEMORY
+from fra_dist.train.run_dir.folder import RunFolder, harmful_differences
 from fra_dist.train.sizes import Sizes
-
-if TYPE_CHECKING:
-    from fra_dist.train.trainer import Run
 
 
 @dataclass(frozen=True)
@@ -104,27 +103,21 @@ def _named(folder: RunFolder, config: Config, origin: Origin, force: bool) -> Ch
     return found
 
 
-def go_back(run: "Run", before: int) -> int | None:
-    """Return to the newest good checkpoint of at most `before` steps; its step, or None when there is none.
-
-    Every rank calls it at a step boundary. Later checkpoints are set aside and later rows forgotten.
-    """
-    patience = run.config.checkpoint.patience_seconds
-    found = dist.from_main(lambda: newest_before(run.folder, before) if run.saver.wait(patience) else None)
-    if found is None:
-        return None
-    run.engine.load_model_state(found.model())
-    run.engine.load_optimizer_state(found.optimizer())
-    run.loader.close()
-    run.completed = run.saver.newest = found.step
-    run.memory = dict(found.memory)
-    run.loader = load_batches(run.config, run.manifest, run.ctx, run.folder, found.step, run.sizes)
-    return found.step
+def guard_state(memory: Mapping[str, Any], folder: RunFolder) -> Mapping[str, Any]:
+    """What the guard goes on from: its record in the memory of a checkpoint, or, of one from before it was kept there,
+    the losses in the metrics of `folder`. Every rank calls it, with rows after the checkpoint forgotten."""
+    known = memory.get(MEMORY)
+    if isinstance(known, dict):
+        return known
+    return {"in_a_row": 0, "jumps_left_out": 0, "losses": distributed.from_main(folder.losses)}
 
 
 def load_batches(
     config: Config, manifest: Manifest, ctx: RankContext, folder: RunFolder, start: int, sizes: Sizes
 ) -> Loader:
-    """Batches of this rank from step `start` on, without reading again what the run knows to be bad."""
-    bad = [sample.id for sample in read_quarantine(folder.path)]
+    """Batches of this rank from step `start` on, without reading again what the run knows to be bad.
+
+    Every rank calls it: all know the same samples, those that rank 0 reads, however late a shared disk is.
+    """
+    bad = distributed.from_main(lambda: [sample.id for sample in read_quarantine(folder.path)])
     return make_loader(config, manifest, ctx, start, sizes.total_steps, known_bad=bad, check_files=False)

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from fra_dist.config import Config
 from fra_dist.errors import ConfigError
 
+MAX_STEPS = 2**31 - 1
+"""As train.steps: the place of a sample in a run of so many fits into 64 bits."""
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -30,6 +33,11 @@ def derive_sizes(config: Config, samples: int, world: int) -> Sizes:
         )
     per_rank, micro = share_of_rank(config, world)
     total = config.train.steps or max(1, round(config.train.epochs * samples / batch))
+    if total > MAX_STEPS:
+        raise ConfigError(
+            f"train.epochs={config.train.epochs:g} of {samples} samples are {total} steps, more than {MAX_STEPS}: "
+            "lower train.epochs"
+        )
     warmup = config.optim.warmup_steps
     if warmup is None:
         warmup = round(config.optim.warmup_epochs * samples / batch)

@@ -6,20 +6,20 @@ import torch
 from torch import Tensor
 
 from fra_dist.config import Config
-from fra_dist.data.batch import Geometry
-from fra_dist.dist import RankContext
+from fra_dist.data.loading.batch import Geometry
+from fra_dist.distributed import RankContext
 from fra_dist.losses.geometry import Placement
 from fra_dist.losses.total import fra_loss
 from fra_dist.models.dropout import image_keys
 from fra_dist.models.fra import FRA
-from fra_dist.train.buffers import KeptBuffers
-from fra_dist.train.ema import Following
-from fra_dist.train.engine import Engine, Update
-from fra_dist.train.graphs import Graphed, check_graphs
-from fra_dist.train.lars import LARS
-from fra_dist.train.schedule import ema_momentum, heatmap_temperature, learning_rate, weight_decay
+from fra_dist.train.engines.cuda_graphs import Graphed, check_graphs
+from fra_dist.train.engines.kept_buffers import KeptBuffers
+from fra_dist.train.engines.protocol import Engine, Update
+from fra_dist.train.engines.torch_engine import TorchEngine
+from fra_dist.train.optim.ema import Following
+from fra_dist.train.optim.lars import LARS
+from fra_dist.train.optim.schedule import ema_momentum, heatmap_temperature, learning_rate, weight_decay
 from fra_dist.train.sizes import Sizes
-from fra_dist.train.torch_engine import TorchEngine
 
 Views = tuple[Tensor, ...]
 
@@ -132,7 +132,8 @@ class Step:
         )
 
     def _number(self, step: int) -> int:
-        return (self.config.seed * 1_000_003 + step) * 65_537
+        """Of the seed and the step, modulo 2^64, for all that a step draws."""
+        return _modulo_64((self.config.seed * 1_000_003 + step) * 65_537)
 
     def _keys(self, step: int, number: int) -> Tensor:
         """Of the images of a micro batch: rank r has places r, r + world, ... of the global batch."""
@@ -142,7 +143,7 @@ class Step:
 
     def _seed(self, step: int) -> None:
         """For what a backbone may draw: it depends on the step and the rank alone, so a resumed run draws the same."""
-        torch.manual_seed(self._number(step) + self.ctx.rank)
+        torch.manual_seed(_modulo_64(self._number(step) + self.ctx.rank))
 
     def _placement(self, geometry: Geometry | None) -> Placement | None:
         """Where the two views lie, when the loss asks for it."""
@@ -161,3 +162,8 @@ class Step:
             first, end = i * size, (i + 1) * size
             some = [v[first:end].to(self.dtype).contiguous(memory_format=layout) for v in views]
             yield some, placement and placement.part(first, end), i == count - 1
+
+
+def _modulo_64(number: int) -> int:
+    """What torch takes as a seed: the product of a large one and a step is longer."""
+    return number & 0xFFFF_FFFF_FFFF_FFFF

@@ -8,23 +8,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fra_dist import dist
+from fra_dist import distributed
 from fra_dist.config import Config
-from fra_dist.data.batch import Batch
-from fra_dist.data.loader import Loader
-from fra_dist.data.manifest import Manifest
-from fra_dist.dist import RankContext
+from fra_dist.data.loading.batch import Batch
+from fra_dist.data.loading.loader import Loader
+from fra_dist.data.shards.manifest import Manifest
+from fra_dist.distributed import RankContext
+from fra_dist.errors import TrainingError
 from fra_dist.models.fra import FRA
-from fra_dist.train.engine import Engine
-from fra_dist.train.faults import Faults
-from fra_dist.train.guards import Guard
-from fra_dist.train.phases import Phases
-from fra_dist.train.run_folder import RunFolder
-from fra_dist.train.saver import Saver
+from fra_dist.train.checkpoints.background_writer import Saver
+from fra_dist.train.engines.protocol import Engine
+from fra_dist.train.guard_files import fault_record, write_fault_record, write_passed_over, write_retried
+from fra_dist.train.guards import MEMORY, Guard, Verdict
+from fra_dist.train.injected_faults import Faults
+from fra_dist.train.liveness.phases import Phases
+from fra_dist.train.liveness.watchdog import SLOW, Watchdog
+from fra_dist.train.resume import guard_state, load_batches, newest_before
+from fra_dist.train.run_dir.folder import RunFolder
 from fra_dist.train.signals import StopFlag
 from fra_dist.train.sizes import Sizes
 from fra_dist.train.step import Step
-from fra_dist.train.watchdog import SLOW, Watchdog
 
 
 @dataclass
@@ -61,24 +64,102 @@ class Run:
             self.stopped_by = stop.requested.name if stop.requested else "another rank"
 
     def batches(self) -> Iterator[Batch]:
-        """Those to be trained on, also after `resume.go_back`; steps that are to be left out are passed over."""
+        """Those from the step after `completed` on, also after `go_back`; with those of steps that are left out."""
         while self.completed < self.sizes.total_steps:
             loader = self.loader
             for batch in loader:
                 self.completed = batch.step + 1
-                if batch.step not in self.guard.passed_over:
-                    yield self.faults.touch(batch, self.ctx.rank)
+                yield self.faults.touch(batch, self.ctx.rank)
                 if self.loader is not loader:
                     break
             else:
                 return
 
+    def take_step(self, batch: Batch) -> dict[str, Tensor]:
+        """Do an optimiser step, or leave it out where the guard has it on its list. The terms of `Step.run`, or none
+        of a step that is left out."""
+        if batch.step in self.guard.passed_over:
+            self.guard.note_left_out(batch.step)
+            return {}
+        terms = self.step.run(batch.step, batch.views, batch.geometry)
+        self.guard.note(batch.step, terms)
+        return terms
+
     def looks_wrong(self) -> bool:
-        """True when the guard has sent the run back. It looks at log steps, before every checkpoint and at the end."""
+        """Let the guard judge, at log steps, before every checkpoint and at the end, and do what it asks for.
+
+        True when the run went back to a checkpoint. Raises TrainingError on all ranks when a verdict stops the run.
+        """
         at_log = self.completed % self.config.log.every_steps == 0
         at_save = self.save_due or self.completed % self.config.checkpoint.every_steps == 0
         at_end = self.stopped_by is not None or self.completed == self.sizes.total_steps
-        return (at_log or at_save or at_end) and self.guard.look(self)
+        if not (at_log or at_save or at_end):
+            return False
+        verdicts = self.guard.judge(self.ctx.cross)
+        went_back = any(self._act(verdict) for verdict in verdicts)  # steps after it will be done again
+        self.memory[MEMORY] = self.guard.state()
+        return went_back
+
+    def go_back(self, before: int) -> int | None:
+        """Return to the newest good checkpoint of at most `before` steps; its step, or None when there is none.
+
+        Every rank calls it at a step boundary. Later checkpoints are set aside and later rows forgotten.
+        """
+        patience = self.config.checkpoint.patience_seconds
+        found = distributed.from_main(lambda: newest_before(self.folder, before) if self.saver.wait(patience) else None)
+        if found is None:
+            return None
+        self.engine.load_model_state(found.model())
+        self.engine.load_optimizer_state(found.optimizer())
+        self.loader.close()
+        self.completed = self.saver.newest = found.step
+        self.memory = dict(found.memory)
+        self.guard.restore(guard_state(self.memory, self.folder))
+        self.loader = load_batches(self.config, self.manifest, self.ctx, self.folder, found.step, self.sizes)
+        return found.step
+
+    def _act(self, verdict: Verdict) -> bool:
+        """Do what a verdict asks for and write it down. True when the run went back."""
+        self._describe(verdict)
+        if verdict.action == "stop":
+            self._tell(verdict, "stop")
+            raise TrainingError(verdict.diagnosis(fault_record(self.folder.path, verdict.step)))
+        if verdict.action not in ("retry", "rollback"):
+            self._tell(verdict, verdict.action)
+            return False
+        step = self.go_back(verdict.step)
+        if step is None:
+            self._tell(verdict, verdict.without_checkpoint)
+            text = f"step {verdict.step + 1}: there is no checkpoint to go back to yet"
+            self.folder.note("notice", text=text)
+            return False
+        self._remember(verdict)
+        self._tell(verdict, verdict.action, to=step)
+        return True
+
+    def _remember(self, verdict: Verdict) -> None:
+        """What must not be forgotten by a restart from the checkpoint that the run went back to."""
+        guard, path = self.guard, self.folder.path
+        if verdict.action == "retry":
+            guard.retried.add(verdict.step)
+            distributed.from_main(lambda: write_retried(path, guard.retried))
+        else:
+            guard.passed_over[verdict.step] = verdict.fault
+            distributed.from_main(lambda: write_passed_over(path, guard.passed_over))
+
+    def _tell(self, verdict: Verdict, action: str, **facts: int) -> None:
+        self.folder.note(
+            "guard", step=verdict.step + 1, fault=verdict.fault, action=action, reason=verdict.reason, **facts
+        )
+
+    def _describe(self, verdict: Verdict) -> None:
+        if not self.ctx.is_main:
+            return
+        try:
+            write_fault_record(self.folder.path, verdict, self.loader.plan, self.manifest, self.ctx.world)
+        except OSError as error:  # no reason to end the run
+            text = f"step {verdict.step + 1} could not be described in {self.folder.path}: {error.strerror}"
+            self.folder.note("warning", text=text)
 
 
 class Hook:
@@ -91,7 +172,13 @@ class Hook:
         """Before the first step of this attempt."""
 
     def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
-        """After each optimiser step; `terms` are on the device, so reading them waits for it."""
+        """After each optimiser step; `terms` are on the device, so reading them waits for it.
+
+        Also after a step that was left out, for what is due at it: `terms` is empty then.
+        """
+
+    def went_back(self, run: Run) -> None:
+        """After the run returned to the checkpoint of step `run.completed`: the steps after it will be done again."""
 
     def end(self, run: Run) -> None:
         """After the last step of this attempt, also when the run was asked to stop."""
@@ -100,19 +187,22 @@ class Hook:
 def train(run: Run, hooks: Sequence[Hook]) -> bool:
     """Train to the last step or to a signal. True when the run is complete."""
     phases, slow = run.phases, max(SLOW, run.config.checkpoint.patience_seconds + 60)
-    with StopFlag() as stop, Watchdog(run, dist.from_main(lambda: run.folder.attempt)):
+    attempt = distributed.from_main(lambda: run.folder.attempt)
+    watchdog = Watchdog(run.config, run.ctx, phases, run.hosts, run.folder.path, attempt)
+    with StopFlag() as stop, watchdog:
         for hook in hooks:
             phases.enter(f"{type(hook).__name__}.begin", run.completed + 1, slow)
             hook.begin(run)
         phases.enter("data")
         for batch in run.batches():
             phases.enter("step", batch.step + 1)
-            terms = run.step.run(batch.step, batch.views, batch.geometry)
-            run.guard.note(batch.step, terms)
+            terms = run.take_step(batch)
             phases.enter("agree")
             run.agree(stop)
             phases.enter("guard", patience=slow)
             if run.looks_wrong():
+                for hook in hooks:
+                    hook.went_back(run)
                 phases.enter("data")
                 continue
             for hook in hooks:

@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from tiny import TINY
 
-from fra_dist.launch.chaos.draws import kinds_for
+from fra_dist.launch.chaos.fault_draws import kinds_for
+from tests.helpers.tiny import TINY
 
 WORDS = [*TINY, "train.backend=torch"]
 

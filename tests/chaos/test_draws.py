@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fra_dist.errors import LaunchError
-from fra_dist.launch.chaos.draws import KINDS, SHARDS, Length, draw_faults, kinds_for
+from fra_dist.launch.chaos.fault_draws import KINDS, SHARDS, Length, draw_faults, kinds_for
 from fra_dist.launch.chaos.trial import HARMS
 
 LENGTH = Length(30, 5)

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import TINY
 
 from fra_dist.config import load_config
-from fra_dist.data.manifest import load_manifest
-from fra_dist.data.reader import ShardReader
+from fra_dist.data.shards.manifest import load_manifest
+from fra_dist.data.shards.reader import ShardReader
 from fra_dist.errors import ConfigError, LaunchError
-from fra_dist.launch.chaos import room
-from fra_dist.launch.chaos.draws import Length
-from fra_dist.launch.chaos.scene import AHEAD, damage_photos, set_scene, trial_config
-from fra_dist.launch.chaos.training import trainers
+from fra_dist.launch.chaos import small_disks
+from fra_dist.launch.chaos.campaign_setup import AHEAD, damage_photos, set_scene, trial_config
+from fra_dist.launch.chaos.fault_draws import Length
+from fra_dist.launch.chaos.trainings import trainers
+from tests.helpers.tiny import TINY
 
 LENGTH = Length(24, 4)
 
@@ -78,7 +78,7 @@ def test_shards_must_be_named():
 
 
 def test_large_sets_are_refused(scene, monkeypatch):
-    monkeypatch.setattr("fra_dist.launch.chaos.scene._MOST", 1000)
+    monkeypatch.setattr("fra_dist.launch.chaos.campaign_setup._MOST", 1000)
     with pytest.raises(LaunchError, match="copies"):
         set_scene(scene.config, LENGTH, 1, room=False)
 
@@ -91,7 +91,7 @@ def test_a_limit_on_files_comes_and_goes(tmp_path):
     )
     said = []
     for limit in (None, 4096, None):
-        room.limit_files([child.pid], limit)
+        small_disks.limit_files([child.pid], limit)
         child.stdin.write("go\n")
         child.stdin.flush()
         said.append(child.stdout.readline().strip())
@@ -99,12 +99,12 @@ def test_a_limit_on_files_comes_and_goes(tmp_path):
     child.wait()
     assert said == ["ok", "refused", "ok"]
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
-    room.limit_files([child.pid], 1)  # one that is gone
+    small_disks.limit_files([child.pid], 1)  # one that is gone
 
 
 def test_a_small_disk_is_filled_and_gone_afterwards(tmp_path):
     code = (
-        "from pathlib import Path; from fra_dist.launch.chaos import room; import sys\n"
+        "from pathlib import Path; from fra_dist.launch.chaos import small_disks; import sys\n"
         "here = Path(sys.argv[1])\n"
         "if not (room.own_mounts() and room.mount_small(here / 'disk', 1 << 20)): sys.exit(3)\n"
         "filler = room.fill(here / 'disk', 8192)\n"

@@ -7,8 +7,8 @@ import pytest
 
 from fra_dist.errors import LaunchError
 from fra_dist.launch.chaos.campaign import describe, read_rows
-from fra_dist.launch.chaos.table import goodput, summary, table
-from fra_dist.launch.chaos.training import count_repeated
+from fra_dist.launch.chaos.campaign_table import goodput, summary, table
+from fra_dist.launch.chaos.trainings import count_repeated
 from fra_dist.launch.chaos.trial import Row
 
 GOOD = Row(1, "kill -9", 7, "", "finished", [-9, 0], 2, 6.0, 24.0, True)

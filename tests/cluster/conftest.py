@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray_nodes
-import real_runs
-import slurm_cluster
-from waiting import processes_with, until
+
+from tests.cluster import ray_nodes, real_runs, slurm_cluster
+from tests.cluster.waiting import processes_with, until
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from fra_dist.cli.main import main
-from fra_dist.data.feeder import Feeder
-from fra_dist.train.checkpoint_hook import Checkpoints
+from fra_dist.data.loading.feeder import Feeder
+from fra_dist.train.hooks.saving import Checkpoints
 from fra_dist.train.step import Step
 from fra_dist.train.trainer import Run
 

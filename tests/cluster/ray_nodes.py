@@ -11,8 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from slurm_cluster import free_ports
-from waiting import until
+from tests.cluster.slurm_cluster import free_ports
+from tests.cluster.waiting import until
 
 RAY = str(Path(sys.executable).with_name("ray"))
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from waiting import rows
+from tests.cluster.waiting import rows
 
 ROOT = Path(__file__).parents[2]
 STEPS = 40

@@ -19,7 +19,7 @@ import textwrap
 import time
 from pathlib import Path
 
-from waiting import until
+from tests.cluster.waiting import until
 
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
 

@@ -15,9 +15,9 @@ import sys
 import time
 from pathlib import Path
 
+from fra_dist.distributed.environment import read_launch, read_ranks, read_rendezvous
 from fra_dist.errors import FraError
-from fra_dist.ranks import read_launch, read_ranks, read_rendezvous
-from fra_dist.train.fence import Claim
+from fra_dist.train.run_dir.fence import Claim
 from fra_dist.train.signals import STOPPED, StopFlag
 
 

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from waiting import events, rows, until
+
+from tests.cluster.waiting import events, rows, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.faults, pytest.mark.timeout(400)]
 ROOT = Path(__file__).parents[2]

@@ -9,17 +9,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from slurm_cluster import SlurmCluster, free_ports
-from waiting import events, rows, until
 
 from fra_dist.launch.ledger import read_state
-from fra_dist.launch.prepare import Launch
+from fra_dist.launch.trainer_command import Launch
+from tests.cluster.slurm_cluster import SlurmCluster, free_ports
+from tests.cluster.waiting import events, rows, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(280)]
 ROOT = Path(__file__).parents[2]
 CODE = """
 import pickle, sys
-from fra_dist.launch.local import Topology, run_torchrun
+from fra_dist.launch.torchrun import Topology, run_torchrun
 launch, ranks = pickle.loads(bytes.fromhex(sys.argv[1]))
 sys.exit(run_torchrun(launch, Topology(ranks, max_restarts=1)))
 """

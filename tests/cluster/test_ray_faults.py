@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from ray_nodes import RayNodes
-from stub_trainer import expected
-from waiting import events, rows, until
 
 from fra_dist.launch.ledger import read_state
-from fra_dist.launch.prepare import Launch
+from fra_dist.launch.trainer_command import Launch
+from tests.cluster.ray_nodes import RayNodes
+from tests.cluster.stub_trainer import expected
+from tests.cluster.waiting import events, rows, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.faults, pytest.mark.timeout(180)]
 STUB = Path(__file__).with_name("stub_trainer.py")

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from slurm_cluster import SlurmCluster
-from waiting import events, processes_with, rows, until
 
 from fra_dist.launch.ledger import read_state
+from tests.cluster.slurm_cluster import SlurmCluster
+from tests.cluster.waiting import events, processes_with, rows, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.faults, pytest.mark.timeout(280)]
 ROOT = Path(__file__).parents[2]

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ray_nodes import RAY, RayNodes
-from waiting import events, processes_with, rows, until
 
 from fra_dist.launch.ledger import read_state
+from tests.cluster.ray_nodes import RAY, RayNodes
+from tests.cluster.waiting import events, processes_with, rows, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(280)]
 ROOT = Path(__file__).parents[2]

@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from ray_nodes import RayNodes
-from real_runs import ROOT, last_step, settings, weights
-from slurm_cluster import SlurmCluster
-from waiting import events, until
 
 from fra_dist.launch.ledger import read_state
+from tests.cluster.ray_nodes import RayNodes
+from tests.cluster.real_runs import ROOT, last_step, settings, weights
+from tests.cluster.slurm_cluster import SlurmCluster
+from tests.cluster.waiting import events, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.faults, pytest.mark.timeout(280)]
 

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from slurm_cluster import SlurmCluster
-from stub_trainer import expected
-from waiting import events, rows, until
 
 from fra_dist.launch.ledger import read_state
-from fra_dist.launch.prepare import Launch
+from fra_dist.launch.trainer_command import Launch
+from tests.cluster.slurm_cluster import SlurmCluster
+from tests.cluster.stub_trainer import expected
+from tests.cluster.waiting import events, rows, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
 STUB = Path(__file__).with_name("stub_trainer.py")

@@ -8,15 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from slurm_cluster import free_ports
-from stub_trainer import expected
-from waiting import events, processes_with, rows, until
+
+from tests.cluster.slurm_cluster import free_ports
+from tests.cluster.stub_trainer import expected
+from tests.cluster.waiting import events, processes_with, rows, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.faults, pytest.mark.timeout(120)]
 STUB = Path(__file__).with_name("stub_trainer.py")
 CODE = """
 import pickle, sys
-from fra_dist.launch.local import Topology, run_torchrun
+from fra_dist.launch.torchrun import Topology, run_torchrun
 launch, topology = pickle.loads(bytes.fromhex(sys.argv[1]))
 sys.exit(run_torchrun(launch, Topology(**topology)))
 """
@@ -25,7 +26,7 @@ sys.exit(run_torchrun(launch, Topology(**topology)))
 def start(run: Path, steps: int, pace: float, *more: str, **topology: object) -> "subprocess.Popen[bytes]":
     import pickle
 
-    from fra_dist.launch.prepare import Launch
+    from fra_dist.launch.trainer_command import Launch
 
     launch = Launch(run, (sys.executable, str(STUB), str(run), str(steps), str(pace), *more))
     text = pickle.dumps((launch, topology)).hex()

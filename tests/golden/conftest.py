@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from golden_reference import PatchBackbone, part
 from torch import Tensor
 
 from fra_dist.config import DecoderConfig, ModelConfig
-from fra_dist.export.published import from_published
+from fra_dist.export.published_names import from_published
 from fra_dist.models.fra import FRA
+from tests.golden.golden_reference import PatchBackbone, part
 
 FILE = os.environ.get("FRA_REFERENCE") or Path(__file__).with_name("fra_reference.npz")
 

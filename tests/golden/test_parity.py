@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from golden_reference import part
 from torch import Tensor
 
 from fra_dist.config import LossConfig, OptimConfig
-from fra_dist.export.published import from_published, to_published
+from fra_dist.export.published_names import from_published, to_published
 from fra_dist.losses.relation import balanced_assignment, semantic_relation
 from fra_dist.losses.total import fra_loss
 from fra_dist.models.fra import FRA
-from fra_dist.train.ema import update_target
-from fra_dist.train.groups import build_optimizer, parameter_groups
-from fra_dist.train.schedule import ema_momentum, learning_rate
+from fra_dist.train.optim.ema import update_target
+from fra_dist.train.optim.parameter_groups import build_optimizer, parameter_groups
+from fra_dist.train.optim.schedule import ema_momentum, learning_rate
+from tests.golden.golden_reference import part
 
 Reference = dict[str, Tensor]
 STEP0, TRAJECTORY = 1e-6, 1e-5

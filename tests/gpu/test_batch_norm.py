@@ -2,7 +2,11 @@
 
 import pytest
 import torch
-from batch_norm_checks import (
+
+from fra_dist.distributed import SINGLE
+from fra_dist.kernels import dispatch, force
+from fra_dist.kernels.batch_norm import batch_norm
+from tests.kernels.batch_norm.checks import (
     CASES,
     Case,
     check,
@@ -11,10 +15,6 @@ from batch_norm_checks import (
     check_running_statistics,
     results,
 )
-
-from fra_dist.dist import SINGLE
-from fra_dist.kernels import dispatch, force
-from fra_dist.kernels.batch_norm import batch_norm
 
 pytestmark = [
     pytest.mark.gpu,

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from decoder_attention_checks import CASES, Case, check, check_layer, check_not_a_number, layer, run
 
 from fra_dist.kernels import dispatch
 from fra_dist.kernels.decoder_attention import decoder_attention
+from tests.kernels.decoder_attention.checks import CASES, Case, check, check_layer, check_not_a_number, layer, run
 
 pytestmark = [
     pytest.mark.gpu,
@@ -34,7 +34,7 @@ def test_layer_and_not_a_number() -> None:
 
 
 def test_repeats_to_the_bit() -> None:
-    from fra_dist.kernels.decoder_attention_op import fused
+    from fra_dist.kernels.decoder_attention.op import fused
 
     case = Case(32, 64, 196, 256, dropout=0.1, dtype=torch.bfloat16)
     inputs = case.inputs("cuda")

@@ -2,7 +2,10 @@
 
 import pytest
 import torch
-from lars_ema_checks import (
+
+from fra_dist.kernels import dispatch, force
+from fra_dist.kernels.lars_ema import lars_ema
+from tests.kernels.lars_ema.checks import (
     CASES,
     Case,
     check,
@@ -13,9 +16,6 @@ from lars_ema_checks import (
     compare,
     twin,
 )
-
-from fra_dist.kernels import dispatch, force
-from fra_dist.kernels.lars_ema import lars_ema
 
 pytestmark = [
     pytest.mark.gpu,

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from region_attention_checks import CASES, Case, check, check_empty_batch, check_not_a_number
 
 from fra_dist.kernels import describe, dispatch, force
 from fra_dist.kernels.region_attention import region_attention
+from tests.kernels.region_attention.checks import CASES, Case, check, check_empty_batch, check_not_a_number
 
 pytestmark = [
     pytest.mark.gpu,

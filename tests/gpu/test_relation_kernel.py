@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from relation_checks import CASES, Case, check, check_assignment, check_not_a_number, check_ties
 
 from fra_dist.kernels import force
+from tests.kernels.relation.checks import CASES, Case, check, check_assignment, check_not_a_number, check_ties
 
 pytestmark = [
     pytest.mark.gpu,

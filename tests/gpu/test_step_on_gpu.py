@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from step_runs import begin, run, views_of
 
 import fra_dist.kernels
 from fra_dist.kernels import dispatch
-from fra_dist.train.graphs import WARM_UPS
+from fra_dist.train.engines.cuda_graphs import WARM_UPS
+from tests.helpers.step_runs import begin, run, views_of
 
 pytestmark = [
     pytest.mark.gpu,

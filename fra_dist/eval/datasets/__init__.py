@@ -14,12 +14,12 @@ from fra_dist.eval.datasets import (
     lapa,
     lfw,
     lfwa,
+    own_table,
     rafdb,
-    table,
     w300,
     wflw,
 )
-from fra_dist.eval.datasets.record import FaceSet
+from fra_dist.eval.datasets.common.labelled_face import FaceSet
 
 __all__ = ["READERS", "FaceSet", "open_set"]
 
@@ -37,7 +37,7 @@ READERS: dict[str, Callable[[Path], FaceSet]] = {
     "aflw19": aflw19.read,
     "celebamask": celebamask.read,
     "lapa": lapa.read,
-    "csv": table.read,
+    "csv": own_table.read,
     "shards": labelled_shards.read,
 }
 

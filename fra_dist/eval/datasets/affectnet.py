@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fra_dist.errors import DataError
-from fra_dist.eval.datasets.crop import RULES
-from fra_dist.eval.datasets.files import need, photos_of
-from fra_dist.eval.datasets.record import FaceSet, Record
+from fra_dist.eval.datasets.common.crop_rules import RULES
+from fra_dist.eval.datasets.common.label_files import need, photos_of
+from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
 
 EXPRESSIONS = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
 

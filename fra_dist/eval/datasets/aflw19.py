@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from fra_dist.errors import DataError
-from fra_dist.eval.datasets.crop import RULES
-from fra_dist.eval.datasets.files import matlab, need
-from fra_dist.eval.datasets.record import FaceSet, Record
+from fra_dist.eval.datasets.common.crop_rules import RULES
+from fra_dist.eval.datasets.common.label_files import matlab, need
+from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
 
 TRAIN = 20000
 FACES = 24386

@@ -19,9 +19,9 @@ from PIL import Image
 
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets.celeba import read_partition, read_signs
-from fra_dist.eval.datasets.crop import IGNORE, RULES
-from fra_dist.eval.datasets.files import bad_row, need, rows
-from fra_dist.eval.datasets.record import FaceSet, Record
+from fra_dist.eval.datasets.common.crop_rules import IGNORE, RULES
+from fra_dist.eval.datasets.common.label_files import bad_row, need, rows
+from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
 
 CLASSES = ("background", "hair", "skin", "brows", "eyes", "nose", "mouth")
 LAYERS = (

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fra_dist.eval.datasets.crop import RULES
-from fra_dist.eval.datasets.files import bad_row, need
-from fra_dist.eval.datasets.record import FaceSet, Record
+from fra_dist.eval.datasets.common.crop_rules import RULES
+from fra_dist.eval.datasets.common.label_files import bad_row, need
+from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
 
 SPLITS = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
 EXPRESSIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")

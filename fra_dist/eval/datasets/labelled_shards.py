@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fra_dist.data.images import BadImage, decode
-from fra_dist.data.manifest import Manifest, load_manifest, read_members
+from fra_dist.data.decoding.images import BadImage, decode
+from fra_dist.data.shards.manifest import Manifest, load_manifest, read_members
 from fra_dist.errors import DataError
-from fra_dist.eval.datasets.crop import RULES
-from fra_dist.eval.datasets.record import SPLITS, FaceSet, Record
+from fra_dist.eval.datasets.common.crop_rules import RULES
+from fra_dist.eval.datasets.common.labelled_face import SPLITS, FaceSet, Record
 from fra_dist.eval.labelled import read_mask
-from fra_dist.eval.probes import split_by
-from fra_dist.eval.regions import MASK_CLASSES
+from fra_dist.eval.readers.linear_probes import split_by
+from fra_dist.eval.regions.agreement import MASK_CLASSES
 
 LIMIT = 5000
 """Samples at most, spread evenly: their pixels are held in memory."""

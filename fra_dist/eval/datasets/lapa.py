@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from fra_dist.errors import DataError
-from fra_dist.eval.datasets.crop import RULES
-from fra_dist.eval.datasets.files import mask_file, need, numbers, photos_of, rows, translation
-from fra_dist.eval.datasets.record import SPLITS, FaceSet, Record
+from fra_dist.eval.datasets.common.crop_rules import RULES
+from fra_dist.eval.datasets.common.label_files import mask_file, need, numbers, photos_of, rows, translation
+from fra_dist.eval.datasets.common.labelled_face import SPLITS, FaceSet, Record
 
 CLASSES = ("background", "hair", "skin", "brows", "eyes", "nose", "mouth")
 TABLE = translation({0: 0, 1: 2, 2: 3, 3: 3, 4: 4, 5: 4, 6: 5, 7: 6, 8: 6, 9: 6, 10: 1})

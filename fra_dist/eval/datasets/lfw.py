@@ -10,9 +10,9 @@ Every photo is in the test part: nothing is trained.
 
 from pathlib import Path
 
-from fra_dist.eval.datasets.crop import RULES
-from fra_dist.eval.datasets.files import bad_row, need, rows
-from fra_dist.eval.datasets.record import FaceSet, Pair, Record
+from fra_dist.eval.datasets.common.crop_rules import RULES
+from fra_dist.eval.datasets.common.label_files import bad_row, need, rows
+from fra_dist.eval.datasets.common.labelled_face import FaceSet, Pair, Record
 
 
 def read(folder: Path) -> FaceSet:

@@ -6,9 +6,9 @@ basic/Image/aligned/train_00001_aligned.jpg
 
 from pathlib import Path
 
-from fra_dist.eval.datasets.crop import RULES
-from fra_dist.eval.datasets.files import bad_row, need, rows
-from fra_dist.eval.datasets.record import FaceSet, Record
+from fra_dist.eval.datasets.common.crop_rules import RULES
+from fra_dist.eval.datasets.common.label_files import bad_row, need, rows
+from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
 
 EXPRESSIONS = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 """In the order of the official numbers, which begin at 1."""

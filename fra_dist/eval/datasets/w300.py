@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fra_dist.errors import DataError
-from fra_dist.eval.datasets.crop import RULES
-from fra_dist.eval.datasets.files import bad_row, need
-from fra_dist.eval.datasets.record import FaceSet, Record
+from fra_dist.eval.datasets.common.crop_rules import RULES
+from fra_dist.eval.datasets.common.label_files import bad_row, need
+from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
 
 FOLDERS = (
     ("afw", "train", ()),

@@ -7,9 +7,9 @@ WFLW_images/0--Parade/...jpg
 
 from pathlib import Path
 
-from fra_dist.eval.datasets.crop import RULES
-from fra_dist.eval.datasets.files import bad_row, need, numbers, rows
-from fra_dist.eval.datasets.record import FaceSet, Record
+from fra_dist.eval.datasets.common.crop_rules import RULES
+from fra_dist.eval.datasets.common.label_files import bad_row, need, numbers, rows
+from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
 
 GROUPS = ("pose", "expression", "illumination", "make-up", "occlusion", "blur")
 

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from fra_dist.errors import CheckpointError
-from fra_dist.eval.encoder import Encoder
+from fra_dist.eval.features.encoder import Encoder
 
 KINDS = ("embeddings", "regions", "heatmaps")
 ABOUT = {

@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fra_dist.data.synthetic import ATTRIBUTES, EXPRESSIONS, Faces, render
-from fra_dist.eval.datasets.points import SCHEMES
+from fra_dist.eval.datasets.common.landmark_schemes import SCHEMES
+from fra_dist.synthetic import ATTRIBUTES, EXPRESSIONS, Faces, render
 
 Floats = NDArray[np.float64]
 
 
 def draw(count: int, size: int, seed: int, people: int | None = None) -> Faces:
-    return render(np.arange(count) + 1000 * (seed + 1), size, people)
+    return render(np.arange(count) + 1000 * (seed + 1) % 2**62, size, people)
 
 
 def save(path: Path, pixels: NDArray[np.uint8]) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fra_dist.data.synthetic import Faces
 from fra_dist.eval.datasets.celebamask import CLASSES
 from fra_dist.eval.miniatures.faces import attributes, draw, points_of, save, stretched, write
+from fra_dist.synthetic import Faces
 
 CELEBA = {
     "Male": "male",

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fra_dist.data.synthetic import EXPRESSIONS, REGION_NAMES
 from fra_dist.eval.datasets.w300 import FOLDERS
 from fra_dist.eval.miniatures.faces import draw, points_of, save, stretched, write
+from fra_dist.synthetic import EXPRESSIONS, REGION_NAMES
 
 LAPA = (0, 10, 1, 2, 4, 6, 7)
 """LaPa's number of each of the renderer's regions; sides and lips are not told apart."""

@@ -12,11 +12,18 @@ import torch
 
 from fra_dist.errors import DataError
 from fra_dist.eval import plots
-from fra_dist.eval.datasets.points import SCHEMES, Scheme, diagonal, inter_ocular, inter_pupil, mirror_order
-from fra_dist.eval.finetune import Goal, fine_tune
-from fra_dist.eval.heads import HeatmapHead, landmark_loss, soft_argmax
-from fra_dist.eval.readers import Part, Sealed, fit_ridge
-from fra_dist.eval.scores import Floats, Score, mean_of, measure
+from fra_dist.eval.datasets.common.landmark_schemes import (
+    SCHEMES,
+    Scheme,
+    diagonal,
+    inter_ocular,
+    inter_pupil,
+    mirror_order,
+)
+from fra_dist.eval.readers.finetune import Goal, fine_tune
+from fra_dist.eval.readers.frozen_readers import Part, Sealed, fit_ridge
+from fra_dist.eval.readers.task_heads import HeatmapHead, landmark_loss, soft_argmax
+from fra_dist.eval.scores.intervals import Floats, Score, mean_of, measure
 from fra_dist.eval.tasks.common import Answer, Job, Outputs, Places, TaskResult, draws_of, seeded, title
 
 LIMITS = (0.08, 0.10)

@@ -15,11 +15,11 @@ from torch.nn import functional
 
 from fra_dist.errors import DataError
 from fra_dist.eval import plots
-from fra_dist.eval.finetune import Goal, fine_tune
-from fra_dist.eval.heads import PooledHead
-from fra_dist.eval.labels import draw_rows
-from fra_dist.eval.readers import Part, Sealed, fit_logistic, fit_ridge
-from fra_dist.eval.scores import Floats, Score, Statistic, area, average, balanced, mean_of, measure
+from fra_dist.eval.readers.finetune import Goal, fine_tune
+from fra_dist.eval.readers.frozen_readers import Part, Sealed, fit_logistic, fit_ridge
+from fra_dist.eval.readers.task_heads import PooledHead
+from fra_dist.eval.scores.intervals import Floats, Score, Statistic, area, average, balanced, mean_of, measure
+from fra_dist.eval.scores.label_shares import draw_rows
 from fra_dist.eval.tasks.common import Answer, Job, Outputs, Places, TaskResult, draws_of, seeded, title
 
 

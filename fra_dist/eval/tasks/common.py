@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fra_dist.eval.encoder import Encoder, Features, extract
-from fra_dist.eval.feature_cache import Cache
-from fra_dist.eval.prepared import Prepared
-from fra_dist.eval.scores import Score
+from fra_dist.eval.features.encoder import Encoder, Features, extract
+from fra_dist.eval.features.feature_cache import Cache
+from fra_dist.eval.features.prepared_faces import Prepared
+from fra_dist.eval.scores.intervals import Score
 from fra_dist.eval.settings import Settings
 
 Places = NDArray[np.int64]

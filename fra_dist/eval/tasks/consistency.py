@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fra_dist.errors import DataError
-from fra_dist.eval.datasets.crop import Square, cut_photo
-from fra_dist.eval.datasets.points import SCHEMES, inter_ocular, inter_pupil
-from fra_dist.eval.regions import IN_USE, assign
-from fra_dist.eval.scores import Floats, Score, Statistic, measure
-from fra_dist.eval.segmenters import Segmenter, regions_of, segmenters
+from fra_dist.eval.datasets.common.crop_rules import Square, cut_photo
+from fra_dist.eval.datasets.common.landmark_schemes import SCHEMES, inter_ocular, inter_pupil
+from fra_dist.eval.regions.agreement import IN_USE, assign
+from fra_dist.eval.regions.segmenters import Segmenter, regions_of, segmenters
+from fra_dist.eval.scores.intervals import Floats, Score, Statistic, measure
 from fra_dist.eval.tasks.common import Job, TaskResult
 
 GRID = 64

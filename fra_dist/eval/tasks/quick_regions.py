@@ -5,7 +5,7 @@ from typing import cast
 
 import numpy as np
 
-from fra_dist.eval.segmenters import Segmenter, clustered, regions_of
+from fra_dist.eval.regions.segmenters import Segmenter, clustered, regions_of
 from fra_dist.eval.tasks.common import Job
 from fra_dist.eval.tasks.regions import BATCH, agreement, count_tables
 

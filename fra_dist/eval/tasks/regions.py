@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from fra_dist.eval import metrics, plots
-from fra_dist.eval.prepared import MASK_SIDE
-from fra_dist.eval.readers import Part, Reader, Sealed, fit_ridge
-from fra_dist.eval.regions import FACIAL_PARTS, IN_USE, assign
-from fra_dist.eval.scores import Floats, Score, Statistic, measure
-from fra_dist.eval.segmenters import POSITION_IN_PARTS, Segmenter, in_parts, regions_of, segmenters
+from fra_dist.eval import plots
+from fra_dist.eval.features.prepared_faces import MASK_SIDE
+from fra_dist.eval.readers.frozen_readers import Part, Reader, Sealed, fit_ridge
+from fra_dist.eval.regions.agreement import FACIAL_PARTS, IN_USE, assign
+from fra_dist.eval.regions.segmenters import POSITION_IN_PARTS, Segmenter, in_parts, regions_of, segmenters
+from fra_dist.eval.scores import metrics
+from fra_dist.eval.scores.intervals import Floats, Score, Statistic, measure
 from fra_dist.eval.tasks.common import Job, Places, TaskResult
 
 PROBED = 1000

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from fra_dist.errors import CheckpointError, DataError
 from fra_dist.eval import plots
-from fra_dist.eval.datasets.record import Pair
-from fra_dist.eval.scores import Floats, Score, Statistic, area, mean_of, measure
+from fra_dist.eval.datasets.common.labelled_face import Pair
+from fra_dist.eval.scores.intervals import Floats, Score, Statistic, area, mean_of, measure
 from fra_dist.eval.tasks.common import Job, Places, TaskResult
 
 RATES = (0.1, 0.01, 0.001)

@@ -12,9 +12,9 @@ from typing import Any
 
 from fra_dist.config import Config
 from fra_dist.errors import LaunchError
-from fra_dist.launch.chaos.draws import Fault
-from fra_dist.launch.chaos.scene import Scene, damage_photos
-from fra_dist.launch.chaos.training import Training
+from fra_dist.launch.chaos.campaign_setup import Scene, damage_photos
+from fra_dist.launch.chaos.fault_draws import Fault
+from fra_dist.launch.chaos.trainings import Training
 from fra_dist.launch.chaos.trial import HARMS, Row, Trial
 
 ROWS = "faults.jsonl"

@@ -7,28 +7,28 @@ from pathlib import Path
 from threading import Event
 
 from fra_dist.errors import CheckpointError, LaunchError
-from fra_dist.launch.chaos import fault_files, faults
-from fra_dist.launch.chaos.draws import Fault
-from fra_dist.launch.chaos.faults import Harm
-from fra_dist.launch.chaos.scene import Scene
-from fra_dist.launch.chaos.training import Missed, Training, steps_lost
+from fra_dist.launch.chaos import file_faults, process_faults
+from fra_dist.launch.chaos.campaign_setup import Scene
+from fra_dist.launch.chaos.fault_draws import Fault
+from fra_dist.launch.chaos.process_faults import Harm
+from fra_dist.launch.chaos.trainings import Missed, Training, steps_lost
 from fra_dist.launch.resume_verdict import same_bits
 
 MOST_STARTS = 6
 HARMS: dict[str, type[Harm]] = {
-    "kill -9": faults.Kill,
-    "kill -9 of one rank": faults.KillOne,
-    "SIGTERM": faults.Signal,
-    "SIGUSR2": faults.UserSignal,
-    "SIGSTOP": faults.Stop,
-    "NaN in a batch": faults.NotFinite,
-    "two starts": faults.TwoStarts,
-    "flipped bit in checkpoint": fault_files.FlippedBit,
-    "cut checkpoint": fault_files.Cut,
-    "full disk": fault_files.FullDisk,
-    "corrupt shard": fault_files.CorruptShard,
-    "vanished shard": fault_files.VanishedShard,
-    "slow disk": fault_files.SlowDisk,
+    "kill -9": process_faults.Kill,
+    "kill -9 of one rank": process_faults.KillOne,
+    "SIGTERM": process_faults.Signal,
+    "SIGUSR2": process_faults.UserSignal,
+    "SIGSTOP": process_faults.Stop,
+    "NaN in a batch": process_faults.NotFinite,
+    "two starts": process_faults.TwoStarts,
+    "flipped bit in checkpoint": file_faults.FlippedBit,
+    "cut checkpoint": file_faults.Cut,
+    "full disk": file_faults.FullDisk,
+    "corrupt shard": file_faults.CorruptShard,
+    "vanished shard": file_faults.VanishedShard,
+    "slow disk": file_faults.SlowDisk,
 }
 """By the names in `draws.KINDS`."""
 

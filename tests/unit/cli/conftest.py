@@ -3,7 +3,7 @@ import torch
 
 from fra_dist.config import parse_config
 from fra_dist.models.fra import FRA
-from fra_dist.train.checkpoint_write import Contents, save_checkpoint
+from fra_dist.train.checkpoints.writing import Contents, save_checkpoint
 
 SMALL = {
     "name": "small",

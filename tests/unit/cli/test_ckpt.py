@@ -7,9 +7,9 @@ from safetensors.torch import load_file
 from fra_dist.cli.main import main
 from fra_dist.config import parse_config
 from fra_dist.models.fra import FRA
-from fra_dist.train.checkpoint import find_checkpoint, load_model
-from fra_dist.train.checkpoint_tools import same_bits
-from fra_dist.train.checkpoint_write import Contents, save_checkpoint
+from fra_dist.train.checkpoints.compare import same_bits
+from fra_dist.train.checkpoints.reading import find_checkpoint, load_model
+from fra_dist.train.checkpoints.writing import Contents, save_checkpoint
 
 SMALL = {
     "data": {"image_size": 32},
@@ -195,7 +195,7 @@ def test_no_mean_of_different_models(run, tmp_path, capsys):
 
 
 def test_a_foreign_format_is_named(run, capsys):
-    from fra_dist.train.checkpoint import manifest_check
+    from fra_dist.train.checkpoints.reading import manifest_check
 
     path = step(run, 3) / "manifest.json"
     manifest = {**json.loads(path.read_text()), "format": 7}

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from recordio_files import face_set
 
 from fra_dist.cli.main import main
-from fra_dist.data.manifest import load_manifest
-from fra_dist.data.synthetic import render
+from fra_dist.data.shards.manifest import load_manifest
+from fra_dist.synthetic import render
+from tests.helpers.recordio_files import face_set
 
 PAGE = Path(__file__).parents[3] / "docs/data.md"
 COMMANDS = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("fra-dist shards ")]

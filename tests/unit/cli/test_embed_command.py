@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from fra_dist.cli.main import main
-from fra_dist.data.manifest import load_manifest
+from fra_dist.data.shards.manifest import load_manifest
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_folder_with_a_broken_photo(folder, tmp_path, capsys):
 
 def test_shards_with_regions_as_parquet(shards, tmp_path, capsys):
     parquet = pytest.importorskip("pyarrow.parquet")
-    from tiny import TINY
+    from tests.helpers.tiny import TINY
 
     run = tmp_path / "run"
     told = main(

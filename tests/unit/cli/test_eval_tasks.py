@@ -3,14 +3,14 @@ import json
 import pytest
 import torch
 
-from fra_dist.cli.eval_networks import IMAGENET, open_encoder
 from fra_dist.cli.main import main
 from fra_dist.errors import CheckpointError
+from fra_dist.eval.features.networks import IMAGENET, open_encoder
 from fra_dist.eval.miniatures import write_miniature
-from fra_dist.export.files import write_tensors
-from fra_dist.export.published import to_published
+from fra_dist.export.published_names import to_published
+from fra_dist.export.weight_files import write_tensors
 from fra_dist.models.backbone import build_backbone
-from fra_dist.train.checkpoint import load_model
+from fra_dist.train.checkpoints.reading import load_model
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_architectures_are_told_from_their_weights(name, tmp_path):
 
 
 def test_exported_weights_bring_their_normalisation(small_run, tmp_path):
-    from fra_dist.export.backbone import export_backbone
+    from fra_dist.export.backbone_export import export_backbone
 
     path, config = export_backbone(small_run, "safetensors", tmp_path / "b.safetensors")
     encoder = open_encoder(str(path))

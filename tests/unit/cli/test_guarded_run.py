@@ -4,9 +4,9 @@ import json
 
 import pytest
 from safetensors.torch import load_file
-from tiny import TINY
 
-from fra_dist.train.run_folder import read_rows
+from fra_dist.train.run_dir.folder import read_rows
+from tests.helpers.tiny import TINY
 
 pytestmark = pytest.mark.slow
 

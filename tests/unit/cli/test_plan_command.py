@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fra_dist.cli.main import main
-from fra_dist.data.manifest import load_manifest
+from fra_dist.data.shards.manifest import load_manifest
 
 Say = Callable[..., dict[str, str]]
 

@@ -9,10 +9,10 @@ import time
 
 import pytest
 from safetensors.torch import load_file
-from tiny import TINY
 
 from fra_dist.config import load_config
-from fra_dist.train.run_folder import read_rows, repeatable
+from fra_dist.train.run_dir.folder import read_rows, repeatable
+from tests.helpers.tiny import TINY
 
 pytestmark = pytest.mark.slow
 

@@ -4,9 +4,9 @@ import os
 import subprocess
 
 import pytest
-from test_pretrain import assert_same_run, undisturbed, words  # noqa: F401
 
-from fra_dist.train.run_folder import read_rows
+from fra_dist.train.run_dir.folder import read_rows
+from tests.unit.cli.test_pretrain import assert_same_run, undisturbed, words  # noqa: F401
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from fra_dist.cli.main import main
 from fra_dist.cli.shards import configure
-from fra_dist.data.manifest import load_manifest
+from fra_dist.data.shards.manifest import load_manifest
 
 
 def photos(folder: Path, count: int) -> Path:
@@ -128,7 +128,7 @@ def test_view(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     with Image.open(plain) as sheet:
         first = np.asarray(sheet.convert("RGB"))[4:52, 4:52]
     manifest = load_manifest(shards)
-    from fra_dist.data.images import decode
+    from fra_dist.data.decoding.images import decode
 
     np.testing.assert_array_equal(first, decode(manifest.image(0)))
     assert main(["shards", "view", str(shards), "--out", str(masks), "--count", "9", "--masks", "--seed", "3"]) == 0
@@ -154,7 +154,7 @@ def test_stopped_by_a_signal_it_goes_on(tmp_path: Path, how: signal.Signals) -> 
     command = [sys.executable, "-m", "fra_dist.cli.main", "shards", "make", str(source)]
     options = ["--shard-samples", "8", "--workers", "1"]
     # The work of a shard is slowed down so that it is surely stopped in the middle.
-    slow = "import time, os; import fra_dist.data.journal as j; f = j.os.fsync\n"
+    slow = "import time, os; import fra_dist.data.making.journal as j; f = j.os.fsync\n"
     slow += "j.os.fsync = lambda n: (time.sleep(0.05), f(n))\n"
     slow += "import sys; from fra_dist.cli.main import main; sys.exit(main(sys.argv[1:]))"
     process = subprocess.Popen(
@@ -189,8 +189,8 @@ def test_killed_while_it_looks_for_near_copies_it_goes_on(tmp_path: Path) -> Non
             pixels = draws.integers(0, 256, (4, 4, 3), np.uint8)
         Image.fromarray(pixels).resize((32, 32)).save(source / f"{n:04d}.jpg", quality=90)
     words = ["shards", "make", str(source), "--shard-samples", "50", "--workers", "1", "--near-copies", "--no-report"]
-    slow = "import time, os; import fra_dist.data.journal as j; f = j.os.fsync\n"
-    slow += "import fra_dist.data.preparation.selection as s; s._SAVED = 1\n"
+    slow = "import time, os; import fra_dist.data.making.journal as j; f = j.os.fsync\n"
+    slow += "import fra_dist.data.making.selection as s; s._SAVED = 1\n"
     slow += "j.os.fsync = lambda n: (time.sleep(0.3), f(n))\n"
     slow += "import sys; from fra_dist.cli.main import main; sys.exit(main(sys.argv[1:]))"
     process = subprocess.Popen([sys.executable, "-c", slow, *words, "--out", str(out)], stderr=subprocess.DEVNULL)

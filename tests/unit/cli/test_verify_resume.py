@@ -1,7 +1,8 @@
 """Real runs that are stopped and resumed, at the same and at other numbers of ranks."""
 
 import pytest
-from tiny import TINY
+
+from tests.helpers.tiny import TINY
 
 pytestmark = pytest.mark.slow
 

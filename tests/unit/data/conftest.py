@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from object_store import FaultyServer, forward_to
+
+from tests.helpers.object_store import FaultyServer, forward_to
 
 
 @pytest.fixture(scope="session")
@@ -34,15 +35,3 @@ def s3(moto_port: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
         monkeypatch.setenv(name, value)
     yield server
     server.close()
-
-
-def upload(folder: Path, bucket: str) -> str:
-    """Put a folder into a bucket; its URL."""
-    import boto3
-
-    client = boto3.client("s3")
-    client.create_bucket(Bucket=bucket)
-    for file in folder.rglob("*"):
-        if file.is_file():
-            client.put_object(Bucket=bucket, Key=f"set/{file.relative_to(folder)}", Body=file.read_bytes())
-    return f"s3://{bucket}/set"

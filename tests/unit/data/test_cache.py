@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from object_store import FaultyServer, files_of
-from small_shards import jpeg, write_shards
 
-from fra_dist.data.cache import ShardCache
-from fra_dist.data.fetching import Counters
-from fra_dist.data.manifest import Manifest, load_manifest
-from fra_dist.data.reader import ShardReader, open_source
-from fra_dist.data.stores import StoreOptions
+from fra_dist.data.shards.manifest import Manifest, load_manifest
+from fra_dist.data.shards.reader import ShardReader, open_source
+from fra_dist.data.stores.fetching import Counters
+from fra_dist.data.stores.remote_folder import StoreOptions
+from fra_dist.data.stores.shard_cache import ShardCache
 from fra_dist.errors import DataError
+from tests.helpers.object_store import FaultyServer, files_of
+from tests.helpers.small_shards import jpeg, write_shards
 
 FILES = [bytes([n]) * 1000 for n in range(8)]
 DIGESTS = [hashlib.sha256(data).hexdigest() for data in FILES]
@@ -174,9 +174,9 @@ def test_threads_wait_for_the_one_that_fetches(tmp_path: Path) -> None:
 PHOTOS = [[jpeg(20, 24, 10 * shard + n) for n in range(4)] for shard in range(4)]
 READ = """
 import sys, numpy as np
-from fra_dist.data.manifest import load_manifest
-from fra_dist.data.reader import ShardReader, open_source
-from fra_dist.data.stores import StoreOptions
+from fra_dist.data.shards.manifest import load_manifest
+from fra_dist.data.shards.reader import ShardReader, open_source
+from fra_dist.data.stores.remote_folder import StoreOptions
 manifest = load_manifest(sys.argv[1], False, StoreOptions(sys.argv[2], 1 << 20))
 for _ in range(2):
     reader = ShardReader(manifest, open_source(manifest))

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from fra_dist.data.checking import check_shards
-from fra_dist.data.manifest import load_manifest
-from fra_dist.data.shard_index import GREY, index_bytes
+from fra_dist.data.making.checking import check_shards
+from fra_dist.data.shards.index import GREY, index_bytes
+from fra_dist.data.shards.manifest import load_manifest
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_many_problems_of_one_shard_are_summed_up(copy: Path) -> None:
     for row in manifest.index(1):
         tar[row["offset"]] ^= 0xFF
     manifest.path(1).write_bytes(tar)
-    from fra_dist.data import checking
+    from fra_dist.data.making import checking
 
     limit = checking._MOST
     try:

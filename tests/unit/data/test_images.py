@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from odd_photos import bad_photos, png16, saved, turned
 from PIL import Image, ImageOps
-from small_shards import jpeg, textured
 
-from fra_dist.data.images import BadImage, Head, decode, probe
+from fra_dist.data.decoding.images import BadImage, Head, decode, probe
+from tests.helpers.odd_photos import bad_photos, png16, saved, turned
+from tests.helpers.small_shards import jpeg, textured
 
 JPEG = jpeg(50, 40)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import webdataset
-from odd_photos import bad_photos, picture, saved, turned
 
-from fra_dist.data.checking import check_shards
-from fra_dist.data.indexing import index_tars
-from fra_dist.data.manifest import load_manifest, read_members
-from fra_dist.data.shard_index import DECODED, GREY, PLAIN
+from fra_dist.data.making.checking import check_shards
+from fra_dist.data.making.indexing import index_tars
+from fra_dist.data.shards.index import DECODED, GREY, PLAIN
+from fra_dist.data.shards.manifest import load_manifest, read_members
 from fra_dist.errors import ConfigError, DataError
+from tests.helpers.odd_photos import bad_photos, picture, saved, turned
 
 
 def write(path: Path, files: dict[str, bytes]) -> list[int]:

@@ -3,8 +3,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fra_dist.data.keys import LONGEST, make_keys
-from fra_dist.data.tars import split_name
+from fra_dist.data.making.sample_keys import LONGEST, make_keys
+from fra_dist.data.shards.tars import split_name
 
 PARTS = st.text(st.characters(exclude_characters="/\0", exclude_categories=()), min_size=1, max_size=60)
 NAMES = st.lists(st.lists(PARTS, min_size=1, max_size=4).map("/".join), unique=True, max_size=30)

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_shards import jpeg, overwrite, write_shards
 
 from fra_dist.config import Config, parse_config
-from fra_dist.data.batch import BadSample, Batch
-from fra_dist.data.loader import make_loader, make_plan
-from fra_dist.data.manifest import Manifest
-from fra_dist.data.quarantine import candidates, quarantine_row, read_quarantine
-from fra_dist.data.views import draw_views
-from fra_dist.dist import SINGLE, RankContext
+from fra_dist.data.loading.batch import BadSample, Batch
+from fra_dist.data.loading.loader import make_loader, make_plan
+from fra_dist.data.loading.quarantine import candidates, quarantine_row, read_quarantine
+from fra_dist.data.order.views import draw_views
+from fra_dist.data.shards.manifest import Manifest
+from fra_dist.distributed import SINGLE, RankContext
 from fra_dist.errors import ConfigError, DataError
+from tests.helpers.small_shards import jpeg, overwrite, write_shards
 
 SIZES = (13, 0, 22, 1, 9)
 PHOTOS = [[jpeg(30 + 3 * n, 60 - n, 100 * shard + n) for n in range(count)] for shard, count in enumerate(SIZES)]
@@ -230,9 +230,9 @@ def test_waiting_is_counted(clean: Manifest) -> None:
 SCRIPT = """
 import sys, time, torch
 from fra_dist.config import parse_config
-from fra_dist.data.loader import make_loader
-from fra_dist.data.manifest import load_manifest
-from fra_dist.dist import SINGLE, RankContext
+from fra_dist.data.loading.loader import make_loader
+from fra_dist.data.shards.manifest import load_manifest
+from fra_dist.distributed import SINGLE, RankContext
 config = parse_config({"data": {"image_size": 32}, "train": {"global_batch": 12}})
 loader = make_loader(config, load_manifest(sys.argv[1]), RankContext(0, 1, 0, 0, torch.device("cpu"), SINGLE))
 try:

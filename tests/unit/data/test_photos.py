@@ -2,12 +2,12 @@ import io
 
 import numpy as np
 import pytest
-from odd_photos import bad_photos, opened, picture, pixels, png16, saved, turned
 from PIL import Image, ImageFile, ImageOps
 
-from fra_dist.data.images import BadImage
-from fra_dist.data.photos import PhotoRules, clean_photo, look, verify
-from fra_dist.data.shard_index import DECODED, GREY, PLAIN
+from fra_dist.data.decoding.images import BadImage
+from fra_dist.data.making.cleaning import PhotoRules, clean_photo, look, verify
+from fra_dist.data.shards.index import DECODED, GREY, PLAIN
+from tests.helpers.odd_photos import bad_photos, opened, picture, pixels, png16, saved, turned
 
 RULES = PhotoRules()
 

@@ -7,17 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from odd_photos import png16, saved, turned
 from PIL import Image
-from small_shards import jpeg, textured
 from torch import Tensor
 
 from fra_dist.config import DataConfig, ViewConfig
-from fra_dist.data.cpu import TorchPipeline
-from fra_dist.data.dali_pipeline import DaliPipeline
-from fra_dist.data.images import probe
-from fra_dist.data.pipeline import Pipeline, Request, UndecodableError
-from fra_dist.data.views import ViewParams, draw_views, views_of
+from fra_dist.data.decoding.dali_pipeline import DaliPipeline
+from fra_dist.data.decoding.images import probe
+from fra_dist.data.decoding.pipeline import Pipeline, Request, UndecodableError
+from fra_dist.data.decoding.torch_pipeline import TorchPipeline
+from fra_dist.data.order.views import ViewParams, draw_views, views_of
+from tests.helpers.odd_photos import png16, saved, turned
+from tests.helpers.small_shards import jpeg, textured
 
 CPU = torch.device("cpu")
 B, SIZE = 12, 48

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fra_dist.data.counter import key, permute, uniform
-from fra_dist.data.plan import Plan
-from fra_dist.data.plan_quality import measure_shuffle, rank_bytes, shards_of_rank, working_set
+from fra_dist.data.order.counter_random import key, permute, uniform
+from fra_dist.data.order.plan import Plan
+from fra_dist.data.order.plan_quality import measure_shuffle, rank_bytes, shards_of_rank, working_set
 from fra_dist.errors import ConfigError, DataError
 
 

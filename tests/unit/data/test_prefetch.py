@@ -5,18 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from object_store import FaultyServer, files_of
-from small_shards import jpeg, write_shards
 
 from fra_dist.config import Config, parse_config
-from fra_dist.data.loader import Loader, make_loader
-from fra_dist.data.manifest import Manifest, load_manifest
-from fra_dist.data.plan import Plan
-from fra_dist.data.prefetch import Prefetcher, horizon
-from fra_dist.data.remote_source import STATS
-from fra_dist.data.stores import StoreOptions
-from fra_dist.dist import SINGLE, RankContext
+from fra_dist.data.loading.loader import Loader, make_loader
+from fra_dist.data.loading.prefetch import Prefetcher, horizon
+from fra_dist.data.order.plan import Plan
+from fra_dist.data.shards.manifest import Manifest, load_manifest
+from fra_dist.data.shards.remote_source import STATS
+from fra_dist.data.stores.remote_folder import StoreOptions
+from fra_dist.distributed import SINGLE, RankContext
 from fra_dist.errors import DataError
+from tests.helpers.object_store import FaultyServer, files_of
+from tests.helpers.small_shards import jpeg, write_shards
 
 PLAN = Plan([100] * 50, seed=1, global_batch=20, streams=5, window=100)
 

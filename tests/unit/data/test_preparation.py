@@ -8,22 +8,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from odd_photos import picture, saved
 from PIL import Image, ImageFilter
 
-from fra_dist.data.images import BadImage, decode, heif_can_be_read
-from fra_dist.data.manifest import load_manifest, read_members
-from fra_dist.data.photos import PhotoRules, clean_photo
-from fra_dist.data.preparation import selection as selection_module
-from fra_dist.data.preparation.annotations import Annotations, Face
-from fra_dist.data.preparation.copies import find_copies, nearest_within
-from fra_dist.data.preparation.crop import TEMPLATE, CropRule, crop, face_pixels, similarity, turn
-from fra_dist.data.preparation.detectors import choose, open_detector
-from fra_dist.data.preparation.quality import QualityRule, check_face, check_pixels, perceptual_hash, sharpness
-from fra_dist.data.preparation.selection import Selection
-from fra_dist.data.shards import ShardOptions, make_shards
-from fra_dist.data.synthetic import render
+from fra_dist.data.decoding.images import BadImage, decode, heif_can_be_read
+from fra_dist.data.making import selection as selection_module
+from fra_dist.data.making.cleaning import PhotoRules, clean_photo
+from fra_dist.data.making.faces.annotations import Annotations, Face
+from fra_dist.data.making.faces.detectors import choose, open_detector
+from fra_dist.data.making.faces.face_crop import TEMPLATE, CropRule, crop, face_pixels, similarity, turn
+from fra_dist.data.making.faces.near_copies import find_copies, nearest_within
+from fra_dist.data.making.faces.quality import QualityRule, check_face, check_pixels, perceptual_hash, sharpness
+from fra_dist.data.making.make import ShardOptions, make_shards
+from fra_dist.data.making.selection import Selection
+from fra_dist.data.shards.manifest import load_manifest, read_members
 from fra_dist.errors import ConfigError, DataError
+from fra_dist.synthetic import render
+from tests.helpers.odd_photos import picture, saved
 
 FACES = render(np.arange(40), 96)
 
@@ -448,7 +448,7 @@ def test_heic_is_read_where_its_package_is_installed(monkeypatch: pytest.MonkeyP
     photo = clean_photo(data, PhotoRules())
     assert (photo.height, photo.width, photo.kept) == (64, 48, False)
     assert np.abs(decode(photo.jpeg).astype(int) - np.asarray(picture(64, 48)).astype(int)).mean() < 8
-    monkeypatch.setattr("fra_dist.data.photos.heif_can_be_read", lambda: False)
+    monkeypatch.setattr("fra_dist.data.making.cleaning.heif_can_be_read", lambda: False)
     with pytest.raises(BadImage, match="HEIC, which cannot be read: pip install"):
         clean_photo(data, PhotoRules())
 

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_shards import jpeg, overwrite, write_shards
 
-from fra_dist.data.manifest import Manifest
-from fra_dist.data.reader import LocalSource, ShardReader
+from fra_dist.data.shards.manifest import Manifest
+from fra_dist.data.shards.reader import LocalSource, ShardReader
 from fra_dist.errors import DataError
+from tests.helpers.small_shards import jpeg, overwrite, write_shards
 
 PHOTOS = [[jpeg(20, 24, 10 * shard + n) for n in range(count)] for shard, count in enumerate((3, 1, 4, 2))]
 FLAT = [photo for group in PHOTOS for photo in group]

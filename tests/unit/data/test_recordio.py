@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from odd_photos import picture, saved
-from recordio_files import face_set, photo, record
 
-from fra_dist.data.manifest import read_members
-from fra_dist.data.photo_tasks import Read, read_photo
-from fra_dist.data.preparation.selection import Selection
-from fra_dist.data.recordio import MAGIC, list_records
-from fra_dist.data.shards import ShardOptions, make_shards
-from fra_dist.data.sources import photo_bytes
+from fra_dist.data.making.cleaning_tasks import Read, read_photo
+from fra_dist.data.making.make import ShardOptions, make_shards
+from fra_dist.data.making.photo_sources import photo_bytes
+from fra_dist.data.making.recordio import MAGIC, list_records
+from fra_dist.data.making.selection import Selection
+from fra_dist.data.shards.manifest import read_members
 from fra_dist.errors import DataError
+from tests.helpers.odd_photos import picture, saved
+from tests.helpers.recordio_files import face_set, photo, record
 
 
 def contents(path: Path) -> dict[str, bytes]:

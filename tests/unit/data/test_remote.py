@@ -7,15 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import upload
-from object_store import FaultyServer, files_of
-from small_shards import jpeg, write_shards
 
-from fra_dist.data.manifest import Manifest, load_manifest, read_members
-from fra_dist.data.reader import ShardReader, open_source
-from fra_dist.data.remote_source import CachedSource, RangeSource
-from fra_dist.data.stores import StoreOptions
+from fra_dist.data.shards.manifest import Manifest, load_manifest, read_members
+from fra_dist.data.shards.reader import ShardReader, open_source
+from fra_dist.data.shards.remote_source import CachedSource, RangeSource
+from fra_dist.data.stores.remote_folder import StoreOptions
 from fra_dist.errors import DataError
+from tests.helpers.object_store import FaultyServer, files_of, upload
+from tests.helpers.small_shards import jpeg, write_shards
 
 PHOTOS = [[jpeg(20, 24, 10 * shard + n) for n in range(count)] for shard, count in enumerate((3, 1, 4, 2))]
 BUCKETS = itertools.count()
@@ -77,7 +76,7 @@ FAULTS = {
 def test_what_passes_is_tried_again(
     s3: FaultyServer, url: str, cached: bool, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fra_dist.data.fetching._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("fra_dist.data.stores.fetching._FIRST_PAUSE", 0.01)
     kind, times = FAULTS[fault]
     names = ["s002.tar"] if kind == "hang" else ["s002.tar", "manifest.json", "s001.idx.npy"]
     s3.fault = lambda name, n: kind if n < times and name in names else None
@@ -123,7 +122,7 @@ def test_a_lying_checksum_is_one_error(s3: FaultyServer, url: str, local: Manife
 
 
 def test_a_store_that_stays_down_is_one_error(s3: FaultyServer, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fra_dist.data.fetching._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("fra_dist.data.stores.fetching._FIRST_PAUSE", 0.01)
     manifest = load_manifest(url, False, options())
     s3.fault = lambda name, n: "500"
     with pytest.raises(DataError, match=r"cannot read s3://.*: .*tried 5 times in .* s: look at the network") as caught:
@@ -189,7 +188,7 @@ def test_http(local: Manifest, tmp_path: Path, ranges: bool) -> None:
 
 
 def test_shards_come_in_pieces(local: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fra_dist.data.remote_source.PIECE", 3000)
+    monkeypatch.setattr("fra_dist.data.shards.remote_source.PIECE", 3000)
     server = FaultyServer(files_of(local.local_folder))
     server.fault = lambda name, n: ["cut", None, "500", None, "cut"][n] if n < 5 and name == "s002.tar" else None
     try:

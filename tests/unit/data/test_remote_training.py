@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import upload
-from object_store import FaultyServer
 from safetensors.torch import load_file
-from tiny import TINY
+
+from tests.helpers.object_store import FaultyServer, upload
+from tests.helpers.tiny import TINY
 
 pytestmark = pytest.mark.slow
 Command = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import webdataset
-from odd_photos import bad_photos, opened, picture, saved, turned
 from PIL import Image
 
-from fra_dist.data import shards as shards_module
-from fra_dist.data.journal import JOURNAL, Journal
-from fra_dist.data.listing import list_folder
-from fra_dist.data.manifest import Manifest, load_manifest, read_members
-from fra_dist.data.photos import PhotoRules
-from fra_dist.data.shards import ShardOptions, make_shards
-from fra_dist.data.sources import Photos
-from fra_dist.data.synthetic import EXPRESSIONS, render
+from fra_dist.data.making import make as shards_module
+from fra_dist.data.making.cleaning import PhotoRules
+from fra_dist.data.making.journal import JOURNAL, Journal
+from fra_dist.data.making.listing import list_folder
+from fra_dist.data.making.make import ShardOptions, make_shards
+from fra_dist.data.making.photo_sources import Photos
+from fra_dist.data.shards.manifest import Manifest, load_manifest, read_members
 from fra_dist.errors import ConfigError, DataError
+from fra_dist.synthetic import EXPRESSIONS, render
+from tests.helpers.odd_photos import bad_photos, opened, picture, saved, turned
 
 ONE = ShardOptions(shard_samples=8, workers=1)
 
@@ -183,7 +183,7 @@ def test_what_may_not_be_opened(photos: Path, tmp_path: Path, monkeypatch: pytes
         return real_scan(path)  # type: ignore[call-overload]
 
     monkeypatch.setattr("builtins.open", refuse)
-    monkeypatch.setattr("fra_dist.data.listing.os.scandir", refuse_folder)
+    monkeypatch.setattr("fra_dist.data.making.listing.os.scandir", refuse_folder)
     manifest = make_shards(photos, tmp_path / "out", ONE)
     skipped = (tmp_path / "out/skipped.jsonl").read_text()
     assert '{"name":"person 0/00.jpg","reason":"cannot read: Permission denied"}' in skipped
@@ -296,7 +296,7 @@ def test_a_full_disk(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("fra_dist.data.shard_writer._HashedFile.write", write)
+        patch.setattr("fra_dist.data.shards.writer._HashedFile.write", write)
         with pytest.raises(DataError, match="No space left on device; the same command goes on"):
             make_shards(photos, tmp_path / "out", ONE)
         gc.collect()

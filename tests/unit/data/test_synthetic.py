@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fra_dist.data.synthetic import ATTRIBUTES, EXPRESSIONS, REGION_NAMES, Faces, render
-from fra_dist.data.synthetic.draws import uniforms
-from fra_dist.data.synthetic.person import draw_person
-from fra_dist.data.synthetic.render import find_points, paint, seat
-from fra_dist.data.synthetic.shot import Action, Shot, act, draw_shot
 from fra_dist.errors import DataError
+from fra_dist.synthetic import ATTRIBUTES, EXPRESSIONS, REGION_NAMES, Faces, render
+from fra_dist.synthetic.draws import uniforms
+from fra_dist.synthetic.person import draw_person
+from fra_dist.synthetic.render import find_points, paint, seat
+from fra_dist.synthetic.shot import Action, Shot, act, draw_shot
 
 SIZE = 64
 

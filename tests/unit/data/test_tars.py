@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fra_dist.data import tars
+from fra_dist.data.shards import tars
 from fra_dist.errors import DataError
 
 FILES = {f"d/k{n}.{e}": bytes([n]) * (700 * n + len(e)) for n in range(6) for e in ("jpg", "json")}

@@ -9,7 +9,7 @@ from scipy.stats import binomtest, ks_2samp
 from torchvision import transforms
 
 from fra_dist.config import ViewConfig
-from fra_dist.data.views import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParams, blur_radius, draw_views
+from fra_dist.data.order.views import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParams, blur_radius, draw_views
 
 COUNT = 6000
 CONFIG = ViewConfig(blur=0.3, solarise=0.2)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fra_dist.data.workers import in_order
+from fra_dist.data.making.workers import in_order
 from fra_dist.errors import DataError
 
 
@@ -33,7 +33,7 @@ def test_a_dead_process_is_an_error_of_one_line() -> None:
 def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     code = (
         "import os, functools, time\n"
-        "from fra_dist.data.workers import in_order\n"
+        "from fra_dist.data.making.workers import in_order\n"
         "if __name__ == '__main__':\n"
         "    results = in_order((functools.partial(os.getpid) for _ in range(10**6)), 2)\n"
         "    print(next(results), flush=True)\n"

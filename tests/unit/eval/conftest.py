@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 import webdataset
-from pictures import encoded
 
-from fra_dist.data.indexing import index_tars
+from fra_dist.data.making.indexing import index_tars
+from tests.helpers.pictures import encoded
 
 
 @pytest.fixture

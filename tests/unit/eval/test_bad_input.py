@@ -10,8 +10,8 @@ from PIL import Image
 
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets import open_set
-from fra_dist.eval.encoder import Encoder
-from fra_dist.eval.feature_cache import Cache
+from fra_dist.eval.features.encoder import Encoder
+from fra_dist.eval.features.feature_cache import Cache
 from fra_dist.eval.miniatures import write_miniature
 from fra_dist.eval.results import run_task
 from fra_dist.eval.settings import Settings, TaskEntry

@@ -3,8 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fra_dist.data.synthetic import render
-from fra_dist.eval.datasets.crop import (
+from fra_dist.eval.datasets.common.crop_rules import (
     IGNORE,
     RULES,
     CropRule,
@@ -15,8 +14,16 @@ from fra_dist.eval.datasets.crop import (
     cut_points,
     square_of,
 )
-from fra_dist.eval.datasets.points import POLYGON_CLASSES, SCHEMES, diagonal, draw_polygons, inter_ocular, mirror_order
+from fra_dist.eval.datasets.common.landmark_schemes import (
+    POLYGON_CLASSES,
+    SCHEMES,
+    diagonal,
+    draw_polygons,
+    inter_ocular,
+    mirror_order,
+)
 from fra_dist.eval.miniatures.faces import points_of
+from fra_dist.synthetic import render
 
 
 def test_rules_place_the_square():

@@ -6,14 +6,14 @@ import sys
 import numpy as np
 import pytest
 
-from fra_dist.data.synthetic import ATTRIBUTES, EXPRESSIONS
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets import READERS, fer2013, open_set
-from fra_dist.eval.datasets.points import SCHEMES
-from fra_dist.eval.datasets.record import FaceSet, Record, refuse_leaks, with_validation
+from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record, refuse_leaks, with_validation
+from fra_dist.eval.datasets.common.landmark_schemes import SCHEMES
 from fra_dist.eval.miniatures import WRITERS, write_miniature
 from fra_dist.eval.miniatures.faces import draw, points_of
 from fra_dist.eval.miniatures.people import CELEBA
+from fra_dist.synthetic import ATTRIBUTES, EXPRESSIONS
 
 PLACES = {
     "rafdb": "basic/EmoLabel/list_patition_label.txt", "affectnet": "train_set/annotations/3_exp.npy",
@@ -196,7 +196,7 @@ def test_unknown_sets_and_folders(tmp_path):
 
 
 def test_people_in_two_parts_are_refused(tmp_path):
-    from fra_dist.eval.datasets.crop import RULES
+    from fra_dist.eval.datasets.common.crop_rules import RULES
 
     records = (
         Record("a", "train", identity="7"),
@@ -211,7 +211,7 @@ def test_people_in_two_parts_are_refused(tmp_path):
 
 
 def test_validation_takes_whole_people(tmp_path):
-    from fra_dist.eval.datasets.crop import RULES
+    from fra_dist.eval.datasets.common.crop_rules import RULES
 
     records = (*(Record(f"{n}", "train", identity=str(n // 5)) for n in range(50)), Record("t", "test"))
     faces = with_validation(FaceSet("own", tmp_path, records, RULES["csv"]), seed=3)
@@ -225,7 +225,7 @@ def test_matlab_7_3_files_are_read_as_older_ones(minis, tmp_path):
     """The official files of LFWA are HDF5: transposed numbers, and cells that refer to text as character codes."""
     import h5py
 
-    from fra_dist.eval.datasets.files import matlab
+    from fra_dist.eval.datasets.common.label_files import matlab
 
     shutil.copytree(minis("lfwa"), tmp_path / "lfwa")
     old = open_set("lfwa", tmp_path / "lfwa")

@@ -7,22 +7,22 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import encoded
 from PIL import Image
 
 from fra_dist.config import parse_config
-from fra_dist.data.manifest import load_manifest
+from fra_dist.data.shards.manifest import load_manifest
 from fra_dist.errors import CheckpointError, DataError
-from fra_dist.eval.embed import parts as parts_module
+from fra_dist.eval.embed import pieces as parts_module
 from fra_dist.eval.embed.compute import check_kinds, compute
-from fra_dist.eval.embed.files import write_result
-from fra_dist.eval.embed.layout import nearest, principal_plane, scattered, take
-from fra_dist.eval.embed.parts import Parts
-from fra_dist.eval.embed.run import embed
-from fra_dist.eval.embed.sources import Files, Shards, batches, open_shards
-from fra_dist.eval.encoder import Encoder
+from fra_dist.eval.embed.embedding_run import embed
+from fra_dist.eval.embed.neighbourhood import nearest, principal_plane, scattered, take
+from fra_dist.eval.embed.photo_stream import Files, Shards, batches, open_shards
+from fra_dist.eval.embed.pieces import Parts
+from fra_dist.eval.embed.result_files import write_result
+from fra_dist.eval.features.encoder import Encoder
 from fra_dist.models.backbone import build_backbone
 from fra_dist.models.fra import FRA
+from tests.helpers.pictures import encoded
 
 SETTINGS = {
     "model": {

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from pictures import encoded
 
 from fra_dist.errors import DataError
 from fra_dist.eval.labelled import read_labelled
+from tests.helpers.pictures import encoded
 
 POINTS = [[float(i % 24), float(i % 20)] for i in range(68)]
 

@@ -13,7 +13,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from fra_dist.eval import metrics
+from fra_dist.eval.scores import metrics
 
 tables = arrays(np.int64, st.tuples(st.integers(1, 7), st.integers(1, 7)), elements=st.integers(0, 30))
 

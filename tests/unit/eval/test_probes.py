@@ -4,8 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 
-from fra_dist.eval.metrics import accuracy
-from fra_dist.eval.probes import (
+from fra_dist.eval.readers.linear_probes import (
     RidgePath,
     Split,
     linear_classifier,
@@ -14,6 +13,7 @@ from fra_dist.eval.probes import (
     split_by,
     split_within,
 )
+from fra_dist.eval.scores.metrics import accuracy
 
 RNG = np.random.default_rng(0)
 

@@ -4,10 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fra_dist.errors import DataError
-from fra_dist.eval import metrics
-from fra_dist.eval.labels import draw_classes, draw_rows
-from fra_dist.eval.readers import Part, Sealed, fit_logistic, fit_neighbours, fit_ridge
-from fra_dist.eval.scores import Score, area, average, balanced, mean_of, measure
+from fra_dist.eval.readers.frozen_readers import Part, Sealed, fit_logistic, fit_neighbours, fit_ridge
+from fra_dist.eval.scores import metrics
+from fra_dist.eval.scores.intervals import Score, area, average, balanced, mean_of, measure
+from fra_dist.eval.scores.label_shares import draw_classes, draw_rows
 
 RNG = np.random.default_rng(5)
 
@@ -113,9 +113,9 @@ def test_signs_that_are_unknown_teach_nothing():
 
 
 def test_wide_features_are_projected(monkeypatch):
-    from fra_dist.eval import readers
+    from fra_dist.eval.readers import frozen_readers
 
-    monkeypatch.setattr(readers, "LARGEST_GRAM", 40)
+    monkeypatch.setattr(frozen_readers, "LARGEST_GRAM", 40)
     features = RNG.standard_normal((100, 3)) @ RNG.standard_normal((3, 80))
     targets = features[:, :2]
     part = Part(features.astype(np.float32), targets)
@@ -147,7 +147,7 @@ def test_shares_of_attributes_need_both_kinds():
 
 @pytest.mark.parametrize("shape", [(60, 8), (20, 50)], ids=["tall", "wide"])
 def test_ridge_is_that_of_the_probes(shape):
-    from fra_dist.eval.probes import RidgePath
+    from fra_dist.eval.readers.linear_probes import RidgePath
 
     features = RNG.standard_normal(shape).astype(np.float32)
     targets = features[:, :2] + 0.5 * RNG.standard_normal((shape[0], 2))

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from fra_dist.eval.finetune import draw_transforms, follow, warp
-from fra_dist.eval.heads import HeatmapHead, PooledHead, landmark_loss, soft_argmax, spread
+from fra_dist.eval.readers.finetune import draw_transforms, follow, warp
+from fra_dist.eval.readers.task_heads import HeatmapHead, PooledHead, landmark_loss, soft_argmax, spread
 
 
 def gaussian(x, y, wide, high, turn=0.0, side=64):

@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from fra_dist.config import parse_config
-from fra_dist.data.synthetic import render
 from fra_dist.errors import ConfigError, DataError
-from fra_dist.eval.encoder import Encoder, extract
-from fra_dist.eval.feature_cache import Cache
+from fra_dist.eval.features.encoder import Encoder, extract
+from fra_dist.eval.features.feature_cache import Cache
 from fra_dist.eval.miniatures import write_miniature
 from fra_dist.eval.results import markdown_row, run_task, write_result
 from fra_dist.eval.settings import Settings, TaskEntry, checked, load_suite
@@ -18,6 +17,7 @@ from fra_dist.eval.tasks import alignment, attributes, consistency, regions, ver
 from fra_dist.eval.tasks.expression import confusion
 from fra_dist.models.backbone import build_backbone
 from fra_dist.models.fra import FRA
+from fra_dist.synthetic import render
 
 MODEL = {
     "model": {
@@ -156,7 +156,7 @@ def test_what_a_set_lacks_is_one_line(backbone, mini):
 
 def test_features_are_kept_by_weights_and_faces(backbone, mini, tmp_path):
     from fra_dist.eval.datasets import open_set
-    from fra_dist.eval.prepared import prepare
+    from fra_dist.eval.features.prepared_faces import prepare
 
     cache = Cache(tmp_path)
     faces = prepare(open_set("rafdb", mini("rafdb")), 32, cache)
@@ -226,7 +226,7 @@ def test_shared_people_of_folds_are_refused(backbone, mini):
     from dataclasses import replace
 
     from fra_dist.eval.datasets import open_set
-    from fra_dist.eval.prepared import prepare
+    from fra_dist.eval.features.prepared_faces import prepare
     from fra_dist.eval.tasks.common import Job
 
     faces = open_set("lfw", mini("lfw", 20))

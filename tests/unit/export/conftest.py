@@ -1,8 +1,8 @@
 import pytest
 import torch
-from export_models import small_config, trained_a_little
 
-from fra_dist.train.checkpoint_write import Contents, save_checkpoint
+from fra_dist.train.checkpoints.writing import Contents, save_checkpoint
+from tests.helpers.export_models import small_config, trained_a_little
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,9 @@ import pytest
 
 from fra_dist.cli.main import main
 from fra_dist.errors import DataError
-from fra_dist.export.backbone import export_backbone
-from fra_dist.export.card import CardText, read_results, write_card
-from fra_dist.train.checkpoint import find_checkpoint
+from fra_dist.export.backbone_export import export_backbone
+from fra_dist.export.model_card import CardText, read_results, write_card
+from fra_dist.train.checkpoints.reading import find_checkpoint
 
 NETWORK = {"step": 12, "architecture": "tiny", "network": "online"}
 
@@ -81,7 +81,7 @@ def test_a_card_says_what_is_known_and_what_was_said(save, tmp_path, capsys):
 
 
 def test_the_photos_are_counted_where_their_shards_are(save, tmp_path):
-    from fra_dist.data.shards import ShardOptions, make_shards
+    from fra_dist.data.making.make import ShardOptions, make_shards
 
     run, _ = save()
     make_shards("synthetic:5@32", tmp_path / "shards", ShardOptions(workers=1))

@@ -5,7 +5,7 @@ from safetensors import safe_open
 from torch import nn
 
 from fra_dist.errors import CheckpointError, ConfigError
-from fra_dist.export.backbone import backbone_state, export_backbone
+from fra_dist.export.backbone_export import backbone_state, export_backbone
 from fra_dist.models.backbone import build_backbone
 
 

@@ -2,7 +2,7 @@ import torch
 from safetensors.torch import load_file
 
 from fra_dist.cli.main import main
-from fra_dist.export.files import read_tensors
+from fra_dist.export.weight_files import read_tensors
 
 
 def test_convert_there_and_back(save, tmp_path, capsys):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fra_dist.errors import CheckpointError
-from fra_dist.export.files import read_tensors, write_tensors
+from fra_dist.export.weight_files import read_tensors, write_tensors
 
 DTYPES = st.sampled_from([torch.float32, torch.float64, torch.float16, torch.int64, torch.bool])
 

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from export_models import small_config, trained_a_little
 
 from fra_dist.errors import CheckpointError
-from fra_dist.export.published import from_published, to_published
+from fra_dist.export.published_names import from_published, to_published
 from fra_dist.models.fra import FRA
+from tests.helpers.export_models import small_config, trained_a_little
 
 
 @pytest.fixture(scope="module", params=["local half", "plain BYOL"])

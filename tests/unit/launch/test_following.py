@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-from fra_dist.launch.following import Screen, follow
 from fra_dist.launch.ledger import Ledger
-from fra_dist.launch.overview import progress_line
+from fra_dist.launch.run_status import progress_line
 from fra_dist.launch.slurm import Submitted
+from fra_dist.launch.slurm_following import Screen, follow
 
 
 class Terminal(io.StringIO):

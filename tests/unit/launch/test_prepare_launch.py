@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from fra_dist.config import parse_config
-from fra_dist.launch.prepare import absolute
+from fra_dist.launch.trainer_command import absolute
 
 
 def test_places_are_absolute_and_urls_stay():

@@ -1,7 +1,7 @@
 import pytest
 
+from fra_dist.distributed.environment import first_host, read_launch, read_ranks, read_rendezvous
 from fra_dist.errors import LaunchError
-from fra_dist.ranks import first_host, read_launch, read_ranks, read_rendezvous
 
 STEP = {
     "SLURM_JOB_ID": "812",

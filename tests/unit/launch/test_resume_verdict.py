@@ -8,7 +8,7 @@ from fra_dist.config import load_config
 from fra_dist.errors import CheckpointError, LaunchError
 from fra_dist.launch.resume_trial import MEANS, draw_stops, trial_config
 from fra_dist.launch.resume_verdict import near, same_bits
-from fra_dist.train.checkpoint_write import Contents, save_checkpoint
+from fra_dist.train.checkpoints.writing import Contents, save_checkpoint
 
 
 def write(path, rows):

@@ -7,11 +7,11 @@ import time
 import pytest
 
 from fra_dist.launch.outcome import judge
-from fra_dist.launch.silence import Silence
+from fra_dist.launch.pulse_watch import Silence
 
 BEATS = """
 import os, sys, time
-from fra_dist.train.pulse import Pulse
+from fra_dist.train.liveness.pulse import Pulse
 pulse = Pulse(lambda: 1.5)
 pulse.start()
 print("up", flush=True)

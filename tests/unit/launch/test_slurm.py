@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fra_dist.cli.main import main
-from fra_dist.launch.local import Topology
+from fra_dist.launch.torchrun import Topology
 
 ROOT = Path(__file__).parents[3]
 CONFIG = str(ROOT / "configs" / "debug_cpu.yaml")

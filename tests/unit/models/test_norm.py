@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from fra_dist.dist import SINGLE
+from fra_dist.distributed import SINGLE
 from fra_dist.models.norm import BatchNorm, can_be_grouped, groups_of, in_groups, synchronise_norms
 
 

@@ -8,16 +8,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image
 
-from fra_dist.report.curves import (
-    INK,
-    draw_curves,
-    for_dark_paper,
-    has_data,
-    panel_svg,
-    probe_panels,
-    series,
-    smooth,
-)
+from fra_dist.report.curves import INK, draw_curves, for_dark_paper, has_data, panel_svg, probe_panels, series, smooth
 
 
 def rows(count=30, drop=0.02, **more):

@@ -2,9 +2,9 @@ import os
 
 import numpy as np
 import pytest
-from pictures import encoded
 
-from fra_dist.report.photos import Photo, find_photos, printable, read_square, scale
+from fra_dist.report.user_photos import Photo, find_photos, printable, read_square, scale
+from tests.helpers.pictures import encoded
 
 GREY = encoded(np.full((6, 6), 90, np.uint8))
 

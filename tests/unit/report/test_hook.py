@@ -1,9 +1,9 @@
 import numpy as np
 
 from fra_dist.config import parse_config
-from fra_dist.data.manifest import load_manifest
-from fra_dist.report.hook import sample_photos
+from fra_dist.data.shards.manifest import load_manifest
 from fra_dist.report.overlay import to_photos
+from fra_dist.report.picture_hook import sample_photos
 
 
 def test_photos_for_the_pictures_are_spread_over_the_shards(shards):

@@ -7,12 +7,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import torch
-from pictures import encoded
 from PIL import Image
 
 from fra_dist.errors import DataError
 from fra_dist.report.page import Headline, Picture, ReportData, inline, write_page
-from fra_dist.report.story import compare, headlines_of, stages_of
+from fra_dist.report.report_sections import compare, headlines_of, stages_of
+from tests.helpers.pictures import encoded
 
 VOID = {"meta", "img", "source", "br", "link"}
 

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fra_dist.data.photos import PhotoRules
-from fra_dist.data.preparation.quality import QualityRule
-from fra_dist.data.preparation.selection import Selection
-from fra_dist.data.shards import ShardOptions, make_shards
-from fra_dist.data.synthetic import render
+from fra_dist.data.making.cleaning import PhotoRules
+from fra_dist.data.making.faces.quality import QualityRule
+from fra_dist.data.making.make import ShardOptions, make_shards
+from fra_dist.data.making.selection import Selection
 from fra_dist.errors import DataError
-from fra_dist.report.preparation import write_preparation_page
+from fra_dist.report.preparation_report import write_preparation_page
+from fra_dist.synthetic import render
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from fra_dist.report.palette import REGION_COLOURS
-from fra_dist.report.sheet import Drawn, draw_sheet
+from fra_dist.report.region_sheet import Drawn, draw_sheet
 
 
 def some(photos, regions, height=4, width=4, seed=0):

@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-from step_runs import begin, run, views_of
-
+sys.path.insert(0, str(Path(__file__).parents[3]))
 from fra_dist.kernels import dispatch, force
-from fra_dist.train.lars import LARS, Cut
+from fra_dist.train.optim.lars import LARS
+from fra_dist.train.optim.moved import ParameterPieces
+from tests.helpers.step_runs import begin, run, views_of
 
 SMALL = ["train.global_batch=4", "train.group_views=true"]
 
@@ -87,7 +87,7 @@ def check_pieces() -> None:
                 asked.append(x)
                 return squares.double()
 
-            optimizer.cuts = {share: Cut(spans, torch.tensor(index), 3, whole)}
+            optimizer.pieces = {share: ParameterPieces(spans, torch.tensor(index), 3, whole)}
             with force(path):
                 optimizer.step()
             assert len(asked) == 1

@@ -7,7 +7,7 @@ import pytest
 
 from fra_dist.config import AlarmConfig, parse_config
 from fra_dist.errors import TrainingError
-from fra_dist.train.alarms import MEMORY, SIGNS, Alarms, judge
+from fra_dist.train.hooks.collapse_alarms import MEMORY, SIGNS, Alarms, judge
 
 FINE = {
     "embedding/spread": 0.8,
@@ -95,10 +95,11 @@ def test_nothing_is_judged_before_after_steps_and_values_that_lack_change_nothin
 
 
 def test_a_run_without_regions_is_judged_by_its_embeddings():
-    counts, begun, over = judge({}, {"embedding/spread": 0.0, "embedding/rank": 1.0}, AlarmConfig(patience=1), 8)
-    assert [sign.setting for sign, _ in begun] == ["spread", "rank"]
-    assert counts == {"spread": 1, "rank": 1}
-    assert over == []
+    found = judge({}, (), {"embedding/spread": 0.0, "embedding/rank": 1.0}, AlarmConfig(patience=1), 8)
+    assert [sign.setting for sign, _ in found.begun] == ["spread", "rank"]
+    assert found.counts == {"spread": 1, "rank": 1}
+    assert found.told == {"spread", "rank"}
+    assert found.over == []
 
 
 def test_only_log_steps_are_looked_at():
@@ -130,3 +131,45 @@ def test_a_resumed_run_tells_what_an_undisturbed_one_does():
         second.memory = json.loads(json.dumps(first.memory))
         follow(second, rows[stop:], first=stop + 1)
         assert first.notes + second.notes == whole.notes
+
+
+BAD = {**FINE, "regions/overlap": 1.0}
+
+
+def gone_on(run, **alarm):
+    """The run after a stop, with other settings."""
+    after = FakeRun(after_steps=0, **alarm)
+    after.memory = json.loads(json.dumps(run.memory))
+    return after
+
+
+def said(run):
+    return [(event, facts["step"]) for event, facts in run.notes]
+
+
+def test_an_episode_is_told_at_once_when_a_run_goes_on_with_less_patience(capsys):
+    first = FakeRun(after_steps=0, patience=10)
+    follow(first, [BAD] * 5)
+    assert said(first) == []
+    second = gone_on(first, patience=3)
+    follow(second, [BAD, BAD, FINE, BAD, BAD, BAD], first=6)
+    assert said(second) == [("alarm", 6), ("alarm over", 8), ("alarm", 11)]
+    assert "for 6 log steps" in capsys.readouterr().err.splitlines()[0]
+
+
+def test_an_episode_is_not_told_again_when_a_run_goes_on_with_more_patience():
+    first = FakeRun(after_steps=0, patience=2)
+    follow(first, [BAD] * 3)
+    second = gone_on(first, patience=5)
+    follow(second, [BAD] * 4, first=4)
+    assert said(first) == [("alarm", 2)]
+    assert second.notes == []
+    follow(second, [FINE], first=8)
+    assert said(second) == [("alarm over", 8)]
+
+
+def test_a_checkpoint_that_does_not_say_what_was_told_rather_tells_again():
+    first = FakeRun(after_steps=0, patience=2)
+    first.memory = {MEMORY: {"overlap": 7}}
+    follow(first, [BAD, BAD], first=8)
+    assert said(first) == [("alarm", 8)]

@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from fra_dist.train.buffers import KeptBuffers
+from fra_dist.train.engines.kept_buffers import KeptBuffers
 
 
 def test_buffers_of_every_type_go_back_unless_the_step_was_applied():

@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 import torch
@@ -6,8 +7,8 @@ import torch
 from fra_dist.config import load_config
 from fra_dist.errors import CheckpointError
 from fra_dist.models.fra import FRA
-from fra_dist.train import checkpoint as ck
-from fra_dist.train.checkpoint_write import Contents, save_checkpoint, set_aside
+from fra_dist.train.checkpoints import reading as ck
+from fra_dist.train.checkpoints.writing import Contents, save_checkpoint, set_aside, write_folder
 
 SMALL = [
     "model.backbone=tiny", "model.regions=3", "model.width=16", "model.hidden=16", "model.decoder.layers=1",
@@ -244,3 +245,33 @@ def test_optimiser_state_by_name():
             assert torch.equal(fresh.state[parameter][key], value), key
     with pytest.raises(CheckpointError, match="ghost"):
         ck.restore_optimizer(fresh, names, {"ghost/exp_avg": torch.zeros(1)})
+
+
+def test_folders_that_others_left_are_neither_in_the_way_nor_taken_for_ours(config, tmp_path):
+    """With the names that earlier versions gave, a link and a file among them."""
+    contents = Contents(7, config, {"x": torch.ones(2)}, {}, {})
+    foreign = [tmp_path / f".partial-{name}" for name in ("step-00000007", f"step-00000007-{os.getpid()}", "mean")]
+    for path in foreign:
+        path.mkdir()
+        (path / "theirs").touch()
+    for _ in range(2):  # the second takes the place of the first, which is deleted
+        write_folder(contents, tmp_path / "step-00000007")
+    assert all((path / "theirs").exists() for path in foreign)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ".partial-link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / ".partial-file").touch()
+    assert ck.open_checkpoint(save_checkpoint(tmp_path, contents)).step == 7
+    assert (tmp_path / "elsewhere").is_dir()
+    left = {".partial-link", ".partial-file", "elsewhere", "step-00000007"}
+    assert {path.name for path in tmp_path.iterdir()} == left, "what a killed process left is gone"
+
+
+def test_a_write_that_fails_leaves_nothing_of_its_own(config, tmp_path):
+    (tmp_path / ".partial-theirs").mkdir()
+
+    def refuse():
+        raise OSError(5, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output"):
+        write_folder(Contents(7, config, {}, {}, {}), tmp_path / "step-00000007", refuse)
+    assert [path.name for path in tmp_path.iterdir()] == [".partial-theirs"]

@@ -9,11 +9,11 @@ import torch
 
 from fra_dist.config import load_config
 from fra_dist.errors import SaveError
-from fra_dist.train import checkpoint_write, saver
-from fra_dist.train.checkpoint import find_checkpoint, list_checkpoints
-from fra_dist.train.checkpoint_hook import Checkpoints
-from fra_dist.train.run_folder import RunFolder, read_rows
-from fra_dist.train.saver import Saver
+from fra_dist.train.checkpoints import background_writer, writing
+from fra_dist.train.checkpoints.background_writer import Saver
+from fra_dist.train.checkpoints.reading import find_checkpoint, list_checkpoints
+from fra_dist.train.hooks.saving import Checkpoints
+from fra_dist.train.run_dir.folder import RunFolder, read_rows
 
 CPU = torch.device("cpu")
 
@@ -65,14 +65,14 @@ class TinyRun:
 def full(monkeypatch):
     """Writing fails while it is set."""
     state = threading.Event()
-    write = checkpoint_write.write_tensors
+    write = writing.write_tensors
 
     def refuse(path, tensors):
         if state.is_set():
             raise OSError(errno.ENOSPC, "No space left on device")
         return write(path, tensors)
 
-    monkeypatch.setattr(checkpoint_write, "write_tensors", refuse)
+    monkeypatch.setattr(writing, "write_tensors", refuse)
     return state
 
 
@@ -142,14 +142,14 @@ def test_the_end_tries_again_what_failed_at_the_last_step(tmp_path, full):
 
 def test_a_disk_that_hangs_does_not_hang_training_nor_the_end(tmp_path, monkeypatch, capsys):
     answer = threading.Event()
-    write = checkpoint_write.write_tensors
+    write = writing.write_tensors
 
     def hang(path, tensors):
         answer.wait(60)
         return write(path, tensors)
 
-    monkeypatch.setattr(checkpoint_write, "write_tensors", hang)
-    monkeypatch.setattr(saver, "BUSY_WAIT", 0.05)
+    monkeypatch.setattr(writing, "write_tensors", hang)
+    monkeypatch.setattr(background_writer, "BUSY_WAIT", 0.05)
     run = TinyRun(tmp_path / "run", "checkpoint.patience_seconds=0.05")
     run.steps(8)
     assert run.saved() == []
@@ -167,7 +167,7 @@ def test_a_defect_in_the_thread_is_not_swallowed(tmp_path, monkeypatch):
     def broken(path, tensors):
         raise KeyError("a defect")
 
-    monkeypatch.setattr(checkpoint_write, "write_tensors", broken)
+    monkeypatch.setattr(writing, "write_tensors", broken)
     run = TinyRun(tmp_path / "run")
     with pytest.raises(KeyError, match="a defect"):
         run.steps_with_saves(4)

@@ -3,7 +3,7 @@ import torch
 
 from fra_dist.config import load_config
 from fra_dist.errors import ConfigError
-from fra_dist.train.deepspeed_options import deepspeed_dictionary
+from fra_dist.train.engines.deepspeed_options import deepspeed_dictionary
 from fra_dist.train.sizes import derive_sizes
 
 

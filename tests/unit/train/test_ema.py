@@ -4,7 +4,7 @@ import torch
 
 from fra_dist.config import DecoderConfig, ModelConfig
 from fra_dist.models.fra import FRA
-from fra_dist.train.ema import update_target
+from fra_dist.train.optim.ema import update_target
 
 
 def test_parameters_follow_and_buffers_do_not():

@@ -8,20 +8,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import TINY
 from torch import Tensor
-from waiting_calls import WaitingOperators
 
 from fra_dist.config import load_config
-from fra_dist.data.batch import Geometry
-from fra_dist.dist import SINGLE, RankContext
+from fra_dist.data.loading.batch import Geometry
+from fra_dist.distributed import SINGLE, RankContext
 from fra_dist.errors import ConfigError
 from fra_dist.models.fra import FRA
-from fra_dist.train.checkpoint import load_model
-from fra_dist.train.engine import Engine, build_engine
-from fra_dist.train.groups import build_optimizer
+from fra_dist.train.checkpoints.reading import load_model
+from fra_dist.train.engines.build import build_engine
+from fra_dist.train.engines.protocol import Engine
+from fra_dist.train.optim.parameter_groups import build_optimizer
 from fra_dist.train.sizes import derive_sizes
 from fra_dist.train.step import Step, check_map_sizes
+from tests.helpers.tiny import TINY
+from tests.helpers.waiting_calls import WaitingOperators
 
 EVERYTHING = [
     *("data.local_views=2", "data.local_size=24", "loss.match=present", "loss.match_share=0.05"),

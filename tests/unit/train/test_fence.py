@@ -1,12 +1,14 @@
 import os
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
+from fra_dist.distributed.environment import LaunchName
 from fra_dist.errors import LaunchError
-from fra_dist.ranks import LaunchName
-from fra_dist.train.fence import Claim, Superseded, is_locked, read_attempt
+from fra_dist.train.run_dir.fence import Claim, Superseded, Unreadable, is_locked, read_attempt
 
 
 def test_attempts_are_numbered(tmp_path):
@@ -39,8 +41,75 @@ def test_a_later_attempt_of_the_launch_takes_over_from_one_that_hangs(tmp_path):
 
 
 def test_the_lock_ends_with_its_process(tmp_path):
-    code = "import sys; from pathlib import Path; from fra_dist.ranks import LaunchName;"
-    code += "from fra_dist.train.fence import Claim; Claim.take(Path(sys.argv[1]), LaunchName('x'))"
+    code = "import sys; from pathlib import Path; from fra_dist.distributed.environment import LaunchName;"
+    code += "from fra_dist.train.run_dir.fence import Claim; Claim.take(Path(sys.argv[1]), LaunchName('x'))"
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
     assert not is_locked(tmp_path)
     assert Claim.take(tmp_path, LaunchName("y")).attempt == 2
+
+
+def unreadable(folder):
+    """A disk that gives an error for the file, other than that it is not there."""
+    (folder / "attempt.json").unlink(missing_ok=True)
+    (folder / "attempt.json").mkdir()
+
+
+def test_who_cannot_read_the_number_must_not_write(tmp_path):
+    claim = Claim.take(tmp_path, LaunchName("a"))
+    unreadable(tmp_path)
+    with pytest.raises(Unreadable, match=r"attempt\.json, which says who may write: Is a directory") as caught:
+        claim.check()
+    assert caught.value.exit_status == 1, "another attempt may succeed"
+    (tmp_path / "attempt.json").rmdir()
+    with pytest.raises(Unreadable, match=r"no longer finds attempt\.json"):
+        claim.check()
+
+
+def test_an_error_of_the_disk_is_not_a_folder_without_attempts(tmp_path):
+    assert read_attempt(tmp_path) == {}
+    unreadable(tmp_path)
+    with pytest.raises(Unreadable):
+        Claim.take(tmp_path, LaunchName("a"))
+    assert not (tmp_path / ".lock").exists()
+
+
+@pytest.mark.parametrize("text", ["", '{"attempt": 3', "[3]", '{"launch": "a"}', '{"attempt": null}'])
+def test_a_damaged_number_is_refused_with_what_to_do(tmp_path, text):
+    (tmp_path / "attempt.json").write_text(text)
+    with pytest.raises(LaunchError, match=r"attempt\.json is damaged: .* Delete it when no process writes") as caught:
+        read_attempt(tmp_path, patience=0)
+    assert caught.value.exit_status == 2
+
+
+def test_a_disk_that_fails_for_a_moment_is_asked_again(tmp_path):
+    Claim.take(tmp_path, LaunchName("a")).release()
+    number = tmp_path / "attempt.json"
+    number.rename(tmp_path / "kept")
+    number.symlink_to(number)  # reading it gives ELOOP
+    timer = threading.Timer(0.3, lambda: (tmp_path / "kept").replace(number))
+    timer.start()
+    assert read_attempt(tmp_path, patience=60)["attempt"] == 1
+    timer.join()
+
+
+def test_a_lock_that_cannot_be_looked_at_is_an_error(tmp_path):
+    assert not is_locked(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(Unreadable, match="Not a directory"):
+        is_locked(tmp_path / "file")
+
+
+def test_the_number_is_on_the_disk_before_it_is_relied_on(tmp_path, monkeypatch):
+    synced = []
+    real = os.fsync
+
+    def fsync(handle):
+        synced.append((Path(os.readlink(f"/proc/self/fd/{handle}")).name, (tmp_path / "attempt.json").exists()))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    Claim.take(tmp_path, LaunchName("a")).release()
+    (content, before), (name, after) = synced
+    assert content.startswith(".attempt-")
+    assert (before, name, after) == (False, tmp_path.name, True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "attempt.json"]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fra_dist.train.gradient_noise import GradientNoise
+from fra_dist.train.engines.gradient_noise import GradientNoise
 
 FINE = torch.tensor(True)
 

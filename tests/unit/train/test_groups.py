@@ -5,8 +5,8 @@ from torch import nn
 from fra_dist.config import DecoderConfig, ModelConfig, OptimConfig
 from fra_dist.models.backbone import build_backbone
 from fra_dist.models.fra import FRA
-from fra_dist.train.groups import build_optimizer, parameter_groups
-from fra_dist.train.lars import LARS
+from fra_dist.train.optim.lars import LARS
+from fra_dist.train.optim.parameter_groups import build_optimizer, parameter_groups
 
 
 @pytest.fixture(scope="module")

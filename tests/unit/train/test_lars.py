@@ -1,10 +1,12 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
-from fra_dist.train.lars import LARS, Cut
+from fra_dist.train.optim.lars import LARS
+from fra_dist.train.optim.moved import ParameterPieces
 
 
 def by_hand(p, v, g, lr, momentum, decay, trust, adapt):
@@ -140,7 +142,9 @@ def test_pieces_of_flat_shares_move_as_whole_parameters(world):
                 spans.append((low - rank * size, high - low))
                 index.append(number)
         optimizer = LARS([share], lr=0.5, weight_decay=0.1, trust=0.02)
-        optimizer.cuts = {share: Cut(spans, torch.tensor(index, dtype=torch.int64), len(wholes), lambda x: x)}
+        optimizer.pieces = {
+            share: ParameterPieces(spans, torch.tensor(index, dtype=torch.int64), len(wholes), lambda x: x)
+        }
         optimizers.append(optimizer)
     expected = LARS(wholes, lr=0.5, weight_decay=0.1, trust=0.02)
     for _ in range(3):
@@ -156,8 +160,8 @@ def test_pieces_of_flat_shares_move_as_whole_parameters(world):
             ]
         )
         for optimizer, share in zip(optimizers, shares, strict=True):
-            cut = optimizer.cuts[share]
-            optimizer.cuts[share] = Cut(cut.spans, cut.index, cut.parameters, lambda x, squares=squares: squares)
+            own = optimizer.pieces[share]
+            optimizer.pieces[share] = replace(own, sum=lambda x, squares=squares: squares)
             optimizer.step()
         expected.step()
     together = torch.cat([share.detach() for share in shares])

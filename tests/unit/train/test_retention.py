@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 
 from fra_dist.config import CheckpointConfig, load_config
 from fra_dist.errors import ConfigError
-from fra_dist.train.checkpoint_write import Contents, save_checkpoint
-from fra_dist.train.retention import Scored, apply_retention, expendable
+from fra_dist.train.checkpoints.retention import Scored, apply_retention, expendable
+from fra_dist.train.checkpoints.writing import Contents, save_checkpoint
 
 
 def settings(**values):

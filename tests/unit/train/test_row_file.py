@@ -2,8 +2,8 @@ import errno
 import json
 import os
 
-from fra_dist.train import row_file
-from fra_dist.train.row_file import RowFile
+from fra_dist.train.run_dir import row_file
+from fra_dist.train.run_dir.row_file import RowFile
 
 
 class SmallDisk:

@@ -8,12 +8,12 @@ import torch
 
 from fra_dist.config import CheckpointConfig, load_config
 from fra_dist.errors import SaveError
-from fra_dist.train import checkpoint_write, saver
-from fra_dist.train.checkpoint import find_checkpoint, newest_good
-from fra_dist.train.checkpoint_write import Contents, save_checkpoint
-from fra_dist.train.fence import Superseded
-from fra_dist.train.saver import Saver
-from fra_dist.train.snapshot import Snapshot
+from fra_dist.train.checkpoints import background_writer, writing
+from fra_dist.train.checkpoints.background_writer import Saver
+from fra_dist.train.checkpoints.reading import find_checkpoint, newest_good
+from fra_dist.train.checkpoints.snapshot import Snapshot
+from fra_dist.train.checkpoints.writing import Contents, save_checkpoint
+from fra_dist.train.run_dir.fence import Superseded
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +27,14 @@ class Gate:
     def __init__(self, monkeypatch):
         self.open = threading.Event()
         self.reached = threading.Event()
-        write = checkpoint_write.write_tensors
+        write = writing.write_tensors
 
         def held(path, tensors):
             self.reached.set()
             assert self.open.wait(30)
             return write(path, tensors)
 
-        monkeypatch.setattr(checkpoint_write, "write_tensors", held)
+        monkeypatch.setattr(writing, "write_tensors", held)
 
 
 @pytest.fixture
@@ -67,12 +67,12 @@ def test_what_is_written_is_the_state_at_the_call_and_not_what_came_after(tmp_pa
 
 
 def test_one_at_a_time_and_what_is_due_meanwhile_is_left_out(tmp_path, config, gate, monkeypatch):
-    monkeypatch.setattr(saver, "BUSY_WAIT", 0.05)
+    monkeypatch.setattr(background_writer, "BUSY_WAIT", 0.05)
     keeper = Saver(tmp_path, CheckpointConfig())
     value = torch.zeros(2)
     assert keeper.save(contents(config, 1, value))
     assert not keeper.save(contents(config, 2, value))
-    monkeypatch.setattr(saver, "BUSY_WAIT", 1000)
+    monkeypatch.setattr(background_writer, "BUSY_WAIT", 1000)
     assert not keeper.save(contents(config, 3, value))  # waits once only for a disk that hangs
     gate.open.set()
     assert keeper.wait(10)
@@ -105,7 +105,7 @@ def test_retention_follows_a_success_only(tmp_path, config, monkeypatch):
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint_write, "write_tensors", full)
+    monkeypatch.setattr(writing, "write_tensors", full)
     keeper.save(contents(config, 3, torch.zeros(2)))
     (outcome,) = keeper.finished()
     assert isinstance(outcome.error, SaveError)
@@ -119,7 +119,7 @@ def test_each_way_a_disk_refuses_is_one_line(tmp_path, config, monkeypatch, code
     def refuse(*args):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(checkpoint_write, "_flush", refuse)
+    monkeypatch.setattr(writing, "_flush", refuse)
     with pytest.raises(SaveError, match=os.strerror(code)) as caught:
         save_checkpoint(tmp_path, contents(config, 1, torch.zeros(2)))
     assert "\n" not in str(caught.value)
@@ -127,7 +127,7 @@ def test_each_way_a_disk_refuses_is_one_line(tmp_path, config, monkeypatch, code
 
 
 def test_too_little_room_is_seen_before_anything_is_written(tmp_path, config, monkeypatch):
-    monkeypatch.setattr(checkpoint_write.shutil, "disk_usage", lambda path: SimpleNamespace(free=50))
+    monkeypatch.setattr(writing.shutil, "disk_usage", lambda path: SimpleNamespace(free=50))
     with pytest.raises(SaveError, match=r"it needs 16\.0 MB and 0\.0 MB are free"):
         save_checkpoint(tmp_path, contents(config, 1, torch.zeros(2_000_000)))
 

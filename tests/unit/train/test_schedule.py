@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fra_dist.train.schedule import ema_momentum, learning_rate, weight_decay
+from fra_dist.train.optim.schedule import ema_momentum, learning_rate, weight_decay
 
 
 def test_warm_up_and_cosine_of_a_short_run():

@@ -1,19 +1,19 @@
-"""One rank, plain PyTorch; several ranks and DeepSpeed are in tests/dist/test_engine_ranks.py."""
+"""One rank, plain PyTorch; several ranks and DeepSpeed are in tests/distributed/test_engine_ranks.py."""
 
 import pytest
 import torch
-from tiny import TINY
 from torch import Tensor
 
 from fra_dist.config import load_config
-from fra_dist.dist import SINGLE, RankContext
+from fra_dist.distributed import SINGLE, RankContext
 from fra_dist.losses.total import fra_loss
 from fra_dist.models.fra import FRA
-from fra_dist.train.ema import update_target
-from fra_dist.train.engine import build_engine
-from fra_dist.train.groups import build_optimizer
+from fra_dist.train.engines.build import build_engine
+from fra_dist.train.optim.ema import update_target
+from fra_dist.train.optim.parameter_groups import build_optimizer
 from fra_dist.train.sizes import derive_sizes
 from fra_dist.train.step import Step
+from tests.helpers.tiny import TINY
 
 CTX = RankContext(0, 1, 0, 0, torch.device("cpu"), SINGLE)
 PLAIN = [*TINY, "train.backend=torch", "optim.warmup_steps=0", "optim.lr_batch=8"]

@@ -2,17 +2,17 @@
 
 import pytest
 import torch
-from tiny import TINY
-from waiting_calls import WaitingCalls, WaitingOperators
 
 from fra_dist.config import load_config
-from fra_dist.dist import SINGLE, RankContext
+from fra_dist.distributed import SINGLE, RankContext
 from fra_dist.models.fra import FRA
-from fra_dist.train.engine import build_engine
+from fra_dist.train.engines.build import build_engine
 from fra_dist.train.execution import set_execution
-from fra_dist.train.groups import build_optimizer
+from fra_dist.train.optim.parameter_groups import build_optimizer
 from fra_dist.train.sizes import derive_sizes
 from fra_dist.train.step import Step
+from tests.helpers.tiny import TINY
+from tests.helpers.waiting_calls import WaitingCalls, WaitingOperators
 
 WAYS = {
     "as it is": [],

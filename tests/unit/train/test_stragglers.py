@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fra_dist.train.stragglers import Own, find_stragglers
+from fra_dist.train.hooks.stragglers import Own, find_stragglers
 
 
 def found(*own, step=1.0, factor=1.5):

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from step_runs import begin, run, views_of
 from torch import Tensor
 
 from fra_dist.config import load_config
-from fra_dist.dist import SINGLE, RankContext
+from fra_dist.distributed import SINGLE, RankContext
 from fra_dist.errors import ConfigError
-from fra_dist.train.graphs import WARM_UPS, Graphed, check_graphs
+from fra_dist.train.engines.cuda_graphs import WARM_UPS, Graphed, check_graphs
 from fra_dist.train.sizes import derive_sizes
+from tests.helpers.step_runs import begin, run, views_of
 
 SWITCHES = {
     "group_views": ("true", "false"),

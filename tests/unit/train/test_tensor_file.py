@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from fra_dist.train import tensor_file
-from fra_dist.train.tensor_file import tensor_bytes, write_tensors
+from fra_dist.train.checkpoints import tensor_file
+from fra_dist.train.checkpoints.tensor_file import tensor_bytes, write_tensors
 
 TYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 TYPES += [torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool]

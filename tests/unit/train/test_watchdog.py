@@ -1,14 +1,15 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+import torch
 
 from fra_dist.config import load_config
-from fra_dist.train.beats import Beat, Beats, Listener, judge
-from fra_dist.train.phases import Phases
-from fra_dist.train.watchdog import Watchdog
+from fra_dist.distributed import SINGLE, RankContext
+from fra_dist.train.liveness.heartbeats import Beat, Beats, Listener, judge
+from fra_dist.train.liveness.phases import Phases
+from fra_dist.train.liveness.watchdog import Watchdog
 
 HOSTS = ("n1", "n1", "n2")
 
@@ -102,14 +103,8 @@ def test_phases():
 
 
 def watch(tmp_path: Path, *settings: str) -> Watchdog:
-    run = SimpleNamespace(
-        config=load_config(None, settings),
-        phases=Phases(Clock()),
-        hosts=("n1",),
-        ctx=SimpleNamespace(rank=0, world=1),
-        folder=SimpleNamespace(path=tmp_path),
-    )
-    return Watchdog(run, 1)
+    ctx = RankContext(0, 1, 0, 0, torch.device("cpu"), SINGLE)
+    return Watchdog(load_config(None, settings), ctx, Phases(Clock()), ("n1",), tmp_path, 1)
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from fra_dist.dist import SINGLE, RankContext
+from fra_dist.distributed import SINGLE, RankContext
 from fra_dist.errors import CheckpointError, ConfigError
-from fra_dist.train.zero import PRIVATE, Partition
+from fra_dist.train.engines.zero import PRIVATE, Partition
 
 
 @pytest.fixture(scope="module")
 def source() -> str:
-    from fra_dist.train.deepspeed_engine import _import_deepspeed
+    from fra_dist.train.engines.deepspeed_engine import _import_deepspeed
 
     _import_deepspeed(torch.device("cpu"))
     from deepspeed.runtime.zero import stage_1_and_2

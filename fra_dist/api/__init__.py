@@ -1,0 +1,1 @@
+"""What `fra_dist` offers to Python code: the functions behind the names of the package itself."""

@@ -1,0 +1,24 @@
+"""Whole numbers on the command line, for `type=` of argparse."""
+
+import argparse
+
+
+def count(text: str) -> int:
+    """From 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def whole(text: str) -> int:
+    """From 0 on."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """From 0 to 2^63 - 1, as `seed` of the configuration."""
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2^63 - 1")
+    return int(text)

@@ -1,0 +1,178 @@
+"""What the sub-commands of `fra-dist ckpt` do; each prints and returns an exit status."""
+
+import argparse
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from fra_dist.config import dump_config
+from fra_dist.errors import CheckpointError
+from fra_dist.train.checkpoints.compare import Difference, contents_of, differences
+from fra_dist.train.checkpoints.compare import average as mean_of
+from fra_dist.train.checkpoints.reading import (
+    MANIFEST,
+    MODEL,
+    OPTIMIZER,
+    PARTS,
+    Checkpoint,
+    FormatError,
+    find_checkpoint,
+    list_checkpoints,
+    open_checkpoint,
+    step_of,
+)
+from fra_dist.train.checkpoints.tensor_file import write_tensors
+from fra_dist.train.checkpoints.writing import Contents, write_folder
+from fra_dist.train.run_dir.folder import compare_configs
+
+_SHOWN = 20
+
+
+def ls(args: argparse.Namespace) -> int:
+    rows = [("step", "size", "written", "loss", "path")]
+    folder = _folder(args.path)
+    for path in list_checkpoints(folder):
+        rows.append((str(step_of(path)), _size(path), _written(path), _loss(path), str(path)))
+    for path in sorted(folder.glob("aside-*")):
+        rows.append(("-", _size(path), _written(path), "", f"{path} (set aside)"))
+    _print_table(rows)
+    return 0
+
+
+def show(args: argparse.Namespace) -> int:
+    found = find_checkpoint(args.path)
+    rows = [("checkpoint", str(found.path)), ("step", str(found.step)), ("written", _written(found.path))]
+    if found.averaged:
+        rows.append(("mean of steps", ", ".join(map(str, found.averaged))))
+    for file, (tensors, values, size) in contents_of(found.path).items():
+        rows.append((file, f"{tensors} tensors, {values:,} values, {_bytes(size)}"))
+    model = found.config.model
+    regions = f"{model.regions} regions" if model.decoder else "no regions"
+    rows.append(("model", f"{model.backbone}, {regions}, width {model.width}, hidden {model.hidden}"))
+    rows += [(name, f"{value:.6g}") for name, value in found.metrics.items() if name != "step"]
+    rows += [(f"version of {name}", str(value)) for name, value in found.versions.items() if value is not None]
+    _print_table(rows)
+    if args.config:
+        print(f"\n{dump_config(found.config)}", end="")
+    return 0
+
+
+def verify(args: argparse.Namespace) -> int:
+    paths = [args.path] if _is_checkpoint(args.path) else list_checkpoints(_folder(args.path))
+    damaged = 0
+    for path in paths:
+        try:
+            open_checkpoint(path)
+            print(f"good     {path}")
+        except FormatError as error:
+            damaged += 1
+            print(f"foreign  {path}: {error}")
+        except CheckpointError as error:
+            damaged += 1
+            print(f"DAMAGED  {path}: {error}")
+    return 1 if damaged else 0
+
+
+def average(args: argparse.Namespace) -> int:
+    if args.out.exists():
+        raise CheckpointError(f"{args.out} exists already: give another --out")
+    found = _several(args.paths, args.last)
+    mean, steps = mean_of(found), [one.step for one in found]
+    last = found[-1]
+    try:
+        if args.out.suffix == ".safetensors":
+            args.out.parent.mkdir(parents=True, exist_ok=True)
+            write_tensors(args.out, mean)
+        else:
+            contents = Contents(last.step, last.config, mean, {}, last.versions, averaged=tuple(steps))
+            write_folder(contents, args.out)
+    except OSError as error:
+        raise CheckpointError(f"cannot write {args.out}: {error.strerror or error}") from None
+    print(f"{args.out}: the mean of {len(found)} checkpoints, steps {', '.join(map(str, steps))}")
+    print(
+        "running statistics of batch norm are averaged as well, which is near to those of the mean network, not equal"
+    )
+    return 0
+
+
+def diff(args: argparse.Namespace) -> int:
+    one, two = find_checkpoint(args.first), find_checkpoint(args.second)
+    settings = [text for _, text in compare_configs(one.config, two.config)]
+    if one.step != two.step:
+        settings.insert(0, f"step: {one.step} -> {two.step}")
+    for text in settings:
+        print(text)
+    count = 0
+    for file in (MODEL, OPTIMIZER):
+        found = list(differences(one.path / file, two.path / file))
+        count += len(found)
+        print(f"{file}: {len(found)} tensors differ" if found else f"{file}: the same to the bit")
+        _print_table([_row(one) for one in (found if args.all else found[:_SHOWN])], indent="  ")
+        if len(found) > _SHOWN and not args.all:
+            print(f"  and {len(found) - _SHOWN} more; --all shows them")
+    return 1 if count or settings else 0
+
+
+def _several(paths: Sequence[Path], last: int | None) -> list[Checkpoint]:
+    if len(paths) == 1 and not _is_checkpoint(paths[0]):
+        chosen = list_checkpoints(_folder(paths[0]))
+        if last is not None and not 1 <= last <= len(chosen):
+            raise CheckpointError(f"--last {last}: {paths[0]} has {len(chosen)} checkpoints")
+        found = [open_checkpoint(path) for path in (chosen[-last:] if last else chosen)]
+    elif last is not None:
+        raise CheckpointError("--last needs one run folder, not checkpoints")
+    else:
+        found = sorted((find_checkpoint(path) for path in paths), key=lambda one: one.step)
+    if len(found) < 2:
+        raise CheckpointError(f"a mean needs two checkpoints or more, and there is {len(found)}")
+    if len({one.path.resolve() for one in found}) < len(found):
+        raise CheckpointError("one of the checkpoints is given twice")
+    return found
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return (path / MANIFEST).exists() or step_of(path) >= 0 or any((path / part).exists() for part in PARTS)
+
+
+def _folder(path: Path) -> Path:
+    """The folder of checkpoints of a run folder, or itself. Raises CheckpointError when it holds none."""
+    for folder in (path / "checkpoints", path):
+        if list_checkpoints(folder):
+            return folder
+    raise CheckpointError(f"no checkpoints in {path}: give a run folder")
+
+
+def _row(one: Difference) -> tuple[str, ...]:
+    gap = f"|a-b| {one.absolute:.3g}" if one.absolute is not None else ""
+    share = f"relative {one.relative:.3g}" if one.relative is not None else ""
+    return one.name, gap, share, "" if one.why == "values" else one.why
+
+
+def _loss(path: Path) -> str:
+    from fra_dist.train.checkpoints.retention import metric_of
+
+    value = metric_of(path, "loss/total")
+    return f"{value:.4f}" if value is not None else ""
+
+
+def _size(path: Path) -> str:
+    return _bytes(sum(file.stat().st_size for file in path.iterdir() if file.is_file()))
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}" if unit != "B" else f"{count:.0f} B"
+        count /= 1000
+    return f"{count:.3g} GB"
+
+
+def _written(path: Path) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(path.stat().st_mtime))
+
+
+def _print_table(rows: Iterable[Sequence[str]], indent: str = "") -> None:
+    table = list(rows)
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))] if table else []
+    for row in table:
+        print(indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,84 @@
+"""`fra-dist eval`: measure what a checkpoint learned.
+
+fra-dist eval TASK --checkpoint RUN_OR_FILE --dataset NAME --data DIR [--out DIR]   one task on a labelled data set
+fra-dist eval all SUITE.yaml [--checkpoint RUN_OR_FILE] [--out DIR]                 all tasks of a file
+fra-dist eval miniature --dataset NAME --out DIR                                    a synthetic stand-in of a data set
+fra-dist eval CHECKPOINT --data LABELLED_SHARDS [--out FILE]                        a quick look, on labelled shards
+"""
+
+import argparse
+
+from fra_dist.cli import arguments
+from fra_dist.errors import ConfigError
+from fra_dist.eval.settings import TASKS
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = __doc__
+    parser.add_argument("what", help=f"{', '.join(TASKS)}, all, miniature, or a checkpoint for a quick look")
+    parser.add_argument("suite", nargs="?", help="with `all`: the suite file")
+    parser.add_argument("--checkpoint", metavar="RUN_OR_FILE", help="run, weights, or random:resnet50")
+    parser.add_argument("--dataset", metavar="NAME", help="layout of the data: rafdb, celeba, wflw, csv, ...")
+    parser.add_argument("--data", metavar="DIR", help="folder of the data set; for a quick look: labelled shards")
+    parser.add_argument("--out", metavar="PATH", help="folder for results (for a quick look: a JSON file)")
+    parser.add_argument(
+        "--limit", type=arguments.count, metavar="N", help="faces of each part at most (quick look: 2000 in all)"
+    )
+    parser.add_argument(
+        "--seed", type=arguments.seed, default=0, help="of splits, draws, heads and intervals (%(default)s)"
+    )
+    parser.add_argument("--alone", action="store_true", help="quick look: leave out the untrained network and floors")
+    group = parser.add_argument_group("tasks")
+    group.add_argument("--labels", type=_numbers, metavar="P,P", help="percent of the labels (1,10,100)")
+    group.add_argument("--draws", type=arguments.count, metavar="N", help="of the labels, below 100 %% (3)")
+    group.add_argument("--modes", type=_words, metavar="M,M", help="of linear, knn, finetune (linear,knn)")
+    group.add_argument("--reader", choices=("logistic", "ridge"), help="the linear reader of classes (logistic)")
+    group.add_argument("--loss", choices=("l1", "smooth_l1", "wing", "star"), help="of the landmark head (star)")
+    group.add_argument("--norm", choices=("inter_ocular", "inter_pupil", "diagonal"), help="of the alignment error")
+    group.add_argument("--embedding", choices=("pooled", "projected"), help="for verification (pooled)")
+    group.add_argument("--regions", type=arguments.count, metavar="Q", help="clusters without heatmaps (8)")
+    tune = parser.add_argument_group("fine-tuning")
+    tune.add_argument("--epochs", type=arguments.count, help="(100)")
+    tune.add_argument("--batch", type=arguments.count, help="(256)")
+    tune.add_argument("--lr", type=float, help="(2e-4)")
+    tune.add_argument("--patience", type=arguments.count, metavar="N", help="stop after N epochs without a better one")
+    network = parser.add_argument_group("network")
+    network.add_argument("--image-size", type=arguments.count, metavar="PX", help="side of faces (the network's own)")
+    network.add_argument("--normalise", choices=("auto", "fra", "imagenet"), default="auto", help="mean and deviation")
+    network.add_argument("--target", action="store_true", help="of ours: the target instead of the online network")
+    cache = parser.add_argument_group("cache of cut faces and features")
+    cache.add_argument("--cache", metavar="DIR", help="($FRA_DIST_CACHE or ~/.cache/fra_dist, folder eval)")
+    cache.add_argument("--no-cache", action="store_true", help="keep nothing on disk")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Raises ConfigError, CheckpointError or DataError for what cannot be used."""
+    if args.suite is not None and args.what != "all":
+        raise ConfigError(f"{args.suite!r} is one word too many: only `eval all` takes a second one")
+    if args.what == "miniature":
+        from fra_dist.cli.eval.tasks import make_miniature
+
+        return make_miniature(args)
+    if args.what == "all":
+        from fra_dist.cli.eval.tasks import run_suite
+
+        return run_suite(args)
+    if args.what in TASKS:
+        from fra_dist.cli.eval.tasks import run_one
+
+        return run_one(args)
+    from fra_dist.cli.eval.quick import run_quick
+
+    return run_quick(args)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list like 1,10,100") from None
+
+
+def _words(text: str) -> list[str]:
+    return text.split(",")

@@ -1,0 +1,103 @@
+"""Tasks, suites and miniatures behind `fra-dist eval`."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fra_dist.errors import ConfigError, DataError, FraError
+
+if TYPE_CHECKING:
+    from fra_dist.eval.features.encoder import Encoder
+    from fra_dist.eval.features.feature_cache import Cache
+    from fra_dist.eval.settings import TaskEntry
+
+TOLD = ("seed", "labels", "draws", "modes", "reader", "loss", "norm", "embedding", "regions", "limit")
+TUNED = ("epochs", "batch", "lr", "patience")
+
+
+def run_one(args: argparse.Namespace) -> int:
+    """One task. Raises ConfigError, CheckpointError or DataError."""
+    from fra_dist.eval.datasets import READERS
+    from fra_dist.eval.features.networks import on_device, open_encoder
+    from fra_dist.eval.results import settings_of
+    from fra_dist.eval.settings import TaskEntry
+
+    for option in ("checkpoint", "dataset", "data"):
+        if getattr(args, option) is None:
+            raise ConfigError(f"{args.what} needs --{option}")
+    if args.dataset not in READERS:
+        raise DataError(f"--dataset {args.dataset} is not known: use {', '.join(READERS)}")
+    values: dict[str, Any] = {key: getattr(args, key) for key in TOLD}
+    values["tune"] = {key: getattr(args, key) for key in TUNED if getattr(args, key) is not None}
+    entry = TaskEntry(task=args.what, dataset=args.dataset, data=args.data, settings=settings_of(values))
+    encoder = on_device(open_encoder(args.checkpoint, args.image_size, args.normalise, args.target))
+    _do(encoder, entry, _cache(args), Path(args.out or f"eval/{args.what}-{args.dataset}"))
+    return 0
+
+
+def run_suite(args: argparse.Namespace) -> int:
+    """Every task of a file; one that fails is told and the others go on. Status 2 when any failed."""
+    from fra_dist.eval.features.networks import on_device, open_encoder
+    from fra_dist.eval.settings import load_suite
+
+    if args.suite is None:
+        raise ConfigError("all needs a suite file: fra-dist eval all SUITE.yaml")
+    suite = load_suite(args.suite)
+    checkpoint = args.checkpoint or suite.checkpoint
+    if checkpoint is None:
+        raise ConfigError(f"suite {args.suite} names no checkpoint: give --checkpoint")
+    size = args.image_size or suite.image_size
+    encoder = on_device(open_encoder(checkpoint, size, args.normalise, args.target))
+    out, cache, rows, failed = Path(args.out or "eval"), _cache(args), [], 0
+    for entry in suite.tasks:
+        name = entry.name or f"{entry.task}-{entry.dataset}"
+        try:
+            rows.append(f"## {name}\n\n{_do(encoder, entry, cache, out / name)}")
+        except FraError as error:
+            failed += 1
+            rows.append(f"## {name}\n\nnot measured: {error}\n")
+            print(f"{name}: not measured: {error}\n")
+    try:
+        (out / "suite.md").write_text("\n".join(rows))
+    except OSError as error:
+        raise DataError(f"cannot write {out / 'suite.md'}: {error.strerror}") from None
+    print(out / "suite.md")
+    return 2 if failed else 0
+
+
+def make_miniature(args: argparse.Namespace) -> int:
+    """A data set's layout with synthetic faces. Raises ConfigError or DataError."""
+    from fra_dist.eval.miniatures import write_miniature
+
+    for option in ("dataset", "out"):
+        if getattr(args, option) is None:
+            raise ConfigError(f"miniature needs --{option}")
+    write_miniature(args.dataset, args.out, args.limit or 24, args.seed)
+    print(f"wrote a miniature of {args.dataset} to {args.out}")
+    return 0
+
+
+def _do(encoder: "Encoder", entry: "TaskEntry", cache: "Cache", out: Path) -> str:
+    from fra_dist.eval.results import as_lines, run_task, write_result
+
+    if out.exists() and not out.is_dir():
+        raise DataError(f"--out {out} is a file: results go into a folder")
+    result, document = run_task(encoder, entry, cache)
+    write_result(out, result, document)
+    counts = document["dataset"]["faces"]
+    parts = ", ".join(f"{count} {split}" for split, count in counts.items())
+    print(f"{entry.task} on {entry.dataset} ({parts}): {encoder.name}, {document['seconds']} s")
+    print("\n".join(as_lines(result, result.columns)))
+    print(f"{out / 'result.json'}\n")
+    return (out / "row.md").read_text()
+
+
+def _cache(args: argparse.Namespace) -> "Cache":
+    from fra_dist.eval.features.feature_cache import Cache
+
+    if args.no_cache:
+        return Cache(None)
+    given = os.environ.get("FRA_DIST_CACHE")
+    default = Path(given) if given else Path.home() / ".cache" / "fra_dist"
+    return Cache(Path(args.cache) if args.cache else default / "eval")

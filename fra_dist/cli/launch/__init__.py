@@ -1,0 +1,24 @@
+"""`fra-dist launch slurm|ray|torchrun --config CONFIG ... key=value`: start a run that survives faults."""
+
+import argparse
+import importlib
+
+WAYS = {
+    "slurm": "submit to SLURM, through submitit",
+    "ray": "run on a Ray cluster; what `ray job submit` starts",
+    "torchrun": "run on this machine, or as one node of several, under torchrun",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    ways = parser.add_subparsers(dest="way", required=True, metavar="WAY")
+    for name, summary in WAYS.items():
+        sub = ways.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        sub.add_argument("--config", required=True, help="YAML file, for example configs/vggface2_r50.yaml")
+        sub.add_argument("overrides", nargs="*", metavar="key=value", help="for example train.global_batch=256")
+        importlib.import_module(f"fra_dist.cli.launch.{name}").configure(sub)
+
+
+def run(args: argparse.Namespace) -> int:
+    """The exit status of the way chosen: 0 complete or submitted, 75 stopped and saved, 2 bad input, 1 failed."""
+    return int(importlib.import_module(f"fra_dist.cli.launch.{args.way}").run(args))

@@ -1,0 +1,49 @@
+"""`fra-dist launch ray`: the driver that `ray job submit` starts."""
+
+import argparse
+import os
+from pathlib import Path
+
+from fra_dist.config import Config, load_config
+from fra_dist.errors import LaunchError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--workers", default="1", metavar="MIN:MAX", help="ranks; between two bounds the run is elastic")
+    add("--gpus-per-worker", type=float, default=0)
+    add("--cpus-per-worker", type=float, default=1)
+    add("--address", default="auto", help="of the Ray cluster; local: start one on this machine")
+    add("--max-failures", type=int, default=3, help="failures in a row without a newer checkpoint")
+    add("--grow-after", type=float, default=30, help="seconds before new workers are used, which takes a restart")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: complete; 75: stopped and saved; 1: given up. RUN/launch/state.json says the same."""
+    from fra_dist.launch.trainer_command import prepare_launch
+    from fra_dist.launch.world import Bounds, world_sizes
+
+    config = load_config(args.config, args.overrides)
+    _refuse_relative(config)
+    sizes = world_sizes(config, Bounds.parse(args.workers))
+    launch = prepare_launch(args.config, args.overrides, args.max_failures)
+
+    from fra_dist.launch.elastic import Pace, drive
+    from fra_dist.launch.ray_cluster import Cluster, Need
+    from fra_dist.train.signals import StopFlag
+
+    need = Need(args.cpus_per_worker, args.gpus_per_worker)
+    with Cluster(args.address, need) as cluster, StopFlag() as stop:  # Ray sets its own handlers before ours
+        return drive(launch, cluster, sizes, Pace(grow_after=args.grow_after), stop)
+
+
+def _refuse_relative(config: Config) -> None:
+    """A submitted job runs in a copy of the working directory that Ray deletes."""
+    if "runtime_resources" not in os.getcwd():
+        return
+    for key, value in (("output", config.output), ("data.shards", config.data.shards)):
+        if value and "://" not in value and not Path(value).is_absolute():
+            raise LaunchError(
+                f"{key}={value} would lie in Ray's copy of the working directory, which is deleted after the job: "
+                f"give an absolute path on a file system that all nodes share"
+            )

@@ -1,0 +1,36 @@
+"""`fra-dist launch torchrun`: ranks on this machine, or this machine as one node of several."""
+
+import argparse
+from pathlib import Path
+
+from fra_dist.errors import LaunchError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--ranks-per-node", default="auto", help="a number, or auto (default): one a GPU, one on a machine without")
+    add("--nodes", default="1", help="a number, or MIN:MAX for an elastic run")
+    add("--rendezvous", metavar="HOST:PORT", help="of one of the nodes; the same on every node")
+    add("--run-id", default="fra", help="the same on every node of a run")
+    add("--max-restarts", type=int, default=3, help="of all ranks after one has failed")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: complete; 75: stopped and saved; else torchrun's status."""
+    from fra_dist.config import load_config
+    from fra_dist.launch.torchrun import Topology, run_torchrun
+    from fra_dist.launch.trainer_command import Launch, trainer_command
+
+    output = Path(load_config(args.config, args.overrides).output)
+    topology = Topology(_ranks(args.ranks_per_node), args.nodes, args.rendezvous, args.run_id, args.max_restarts)
+    return run_torchrun(Launch(output, trainer_command(args.config, args.overrides)), topology)
+
+
+def _ranks(text: str) -> int:
+    if text.isdigit() and int(text) > 0:
+        return int(text)
+    if text != "auto":
+        raise LaunchError(f"--ranks-per-node {text}: give a number above 0, or auto")
+    import torch
+
+    return torch.cuda.device_count() or 1

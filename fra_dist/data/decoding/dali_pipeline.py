@@ -1,0 +1,153 @@
+"""Batches through the DALI graph of `dali.py`: feeding, waiting, and what to do when a photo breaks it."""
+
+import io
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from fra_dist.config import DataConfig
+from fra_dist.data.decoding import pixels
+from fra_dist.data.decoding.dali_graph import build_graph
+from fra_dist.data.decoding.images import BadImage, decode
+from fra_dist.data.decoding.jitter_slots import chain_numbers
+from fra_dist.data.decoding.pipeline import Request, UndecodableError
+from fra_dist.data.order.views import views_of
+
+Outcome = tuple[Tensor, ...] | UndecodableError
+
+_FAILURES = (RuntimeError, IndexError, ValueError)  # what DALI makes of an error inside an operator
+
+
+class DaliPipeline:
+    """Implements `pipeline.Pipeline`. chain: use the chain of operators on a CPU too."""
+
+    def __init__(self, config: DataConfig, device: torch.device, batch_size: int, chain: bool = False) -> None:
+        self.config, self.device, self.batch_size = config, device, batch_size
+        self.gpu_index = (device.index or 0) if device.type == "cuda" else None
+        self.sizes = [size for _, size in views_of(config)]
+        self.chain = chain or self.gpu_index is not None
+        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self.waiting: deque[tuple[Request, dict[int, str]]] = deque()
+        """Requests under way, oldest first; with what is wrong when they were not given to DALI at all."""
+        self.done: deque[Outcome] = deque()
+        self.pool = ThreadPoolExecutor(config.threads, thread_name_prefix="fra-odd")
+        self.pipe = build_graph(self.config, self.batch_size, self.gpu_index, self.chain)
+
+    def submit(self, request: Request) -> None:
+        self.waiting.append((request, self._feed(request)))
+
+    def collect(self) -> tuple[Tensor, ...]:
+        return _views(self.done.popleft() if self.done else self._next())
+
+    def redo(self, request: Request) -> tuple[Tensor, ...]:
+        while self.waiting:  # DALI works in order: what is under way comes first, and is kept
+            self.done.append(self._next())
+        self.submit(request)
+        return _views(self._next())
+
+    def close(self) -> None:
+        self.waiting.clear()
+        self.done.clear()
+        self.pool.shutdown(wait=True)
+        self.pipe = None
+
+    def _next(self) -> Outcome:
+        """Outcome of the oldest request under way. A failure may leave the pipeline dead: it is built anew."""
+        request, reasons = self.waiting[0]
+        if not reasons:
+            try:
+                outcome: Outcome = self._outputs()
+            except _FAILURES:
+                self.pipe = build_graph(self.config, self.batch_size, self.gpu_index, self.chain)
+                reasons = self._find_bad(request)
+                if not reasons:
+                    raise
+                for later, failed in list(self.waiting)[1:]:
+                    if not failed:
+                        self._feed(later)
+        self.waiting.popleft()
+        return UndecodableError(reasons) if reasons else outcome
+
+    def _find_bad(self, request: Request) -> dict[int, str]:
+        """Each photo alone: DALI names only the first bad one of a batch, and not always."""
+        reasons = {}
+        for i in range(len(request.images)):
+            alone = tuple(params.take([i]) for params in request.params)
+            try:
+                self._feed(Request([request.images[i]], [request.heads[i]], alone))
+                self._outputs()
+            except _FAILURES as error:
+                reasons[i] = _reason(error)
+                self.pipe = build_graph(self.config, self.batch_size, self.gpu_index, self.chain)
+        return reasons
+
+    def _outputs(self) -> tuple[Tensor, ...]:
+        return tuple(self._tensor(output) for output in self.pipe.outputs())
+
+    def _tensor(self, output: Any) -> Tensor:
+        """On the CPU DALI's own memory, which lives as long as the tensor; on a GPU a copy.
+
+        There memory that is freed while the trainer's stream still reads it could be DALI's again too early; torch's
+        is held back by `record_stream`.
+        """
+        theirs = torch.from_dlpack(output.as_tensor())
+        if self.stream is None:
+            return theirs
+        with torch.cuda.stream(self.stream):
+            ours = theirs.clone()
+        self.stream.synchronize()
+        ours.record_stream(torch.cuda.default_stream(self.device))
+        return ours
+
+    def _feed(self, request: Request) -> dict[int, str]:
+        """Start on a request; when there are photos that DALI need not even try, say which and why instead."""
+        images = list(request.images)
+        odd = [i for i, head in enumerate(request.heads) if not head.plain]
+        converted = dict(zip(odd, self.pool.map(_as_bitmap, [images[i] for i in odd]), strict=True))
+        reasons = {i: str(result) for i, result in converted.items() if isinstance(result, BadImage)}
+        if reasons:
+            return reasons
+        for i, bitmap in converted.items():
+            images[i] = bitmap  # type: ignore[assignment]
+        self.pipe.feed_input("encoded", [np.frombuffer(data, np.uint8) for data in images])
+        for view, (params, size) in enumerate(zip(request.params, self.sizes, strict=True)):
+            box = params.box
+            numbers: dict[str, NDArray[Any]] = {"start": box[:, [1, 0]], "shape": box[:, [3, 2]] - box[:, [1, 0]]}
+            if self.chain:
+                numbers |= chain_numbers(params, size)
+            else:
+                numbers["numbers"] = pixels.pack(params, size, self.config.mean, self.config.std)
+            for name, values in numbers.items():
+                self.pipe.feed_input(f"view{view}.{name}", np.ascontiguousarray(values))
+        self.pipe.schedule_run()
+        return {}
+
+
+def _views(outcome: Outcome) -> tuple[Tensor, ...]:
+    if isinstance(outcome, UndecodableError):
+        raise outcome
+    return outcome
+
+
+def _as_bitmap(data: bytes) -> bytes | BadImage:
+    """Anything but a plain JPEG is decoded here and handed on uncompressed, so that DALI meets no odd kinds."""
+    out = io.BytesIO()
+    try:
+        Image.fromarray(decode(data)).save(out, "BMP")
+    except BadImage as error:
+        return error
+    return out.getvalue()
+
+
+def _reason(error: Exception) -> str:
+    """The line of DALI's report that says what went wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    marks = [i for i, line in enumerate(lines) if line.startswith("encountered")]
+    line = lines[marks[0] + 1] if marks and marks[0] + 1 < len(lines) else lines[0] if lines else "cannot be decoded"
+    return line[:160]

@@ -1,0 +1,25 @@
+"""Which kind of decoding pipeline a run uses: DALI, or Pillow with torchvision."""
+
+import torch
+
+from fra_dist.config import DataConfig
+from fra_dist.data.decoding.pipeline import Pipeline
+from fra_dist.errors import DataError
+
+
+def open_pipeline(config: DataConfig, device: torch.device, batch_size: int) -> Pipeline:
+    """The pipeline that `data.pipeline` names; auto takes DALI where it is installed.
+
+    batch_size: of the largest request. Raises DataError when DALI is asked for and cannot be loaded.
+    """
+    if config.pipeline != "torch":
+        try:
+            from fra_dist.data.decoding.dali_pipeline import DaliPipeline
+
+            return DaliPipeline(config, device, batch_size)
+        except (ImportError, OSError) as error:
+            if config.pipeline == "dali":
+                raise DataError(f"DALI cannot be loaded ({error}): install it, or set data.pipeline=torch") from None
+    from fra_dist.data.decoding.torch_pipeline import TorchPipeline
+
+    return TorchPipeline(config, device)

@@ -1,0 +1,138 @@
+"""From a step to a request that a pipeline can decode: plan, bytes, header check, substitutes, view numbers."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fra_dist.config import Config
+from fra_dist.data.decoding.images import BadImage, Head, probe
+from fra_dist.data.decoding.pipeline import Request
+from fra_dist.data.loading.batch import BadSample, Geometry
+from fra_dist.data.loading.quarantine import Quarantine, candidates, judge
+from fra_dist.data.order.plan import Plan
+from fra_dist.data.order.views import ViewParams, draw_views, views_of
+from fra_dist.data.shards.reader import ShardReader, Stored
+from fra_dist.errors import DataError
+
+
+@dataclass
+class Prepared:
+    """One rank's batch on its way: B samples, their bytes and their views."""
+
+    step: int
+    epoch: int
+    planned: NDArray[np.int64]
+    epochs: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    images: list[bytes]
+    heads: list[Head | None]
+    params: tuple[ViewParams, ...] | None = None
+    found: list[BadSample] = field(default_factory=list)
+    substitutes: dict[int, Iterator[int]] = field(default_factory=dict)
+    """Candidates not tried yet, by position in the batch."""
+
+    def request(self) -> Request:
+        assert self.params is not None
+        return Request(self.images, [head for head in self.heads if head is not None], self.params)
+
+    def geometry(self) -> Geometry:
+        request = self.request()
+        return Geometry(
+            boxes=np.stack([view.box for view in request.params]),
+            flips=np.stack([view.flip for view in request.params]),
+            heights=np.array([head.height for head in request.heads], np.int32),
+            widths=np.array([head.width for head in request.heads], np.int32),
+        )
+
+
+class Feeder:
+    """Prepares the batches of one rank. Everything but the quarantine is a function of the step."""
+
+    def __init__(
+        self, config: Config, plan: Plan, reader: ShardReader, quarantine: Quarantine, rank: int, world: int
+    ) -> None:
+        self.config, self.plan, self.reader, self.quarantine = config, plan, reader, quarantine
+        self.rank, self.world = rank, world
+
+    def prepare(self, step: int) -> Prepared:
+        """Raises DataError when a shard is missing or too many samples are bad."""
+        planned, epochs = self.plan.batch(step, self.rank, self.world)
+        known = np.array([sample in self.quarantine.known for sample in planned.tolist()])
+        wanted = np.flatnonzero(~known)
+        stored = dict(zip(wanted.tolist(), self.reader.read(planned[wanted]), strict=True))
+        first_epoch = step * self.plan.global_batch // self.plan.samples
+        count = len(planned)
+        batch = Prepared(step, first_epoch, planned, epochs, planned.copy(), [b""] * count, [None] * count)
+        self.quarantine.read += len(planned)
+        for position in range(len(planned)):
+            if known[position]:
+                self.quarantine.add(int(planned[position]))
+                self._substitute(batch, position)
+                continue
+            try:
+                batch.heads[position] = _look(stored[position])
+                batch.images[position] = stored[position].data
+            except BadImage as error:
+                self._reject(batch, position, str(error))
+        self._draw(batch)
+        return batch
+
+    def replace(self, batch: Prepared, reasons: Mapping[int, str]) -> None:
+        """Put substitutes in the place of photos that turned out to be undecodable."""
+        for position, reason in sorted(reasons.items()):
+            self._reject(batch, position, reason)
+        self._draw(batch)
+
+    def _reject(self, batch: Prepared, position: int, reason: str) -> None:
+        self._condemn(batch, int(batch.ids[position]), reason, planned=position not in batch.substitutes)
+        self._substitute(batch, position)
+
+    def _condemn(self, batch: Prepared, sample: int, reason: str, planned: bool) -> None:
+        bad = BadSample(sample, *self.reader.name(sample), reason)
+        if self.quarantine.add(sample, planned):
+            batch.found.append(bad)
+        if self.world == 1:  # several ranks judge together, see `train/hooks/metrics.py`
+            met, read = len(self.quarantine.met), self.quarantine.read
+            judge(met, read, self.plan.samples, self.config.data.max_bad_share, bad)
+
+    def _substitute(self, batch: Prepared, position: int) -> None:
+        """Take the next good candidate for a position, noting the bad ones on the way."""
+        if position not in batch.substitutes:
+            batch.substitutes[position] = self._candidates(int(batch.planned[position]), int(batch.epochs[position]))
+        for sample in batch.substitutes[position]:
+            if sample in self.quarantine.known:
+                continue
+            stored = self.reader.read(np.array([sample]))[0]
+            try:
+                batch.heads[position] = _look(stored)
+            except BadImage as error:
+                self._condemn(batch, sample, str(error), planned=False)
+                continue
+            batch.ids[position], batch.images[position] = sample, stored.data
+            return
+        shard, key = self.reader.name(int(batch.planned[position]))
+        raise DataError(f"no usable sample found in place of {key} in {shard}: check the shards")
+
+    def _candidates(self, sample: int, epoch: int) -> Iterator[int]:
+        shard = self.reader.shard_of(sample)
+        first, count = int(self.plan.first_ids[shard]), int(self.plan.sizes[shard])
+        return candidates(self.config.seed, epoch, sample, first, count, self.plan.samples)
+
+    def _draw(self, batch: Prepared) -> None:
+        data, seed = self.config.data, self.config.seed
+        request_heads = [head for head in batch.heads if head is not None]
+        heights = np.array([head.height for head in request_heads])
+        widths = np.array([head.width for head in request_heads])
+        batch.params = tuple(
+            draw_views(view, seed, batch.epochs, batch.ids, number, heights, widths)
+            for number, (view, _) in enumerate(views_of(data))
+        )
+
+
+def _look(stored: Stored) -> Head:
+    head = probe(stored.data)
+    if not stored.intact:
+        raise BadImage("changed since it was indexed (checksum)")
+    return head

@@ -1,0 +1,200 @@
+"""An iterator of batches, prepared ahead of the trainer in one background thread (and the threads of the pipeline).
+
+What comes out depends on the configuration, the shards and the step only: not on prefetching, threads, world size or
+restarts.
+"""
+
+import queue
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Iterable
+from typing import Self
+
+from fra_dist.config import Config
+from fra_dist.data.decoding.open_pipeline import open_pipeline
+from fra_dist.data.decoding.pipeline import Pipeline, UndecodableError
+from fra_dist.data.loading.batch import Batch
+from fra_dist.data.loading.feeder import Feeder, Prepared
+from fra_dist.data.loading.prefetch import Prefetcher, start_prefetcher
+from fra_dist.data.loading.quarantine import Quarantine
+from fra_dist.data.order.plan import Plan
+from fra_dist.data.shards.manifest import Manifest
+from fra_dist.data.shards.reader import ShardReader, open_source
+from fra_dist.data.shards.remote_source import STATS
+from fra_dist.data.stores.remote_folder import RemoteFolder
+from fra_dist.distributed import RankContext
+
+
+def make_plan(config: Config, manifest: Manifest) -> Plan:
+    """The plan of a configuration on a data set. Raises DataError when it has fewer samples than a global batch."""
+    data = config.data
+    return Plan(manifest.sizes, config.seed, config.train.global_batch, data.shuffle_streams, data.shuffle_window)
+
+
+def make_loader(
+    config: Config,
+    manifest: Manifest,
+    ctx: RankContext,
+    start_step: int = 0,
+    stop_step: int | None = None,
+    known_bad: Iterable[int] = (),
+    check_files: bool = True,
+) -> "Loader":
+    """Batches of this rank for steps start_step .. stop_step - 1 (without end when None).
+
+    known_bad: ids that an earlier attempt found undecodable; they are replaced without being read again.
+    check_files: look first whether every shard is there; one rank of a node suffices.
+    Raises ConfigError when the ranks cannot share the batch, DataError when the data set is too small or incomplete.
+    """
+    plan = make_plan(config, manifest)
+    plan.batch(start_step, ctx.rank, ctx.world)
+    manifest = manifest.separate()
+    reader = ShardReader(manifest, open_source(manifest))
+    if check_files:
+        reader.check()
+    quarantine = Quarantine(known_bad)
+    feeder = Feeder(config, plan, reader, quarantine, ctx.rank, ctx.world)
+    pipeline = open_pipeline(config.data, ctx.device, config.train.global_batch // ctx.world)
+    ahead = start_prefetcher(config.data, reader.source, manifest, plan, ctx, (start_step, stop_step))
+    return Loader(feeder, pipeline, start_step, stop_step, ahead)
+
+
+class Loader:
+    """Iterates over `Batch`; `close` it, or use it in a `with` statement.
+
+    wait_seconds: total time that `next` spent waiting for a batch, for the data-wait share of a run.
+    """
+
+    def __init__(
+        self,
+        feeder: Feeder,
+        pipeline: Pipeline,
+        start_step: int,
+        stop_step: int | None,
+        ahead: Prefetcher | None = None,
+    ) -> None:
+        self.plan, self.quarantine = feeder.plan, feeder.quarantine
+        folder = feeder.reader.manifest.folder
+        self._folder = folder if isinstance(folder, RemoteFolder) else None
+        self.wait_seconds = 0.0
+        self._out: queue.Queue[Batch | BaseException | None] = queue.Queue(1)  # beside those in the pipeline
+        self._stop = threading.Event()
+        self._thread = threading.Thread(
+            target=_produce,
+            args=(feeder, pipeline, start_step, stop_step, self._out, self._stop, ahead),
+            name="fra-loader",
+            daemon=True,
+        )
+        # Also runs at interpreter exit, before daemon threads are cut off in the middle of native code.
+        self._finish = weakref.finalize(self, _finish, self._thread, self._out, self._stop, self._folder)
+        self._thread.start()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Batch:
+        if not self._finish.alive:
+            raise StopIteration
+        before = time.perf_counter()
+        item = self._out.get()
+        self.wait_seconds += time.perf_counter() - before
+        if isinstance(item, Batch):
+            return item
+        self.close()
+        if item is None:
+            raise StopIteration
+        raise item
+
+    @property
+    def source_stats(self) -> dict[str, float]:
+        """What was read from a store so far (`remote_source.STATS`); empty for a local folder."""
+        counters = self._folder.counters if self._folder is not None else None
+        return {} if counters is None else {name: counters[name] for name in STATS}
+
+    def close(self) -> None:
+        """Stop the threads and let go of files. Safe to call twice."""
+        self._finish()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _finish(
+    thread: threading.Thread,
+    out: "queue.Queue[Batch | BaseException | None]",
+    stop: threading.Event,
+    folder: RemoteFolder | None,
+) -> None:
+    stop.set()
+    if folder is not None:
+        folder.stop()
+    while thread.is_alive():  # the producer may be waiting for room in the queue
+        try:
+            out.get_nowait()
+        except queue.Empty:
+            thread.join(0.05)
+
+
+def _produce(
+    feeder: Feeder,
+    pipeline: Pipeline,
+    start_step: int,
+    stop_step: int | None,
+    out: "queue.Queue[Batch | BaseException | None]",
+    stop: threading.Event,
+    ahead: Prefetcher | None,
+) -> None:
+    """Body of the background thread. Errors travel through the queue to whoever asks for the next batch."""
+    try:
+        depth = feeder.config.data.prefetch
+        waiting: deque[Prepared] = deque()
+        step = start_step
+        while not stop.is_set():
+            while len(waiting) < depth and (stop_step is None or step < stop_step):
+                if ahead is not None:
+                    ahead.reached(step)
+                waiting.append(feeder.prepare(step))
+                pipeline.submit(waiting[-1].request())
+                step += 1
+            if not waiting:
+                out.put(None)
+                return
+            out.put(_collect(feeder, pipeline, waiting.popleft()))
+    except BaseException as error:
+        if not stop.is_set():
+            out.put(error)
+    finally:
+        if ahead is not None:
+            ahead.close()
+        pipeline.close()
+        feeder.reader.close()
+
+
+def _collect(feeder: Feeder, pipeline: Pipeline, batch: Prepared) -> Batch:
+    """Wait for a batch; put substitutes in place of photos that cannot be decoded, until all can."""
+    views = None
+    try:
+        views = pipeline.collect()
+    except UndecodableError as error:
+        reasons = error.reasons
+    while views is None:
+        feeder.replace(batch, reasons)
+        try:
+            views = pipeline.redo(batch.request())
+        except UndecodableError as error:
+            reasons = error.reasons
+    return Batch(
+        step=batch.step,
+        epoch=batch.epoch,
+        ids=batch.ids,
+        planned=batch.planned,
+        epochs=batch.epochs,
+        views=views,
+        geometry=batch.geometry(),
+        quarantined=tuple(batch.found),
+    )

@@ -1,0 +1,129 @@
+"""Index one tar: a value that any process can call."""
+
+import hashlib
+import zlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from fra_dist.data.decoding.images import BadImage
+from fra_dist.data.making.cleaning import look, verify
+from fra_dist.data.shards import tars
+from fra_dist.data.shards.index import DECODED, INDEX_DTYPE, ShardEntry, index_bytes, index_name
+from fra_dist.data.shards.pixel_statistics import Moments, moments
+from fra_dist.data.shards.samples import Skip
+from fra_dist.data.shards.tar_reads import Opened
+from fra_dist.data.shards.writer import write_whole
+from fra_dist.errors import DataError
+
+IMAGE_EXTENSIONS = frozenset(["jpg", "jpeg", "png", "webp", "avif", "bmp", "gif", "tif", "tiff", "ppm", "pgm"])
+_MOST_BYTES = 1 << 30
+_COMPRESSED = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "xz": b"\xfd7zXZ\0", "bzip2": b"BZh", "zip": b"PK\3\4"}
+
+
+class Indexed(NamedTuple):
+    """What was found in a tar."""
+
+    entry: ShardEntry
+    skipped: list[Skip]
+    damage: list[str]
+    images: Counter[str]
+    """Extensions of the images that were indexed."""
+    several: Counter[str]
+    """Extensions of samples with more than one image, the one that counts first."""
+    extensions: set[str]
+    without: int
+    """Samples that have no image."""
+    moments: Moments
+    """Zero unless the images were decoded."""
+
+
+@dataclass(frozen=True)
+class IndexTask:
+    """Writes `folder/NAME.idx.npy` for `folder/NAME.tar`; see `index_tars`."""
+
+    folder: Path
+    name: str
+    wanted: tuple[str, ...]
+    """Extensions of the images that count; none: all that are known."""
+    every: bool
+    """Each of them is a sample by itself; otherwise a sample has one."""
+    decode: bool
+
+    def __call__(self) -> Indexed:
+        path = self.folder / self.name
+        skipped, damage = list[Skip](), list[str]()
+        images, several, extensions = Counter[str](), Counter[str](), set[str]()
+        packed = compression(path)
+        if packed is not None:
+            raise DataError(f"{path} is compressed ({packed}), so its files cannot be found by place: unpack it first")
+        without, total, rows = 0, np.zeros(7, np.int64), list[tuple[int, ...]]()
+        for sample in tars.samples(tars.scan(path)):
+            if isinstance(sample, tars.Damage):
+                damage.append(str(sample))
+                skipped.append(Skip(self.name, str(sample)))
+                continue
+            extensions.update(sample.members)
+            choice = choose(sample.members, self.wanted)
+            without += not choice
+            if len(choice) > 1 and not self.every:
+                several[", ".join(choice)] += 1
+            for extension in choice if self.every else choice[:1]:
+                member = sample.members[extension]
+                try:
+                    *measured, part = self._measure(path, member)
+                except BadImage as error:
+                    skipped.append(Skip(f"{self.name}: {member.name}", str(error)))
+                    continue
+                total += part
+                images[extension] += 1
+                start = member.start if self.every else sample.start
+                rows.append((start, member.offset, member.size, *measured))
+        rows.sort()  # images of a sample, which came in the order in which they count
+        entry = self._write(path, np.array(rows, INDEX_DTYPE))
+        return Indexed(entry, skipped, damage, images, several, extensions, without, total)
+
+    def _measure(self, path: Path, member: tars.Member) -> tuple[int, int, int, int, Moments]:
+        """Height, width, flags, CRC-32 and pixel statistics of an image. Raises BadImage."""
+        if member.size > _MOST_BYTES:
+            raise BadImage(f"{member.size} bytes")
+        data = tars.read_range(path, member.offset, member.size)
+        height, width, flags = look(data)
+        crc = zlib.crc32(data)
+        if self.decode:
+            return height, width, flags | DECODED, crc, moments(verify(data))
+        return height, width, flags, crc, np.zeros(7, np.int64)
+
+    def _write(self, path: Path, rows: np.ndarray) -> ShardEntry:
+        data = index_bytes(rows)
+        try:
+            with open(path, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                size = file.tell()
+            write_whole(self.folder / index_name(self.name), data)
+        except OSError as error:
+            raise DataError(f"cannot index {path}: {error.strerror}") from None
+        index_digest = hashlib.sha256(data).hexdigest()
+        return ShardEntry(self.name, len(rows), size, digest, index_name(self.name), index_digest, 0)
+
+
+def compression(path: Path) -> str | None:
+    """How a file that should be a tar is compressed, by its first bytes; None when it is not. Raises DataError."""
+    with Opened(path) as read:
+        head = read(6, 0)
+    return next((name for name, magic in _COMPRESSED.items() if head.startswith(magic)), None)
+
+
+def choose(members: dict[str, tars.Member], wanted: tuple[str, ...]) -> list[str]:
+    """Extensions of a sample's images, the one that counts first; empty when it has none.
+
+    wanted: only these extensions count (in any case of letters), in this order; none: those of images, the simplest
+    (`jpg` before `mask.png`) first.
+    """
+    if wanted:
+        return [found for name in wanted for found in members if found.lower() == name]
+    images = [extension for extension in members if extension.lower().rpartition(".")[2] in IMAGE_EXTENSIONS]
+    return sorted(images, key=lambda extension: extension.count("."))  # stable: the tar's order decides

@@ -1,0 +1,109 @@
+"""What of a set of shards is finished, so that a stopped `shards make` goes on instead of starting anew.
+
+`making.jsonl` exists while shards are being made: its first line says of what and how, each further line one finished
+shard. A line is written after the shard's files have their final names. `hashes.jsonl` does the same for the first
+pass, in which near-copies are looked for.
+"""
+
+import fcntl
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any, Self
+
+from fra_dist.data.shards.manifest import MANIFEST, SKIPPED
+from fra_dist.errors import DataError
+
+JOURNAL = "making.jsonl"
+HASHES = "hashes.jsonl"
+REPORT = "report.html"
+_OURS = re.compile(r"shard-\d{6,}\.(tar|idx\.npy)|manifest\.json|skipped\.jsonl|(making|hashes)\.jsonl|report\.html")
+
+
+class Journal:
+    """Opened for one folder by one process at a time; `records` are those of an earlier attempt.
+
+    Raises DataError when another process holds it, when it belongs to another source or other options, or when the
+    folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, identity: dict[str, Any], name: str = JOURNAL) -> None:
+        self.path = folder / name
+        try:
+            self._file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 (held, and closed by __exit__)
+        except OSError as error:
+            raise DataError(f"cannot write into folder {folder}: {error.strerror}") from None
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise DataError(f"another process is making shards in {folder}: wait for it") from None
+        self._file.seek(0)
+        lines, good = _whole_lines(self._file.read())
+        if lines and lines[0] != identity:
+            self._file.close()
+            raise DataError(
+                f"folder {folder} holds unfinished shards of another source or made with other options: "
+                "choose another folder, or --overwrite"
+            )
+        os.ftruncate(self._file.fileno(), good)  # half a line, left by a kill
+        self._file.seek(0, os.SEEK_END)
+        self.records = lines[1:]
+        if not lines:
+            self._append(identity)
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Note a finished shard; it stays noted after a power cut."""
+        self.records.append(record)
+        self._append(record)
+
+    def remove(self) -> None:
+        """All is done."""
+        self.path.unlink(missing_ok=True)
+
+    def _append(self, value: dict[str, Any]) -> None:
+        self._file.write(json.dumps(value) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def prepare_folder(folder: Path, overwrite: bool) -> None:
+    """Make the folder; with `overwrite`, take away what `shards make` wrote there before, and nothing else.
+
+    Raises DataError when it holds other things, or cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        names = {entry.name for entry in os.scandir(folder)}
+    except OSError as error:
+        raise DataError(f"cannot use folder {folder}: {error.strerror}") from None
+    if not names - {SKIPPED, REPORT}:
+        return
+    if not names & {MANIFEST, JOURNAL, HASHES}:
+        raise DataError(f"folder {folder} is not empty: choose a new one for the shards")
+    if overwrite:
+        for name in sorted(names):
+            if _OURS.fullmatch(name.removesuffix(".part")):
+                (folder / name).unlink()
+
+
+def _whole_lines(text: str) -> tuple[list[dict[str, Any]], int]:
+    """Parsed lines up to the first that is not whole, and how many bytes they take (the text is ASCII)."""
+    lines, good = [], 0
+    for line in text.splitlines(keepends=True):
+        try:
+            value = json.loads(line) if line.endswith("\n") else None
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            break
+        lines.append(value)
+        good += len(line)
+    return lines, good

@@ -1,0 +1,216 @@
+"""Where photos for shards come from: a folder tree, tars of photos, RecordIO, or the renderer of synthetic faces.
+
+A source is a fixed sequence of entries. `task(places)` gives a small value that any process can call to read, check
+and encode those entries, so that what comes out does not depend on who does the work.
+"""
+
+import contextlib
+import hashlib
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from fra_dist.data.decoding.images import BadImage
+from fra_dist.data.making.cleaning import PhotoRules
+from fra_dist.data.making.cleaning_tasks import HashTask, PhotoTask, Read, read_photo
+from fra_dist.data.making.faces.annotations import Annotations
+from fra_dist.data.making.listing import Found, Listing, list_folder, list_tar, list_tars
+from fra_dist.data.making.recordio import MAGIC, list_records
+from fra_dist.data.making.sample_keys import make_keys
+from fra_dist.data.making.synthetic_samples import FaceTask
+from fra_dist.data.order.counter_random import key, permute
+from fra_dist.data.shards.samples import Encoded, Skip
+from fra_dist.errors import DataError
+
+CHUNK = 32
+"""Entries of one task."""
+
+Order = Literal["shuffled", "source"]
+Task = Callable[[], list[Encoded | Skip]]
+
+_ORDER = 17  # domain of the hash that orders photos
+_SYNTHETIC = re.compile(r"synthetic:(\d{1,9})(?:@(\d{1,5}))?(?:/(\d{1,9}))?")
+_SEEDS_APART = 1_000_000_000
+
+
+class Source(Protocol):
+    """A sequence of len(source) entries."""
+
+    description: dict[str, Any]
+    """For the manifest; the same entries and choices give the same description on any machine."""
+    skipped: list[Skip]
+    """What could not even be listed."""
+
+    def __len__(self) -> int: ...
+
+    def task(self, places: range) -> Task: ...
+
+
+class Photos:
+    """Photos in a folder, in a file of many (a tar, RecordIO), or in a folder of tars."""
+
+    def __init__(self, path: Path, kind: str, listing: Listing, order: Order, seed: int, rules: PhotoRules) -> None:
+        self.path, self.kind, self.rules = path, kind, rules
+        self.skipped = listing.skipped
+        self.photos: Sequence[Found] = listing.photos
+        self.keys = make_keys([photo.name for photo in listing.photos])
+        self.faces: Annotations | None = None
+        """Where the faces are."""
+        self.left_out: dict[str, str] = {}
+        """Names of photos that are not to be used, and why."""
+        places = np.arange(len(self.photos))
+        self.order = permute(places, len(places), key(_ORDER, seed)) if order == "shuffled" and places.size else places
+        self.description = {
+            "kind": kind,
+            "name": path.resolve().name,
+            "entries": len(self.photos),
+            "ignored": listing.ignored,
+            "fingerprint": _fingerprint(self.photos),
+            "order": order,
+            "seed": seed,
+        }
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def task(self, places: range) -> PhotoTask:
+        return PhotoTask(self._reads(places), self.rules)
+
+    def hash_task(self, places: range) -> HashTask:
+        return HashTask(self._reads(places), self.rules)
+
+    def name(self, place: int) -> str:
+        """Relative name of an entry."""
+        return self.photos[int(self.order[place])].name
+
+    def _reads(self, places: range) -> tuple[Read, ...]:
+        reads = []
+        for number in self.order[places.start : places.stop].tolist():
+            photo = self.photos[number]
+            face = None if self.faces is None else self.faces.find(photo.name)
+            read = self.read(number)._replace(face=face, reason=self.left_out.get(photo.name, ""))
+            reads.append(read)
+        return tuple(reads)
+
+    def read(self, number: int) -> Read:
+        """Where the bytes of photo `number` of the listing are."""
+        return _read_of(self.path, self.kind, self.photos[number], self.keys[number])
+
+
+class SyntheticFaces:
+    """Faces of the seeds `seed * 10^9`, `seed * 10^9 + 1`, ...: sets made with other seeds share no picture."""
+
+    def __init__(self, count: int, size: int, people: int | None, seed: int, quality: int) -> None:
+        self.count, self.size, self.people, self.quality = count, size, people, quality
+        self.first = seed * _SEEDS_APART
+        self.skipped: list[Skip] = []
+        self.description = {
+            "kind": "synthetic",
+            "name": "synthetic",
+            "entries": count,
+            "size": size,
+            "people": people,
+            "first_seed": self.first,
+        }
+
+    def __len__(self) -> int:
+        return self.count
+
+    def task(self, places: range) -> FaceTask:
+        return FaceTask(
+            tuple(range(self.first + places.start, self.first + places.stop)), self.size, self.people, self.quality
+        )
+
+
+def open_source(spec: str | Path, order: Order, seed: int, rules: PhotoRules) -> Source:
+    """A source from what a user names: a folder of photos or of tars, a tar, RecordIO, `synthetic:N[@SIZE][/PEOPLE]`.
+
+    Raises DataError when it does not exist, cannot be read or is of another kind.
+    """
+    if str(spec).startswith("synthetic:"):
+        return _synthetic(str(spec), seed, rules)
+    path = Path(spec)
+    if not path.exists():
+        raise DataError(f"source {path} does not exist: name a folder of photos, a tar of photos or synthetic:N@SIZE")
+    kind, listing = _list(path)
+    return Photos(path, kind, listing, order, seed, rules)
+
+
+def _synthetic(spec: str, seed: int, rules: PhotoRules) -> SyntheticFaces:
+    match = _SYNTHETIC.fullmatch(spec)
+    if match is None or int(match[1]) == 0:
+        raise DataError(
+            f"source {spec!r}: write synthetic:N, synthetic:N@SIZE or synthetic:N@SIZE/PEOPLE, "
+            "for example synthetic:2000@112/400"
+        )
+    from fra_dist.synthetic import MAX_SIZE, MIN_SIZE
+
+    size = int(match[2] or 112)
+    if not MIN_SIZE <= size <= MAX_SIZE:
+        raise DataError(f"source {spec!r}: the size of synthetic faces is {MIN_SIZE} to {MAX_SIZE} pixels")
+    if match[3] is not None and int(match[3]) == 0:
+        raise DataError(f"source {spec!r}: at least one person is needed")
+    if rules.size is not None:
+        raise DataError(
+            f"source {spec!r} is rendered at {size} pixels: write synthetic:{match[1]}@SIZE instead of --size"
+        )
+    return SyntheticFaces(int(match[1]), size, int(match[3]) if match[3] else None, seed, rules.quality)
+
+
+def _list(path: Path) -> tuple[str, Listing]:
+    """(kind, listing) of a folder, or of a file of many photos."""
+    if path.is_dir():
+        listing = list_folder(path)
+        if not listing.photos and (tars := list_tars(path)).photos:
+            return "tars of photos", tars
+        return "folder", listing
+    if not path.is_file():
+        raise DataError(f"source {path} is neither a folder nor a file")
+    try:
+        with open(path, "rb") as file:
+            head = file.read(6)
+    except OSError as error:
+        raise DataError(f"cannot read source {path}: {error.strerror}") from None
+    for mark, command in (
+        (b"\x1f\x8b", "gunzip"),
+        (b"BZh", "bunzip2"),
+        (b"\xfd7zXZ", "unxz"),
+        (b"PK\x03\x04", "unzip"),
+    ):
+        if head.startswith(mark):
+            raise DataError(f"source {path} is compressed, so its photos cannot be found by place: {command} it first")
+    if head.startswith(MAGIC):
+        return "recordio", list_records(path)
+    listing = list_tar(path)
+    if not listing.photos and listing.skipped and listing.skipped[0].reason.startswith("damaged at byte 0:"):
+        raise DataError(f"source {path} is not a tar: name a folder of photos, a tar of photos or synthetic:N@SIZE")
+    return "tar", listing
+
+
+def photo_bytes(spec: str | Path, names: Sequence[str]) -> dict[str, bytes]:
+    """Photos of a source by relative name, as they are; those that cannot be read are left out."""
+    path, wanted, found = Path(spec), set(names), dict[str, bytes]()
+    if not wanted:  # also of a source without files, such as synthetic photos
+        return found
+    kind, listing = _list(path)
+    for read in (_read_of(path, kind, photo, photo.name) for photo in listing.photos if photo.name in wanted):
+        with contextlib.suppress(OSError, BadImage):
+            found[read.name] = read_photo(read)
+    return found
+
+
+def _read_of(path: Path, kind: str, photo: Found, key: str) -> Read:
+    file, byte = (path / photo.name, -1) if kind == "folder" else (path / photo.tar, photo.offset)
+    return Read(key, photo.name, os.fspath(file), byte, photo.size, drop=photo.drop)
+
+
+def _fingerprint(photos: Sequence[Found]) -> str:
+    """Of names and sizes: changes when a photo comes, goes or changes its length."""
+    digest = hashlib.sha256()
+    for photo in photos:
+        digest.update(photo.name.encode("utf-8", "surrogateescape") + b"\0%d\0" % photo.size)
+    return digest.hexdigest()[:32]

@@ -1,0 +1,102 @@
+"""Photos in an MXNet RecordIO file (`train.rec`), as the aligned face recognition sets come.
+
+A record is the number 0xced7230a, a word whose lower 29 bits are a length and whose upper 3 say whether it is whole (0)
+or the first (1), a middle (2) or the last part (3) of one, the data, and zeros up to a multiple of 4 bytes. Data that
+holds the number itself at such a multiple is cut there, and the number left out. Numbers are little-endian (dmlc-core,
+recordio.h). The data of a photo begins with MXNet's image header: how many labels follow it (0: the one in the header
+counts), a label, and two identifiers. Records without a photo, as the first and last ones of these sets, are passed
+over. The `.idx` file is not needed.
+"""
+
+import os
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+from fra_dist.data.making.listing import Found, Listing
+from fra_dist.data.shards.samples import Skip
+from fra_dist.errors import DataError
+
+MAGIC = b"\x0a\x23\xd7\xce"
+_PART = struct.Struct("<4sI")
+_HEADER = struct.Struct("<IfQQ")
+_LENGTH = (1 << 29) - 1
+
+
+class _Record(NamedTuple):
+    """Byte and length of its data in the file; places in that of 4 bytes that are not part of it; what comes next."""
+
+    start: int
+    size: int
+    drop: tuple[int, ...]
+    next: int
+
+
+def list_records(path: Path) -> Listing:
+    """Every photo as `LABEL/NUMBER`: its first label, and the place of its record in the file, from 0.
+
+    What follows a damaged record is not read. Raises DataError when the file cannot be read.
+    """
+    photos, skipped, ignored = list[Found](), list[Skip](), 0
+    try:
+        file = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise DataError(f"cannot read source {path}: {error.strerror}") from None
+    try:
+        at, number, end = 0, 0, os.fstat(file).st_size
+        while at < end:
+            record = _record(file, at, end)
+            if record is None:
+                skipped.append(Skip(path.name, f"damaged at byte {at}: what follows is not read"))
+                break
+            photo = _photo(file, record, number)
+            if photo is None:
+                ignored += 1
+            else:
+                photos.append(photo)
+            at, number = record.next, number + 1
+    except OSError as error:
+        raise DataError(f"cannot read source {path}: {error.strerror}") from None
+    finally:
+        os.close(file)
+    return Listing(photos, skipped, ignored)
+
+
+def _record(file: int, at: int, end: int) -> _Record | None:
+    """None where no whole record begins."""
+    start, drop, kinds = at + _PART.size, list[int](), (0, 1)
+    while True:
+        head = os.pread(file, _PART.size, at)
+        if len(head) < _PART.size or head[:4] != MAGIC:
+            return None
+        word = _PART.unpack(head)[1]
+        kind, size = word >> 29, word & _LENGTH
+        after = at + _PART.size + size
+        if after > end or kind not in kinds:
+            return None
+        if kind in (0, 3):
+            return _Record(start, after - start, tuple(drop), after + -size % 4)
+        if size % 4:
+            return None
+        drop.append(after - start + 4)  # the number that begins the next part is data, the word after it is not
+        at, kinds = after, (2, 3)
+
+
+def _photo(file: int, record: _Record, number: int) -> Found | None:
+    """None for a record without one."""
+    head = os.pread(file, min(record.size, 4 * _HEADER.size), record.start)
+    for place in reversed(record.drop):
+        head = head[:place] + head[place + 4 :]
+    if len(head) < _HEADER.size:
+        return None
+    labels, label, _, _ = _HEADER.unpack_from(head)
+    begin = _HEADER.size + 4 * labels
+    for place in record.drop:
+        begin += 4 * (place <= begin)
+    if begin >= record.size:
+        return None
+    if labels:
+        (label,) = struct.unpack_from("<f", head, _HEADER.size)
+    person = f"{int(label):07d}" if label == label and abs(label) < 1e9 and label == int(label) else "unlabelled"
+    drop = tuple(place - begin for place in record.drop if place >= begin)
+    return Found(f"{person}/{number:09d}", record.size - begin, record.start + begin, drop)

@@ -1,0 +1,63 @@
+"""Synthetic faces as samples: the picture (`jpg`), its regions (`mask.png`) and the rest of the truth (`json`)."""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from fra_dist.data.making.cleaning import encode_jpeg
+from fra_dist.data.shards.index import DECODED, PLAIN
+from fra_dist.data.shards.pixel_statistics import moments
+from fra_dist.data.shards.samples import Encoded, Skip, json_bytes
+
+
+@dataclass(frozen=True)
+class FaceTask:
+    """Faces of `seeds`, `size` pixels a side, of `people` people (None: everybody is somebody else)."""
+
+    seeds: tuple[int, ...]
+    size: int
+    people: int | None
+    quality: int
+
+    def __call__(self) -> list[Encoded | Skip]:
+        from fra_dist.synthetic import ATTRIBUTES, EXPRESSIONS, render
+
+        faces = render(np.array(self.seeds, np.int64), self.size, self.people)
+        out: list[Encoded | Skip] = []
+        for n, seed in enumerate(self.seeds):
+            yaw, pitch, roll = (round(float(angle), 3) for angle in faces.pose[n])
+            truth = {
+                "name": face_name(seed),
+                "seed": seed,
+                "height": self.size,
+                "width": self.size,
+                "landmarks": np.round(faces.landmarks[n].astype(float), 3).tolist(),
+                "expression": EXPRESSIONS[int(faces.expression[n])],
+                "strength": round(float(faces.strength[n]), 4),
+                "attributes": {name: bool(has) for name, has in zip(ATTRIBUTES, faces.attributes[n], strict=True)},
+                "pose": {"yaw": yaw, "pitch": pitch, "roll": roll},
+                "age": round(float(faces.age[n]), 2),
+                "identity": int(faces.identity[n]),
+            }
+            picture = faces.images[n]
+            members = {
+                "jpg": encode_jpeg(Image.fromarray(picture), self.quality),
+                "json": json_bytes(truth),
+                "mask.png": _png(faces.masks[n]),
+            }
+            key = face_name(seed)
+            out.append(Encoded(key, members, self.size, self.size, DECODED | PLAIN, moments(picture)))
+        return out
+
+
+def face_name(seed: int) -> str:
+    """Key of the face of a seed."""
+    return f"face-{seed:012d}"
+
+
+def _png(mask: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(mask).save(out, "PNG", compress_level=6)
+    return out.getvalue()

@@ -1,0 +1,125 @@
+"""The index of a shard: where its images lie and how large they are, as one numpy array beside the tar."""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fra_dist.data.shards.tars import BLOCK
+from fra_dist.data.stores.remote_folder import RemoteFolder
+from fra_dist.errors import DataError
+
+INDEX_DTYPE = np.dtype(
+    [
+        ("start", "<i8"),  # byte of the sample's first tar header
+        ("offset", "<i8"),  # byte of the image
+        ("length", "<i4"),  # of the image, in bytes
+        ("height", "<i4"),  # of the upright image, in pixels
+        ("width", "<i4"),
+        ("flags", "<i4"),  # sum of DECODED, PLAIN and GREY
+        ("crc", "<u4"),  # CRC-32 of the image's bytes
+    ]
+)
+DECODED = 1
+"""The image was decoded completely when the index was made."""
+PLAIN = 2
+"""A baseline or progressive 8-bit JPEG of one or three components, which every decoder takes."""
+GREY = 4
+"""One channel."""
+
+Rows = NDArray[Any]
+"""(samples,) of INDEX_DTYPE."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardEntry:
+    """One shard: file names relative to the folder, size in samples and bytes, checksums, id of its first sample."""
+
+    name: str
+    samples: int
+    bytes: int
+    sha256: str
+    index: str
+    index_sha256: str
+    start: int
+
+
+def index_name(shard: str) -> str:
+    """File name of a shard's index: `a/b.tar` has `a/b.idx.npy`."""
+    return shard.removesuffix(".tar") + ".idx.npy"
+
+
+def index_bytes(rows: Rows) -> bytes:
+    """The file that holds an index; the same rows give the same bytes."""
+    out = io.BytesIO()
+    np.lib.format.write_array(out, rows, version=(1, 0), allow_pickle=False)
+    return out.getvalue()
+
+
+def parse_index(data: bytes) -> Rows:
+    """Rows from the bytes of an index file, read-only. Raises DataError with what is wrong, to follow "index X is"."""
+    try:
+        rows = np.load(io.BytesIO(data), allow_pickle=False)
+    except Exception:  # numpy reads the header as Python source: a damaged one can raise nearly anything
+        raise DataError("not an array file") from None
+    if not isinstance(rows, np.ndarray) or rows.dtype != INDEX_DTYPE or rows.ndim != 1:
+        raise DataError("of another format")
+    rows.setflags(write=False)
+    return rows
+
+
+def misfit(rows: Rows, entry: ShardEntry) -> str | None:
+    """Why an index cannot belong to a shard, or None."""
+    if len(rows) != entry.samples:
+        return f"{len(rows)} rows for {entry.samples} samples"
+    if not len(rows):
+        return None
+    start, offset, length = rows["start"], rows["offset"], rows["length"]
+    if int(start[0]) < 0 or np.any(np.diff(start) <= 0) or np.any(offset < start + BLOCK):
+        return "its rows are out of order"
+    if np.any(length < 0) or np.any(offset > entry.bytes - length):
+        return "it points outside the tar"
+    return "it has images without pixels" if np.any(rows["height"] < 1) or np.any(rows["width"] < 1) else None
+
+
+def read_index(folder: Path | RemoteFolder, entry: ShardEntry) -> Rows:
+    """Index of a shard, verified against the manifest's entry and, in a local folder, the size of the tar.
+
+    Raises DataError when the tar or the index is missing, damaged or of something else.
+    """
+    path = folder / entry.index
+    if isinstance(folder, RemoteFolder):
+        advice = "upload it again"
+        data = folder.verified(entry.index, entry.index_sha256)
+    else:
+        advice = f"restore it, or run: fra-dist shards index {folder}"
+        data = _read_beside(folder / entry.name, folder / entry.index, entry, advice)
+    try:
+        rows = parse_index(data)
+    except DataError as error:
+        raise DataError(f"index {path} is {error}; {advice}") from None
+    reason = misfit(rows, entry)
+    if reason is not None:
+        raise DataError(f"index {path} does not fit its shard: {reason}; {advice}")
+    return rows
+
+
+def _read_beside(tar: Path, path: Path, entry: ShardEntry, advice: str) -> bytes:
+    """The file of an index whose tar is there."""
+    try:
+        size = tar.stat().st_size
+    except OSError as error:
+        raise DataError(f"cannot read shard {tar}: {error.strerror}; {advice}") from None
+    if size != entry.bytes:
+        raise DataError(f"shard {tar} has {size} bytes but {entry.bytes} in the manifest, so it changed; {advice}")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read index {path}: {error.strerror}; {advice}") from None
+    if hashlib.sha256(data).hexdigest() != entry.index_sha256:
+        raise DataError(f"index {path} is not the one that the manifest names (its checksum differs); {advice}")
+    return data

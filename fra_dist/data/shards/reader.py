@@ -1,0 +1,155 @@
+"""Encoded photos by sample id.
+
+`ShardReader` knows which shard holds a sample and where; a `Source` fetches byte ranges of shards: `LocalSource` from a
+folder, those of `remote_source.py` from a store.
+"""
+
+import os
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fra_dist.data.shards.index import Rows
+from fra_dist.data.shards.manifest import Manifest
+from fra_dist.data.shards.missing_files import check_shard_files
+from fra_dist.data.shards.remote_source import RangeSource, cached_source
+from fra_dist.data.stores.remote_folder import RemoteFolder
+from fra_dist.errors import DataError
+
+MAX_OPEN = 64
+"""Shards that one reader holds open at a time."""
+
+
+class Source(Protocol):
+    """Where shards lie."""
+
+    def ranges(self, shard: str, offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
+        """Bytes of a shard; a range that runs over its end comes back short. Raises DataError when it is not there."""
+        ...
+
+    def doubt(self, shard: str) -> bool:
+        """Called when bytes of a shard are not those that were indexed. True: it may be worth reading them again."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class LocalSource:
+    """Shards in a folder, read with `pread` from a bounded number of open files."""
+
+    def __init__(self, folder: str | Path, max_open: int = MAX_OPEN) -> None:
+        self.folder = Path(folder)
+        self._files = _Recent(self._open, max_open, os.close)
+
+    def ranges(self, shard: str, offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
+        file = self._files.get(shard)
+        try:
+            return [os.pread(file, length, offset) for offset, length in zip(offsets, lengths, strict=True)]
+        except OSError as error:
+            raise DataError(f"cannot read shard {self.folder / shard}: {error.strerror}") from None
+
+    def doubt(self, shard: str) -> bool:
+        return False
+
+    def close(self) -> None:
+        self._files.clear()
+
+    def _open(self, shard: str) -> int:
+        try:
+            return os.open(self.folder / shard, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise DataError(
+                f"cannot open shard {self.folder / shard}: {error.strerror}; restore it, or index the folder again"
+            ) from None
+
+
+class Stored(NamedTuple):
+    """Bytes of a photo, and whether they are those that were indexed: a decoder lets a flipped bit pass."""
+
+    data: bytes
+    intact: bool
+
+
+class ShardReader:
+    """Bytes and names of samples. Belongs to one thread; memory and open files do not grow with the data set."""
+
+    def __init__(self, manifest: Manifest, source: Source | None = None) -> None:
+        self.manifest = manifest
+        self.source = source or _source(manifest)
+
+    def read(self, ids: NDArray[np.int64]) -> list[Stored]:
+        """The encoded photo of each id, in the order asked; shards are visited once, in the order of their bytes.
+
+        Raises DataError when a shard or its index is missing.
+        """
+        out = [Stored(b"", False)] * len(ids)
+        numbers, positions = self.manifest.locate(ids)
+        for number in np.unique(numbers).tolist():
+            here = np.flatnonzero(numbers == number)
+            rows = self.manifest.index(number)[positions[here]]
+            order = np.argsort(rows["offset"], kind="stable")
+            for position, stored in zip(here[order].tolist(), self._stored(number, rows[order]), strict=True):
+                out[position] = stored
+        return out
+
+    def _stored(self, number: int, rows: Rows) -> list[Stored]:
+        """Photos of one shard. Bytes that differ from the index are read again if the source doubts its copy."""
+        name, checksums = self.manifest.shards[number].name, rows["crc"].tolist()
+        for again in (True, False):
+            found = self.source.ranges(name, rows["offset"].tolist(), rows["length"].tolist())
+            stored = [Stored(data, zlib.crc32(data) == crc) for data, crc in zip(found, checksums, strict=True)]
+            if all(photo.intact for photo in stored) or not (again and self.source.doubt(name)):
+                break
+        return stored
+
+    def shard_of(self, sample: int) -> int:
+        """Number of the shard that holds a sample."""
+        return int(self.manifest.locate([sample])[0][0])
+
+    def check(self) -> None:
+        """Raises DataError unless every shard is there, and its index beside it."""
+        check_shard_files(self.manifest.folder, self.manifest.shards, indices=True)
+
+    def name(self, sample: int) -> tuple[str, str]:
+        """(shard file, key) of a sample."""
+        return self.manifest.where(sample)
+
+    def close(self) -> None:
+        self.source.close()
+
+
+def _source(manifest: Manifest) -> Source:
+    """For a few samples here and there: nothing of a store is copied."""
+    folder = manifest.folder
+    return RangeSource(folder) if isinstance(folder, RemoteFolder) else LocalSource(folder)
+
+
+def open_source(manifest: Manifest) -> Source:
+    """For a whole run: shards of a store are copied as its options say."""
+    folder = manifest.folder
+    return cached_source(folder, manifest.shards) if isinstance(folder, RemoteFolder) else LocalSource(folder)
+
+
+class _Recent:
+    """The most recently used results of a function of one argument."""
+
+    def __init__(self, make: Callable[[Any], Any], limit: int, drop: Callable[[Any], object] = lambda _: None) -> None:
+        self.make, self.limit, self.drop = make, limit, drop
+        self.held: OrderedDict[Any, Any] = OrderedDict()
+
+    def get(self, name: Any) -> Any:
+        if name not in self.held:
+            self.held[name] = self.make(name)
+            if len(self.held) > self.limit:
+                self.drop(self.held.popitem(last=False)[1])
+        self.held.move_to_end(name)
+        return self.held[name]
+
+    def clear(self) -> None:
+        while self.held:
+            self.drop(self.held.popitem()[1])

@@ -1,0 +1,55 @@
+"""Bytes of tars wherever they lie."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from fra_dist.data.stores.remote_folder import RemoteFile, Window
+from fra_dist.errors import DataError
+
+Place = str | Path | RemoteFile
+"""Of a tar."""
+Read = Callable[[int, int], bytes]
+"""(length, offset) -> bytes, fewer at the end of the file."""
+
+
+class Opened:
+    """Opens a tar for a `with` statement. Raises DataError."""
+
+    def __init__(self, path: Place) -> None:
+        self.path = path
+        self.file = -1
+
+    def __enter__(self) -> Read:
+        if isinstance(self.path, RemoteFile):
+            return Window(self.path).read
+        try:
+            self.file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise DataError(f"cannot open {self.path}: {error.strerror}") from None
+        return self._read
+
+    def _read(self, length: int, offset: int) -> bytes:
+        try:
+            return os.pread(self.file, length, offset)
+        except OSError as error:
+            raise DataError(f"cannot read {self.path}: {error.strerror}") from None
+
+    def __exit__(self, *_: object) -> None:
+        if self.file >= 0:
+            os.close(self.file)
+
+
+def size_of(path: Place) -> int:
+    """Bytes of a tar; those that the manifest names where it is in a store."""
+    return path.size if isinstance(path, RemoteFile) else os.stat(path).st_size
+
+
+def exactly(read: Read, offset: int, length: int, path: Place) -> bytes:
+    """All of a range. Raises DataError."""
+    data = read(length, offset)
+    while len(data) < length and (more := read(length - len(data), offset + len(data))):
+        data += more
+    if len(data) < length:
+        raise DataError(f"{path} ends before byte {offset + length}: it was cut; restore it or index the folder again")
+    return data

@@ -1,0 +1,113 @@
+"""One WebDataset tar and its index, written under temporary names and renamed when they are whole."""
+
+import contextlib
+import hashlib
+import os
+import tarfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fra_dist.data.shards.index import INDEX_DTYPE, ShardEntry, index_bytes, index_name
+from fra_dist.data.shards.samples import Encoded
+from fra_dist.data.shards.tars import BLOCK
+from fra_dist.errors import DataError
+
+
+class ShardWriter:
+    """Writes `folder/name`. The bytes depend on the samples and their order only (webdataset's writer, time 0)."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        import webdataset  # takes a second, and worker processes do without it
+
+        self.folder, self.name = folder, name
+        self._file = _HashedFile(folder / f"{name}.part")
+        self._tar = webdataset.TarWriter(self._file, encoder=False, mtime=0)
+        self._rows: list[tuple[int, ...]] = []
+        self.bytes = 0
+        """Of the samples so far with their headers."""
+
+    @property
+    def samples(self) -> int:
+        return len(self._rows)
+
+    def size_with(self, sample: Encoded) -> int:
+        """Bytes of the tar if `sample` were the last."""
+        return _whole_tar(self.bytes + sum(_in_tar(data) for data in sample.members.values()))
+
+    def write(self, sample: Encoded) -> None:
+        self._tar.write({"__key__": sample.key, **sample.members})
+        offset = start = self.bytes
+        for extension in sorted(sample.members):  # the order in which webdataset writes
+            if extension == "jpg":
+                offset = self.bytes + BLOCK
+            self.bytes += _in_tar(sample.members[extension])
+        image = sample.members["jpg"]
+        row = (start, offset, len(image), sample.height, sample.width, sample.flags, zlib.crc32(image))
+        self._rows.append(row)
+
+    def finish(self) -> ShardEntry:
+        """Close, give the files their names, and describe the shard as if it were the first."""
+        self._tar.close()
+        size = self._file.close()
+        if size != _whole_tar(self.bytes):
+            raise RuntimeError(f"{self.name}: the tar library wrote other headers than the index reckons with")
+        data = index_bytes(np.array(self._rows, INDEX_DTYPE))
+        index = index_name(self.name)
+        write_whole(self.folder / index, data)
+        os.replace(self.folder / f"{self.name}.part", self.folder / self.name)
+        digest = hashlib.sha256(data).hexdigest()
+        return ShardEntry(self.name, self.samples, size, self._file.sha256.hexdigest(), index, digest, 0)
+
+    def abandon(self) -> None:
+        """Close and take away what was written, whatever went wrong before."""
+        with contextlib.suppress(OSError, ValueError):  # a full disk is full at the second try too
+            self._tar.close()
+        with contextlib.suppress(OSError):
+            self._file.close()
+        (self.folder / f"{self.name}.part").unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name, to the disk, then rename it. Raises OSError."""
+    partial = path.with_name(path.name + ".part")
+    with open(partial, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def _in_tar(data: bytes) -> int:
+    return BLOCK + -(-len(data) // BLOCK) * BLOCK
+
+
+def _whole_tar(members: int) -> int:
+    """With the end mark, filled up to a whole record."""
+    return -(-(members + 2 * BLOCK) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
+
+
+class _HashedFile:
+    """A file that is hashed as it is written."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = open(path, "wb")  # noqa: SIM115 (closed by close)
+        except OSError as error:
+            raise DataError(f"cannot write {path}: {error.strerror}") from None
+        self.sha256 = hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        self.sha256.update(data)
+        return self._file.write(data)
+
+    def close(self) -> int:
+        """Bring it to the disk; its size."""
+        if self._file.closed:
+            return 0
+        with self._file:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            return self._file.tell()

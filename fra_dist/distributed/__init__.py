@@ -1,0 +1,21 @@
+"""Ranks: who we are (`context`) and what we compute together (`collectives`)."""
+
+from fra_dist.distributed.collective_waits import WAITS
+from fra_dist.distributed.collectives import ProcessGroupRanks, gather_to_main
+from fra_dist.distributed.context import RankContext, barrier, from_all, from_main, read_ranks, start, stop
+from fra_dist.types import SINGLE, CrossRank
+
+__all__ = [
+    "SINGLE",
+    "WAITS",
+    "CrossRank",
+    "ProcessGroupRanks",
+    "RankContext",
+    "barrier",
+    "from_all",
+    "from_main",
+    "gather_to_main",
+    "read_ranks",
+    "start",
+    "stop",
+]

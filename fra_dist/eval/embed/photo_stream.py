@@ -1,0 +1,177 @@
+"""Photos in a fixed order, from files or from shards, decoded ahead of the network; broken ones are told, not fatal.
+
+Every photo is cut to its middle square and scaled as `eval/datasets/common/crop_rules.py` does it for crops of faces.
+"""
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fra_dist.data.decoding.images import BadImage
+from fra_dist.data.making.cleaning import verify
+from fra_dist.data.shards.manifest import MANIFEST, Manifest, load_manifest
+from fra_dist.data.shards.reader import ShardReader, open_source
+from fra_dist.data.stores.remote_folder import is_remote
+from fra_dist.errors import DataError
+from fra_dist.eval.datasets.common.crop_rules import CropRule, NoFace, cut_photo, square_of
+
+MIDDLE = CropRule("middle")
+AHEAD = 3
+"""Batches that are decoded before they are asked for."""
+THREADS = 2
+
+
+class Stored(NamedTuple):
+    """An encoded photo: `key` is its path below the folder, or its key in a shard; `shard` is empty for files."""
+
+    key: str
+    shard: str
+    data: bytes
+    fault: str = ""
+    """Why there are no bytes to decode."""
+
+
+class Found(NamedTuple):
+    """A photo of the list by its place there, decoded unless `fault` says why not. Height and width are upright."""
+
+    place: int
+    key: str
+    shard: str
+    square: NDArray[np.uint8] | None
+    """(S, S, 3); None when there is a fault, and when it is not needed any more."""
+    height: int = 0
+    width: int = 0
+    fault: str = ""
+
+
+class Source(Protocol):
+    """A list of photos. Reading belongs to one thread."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, places: Sequence[int]) -> list[Stored]: ...
+
+    def digest(self) -> str:
+        """Changes when the list, or a file that it names, does."""
+        ...
+
+    def describe(self) -> dict[str, object]: ...
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files in the order given; keys are relative to `folder`."""
+
+    paths: Sequence[Path]
+    folder: Path
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, places: Sequence[int]) -> list[Stored]:
+        found = []
+        for place in places:
+            key = self.key(self.paths[place])
+            try:
+                found.append(Stored(key, "", self.paths[place].read_bytes()))
+            except OSError as error:
+                found.append(Stored(key, "", b"", error.strerror or "cannot be read"))
+        return found
+
+    def key(self, path: Path) -> str:
+        """A name that any file can hold: bytes that are no UTF-8 become `?`."""
+        below = path.relative_to(self.folder) if path.is_relative_to(self.folder) else path
+        return os.fsencode(below).decode("utf-8", "replace").replace("�", "?")
+
+    def digest(self) -> str:
+        found = hashlib.blake2b(digest_size=16)
+        for path in self.paths:
+            try:
+                state = path.stat()
+                size, changed = state.st_size, state.st_mtime_ns
+            except OSError:
+                size, changed = -1, -1
+            found.update(f"{self.key(path)}\0{size}\0{changed}\n".encode())
+        return found.hexdigest()
+
+    def describe(self) -> dict[str, object]:
+        return {"kind": "files", "folder": str(self.folder), "photos": len(self)}
+
+
+class Shards:
+    """The samples of a folder of shards, or of a URL, in the order of the manifest; the first `limit` of them."""
+
+    def __init__(self, manifest: Manifest, limit: int | None = None) -> None:
+        self.manifest = manifest
+        self.count = min(limit or manifest.total, manifest.total)
+        self.reader = ShardReader(manifest, open_source(manifest))
+
+    def __len__(self) -> int:
+        return self.count
+
+    def read(self, places: Sequence[int]) -> list[Stored]:
+        photos = self.reader.read(np.array(places, np.int64))
+        found = []
+        for place, photo in zip(places, photos, strict=True):
+            shard, key = self.manifest.where(place)
+            found.append(Stored(key, shard, photo.data, "" if photo.intact else "its bytes are not those indexed"))
+        return found
+
+    def digest(self) -> str:
+        names = "\n".join(f"{shard.name} {shard.samples} {shard.sha256}" for shard in self.manifest.shards)
+        return hashlib.blake2b(f"{self.count}\n{names}".encode(), digest_size=16).hexdigest()
+
+    def describe(self) -> dict[str, object]:
+        return {"kind": "shards", "folder": str(self.manifest.folder), "photos": len(self)}
+
+
+def open_shards(given: str, limit: int | None = None) -> Shards | None:
+    """Shards when `given` is a folder with a manifest or a URL; None when it is something else.
+
+    Raises DataError for a damaged manifest, a missing shard, or tars without a manifest.
+    """
+    place = Path(given)
+    if is_remote(given) or (place / MANIFEST).exists():
+        return Shards(load_manifest(given), limit)
+    if place.is_dir() and any(place.glob("*.tar")):
+        raise DataError(f"{given} holds tars and no {MANIFEST}: run fra-dist shards index {given} first")
+    return None
+
+
+def batches(source: Source, groups: Iterable[Sequence[int]], size: int) -> Iterator[list[Found]]:
+    """Photos at the places of each group, decoded in threads a few groups ahead."""
+    with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(THREADS) as decoding:
+
+        def load(some: Sequence[int]) -> list[Found]:
+            stored = source.read(some)
+            return list(decoding.map(lambda pair: decoded(pair[0], pair[1], size), zip(some, stored, strict=True)))
+
+        waiting: deque[Future[list[Found]]] = deque()
+        for group in groups:
+            waiting.append(reading.submit(load, group))
+            if len(waiting) > AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def decoded(place: int, stored: Stored, size: int) -> Found:
+    """The middle square at (size, size, 3)."""
+    if stored.fault:
+        return Found(place, stored.key, stored.shard, None, fault=stored.fault)
+    try:
+        pixels = verify(stored.data)
+        height, width = pixels.shape[:2]
+        photo = np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
+        square = cut_photo(photo, square_of(MIDDLE, height, width), size)
+    except (BadImage, NoFace) as error:
+        return Found(place, stored.key, stored.shard, None, fault=str(error) or "cannot be read")
+    return Found(place, stored.key, stored.shard, square, height, width)

@@ -1,0 +1,163 @@
+"""A network under test, whatever it came from: a backbone and how its photos are prepared, maybe with regions.
+
+N faces, C channels, H×W map, Q regions, D width of the projection.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fra_dist.eval.features.feature_cache import Cache
+from fra_dist.eval.features.prepared_faces import Prepared
+from fra_dist.models.fra import FRANetwork
+
+LARGEST_MAP = 32768
+"""Numbers of a flattened map that linear readers get; a larger one is pooled to a coarser grid first."""
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Encoder:
+    name: str
+    backbone: nn.Module
+    """(B, 3, S, S) -> (B, C, H, W); in eval mode."""
+    size: int
+    mean: Sequence[float]
+    std: Sequence[float]
+    network: FRANetwork | None = None
+    """The whole network, when it is one of ours: its projection, and its heatmaps if it has a decoder."""
+    about: dict[str, Any] = field(default_factory=dict)
+    """Where it came from, for the results."""
+    cache: Cache = field(default_factory=lambda: Cache(None))
+    """Where `maps` and `similarity` keep what they have computed, under the weights and the photos."""
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.backbone.parameters()).device
+
+    def pixels(self, photos: NDArray[np.uint8]) -> Tensor:
+        """(B, S, S, 3) uint8 -> (B, 3, S, S) normalised, on the network's device and in its precision."""
+        one = next(self.backbone.parameters())
+        scale, shift = (torch.tensor(v, device=one.device).view(1, 3, 1, 1) for v in (self.std, self.mean))
+        images = torch.from_numpy(np.array(photos)).to(one.device).permute(0, 3, 1, 2).float() / 255
+        return ((images - shift) / scale).to(one.dtype)
+
+    @torch.inference_mode()
+    def maps(self, photos: NDArray[np.uint8]) -> Tensor:
+        """(B, C, H, W) float32 on the CPU."""
+        return self._kept("maps", photos, lambda some: self.backbone(self.pixels(some)))
+
+    @torch.inference_mode()
+    def similarity(self, photos: NDArray[np.uint8]) -> Tensor:
+        """(B, Q, H, W) on the CPU. Raises RuntimeError for a network without a decoder."""
+        network = self.network
+        if network is None or network.decoder is None:
+            raise RuntimeError("this network has no region decoder")
+        return self._kept("similarity", photos, lambda some: cast(Tensor, network.infer(self.pixels(some)).similarity))
+
+    def _kept(self, what: str, photos: NDArray[np.uint8], compute: Callable[[NDArray[np.uint8]], Tensor]) -> Tensor:
+        """Of batches of photos: from the cache, or computed and kept there."""
+        found = []
+        for some in _batches(photos):
+            if self.cache.folder is None:
+                found.append(compute(some).float().cpu())
+                continue
+            key = hashlib.blake2b(self._weights.encode() + repr(some.shape).encode(), digest_size=16)
+            key.update(np.ascontiguousarray(some).data)
+            name = f"{what}-{key.hexdigest()}"
+            kept = self.cache.load(name, what)
+            if kept is None:
+                value = compute(some).float().cpu().numpy()
+                with self.cache.writer(name, {what: (value.shape, value.dtype)}) as arrays:
+                    arrays[what][:] = value
+                kept = value
+            found.append(torch.from_numpy(np.array(kept)))
+        return torch.cat(found)
+
+    @cached_property
+    def _weights(self) -> str:
+        return self.digest()
+
+    @property
+    def has_regions(self) -> bool:
+        return self.network is not None and self.network.decoder is not None
+
+    def digest(self) -> str:
+        """Of the weights and the normalisation."""
+        found = hashlib.blake2b(repr((self.size, list(self.mean), list(self.std))).encode(), digest_size=16)
+        whole = self.backbone if self.network is None else self.network
+        for name, value in sorted(whole.state_dict().items()):
+            found.update(
+                name.encode() + value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+            )
+        return found.hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        facts = {"name": self.name, "image_size": self.size, "mean": list(self.mean), "std": list(self.std)}
+        return {**facts, **self.about, "digest": self.digest()}
+
+
+@dataclass(frozen=True)
+class Features:
+    """Of all faces of a prepared set; float16 arrays, mapped from the cache where there is one."""
+
+    pooled: NDArray[np.float16]
+    """(N, C) mean over the map."""
+    grid: NDArray[np.float16]
+    """(N, C·h·w) the map, pooled so that it has at most LARGEST_MAP numbers: where things are."""
+    projected: NDArray[np.float16] | None
+    """(N, D) global projection, of networks of ours."""
+
+    def where(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(n, C + C·h·w) pooled and grid features of some faces."""
+        parts = [np.asarray(self.pooled[places], np.float32), np.asarray(self.grid[places], np.float32)]
+        return np.concatenate(parts, axis=1)
+
+    def what(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(n, C)"""
+        return np.asarray(self.pooled[places], np.float32)
+
+
+def extract(encoder: Encoder, prepared: Prepared, cache: Cache) -> Features:
+    """Features of all faces, from the cache when this network has seen these faces before."""
+    digest = encoder.digest() if cache.folder is not None else ""
+    key = hashlib.blake2b(f"{digest} {prepared.digest} {LARGEST_MAP}".encode(), digest_size=16)
+    name = f"features-{key.hexdigest()}"
+    whole = encoder.network is not None
+    kept = [cache.load(name, part) for part in ("pooled", "grid", "projected")]
+    if kept[0] is not None and kept[1] is not None and (kept[2] is not None or not whole):
+        return Features(kept[0], kept[1], kept[2])
+    first = _read(encoder, prepared.photos[:1])
+    half = np.dtype(np.float16)
+    parts = {part: ((len(prepared), value.shape[1]), half) for part, value in first.items()}
+    with cache.writer(name, parts) as arrays:
+        for start in range(0, len(prepared), BATCH):
+            for part, value in _read(encoder, prepared.photos[start : start + BATCH]).items():
+                limit = float(np.finfo(np.float16).max)
+                arrays[part][start : start + BATCH] = np.clip(value.numpy(), -limit, limit)
+    return Features(arrays["pooled"], arrays["grid"], arrays.get("projected"))
+
+
+@torch.inference_mode()
+def _read(encoder: Encoder, photos: NDArray[np.uint8]) -> dict[str, Tensor]:
+    maps = encoder.backbone(encoder.pixels(photos))
+    channels, height, width = maps.shape[1:]
+    side = max(1, int((LARGEST_MAP / channels) ** 0.5))
+    pooled = maps.mean((2, 3))
+    grid = functional.adaptive_avg_pool2d(maps, (min(side, height), min(side, width))).flatten(1)
+    found = {"pooled": pooled.float().cpu(), "grid": grid.float().cpu()}
+    if encoder.network is not None:
+        found["projected"] = encoder.network.projector(pooled).float().cpu()
+    return found
+
+
+def _batches(photos: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    return [photos[start : start + BATCH] for start in range(0, len(photos), BATCH)]

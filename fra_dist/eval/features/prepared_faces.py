@@ -1,0 +1,186 @@
+"""Photos of a data set cut to faces, with their labels as arrays: what every task starts from.
+
+N faces of all parts in one row, S pixels a side. Photos are cut once and kept in the cache under a name made of their
+contents and of the crop, as uint8 that later runs map into memory; without a cache they stay in memory.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fra_dist.data.decoding.images import BadImage, decode, probe
+from fra_dist.errors import DataError
+from fra_dist.eval.datasets.common.crop_rules import NoFace, Square, cut_mask, cut_photo, cut_points, square_of
+from fra_dist.eval.datasets.common.labelled_face import SPLITS, FaceSet, Record
+from fra_dist.eval.datasets.common.landmark_schemes import POLYGON_CLASSES, SCHEMES, draw_polygons
+from fra_dist.eval.features.feature_cache import Cache
+
+MASK_SIDE = 128
+"""Pixels a side at which regions are scored against masks."""
+THREADS = 2
+
+
+@dataclass(frozen=True)
+class Prepared:
+    faces: FaceSet
+    size: int
+    digest: str
+    """Of the photos' bytes, the crop and the size: names what features are kept under."""
+    photos: NDArray[np.uint8]
+    """(N, S, S, 3)"""
+    squares: tuple[Square, ...]
+    sizes: tuple[tuple[int, int], ...]
+    """Height and width of each whole photo."""
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        return self.faces.records
+
+    def places(self, split: str) -> NDArray[np.int64]:
+        """Indices of the faces of a part."""
+        return np.flatnonzero([record.split == split for record in self.records])
+
+    def column(self, name: str) -> NDArray[Any]:
+        """(N,) of a label that every record has. Raises DataError that names a record without it."""
+        values = [getattr(record, name) for record in self.records]
+        for record, value in zip(self.records, values, strict=True):
+            if value is None:
+                raise DataError(f"{self.faces.name}: {record.name} has no {name}, which this task needs")
+        return np.array(values)
+
+    def points(self) -> NDArray[np.float64]:
+        """(N, P, 2) shares of the square's side. Raises DataError when a record has no landmarks."""
+        if not self.faces.scheme:
+            raise DataError(f"{self.faces.name} has no landmarks, which this task needs")
+        count = SCHEMES[self.faces.scheme].count
+        out = np.empty((len(self), count, 2))
+        for n, (record, square) in enumerate(zip(self.records, self.squares, strict=True)):
+            if record.points is None or record.points.shape != (count, 2):
+                raise DataError(f"{self.faces.name}: {record.name} does not have {count} landmarks")
+            out[n] = cut_points(record.points, square)
+        return out
+
+    def masks(self, places: Iterable[int]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+        """(n, M, M) class numbers of some faces and the classes' names; of landmarks' polygons where no mask is.
+
+        Raises DataError when a set has neither, or a mask cannot be read.
+        """
+        chosen = list(places)
+        if self.faces.mask_classes:
+            cut = [self._mask(n) for n in chosen]
+            return np.stack(cut), self.faces.mask_classes
+        if not self.faces.scheme or not SCHEMES[self.faces.scheme].parts:
+            raise DataError(f"{self.faces.name} has neither masks nor landmarks to draw regions from")
+        points, scheme = self.points(), SCHEMES[self.faces.scheme]
+        return np.stack([draw_polygons(points[n], scheme, MASK_SIDE) for n in chosen]), POLYGON_CLASSES
+
+    def _mask(self, n: int) -> NDArray[np.uint8]:
+        record = self.records[n]
+        if record.mask is None:
+            raise DataError(f"{self.faces.name}: {record.name} has no mask")
+        mask, (height, width) = record.mask(), self.sizes[n]
+        if abs(mask.shape[0] * width - mask.shape[1] * height) > max(*mask.shape, height, width):
+            raise DataError(
+                f"{self.faces.name}: the mask of {record.name} is {mask.shape[1]} by {mask.shape[0]} pixels, its photo "
+                f"{width} by {height}: not the same picture"
+            )
+        return cut_mask(mask, self.squares[n], self.sizes[n], MASK_SIDE)
+
+    def subsets(self, places: NDArray[np.int64]) -> dict[str, NDArray[np.bool_]]:
+        """Named groups of some faces, each with at least one face."""
+        names = sorted({name for n in places for name in self.records[n].subsets})
+        return {name: np.array([name in self.records[n].subsets for n in places]) for name in names}
+
+    def people(self, places: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """(n,) a number for each person, None when somebody is not known: intervals then resample photos."""
+        names = [self.records[n].identity for n in places]
+        if any(name is None for name in names):
+            return None
+        return np.unique(np.array(names, dtype=str), return_inverse=True)[1].astype(np.int64)
+
+    def describe(self) -> dict[str, Any]:
+        counts = {split: len(self.places(split)) for split in SPLITS}
+        return {
+            "name": self.faces.name,
+            "folder": str(self.faces.folder),
+            "faces": counts,
+            "digest": self.digest,
+            "crop": {**self.faces.crop.to_json(), "size": self.size},
+            "notes": list(self.faces.notes),
+        }
+
+
+def prepare(faces: FaceSet, size: int, cache: Cache) -> Prepared:
+    """Read, cut and scale all photos. Raises DataError that names a photo which cannot be read or shows no face."""
+    digest = hashlib.blake2b(json.dumps([faces.crop.to_json(), size, len(faces.records)]).encode(), digest_size=16)
+    squares, sizes = [], []
+    with ThreadPoolExecutor(THREADS) as pool:
+        for record, found in zip(faces.records, _ahead(pool, _look, faces.records), strict=True):
+            content, height, width = found
+            square = _square(faces, record, height, width)
+            digest.update(content + repr(square).encode())
+            squares.append(square)
+            sizes.append((height, width))
+        name = f"photos-{digest.hexdigest()}"
+        photos = cache.load(name, "photos")
+        if photos is None or photos.shape != (len(squares), size, size, 3):
+            shape = (len(squares), size, size, 3)
+            with cache.writer(name, {"photos": (shape, np.dtype(np.uint8))}) as arrays:
+                jobs = list(zip(faces.records, squares, strict=True))
+                for n, cut in enumerate(_ahead(pool, lambda job: _cut(job[0], job[1], size), jobs)):
+                    arrays["photos"][n] = cut
+            photos = cache.load(name, "photos")
+            photos = arrays["photos"] if photos is None else photos
+    return Prepared(faces, size, digest.hexdigest(), photos, tuple(squares), tuple(sizes))
+
+
+def _ahead(pool: ThreadPoolExecutor, work: Any, items: Any, ahead: int = 64) -> Iterable[Any]:
+    """Results in order, with a bounded number of them waiting."""
+    queue = iter(items)
+    waiting = [pool.submit(work, item) for item in islice(queue, ahead)]
+    while waiting:
+        done = waiting.pop(0)
+        waiting += [pool.submit(work, item) for item in islice(queue, 1)]
+        yield done.result()
+
+
+def _square(faces: FaceSet, record: Record, height: int, width: int) -> Square:
+    try:
+        return square_of(faces.crop, height, width, record.points, record.box)
+    except NoFace as error:
+        raise DataError(f"{faces.name}: no face to cut from {record.image or record.name}: {error}") from None
+
+
+def _look(record: Record) -> tuple[bytes, int, int]:
+    """Digest of a photo's bytes, and its height and width."""
+    if record.pixels is not None:
+        return hashlib.blake2b(record.pixels.tobytes(), digest_size=16).digest(), *record.pixels.shape[:2]
+    assert record.image is not None
+    try:
+        data = record.image.read_bytes()
+        head = probe(data)
+    except (OSError, BadImage) as error:
+        raise DataError(f"photo {record.image} cannot be read: {error}") from None
+    return hashlib.blake2b(data, digest_size=16).digest(), head.height, head.width
+
+
+def _cut(record: Record, square: Square, size: int) -> NDArray[np.uint8]:
+    if record.pixels is not None:
+        photo = record.pixels if record.pixels.ndim == 3 else np.repeat(record.pixels[:, :, None], 3, 2)
+    else:
+        assert record.image is not None
+        try:
+            photo = decode(record.image.read_bytes())
+        except (OSError, BadImage) as error:
+            raise DataError(f"photo {record.image} cannot be read: {error}") from None
+    return cut_photo(photo, square, size)

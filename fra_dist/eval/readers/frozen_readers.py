@@ -1,0 +1,172 @@
+"""Readers of frozen features, fitted on a training part and chosen on a validation part.
+
+No function here ever sees the test part: it gets two `Part`s and returns what answers for features that come later.
+X are features (n, d); targets are labels (n,) of classes, signs (n, A) in {0, 1} with -1 for unknown, or values (n, k).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from fra_dist.eval.readers.linear_probes import NEIGHBOURS, RIDGES, TEMPERATURE
+
+Array = NDArray[np.floating]
+Outputs = NDArray[np.float64]
+DECAYS = tuple(10.0**power for power in range(-6, 1))
+"""Of the logistic readers, for features of unit mean square length: loss + decay/2 · |W|²."""
+LARGEST_GRAM = 8192
+"""More features and more examples than this are projected at random to this many features first."""
+
+
+@dataclass(frozen=True)
+class Part:
+    features: Array
+    targets: NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """`answer(X)` -> outputs (n, k): scores of classes, logits of attributes, or values."""
+
+    answer: Callable[[Array], Outputs]
+    chosen: float
+    """Of its one free number, by validation."""
+
+
+T = TypeVar("T")
+
+
+class Sealed(Generic[T]):
+    """The test part of a task. It opens once: whatever is answered must have been fitted before."""
+
+    def __init__(self, content: T) -> None:
+        self._content: T | None = content
+
+    def open(self) -> T:
+        """Raises RuntimeError when it has been opened before."""
+        if self._content is None:
+            raise RuntimeError("the test part has been used already: fit and choose everything before opening it")
+        content, self._content = self._content, None
+        return content
+
+
+def fit_ridge(train: Part, validation: Part, score: Callable[[Outputs], float]) -> Reader:
+    """Ridge regression onto `train.targets` as numbers; `score(outputs)` of the validation part chooses the strength.
+
+    With more than LARGEST_GRAM features and examples, features are projected at random first (Johnson and
+    Lindenstrauss): the closed form needs the eigenvalues of a matrix of the smaller number.
+    """
+    project = _projection(train.features)
+    rows = project(np.asarray(train.features, np.float32))
+    mean, scale = _standard(rows)
+    x, held = (rows - mean) / scale, (project(np.asarray(validation.features, np.float32)) - mean) / scale
+    targets = np.asarray(train.targets, np.float64)
+    offset = targets.mean(0)
+    wide = x.shape[1] > x.shape[0]
+    values, basis = np.linalg.eigh((x @ x.T if wide else x.T @ x).astype(np.float64))
+    values = np.maximum(values, 0.0)
+    unit = max(float(values.mean()), 1e-12)
+    projected = basis.T @ ((targets - offset) if wide else x.T @ (targets - offset))
+    near = (held @ x.T if wide else held).astype(np.float64)  # once for all strengths
+
+    def inner(strength: float) -> Outputs:
+        return basis @ (projected / (values + strength * unit)[:, None])
+
+    best = max(RIDGES, key=lambda r: (score(near @ inner(r) + offset), r))  # of equals, the stronger
+    weights = (x.T @ inner(best) if wide else inner(best)).astype(np.float32)
+
+    def answer(features: Array) -> Outputs:
+        found = (project(np.asarray(features, np.float32)) - mean) / scale @ weights
+        return found.astype(np.float64) + offset
+
+    return Reader(answer, best)
+
+
+def fit_logistic(train: Part, validation: Part, score: Callable[[Outputs], float], classes: int) -> Reader:
+    """Multinomial (targets (n,)) or one binary (targets (n, A)) logistic regression by L-BFGS, from strong to weak."""
+    mean, scale = _standard(train.features)
+    held = _rows(validation.features, mean, scale)
+    rows, targets = _rows(train.features, mean, scale), torch.from_numpy(np.asarray(train.targets))
+    weights = torch.zeros(rows.shape[1] + 1, classes)
+    rated: list[tuple[float, float, Tensor]] = []
+    for decay in sorted(DECAYS, reverse=True):
+        weights = _minimise(rows, targets, weights, decay)
+        rated.append((score(_apply(held, weights).double().numpy()), decay, weights.clone()))
+    best = max(rated, key=lambda item: (item[0], item[1]))
+    return Reader(lambda x: _apply(_rows(x, mean, scale), best[2]).double().numpy(), best[1])
+
+
+def fit_neighbours(train: Part, validation: Part, score: Callable[[Outputs], float], classes: int) -> Reader:
+    """Votes of the nearest training faces in cosine about the training mean, weighted by exp(cosine / 0.07)."""
+    mean = np.asarray(train.features, np.float64).mean(0)
+    known, labels = _unit(train.features, mean), np.asarray(train.targets, np.int64)
+
+    def votes(features: Array, count: int) -> Outputs:
+        out = np.zeros((len(features), classes))
+        for start in range(0, len(features), 1024):
+            cosine = _unit(features[start : start + 1024], mean) @ known.T
+            taken = min(count, cosine.shape[1])
+            near = np.argpartition(-cosine, taken - 1, axis=1)[:, :taken]
+            weight = np.exp((np.take_along_axis(cosine, near, 1) - 1) / TEMPERATURE)
+            np.add.at(out[start : start + 1024], (np.arange(len(near))[:, None], labels[near]), weight)
+        return out
+
+    best = max(NEIGHBOURS, key=lambda count: score(votes(validation.features, count)))
+    return Reader(lambda x: votes(x, best), float(best))
+
+
+def _minimise(rows: Tensor, targets: Tensor, start: Tensor, decay: float, iterations: int = 100) -> Tensor:
+    weights = start.clone().requires_grad_(True)
+    optimiser = torch.optim.LBFGS([weights], max_iter=iterations, history_size=10, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        logits = _apply(rows, weights)
+        if targets.dim() == 1:
+            loss = functional.cross_entropy(logits, targets)
+        else:
+            known = (targets >= 0).float()
+            each = functional.binary_cross_entropy_with_logits(logits, targets.clamp(min=0).float(), reduction="none")
+            loss = (each * known).sum() / known.sum().clamp(min=1)
+            loss = loss * targets.shape[1]  # the attributes are problems of their own: each keeps its own decay
+        loss = loss + decay / 2 * weights[:-1].square().sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    return weights.detach()
+
+
+def _apply(rows: Tensor, weights: Tensor) -> Tensor:
+    return rows @ weights[:-1] + weights[-1]
+
+
+def _standard(features: Array) -> tuple[Array, Array]:
+    rows = np.asarray(features, np.float32)
+    deviation = rows.std(0)
+    scale = np.where(deviation > 1e-7 * deviation.max(initial=1e-30), deviation, np.inf)  # constants say nothing
+    return rows.mean(0), scale * np.float32(np.sqrt(rows.shape[1]))
+
+
+def _rows(features: Array, mean: Array, scale: Array) -> Tensor:
+    return torch.from_numpy(((np.asarray(features, np.float32) - mean) / scale).astype(np.float32))
+
+
+def _unit(features: Array, mean: Outputs) -> NDArray[np.float32]:
+    rows = np.asarray(features, np.float64) - mean
+    return (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+
+
+def _projection(features: Array) -> Callable[[Array], Array]:
+    count, width = features.shape
+    if min(count, width) <= LARGEST_GRAM:
+        return lambda x: x
+    generator = np.random.default_rng(0)
+    matrix = generator.standard_normal((width, LARGEST_GRAM), np.float32) / np.float32(np.sqrt(LARGEST_GRAM))
+    return lambda x: np.asarray(x, np.float32) @ matrix

@@ -1,0 +1,65 @@
+"""Ways of dividing faces into regions without labels: a network's heatmaps, and what they are compared with."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fra_dist.eval.features.encoder import Encoder
+from fra_dist.eval.regions.agreement import closeness_to, fit_clusters, part_density, position_clusters
+from fra_dist.models.backbone import build_backbone
+
+Segmenter = Callable[[NDArray[np.uint8]], Tensor]
+"""Photos (n, S, S, 3) -> similarities (n, Q, h, w); a pixel belongs to the region with the largest."""
+HEATMAPS, CLUSTERS, RANDOM = "heatmaps", "clusters", "random_clusters"
+POSITION, POSITION_IN_PARTS = "position", "position_in_parts"
+FITTED_ON = 500
+"""Training photos at most whose pixels k-means sees."""
+
+
+def regions_of(encoder: Encoder, default: int) -> int:
+    """Q of its heatmaps; `default` for a network without a decoder."""
+    if encoder.network is not None and encoder.network.decoder is not None:
+        return int(encoder.network.prototypes.shape[0])
+    return default
+
+
+def segmenters(encoder: Encoder, photos: NDArray[np.uint8], regions: int, seed: int) -> dict[str, Segmenter]:
+    """By name. k-means is fitted to the pixels of (training) photos; a random network is one of the same kind."""
+    some = photos[np.unique(np.linspace(0, len(photos) - 1, min(FITTED_ON, len(photos))).astype(np.int64))]
+    found: dict[str, Segmenter] = {}
+    if encoder.has_regions:
+        found[HEATMAPS] = encoder.similarity
+    found[CLUSTERS] = clustered(encoder, some, regions, seed)
+    found[RANDOM] = clustered(randomised(encoder, seed), some, regions, seed)
+    found[POSITION] = fixed(position_clusters(regions, seed=seed))
+    return found
+
+
+def in_parts(masks: Sequence[NDArray[np.uint8]], classes: Sequence[str], regions: int, seed: int) -> Segmenter | None:
+    """k-means on position, told where (training) masks have facial parts; None when they have too few."""
+    density = part_density(masks, classes)
+    if np.count_nonzero(density) < regions:
+        return None
+    return fixed(position_clusters(regions, density, seed=seed))
+
+
+def clustered(encoder: Encoder, photos: NDArray[np.uint8], regions: int, seed: int) -> Segmenter:
+    """k-means on the pixel features of a backbone."""
+    centres = fit_clusters(encoder.maps(photos), regions, seed)
+    return lambda other: closeness_to(encoder.maps(other), centres)
+
+
+def fixed(similarity: Tensor) -> Segmenter:
+    """The same regions in every photo."""
+    return lambda photos: similarity.expand(len(photos), -1, -1, -1)
+
+
+def randomised(encoder: Encoder, seed: int) -> Encoder:
+    """A backbone of the same architecture and fresh weights; its batch norms keep their starting statistics."""
+    torch.manual_seed(seed + 1)
+    backbone = build_backbone(str(encoder.about["architecture"])).eval().to(encoder.device)
+    return replace(encoder, name="random", backbone=backbone, network=None)

@@ -1,0 +1,82 @@
+"""The backbone alone, for other code to load.
+
+`torchvision`: a .pth that torchvision's own network loads with strict=True once its classifier is gone:
+
+    net = torchvision.models.resnet50()
+    net.fc = torch.nn.Identity()
+    net.load_state_dict(torch.load("backbone.pth", weights_only=True), strict=True)
+
+`net(images)` is then the mean over space of the map that pre-training saw. `safetensors`: the same names and numbers,
+with the architecture, the image size and the normalisation as metadata.
+"""
+
+from pathlib import Path
+
+from torch import Tensor
+
+from fra_dist.config import Config
+from fra_dist.errors import ConfigError
+from fra_dist.export.weight_files import write_tensors
+from fra_dist.models.backbone import RESNETS
+from fra_dist.models.fra import FRA
+from fra_dist.train.checkpoints.reading import load_model
+
+FORMATS = {"torchvision": ".pth", "safetensors": ".safetensors"}
+NETWORKS = ("online", "target")
+
+
+def backbone_state(model: FRA, network: str = "online") -> dict[str, Tensor]:
+    """Parameters and buffers of the online or the target backbone; of a ResNet, under torchvision's names less `fc`."""
+    _check_network(network)
+    return getattr(model, network).backbone.state_dict()
+
+
+def export_backbone(
+    checkpoint: str | Path, form: str, out: str | Path | None = None, network: str = "online"
+) -> tuple[Path, Config]:
+    """Write the backbone of a checkpoint (or of a run's newest one); where it is now, and the run's configuration.
+
+    `out` may be a file or a folder; by default NAME-NETWORK-stepN in the current folder. Raises CheckpointError or
+    ConfigError, for example when a network that torchvision lacks is asked for in its format.
+    """
+    if form not in FORMATS:
+        raise ConfigError(f"format {form!r} is not one of {', '.join(FORMATS)}")
+    _check_network(network)
+    _check_suffix(out, form)
+    model, config, info = load_model(checkpoint)
+    if form == "torchvision" and config.model.backbone not in RESNETS:
+        raise ConfigError(f"torchvision has no {config.model.backbone!r} to load this backbone: use safetensors")
+    path = _place(out, f"{config.model.backbone}-{network}-step{info.get('step', 0)}{FORMATS[form]}")
+    write_tensors(path, backbone_state(model, network), describe(config, network, int(info.get("step", 0))))
+    return path, config
+
+
+def describe(config: Config, network: str, step: int) -> dict[str, str]:
+    """What a user of the weights must know, as text."""
+    numbers = {"mean": config.data.mean, "std": config.data.std}
+    return {
+        "architecture": config.model.backbone,
+        "network": network,
+        "step": str(step),
+        "image_size": str(config.data.image_size),
+        **{name: " ".join(f"{value:g}" for value in values) for name, values in numbers.items()},
+    }
+
+
+def _check_network(network: str) -> None:
+    if network not in NETWORKS:
+        raise ConfigError(f"network {network!r} is not one of {', '.join(NETWORKS)}")
+
+
+def _check_suffix(out: str | Path | None, form: str) -> None:
+    if out is None or Path(out).is_dir():
+        return
+    fitting = (".pth", ".pt") if form == "torchvision" else (".safetensors",)
+    if Path(out).suffix not in fitting:
+        raise ConfigError(f"--out {out} must end in {' or '.join(fitting)} for the format {form}")
+
+
+def _place(out: str | Path | None, name: str) -> Path:
+    if out is None:
+        return Path(name)
+    return Path(out) / name if Path(out).is_dir() else Path(out)

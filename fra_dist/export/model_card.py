@@ -1,0 +1,198 @@
+"""The model card: a page of Markdown beside exported weights that says what they are and how to load them.
+
+Everything in it comes from the checkpoint, the shards it was trained on, and results that `fra-dist eval` wrote. What a
+program cannot know (where the photos came from, their terms) is given as text, or the card says that it was not stated.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fra_dist.config import Config
+from fra_dist.data.shards.manifest import load_manifest
+from fra_dist.data.stores.remote_folder import StoreOptions
+from fra_dist.errors import CheckpointError, DataError, FraError
+from fra_dist.export.weight_files import read_tensors
+from fra_dist.models.backbone import RESNETS
+from fra_dist.train.checkpoints.reading import Checkpoint
+
+NOT_STATED = "Not stated."
+
+
+@dataclass(frozen=True)
+class CardText:
+    """What the person who exports says about the data."""
+
+    data: str = ""
+    terms: str = ""
+
+
+class Result(NamedTuple):
+    """What the card says of one task."""
+
+    task: str
+    dataset: str
+    faces: dict[str, int]
+    """In each part."""
+    scores: list[tuple[str, float | None, float | None, float | None]]
+    """Name, value, and the ends of its interval."""
+    protocol: list[tuple[str, str]]
+
+
+def write_card(
+    weights: Path, checkpoint: Checkpoint, network: str, results: Sequence[Result] = (), text: CardText | None = None
+) -> Path:
+    """Write WEIGHTS.md (`b.pth` -> `b.pth.md`) and give its path. Raises CheckpointError when that cannot be done."""
+    said = text or CardText()
+    config = checkpoint.config
+    parts = [
+        f"# {weights.name}",
+        f"The {network} backbone ({config.model.backbone}) of a pre-training run, for image features of faces.",
+        *("## File", _file(weights)),
+        *("## How to load it", _loading(weights, config)),
+        *("## Data", _data(config, said.data)),
+        *("## Terms", said.terms or f"{NOT_STATED} The terms of the photos hold for what is made from them."),
+        *("## Pre-training", _protocol(config, checkpoint)),
+        *("## Scores", _scores(results)),
+    ]
+    card = weights.with_name(weights.name + ".md")
+    try:
+        card.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise CheckpointError(f"cannot write the model card {card}: {error.strerror}") from None
+    return card
+
+
+def _file(weights: Path) -> str:
+    content = weights.read_bytes()
+    numbers = sum(value.numel() for value in read_tensors(weights).values())
+    rows = [
+        ("name", f"`{weights.name}`"),
+        ("size", f"{len(content) / 1e6:.1f} MB"),
+        ("numbers", f"{numbers:,}, with the statistics of batch norms"),
+        ("SHA-256", f"`{hashlib.sha256(content).hexdigest()}`"),
+    ]
+    return _rows(rows)
+
+
+def _loading(weights: Path, config: Config) -> str:
+    """Lines of Python that run in the folder of the file; a test runs them."""
+    resnet = config.model.backbone in RESNETS
+    safe = weights.suffix == ".safetensors"
+    lines = ["import torch", "import torchvision"] if resnet else ["import torch"]
+    lines += ["from safetensors.torch import load_file"] if safe else []
+    read = f'load_file("{weights.name}")' if safe else f'torch.load("{weights.name}", weights_only=True)'
+    if resnet:
+        lines += ["", f"net = torchvision.models.{config.model.backbone}()", "net.fc = torch.nn.Identity()"]
+    else:
+        lines += ["from fra_dist.models.backbone import build_backbone", ""]
+        lines += [f'net = build_backbone("{config.model.backbone}")']
+    side = config.data.image_size
+    mean, std = (f"torch.tensor({list(values)}).view(1, 3, 1, 1)" for values in (config.data.mean, config.data.std))
+    lines += [f"net.load_state_dict({read})", "net.eval()", ""]
+    lines += [f"images = torch.rand(2, 3, {side}, {side})  # RGB in [0, 1], the face cut out and scaled"]
+    lines += ["with torch.inference_mode():"]
+    call = f"net((images - {mean}) / {std})"
+    lines += [f"    features = {call}{'' if resnet else '.mean((2, 3))'}", "print(features.shape)"]
+    return "```python\n" + "\n".join(lines) + "\n```"
+
+
+def _data(config: Config, said: str) -> str:
+    told = [said or f"{NOT_STATED} `--data` of `fra-dist export` says where the photos came from."]
+    try:
+        manifest = load_manifest(config.data.shards, check_files=False, options=StoreOptions.of(config.data))
+        name = manifest.source.get("name")
+        origin = f", made from `{name}`" if name else ""
+        told.append(f"{manifest.total:,} photos{origin} ({manifest.skipped:,} were left out).")
+    except FraError:
+        told.append("The shards were not at hand when this page was written.")
+    return "\n\n".join(told)
+
+
+def _protocol(config: Config, checkpoint: Checkpoint) -> str:
+    model, loss, optim = config.model, config.loss, config.optim
+    regions = "none (plain BYOL)" if model.decoder is None else f"{model.regions}, temperature {_heat(config)}"
+    rows = [
+        ("steps", f"{checkpoint.step:,} of {config.train.global_batch} photos, two views of each"),
+        ("image size", f"{config.data.image_size} px"),
+        ("regions", regions),
+        ("weights of the losses", f"global {loss.global_:g}, local {loss.local:g}, relation {loss.relation:g}"),
+        ("optimiser", f"{optim.name}, learning rate {optim.lr:g} at batch {optim.lr_batch}, {optim.schedule}"),
+        ("weight decay", f"{optim.weight_decay:g}"),
+        ("momentum of the target", f"{optim.ema_momentum:g}, {optim.ema_schedule}"),
+        ("seed", str(config.seed)),
+    ]
+    known = checkpoint.versions
+    rows += [(name, str(known[name])) for name in ("fra-dist", "commit", "torch") if known.get(name)]
+    return _rows(rows)
+
+
+def _heat(config: Config) -> str:
+    end = config.model.heatmap_temperature_end
+    return f"{config.model.heatmap_temperature:g}" + ("" if end is None else f" to {end:g}")
+
+
+def read_results(place: str | Path, checkpoint: Checkpoint, network: str) -> list[Result]:
+    """Results of a result.json, or of all in a folder and below. Raises DataError when there is none, one cannot be
+    read, or one is of another network."""
+    paths = [Path(place)] if Path(place).is_file() else sorted(Path(place).rglob("result.json"))
+    if not paths:
+        raise DataError(f"--scores {place} holds no result.json: fra-dist eval TASK --out DIR writes one")
+    return [_result(path, checkpoint, network) for path in paths]
+
+
+def _result(path: Path, checkpoint: Checkpoint, network: str) -> Result:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        about, dataset = found["network"], found["dataset"]
+        result = Result(
+            str(found["task"]),
+            str(dataset["name"]),
+            {str(part): int(count) for part, count in dataset["faces"].items()},
+            [(str(name), *(score[key] for key in ("value", "low", "high"))) for name, score in found["scores"].items()],
+            [(str(key), _plain(value)) for key, value in found["protocol"].items()],
+        )
+        told = (str(about.get("step")), about.get("architecture"), about.get("network", network))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} cannot be read as a result of fra-dist eval: {error!r}") from None
+    if told != (str(checkpoint.step), checkpoint.config.model.backbone, network) or not _is_ours(about, checkpoint):
+        raise DataError(
+            f"{path} is of another network: {told[1]}, {told[2]}, step {told[0]} of {about.get('checkpoint')}"
+        )
+    return result
+
+
+def _is_ours(about: Mapping[str, Any], checkpoint: Checkpoint) -> bool:
+    """A result of an exported file names that file; one of a run names the checkpoint, wherever it lay."""
+    measured = Path(str(about.get("checkpoint")))
+    return measured.suffix != "" or measured.parts[-3:] == checkpoint.path.parts[-3:]
+
+
+def _scores(results: Sequence[Result]) -> str:
+    if not results:
+        return "Not measured: `fra-dist eval` measures, and `fra-dist export --scores DIR` writes it here."
+    parts = []
+    for result in results:
+        counts = ", ".join(f"{count:,} {part}" for part, count in result.faces.items() if count)
+        lines = [f"### {result.task} on {result.dataset} ({counts})", ""]
+        lines += ["| score | value | 95 % interval |", "|---|---|---|"]
+        for name, value, low, high in result.scores:
+            lines.append(f"| {name} | {_number(value)} | {_number(low)} to {_number(high)} |")
+        lines += ["", *(f"- {key}: {value}" for key, value in result.protocol)]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _rows(rows: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])

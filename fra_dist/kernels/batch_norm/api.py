@@ -1,0 +1,141 @@
+"""Batch norm (Ioffe and Szegedy, arXiv 1502.03167) with an optional residual and ReLU, statistics per group.
+
+    y = act(w (x − μ_g)/√(σ²_g + ε) + b + residual)         (N, C, ...)
+
+The batch is G groups of as many images one after the other, such as the two views: μ_g and σ²_g (G, C) are those that a
+pass over the group alone would give, over all ranks. act is ReLU or nothing. The backward pass, with g = dy where y > 0
+(everywhere without ReLU), x̂ = (x − μ)/√(σ² + ε), and means over the group's values on all ranks:
+
+    dx = w/√(σ² + ε) (g − mean(g) − x̂ mean(g x̂))    dw = Σ g x̂    db = Σ g    d residual = g
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fra_dist.kernels import dispatch
+from fra_dist.kernels.batch_norm.reference import Reference, cast
+from fra_dist.kernels.memory_layout import rows_are_channels
+from fra_dist.types import CrossRank
+
+KERNEL = dispatch.register("batch_norm")
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def batch_norm(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    residual: Tensor | None = None,
+    *,
+    cross: CrossRank,
+    groups: int = 1,
+    relu: bool = False,
+    eps: float = 1e-5,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """y like x; μ and the biased σ², each (G, C), without gradient, fp32 (float64 for a float64 x).
+
+    x: (N, C, ...) with N a multiple of `groups`; weight, bias: (C,); residual: like x. Every rank holds as many values.
+    Differentiable once in x, weight, bias and residual. Raises ValueError for shapes that do not fit together,
+    ConfigError if the Triton kernels are insisted on (`dispatch.force`) and cannot take the call.
+    """
+    _check(x, weight, bias, residual, groups)
+    return _BatchNorm.apply(x, weight, bias, residual, groups, relu, eps, cross, takes(x, residual))
+
+
+def takes(x: Tensor, residual: Tensor | None = None) -> bool:
+    """Whether the Triton kernels will run. Raises ConfigError as `batch_norm`."""
+    return dispatch.use_triton(KERNEL, _obstacle(x, residual), on_gpu=x.is_cuda)
+
+
+@torch.no_grad()
+def follow(
+    running_mean: Tensor, running_var: Tensor, tracked: Tensor, mean: Tensor, var: Tensor, count: int,
+    momentum: float | None,
+) -> None:  # fmt: skip
+    """Running statistics (C,) follow those of each group, (G, C) as `batch_norm` gives them, one after the other.
+
+    count: values of a group on all ranks, for the unbiased variance; tracked: 0-dim int64, how many were followed so
+    far; momentum: the share of the new statistics, null: their mean over all that were followed.
+    """
+    correction = count / max(count - 1, 1)
+    fits = momentum is not None and running_mean.dtype == mean.dtype
+    if fits and dispatch.may_use_triton(KERNEL, _obstacle(mean, None)):
+        _parts(True, mean).follow(running_mean, running_var, tracked, mean, var, momentum, correction)
+        return
+    for each in zip(mean, var * correction, strict=True):
+        tracked.add_(1)
+        share: Any = 1 / tracked.double() if momentum is None else momentum
+        for buffer, value in zip((running_mean, running_var), each, strict=True):
+            buffer.add_((value.to(buffer.dtype) - buffer) * share)
+
+
+class _BatchNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, groups: int, relu: bool,
+        eps: float, cross: CrossRank, triton: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        parts = _parts(triton, x)
+        # moments of C numbers in float64: one collective, and no cancellation to speak of
+        moments = cross.mean(parts.moments(x, groups))
+        exact = torch.promote_types(x.dtype, torch.float32)
+        mean, var, inverse, scale, shift = parts.finish(moments, cast(weight, exact), cast(bias, exact), eps)
+        y = parts.transform(x, scale, shift, residual, relu)
+        ctx.relu, ctx.cross, ctx.triton, ctx.with_residual = relu, cross, triton, residual is not None
+        ctx.save_for_backward(x, y if relu else None, weight, mean, inverse, scale)
+        ctx.mark_non_differentiable(mean, var)
+        return y, mean, var
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        x, y, weight, mean, inverse, scale = ctx.saved_tensors
+        parts, dy = _parts(ctx.triton, x), grads[0]
+        if y is not None and not ctx.triton:
+            dy, y = torch.ops.aten.threshold_backward(dy, y, 0), None
+        own = parts.sums(dy, x, y, mean, inverse)
+        count = x.numel() // x.shape[1] // len(mean) * ctx.cross.world
+        level, slope = cast(ctx.cross.sum(own) / count, mean.dtype).unbind()
+        dx, d_residual = parts.gradients(dy, x, y, mean, inverse, scale, level, slope, ctx.with_residual)
+        d_bias, d_weight = cast(own.sum(dim=1), weight.dtype).unbind()
+        return dx, d_weight, d_bias, d_residual, None, None, None, None, None
+
+
+def _parts(triton: bool, x: Tensor) -> Any:
+    if triton:
+        from fra_dist.kernels.batch_norm.op import Fused  # imports Triton
+
+        return Fused
+    if x.device.type == "cpu" and not torch.compiler.is_compiling():
+        from fra_dist.kernels.batch_norm.native import Native
+
+        return Native
+    return Reference
+
+
+def _check(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, groups: int) -> None:
+    if x.dim() < 2 or weight.shape != (x.shape[1],) or bias.shape != weight.shape:
+        raise ValueError(
+            f"batch_norm takes x (N, C, ...), weight (C,) and bias (C,), not {tuple(x.shape)}, {tuple(weight.shape)} "
+            f"and {tuple(bias.shape)}"
+        )
+    if groups < 1 or x.shape[0] % groups or x.numel() == 0:
+        raise ValueError(f"a batch of {x.shape[0]} cannot be {groups} groups of as many images, at least one each")
+    if residual is not None and residual.shape != x.shape:
+        raise ValueError(f"the residual is {tuple(residual.shape)}, not {tuple(x.shape)} as x")
+
+
+def _obstacle(x: Tensor, residual: Tensor | None) -> str | None:
+    """Why the Triton kernels cannot take these tensors; None if they can."""
+    obstacle = dispatch.device_obstacle(x.device.type, x.device.index)
+    if obstacle is not None:
+        return obstacle
+    for tensor in (x,) if residual is None else (x, residual):
+        if tensor.dtype not in _DTYPES:
+            return f"dtype {tensor.dtype}"
+        if not rows_are_channels(tensor):
+            return "a map that is not channels-last"
+    if x.numel() // x.shape[1] >= 2**31:
+        return "2^31 values a channel or more"
+    return None

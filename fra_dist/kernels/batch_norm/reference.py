@@ -1,0 +1,75 @@
+"""Batch norm in plain PyTorch: the four passes that define the result, on any device."""
+
+import torch
+from torch import Tensor
+
+
+class Reference:
+    """The four passes over the maps in plain PyTorch; they define the result."""
+
+    @staticmethod
+    def moments(x: Tensor, groups: int) -> Tensor:
+        """(2, G, C) float64: mean and mean square of this rank's values."""
+        var, mean = torch.var_mean(_rows(x, groups), dim=1, correction=0)
+        return squared(mean, var)
+
+    @staticmethod
+    def finish(moments: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, ...]:
+        """Mean, biased variance, its inverse root, scale and shift, (G, C) each in the type of the weight."""
+        mean, var = moments[0].to(weight.dtype), (moments[1] - moments[0].square()).clamp_min_(0).to(weight.dtype)
+        inverse = torch.rsqrt(var + eps)
+        scale = weight * inverse
+        return mean, var, inverse, scale, bias - mean * scale
+
+    @staticmethod
+    def transform(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
+        """scale x + shift + residual, rectified if asked; scale and shift are (G, C)."""
+        y = _over(scale, x) * cast(x, scale.dtype) + _over(shift, x)
+        if residual is not None:
+            y = y + cast(residual, y.dtype)
+        return cast(y.relu() if relu else y, x.dtype)
+
+    @staticmethod
+    def sums(dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor) -> Tensor:
+        """(2, G, C): Σ g and Σ g x̂ of this rank's values."""
+        gradient = cast(Reference._rectified(dy, y), mean.dtype)
+        unit = (cast(x, mean.dtype) - _over(mean, x)) * _over(inverse, x)
+        return torch.stack([_rows(part, len(mean)).sum(dim=1) for part in (gradient, gradient * unit)])
+
+    @staticmethod
+    def gradients(
+        dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, factor: Tensor, level: Tensor,
+        slope: Tensor, with_residual: bool,
+    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+        """dx, and the residual's gradient if there is a residual."""
+        gradient = Reference._rectified(dy, y)
+        unit = (cast(x, mean.dtype) - _over(mean, x)) * _over(inverse, x)
+        inner = cast(gradient, mean.dtype) - _over(level, x) - unit * _over(slope, x)
+        return cast(inner * _over(factor, x), x.dtype), gradient if with_residual else None
+
+    @staticmethod
+    def _rectified(dy: Tensor, y: Tensor | None) -> Tensor:
+        return dy if y is None else torch.where(y > 0, dy, 0)
+
+
+def squared(mean: Tensor, var: Tensor) -> Tensor:
+    """Mean and mean square in float64, one after the other."""
+    mean, var = mean.double(), var.double()
+    return torch.stack([mean, var + mean.square()])
+
+
+def cast(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor that is returned twice, as x and as x.to of the type it has, loses its gradient in torch.compile."""
+    return x if x.dtype == dtype else x.to(dtype)
+
+
+def _rows(x: Tensor, groups: int) -> Tensor:
+    """(N, C, ...) -> (G, values, C), in fp32 or more."""
+    exact = torch.promote_types(x.dtype, torch.float32)
+    return cast(x, exact).movedim(1, -1).reshape(groups, -1, x.shape[1])
+
+
+def _over(values: Tensor, x: Tensor) -> Tensor:
+    """(G, C) -> (N, C, 1, ...): every image gets its group's."""
+    images = values.repeat_interleave(x.shape[0] // len(values), dim=0)
+    return images.view(*images.shape, *[1] * (x.dim() - 2))

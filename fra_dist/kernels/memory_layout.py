@@ -1,0 +1,19 @@
+"""How tensors lie in memory, as far as kernels care."""
+
+import torch
+from torch import Tensor
+
+
+def rows_are_channels(x: Tensor) -> bool:
+    """Whether memory is rows of C channels, one a value: channels-last maps, or (N, C) as usual."""
+    return x.dim() > 1 and x.movedim(1, -1).is_contiguous()
+
+
+def laid_out_alike(one: Tensor, other: Tensor) -> bool:
+    """Whether both have no gaps and the same order of elements in memory."""
+    if one.is_contiguous() and other.is_contiguous():
+        return True
+    if one.dim() != 4:
+        return False
+    last = torch.channels_last
+    return one.is_contiguous(memory_format=last) and other.is_contiguous(memory_format=last)

@@ -1,0 +1,98 @@
+"""Region attention's Triton kernels as PyTorch operators: autograd, fake tensors, torch.compile without graph breaks.
+
+Kept for the backward pass besides the inputs: the similarities, which are an output anyway, the inverse norms
+(B, H·W) and (Q,), and per image the region features (an output) and Σ_u M_q(u), (B, Q).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fra_dist.kernels import dispatch
+from fra_dist.kernels.region_attention import launch
+
+FORWARD = "fra_dist::region_attention"
+BACKWARD = "fra_dist::region_attention_backward"
+
+
+def fused(
+    features: Tensor, pixels: Tensor, prototypes: Tensor, temperature: float, epsilon: float
+) -> tuple[Tensor, Tensor]:
+    """`region_attention` by the Triton kernels."""
+    similarity, regions, *_ = forward_operator(features, pixels, prototypes, float(temperature), float(epsilon))
+    return similarity, regions
+
+
+@torch.library.custom_op(FORWARD, mutates_args=())
+def forward_operator(
+    features: Tensor, pixels: Tensor, prototypes: Tensor, temperature: float, epsilon: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Similarity (B, Q, H, W), regions (B, Q, C), mass (B, Q), inverse norms of pixels (B, H·W) and prototypes (Q,)."""
+    outputs = launch.forward_outputs(features, pixels, prototypes)
+    if features.shape[0] > 0:
+        dispatch.launches["region_attention"] += 1
+        with torch.cuda.device_of(features):
+            launch.forward(features, pixels, prototypes, temperature, epsilon, *outputs)
+    return outputs
+
+
+@forward_operator.register_fake
+def _(
+    features: Tensor, pixels: Tensor, prototypes: Tensor, temperature: float, epsilon: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    return launch.forward_outputs(features, pixels, prototypes)
+
+
+@torch.library.custom_op(BACKWARD, mutates_args=())
+def backward_operator(
+    d_similarity: Tensor,
+    d_regions: Tensor,
+    features: Tensor,
+    pixels: Tensor,
+    prototypes: Tensor,
+    similarity: Tensor,
+    regions: Tensor,
+    mass: Tensor,
+    pixel_scale: Tensor,
+    prototype_scale: Tensor,
+    temperature: float,
+    epsilon: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of features, pixels and prototypes, each in its tensor's dtype and layout."""
+    gradients = torch.empty_like(features), torch.empty_like(pixels), torch.empty_like(prototypes)
+    if features.shape[0] == 0:
+        return gradients[0], gradients[1], gradients[2].zero_()
+    saved = similarity, regions, mass, pixel_scale, prototype_scale
+    dispatch.launches["region_attention_backward"] += 1
+    with torch.cuda.device_of(features):
+        launch.backward(
+            (d_similarity.contiguous(), d_regions.contiguous()),
+            (features, pixels, prototypes),
+            saved,
+            gradients,
+            temperature,
+            epsilon,
+        )
+    return gradients
+
+
+@backward_operator.register_fake
+def _(
+    d_similarity: Tensor, d_regions: Tensor, features: Tensor, pixels: Tensor, prototypes: Tensor, *_rest: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(features), torch.empty_like(pixels), torch.empty_like(prototypes)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *tensors, ctx.temperature, ctx.epsilon = inputs
+    ctx.save_for_backward(*tensors, *output)
+    ctx.mark_non_differentiable(*output[2:])
+
+
+def _differentiate(ctx: Any, d_similarity: Tensor, d_regions: Tensor, *_unused: Any) -> tuple[Tensor | None, ...]:
+    gradients = backward_operator(d_similarity, d_regions, *ctx.saved_tensors, ctx.temperature, ctx.epsilon)
+    return *gradients, None, None
+
+
+forward_operator.register_autograd(_differentiate, setup_context=_save)

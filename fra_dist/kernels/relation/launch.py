@@ -1,0 +1,76 @@
+"""Launches the kernels of `relation_triton`: tile sizes, grids and partial results. Tensors are contiguous."""
+
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+
+from fra_dist.kernels.relation import triton as kernels
+
+TILE = 1024
+"""Similarities of a tile."""
+MOST_SPLITS = 128
+"""Parts of a view's pixels: a constant, so the order of the sums is the same on every GPU."""
+
+
+def mass(teacher: Tensor, bias: Tensor, temperature: float) -> Tensor:
+    """(V, Q) float64: mean of softmax(t/τ + b)."""
+    views, number, pixels, settings = _shape(teacher)
+    splits, length = _splits(number, settings["BU"])
+    partial = bias.new_empty((splits, views, 2, settings["Q"]))
+    arguments = (teacher, bias, partial, 1 / temperature, number, pixels, length)
+    _launch(kernels.mass_kernel, (views, splits), settings, *arguments)
+    result = bias.new_empty(bias.shape, dtype=torch.float64)
+    settings = {"Q": settings["Q"], "QP": settings["QP"], "SP": triton.next_power_of_2(splits), "num_warps": 4}
+    _launch(kernels.combine_kernel, (views,), settings, partial, result, splits, number)
+    return result
+
+
+def shift(bias: Tensor, mass: Tensor) -> Tensor:
+    result = torch.empty_like(bias)
+    grid = (triton.cdiv(bias.numel(), 128),)
+    _launch(kernels.shift_kernel, grid, {"BLOCK": 128, "num_warps": 4}, bias, mass, result, bias.numel())
+    return result
+
+
+def terms(
+    student: Tensor, teacher: Tensor, bias: Tensor, student_temperature: float, teacher_temperature: float
+) -> Tensor:
+    """(V, 1 + 2 Q) fp32: cross-entropy, mean share, share of first places."""
+    views, number, pixels, settings = _shape(student)
+    splits, length = _splits(number, settings["BU"])
+    partial = bias.new_empty((splits, views, 1 + 2 * settings["Q"]))
+    scales = 1 / student_temperature, 1 / teacher_temperature
+    arguments = (student, teacher, bias, partial, *scales, number, pixels, length)
+    _launch(kernels.terms_kernel, (views, splits), settings, *arguments)
+    return partial.sum(dim=0) / number
+
+
+def gradient(
+    student: Tensor, teacher: Tensor, bias: Tensor, d_cross_entropy: Tensor, slope: Tensor,
+    student_temperature: float, teacher_temperature: float,
+) -> Tensor:  # fmt: skip
+    views, number, pixels, settings = _shape(student)
+    result = torch.empty_like(student)
+    scales = 1 / student_temperature, 1 / teacher_temperature, 1 / (number * student_temperature)
+    arguments = (student, teacher, bias, d_cross_entropy, slope, result, *scales, number, pixels)
+    _launch(kernels.gradient_kernel, (views, triton.cdiv(number, settings["BU"])), settings, *arguments)
+    return result
+
+
+def _shape(similarity: Tensor) -> tuple[int, int, int, dict[str, Any]]:
+    """Views, pixels of a view, pixels of an image, and the tile."""
+    views, images, regions, pixels = similarity.shape
+    padded = max(2, triton.next_power_of_2(regions))
+    return views, images * pixels, pixels, {"Q": regions, "QP": padded, "BU": max(32, TILE // padded), "num_warps": 4}
+
+
+def _splits(number: int, tile: int) -> tuple[int, int]:
+    """Parts, none empty, and pixels of each, a whole number of tiles."""
+    length = triton.cdiv(triton.cdiv(number, tile), MOST_SPLITS) * tile
+    return triton.cdiv(number, length), length
+
+
+def _launch(kernel: Any, grid: tuple[int, ...], settings: dict[str, Any], *arguments: Any) -> None:
+    kernel[grid](*arguments, **settings)

@@ -1,0 +1,107 @@
+"""What all trainings of a campaign share: configuration, shards, how long things take, what will be damaged."""
+
+import random
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from fra_dist.config import Config
+from fra_dist.data.loading.loader import make_plan
+from fra_dist.data.shards.manifest import MANIFEST, Manifest, load_manifest
+from fra_dist.data.stores.remote_folder import RemoteFolder
+from fra_dist.errors import ConfigError, LaunchError
+from fra_dist.launch.chaos.fault_draws import Length
+from fra_dist.launch.trainer_command import absolute
+
+_DAMAGED = 3
+_MOST = 1 << 30
+AHEAD = 8
+"""Steps that a training may be ahead with its reading."""
+
+
+@dataclass
+class Scene:
+    config: Config
+    ranks: int
+    length: Length
+    manifest: Manifest
+    room: bool
+    """Small disks can be mounted."""
+    step_seconds: float = 0.05
+    start_seconds: float = 5.0
+    """Both as the undisturbed training had them."""
+    run_bytes: int = 0
+    """Of its run folder at the end."""
+    first_use: dict[int, int] = field(default_factory=dict)
+    """{sample: the step, from 1, that reads it first}."""
+
+    def damaged(self) -> list[int]:
+        """Samples that no step reads before two thirds of the training; the same in every fault. Maybe none."""
+        late = [s for s, step in self.first_use.items() if self.length.steps * 2 // 3 <= step < self.length.steps - 1]
+        return sorted(random.Random(self.config.seed).sample(late, min(_DAMAGED, len(late))))
+
+    def late_shards(self, step: int) -> list[int]:
+        """Shards that no batch needs for a while after `step`."""
+        first = {number: self.length.steps for number in range(len(self.manifest.shards))}
+        for sample, use in self.first_use.items():
+            number = int(self.manifest.locate([sample])[0][0])
+            first[number] = min(first[number], use)
+        return [number for number, use in first.items() if step + AHEAD < use < self.length.steps]
+
+    def copy_shards(self, target: Path) -> Config:
+        """The same data set in a folder of its own, and the configuration that reads it."""
+        source = self.manifest.local_folder
+        for name in [MANIFEST, *(n for shard in self.manifest.shards for n in (shard.name, shard.index))]:
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, target / name)
+        return self.config.model_copy(update={"data": self.config.data.model_copy(update={"shards": str(target)})})
+
+
+def set_scene(config: Config, length: Length, ranks: int, room: bool) -> Scene:
+    """Raises ConfigError or DataError for what no training could use, LaunchError for shards too large to be copied."""
+    if not config.data.shards:
+        raise ConfigError("data.shards is empty: give a small data set, or --faces")
+    manifest = load_manifest(config.data.shards)
+    size = sum(shard.bytes for shard in manifest.shards)
+    if size > _MOST and not isinstance(manifest.folder, RemoteFolder):
+        raise LaunchError(
+            f"{manifest.folder} has {size / 1e9:.1f} GB, and faults are put into copies: give a set of 1 GB at most"
+        )
+    plan = make_plan(config, manifest)
+    first_use: dict[int, int] = {}
+    for step in range(length.steps):
+        for sample in plan.batch(step).ids.tolist():
+            first_use.setdefault(sample, step + 1)
+    return Scene(config, ranks, length, manifest, room, first_use=first_use)
+
+
+def trial_config(config: Config, length: Length) -> Config:
+    """The configuration of every training: a row, and the samples, of every step; no pictures."""
+    changed = {
+        "optim": config.optim.model_copy(update={"warmup_steps": length.steps // 4}),
+        "train": config.train.model_copy(update={"steps": length.steps, "watchdog_seconds": 10.0}),
+        "checkpoint": config.checkpoint.model_copy(
+            update={"every_steps": length.save_every, "keep_last": 3, "keep_every": 0, "keep_best": None}
+        ),
+        "guard": config.guard.model_copy(update={"nonfinite": "retry"}),
+        "log": config.log.model_copy(
+            update={"every_steps": 1, "pictures": False, "tensorboard": False, "samples": True}
+        ),
+    }
+    return absolute(config).model_copy(update=changed)
+
+
+def damage_photos(folder: Path, manifest: Manifest, samples: Sequence[int], draw: random.Random) -> None:
+    """Spoil the bytes of photos where they lie, in the copy of the shards in `folder`."""
+    for sample in samples:
+        number, row = manifest.row(sample)
+        with (folder / manifest.shards[number].name).open("r+b") as stream:
+            length = min(64, int(row["length"]))
+            place = int(row["offset"]) + draw.randrange(int(row["length"]) - length + 1)
+            stream.seek(place)
+            spoilt = np.frombuffer(stream.read(length), np.uint8) ^ draw.randrange(1, 256)
+            stream.seek(place)
+            stream.write(spoilt.tobytes())

@@ -1,0 +1,214 @@
+"""Faults that strike at files: checkpoints, shards, the disk."""
+
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO
+
+from fra_dist.data.loading.quarantine import read_quarantine
+from fra_dist.launch.chaos import small_disks
+from fra_dist.launch.chaos.campaign_setup import AHEAD, Scene, damage_photos
+from fra_dist.launch.chaos.fault_draws import Fault
+from fra_dist.launch.chaos.process_faults import REFUSED, Harm
+from fra_dist.launch.chaos.trainings import Missed, Training, send, trainers
+from fra_dist.train.checkpoints.reading import MANIFEST, PARTS, list_checkpoints
+
+
+class FlippedBit(Harm):
+    """In the newest checkpoint, while the run is down."""
+
+    def strike(self, training: Training) -> None:
+        training.kill()
+        found = list_checkpoints(training.run / "checkpoints")
+        if len(found) < 2:
+            raise Missed("there is no second checkpoint")
+        path = found[-1] / self.draw.choice([*PARTS, MANIFEST])
+        self.detail = f"{path.parent.name}/{path.name}"
+        self.spoil(path)
+
+    def spoil(self, path: Path) -> None:
+        data = bytearray(path.read_bytes())
+        data[self.draw.randrange(len(data))] ^= 1 << self.draw.randrange(8)
+        path.write_bytes(data)
+
+    def check(self, training: Training) -> None:
+        if not any("damaged" in str(row.get("text")) for row in training.events("notice")):
+            self.problem = "the damage was not reported"
+
+
+class Cut(FlippedBit):
+    def spoil(self, path: Path) -> None:
+        with path.open("r+b") as stream:
+            stream.truncate(self.draw.randrange(path.stat().st_size))
+
+
+class FullDisk(Harm):
+    """The disk of the run folder takes nothing more for a while, or until the attempt has ended."""
+
+    filler: Path | None = None
+    mounted = limited = False
+
+    def prepare(self, training: Training) -> None:
+        self.pause = 0.5 + self.draw.uniform(1, 4) * self.scene.length.save_every * self.scene.step_seconds
+        if self.scene.room:
+            self.mounted = small_disks.mount_small(training.run, 2 * self.scene.run_bytes + (16 << 20))
+
+    def strike(self, training: Training) -> None:
+        found = list_checkpoints(training.run / "checkpoints")
+        size = sum(f.stat().st_size for f in found[-1].iterdir()) if found else 1 << 20
+        if self.mounted:
+            left = self.draw.choice([0, size // 2, size])
+            self.filler = small_disks.fill(training.run, left)
+            self.detail = f"{left / 1e6:.1f} MB left for {self.pause:.1f} s"
+        else:
+            self.limited = True
+            small_disks.limit_files(trainers(training.attempt.process.pid), size // 8)
+            self.detail = f"no file above {size / 8e6:.1f} MB for {self.pause:.1f} s"
+
+    def watch(self, training: Training) -> None:
+        if self.seconds() > self.pause:
+            self.mend(training)
+
+    def mend(self, training: Training) -> None:
+        if self.filler is not None:
+            self.filler.unlink(missing_ok=True)
+            self.filler = None
+        if self.limited:
+            small_disks.limit_files(trainers(training.attempt.process.pid), None)
+            self.limited = False
+
+    def check(self, training: Training) -> None:
+        if not any("cannot write" in attempt.log.read_text(errors="replace") for attempt in training.attempts):
+            raise Missed("nothing was to be written while the disk was full")
+
+    def clean(self, training: Training) -> None:
+        self.mend(training)
+
+    def close(self, training: Training) -> None:
+        if self.mounted:
+            small_disks.unmount(training.run)
+
+
+class OnCopy(Harm):
+    """Strikes at a copy of the shards."""
+
+    def prepare(self, training: Training) -> None:
+        self.shards = training.folder / "shards"
+        training.configure(self.scene.copy_shards(self.shards))
+
+
+class CorruptShard(OnCopy):
+    """Photos are spoilt before they are read; sometimes the machine goes down with it."""
+
+    damaged_shards = True
+
+    def prepare(self, training: Training) -> None:
+        super().prepare(training)
+        self.samples = self.scene.damaged()
+
+    def strike(self, training: Training) -> None:
+        damage_photos(self.shards, self.scene.manifest, self.samples, self.draw)
+        first = min(self.scene.first_use[sample] for sample in self.samples)
+        if training.reached() + AHEAD > first:
+            raise Missed("the photos may have been read already")
+        self.detail = f"{len(self.samples)} photos"
+        if self.draw.random() < 0.5:
+            self.detail += ", and kill -9"
+            training.kill()
+
+    def check(self, training: Training) -> None:
+        noted = {bad.id for bad in read_quarantine(training.run)}
+        if noted != set(self.samples):
+            self.problem = f"samples {sorted(noted)} are in quarantine and not {self.samples}"
+
+
+class VanishedShard(OnCopy):
+    """A shard is moved away: one that will be needed, or any and the machine goes down. Then it is put back."""
+
+    hidden: tuple[Path, Path] | None = None
+    refusals = 0
+
+    def strike(self, training: Training) -> None:
+        late = self.scene.late_shards(training.reached())
+        running = bool(late) and self.draw.random() < 0.5
+        number = self.draw.choice(late if running else range(len(self.scene.manifest.shards)))
+        path = self.shards / self.scene.manifest.shards[number].name
+        self.name = path.name
+        self.hidden = (path, path.with_suffix(".away"))
+        path.rename(self.hidden[1])
+        if not running:
+            training.kill()
+        self.detail = f"{path.name} {'before it was needed' if running else 'and kill -9'}"
+
+    def ended(self, training: Training, status: int | None) -> bool:
+        if status != REFUSED:
+            return super().ended(training, status)
+        said = training.attempt.last_line()
+        self.refusals += 1
+        if not said.startswith("fra-dist ") or self.name not in said:
+            self.problem = f"the error does not name the shard: {said}"
+        if self.refusals == 1 and self.hidden is not None:
+            self.hidden[1].rename(self.hidden[0])
+            self.hidden = None
+            return True
+        return False
+
+    def check(self, training: Training) -> None:
+        if not self.refusals and not self.problem:
+            self.problem = "no start refused the missing shard"
+
+
+class SlowDisk(OnCopy):
+    """Each file of the data set takes up to two seconds to open; where that cannot be had, ranks stop and go."""
+
+    helper: "subprocess.Popen[str] | None" = None
+
+    def __init__(self, fault: Fault, scene: Scene) -> None:
+        super().__init__(fault, scene)
+        self.pulses = False
+        self.stopped = 0
+
+    def prepare(self, training: Training) -> None:
+        super().prepare(training)
+        files = [str(path) for path in sorted(self.shards.iterdir()) if path.is_file()]
+        self.helper = subprocess.Popen(
+            [sys.executable, "-m", "fra_dist.launch.chaos.slow_files", "2", str(self.fault.seed), *files],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.pulses = self._line() != "ready"
+        self.detail = "ranks stop and go" if self.pulses else f"{len(files)} files open slowly"
+
+    def wait(self, training: Training) -> None:
+        if self.pulses:
+            training.wait_for(1)
+        else:
+            training.until(lambda: self.waiting)
+
+    @property
+    def waiting(self) -> bool:
+        return bool(select.select([self._said], [], [], 0)[0])
+
+    def watch(self, training: Training) -> None:
+        if self.pulses and self.seconds() < 10 and int(self.seconds() / 0.3) != self.stopped:
+            self.stopped = int(self.seconds() / 0.3)
+            number = signal.SIGSTOP if self.stopped % 2 else signal.SIGCONT
+            send(trainers(training.attempt.process.pid), number)
+
+    def clean(self, training: Training) -> None:
+        if self.helper is not None:
+            assert self.helper.stdin is not None
+            self.helper.stdin.close()
+            self.helper.wait()
+
+    def _line(self) -> str:
+        return self._said.readline().strip()
+
+    @property
+    def _said(self) -> IO[str]:
+        assert self.helper is not None
+        assert self.helper.stdout is not None
+        return self.helper.stdout

@@ -1,0 +1,60 @@
+"""The other end of `train.pulse`: how long a trainer has given no sign of life, and what to do about it."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from fra_dist.train.liveness.pulse import STACKS
+
+_TICK = 0.5
+_TIME_FOR_STACKS = 1.0
+_WHY = {"T": "its process was stopped", "t": "a debugger held it", "D": "it waited for a disk or a device"}
+
+
+class Silence:
+    """Reads the pipe `handle`. Time passes in small ticks: a node that was suspended and continued is not silent."""
+
+    def __init__(self, handle: int) -> None:
+        self.handle, self.quiet, self.patience = handle, 0.0, 0.0
+        self._text, self._before = b"", time.monotonic()
+        os.set_blocking(handle, False)
+
+    def too_long(self) -> bool:
+        """True when the trainer has said for how long it may be silent, and has been so for longer."""
+        now = time.monotonic()
+        self.quiet += min(now - self._before, _TICK)
+        self._before = now
+        while text := self._read():
+            self.quiet = 0.0
+            *lines, self._text = (self._text + text).split(b"\n")
+            if lines:
+                self.patience = float(lines[-1])
+        return 0 < self.patience < self.quiet
+
+    def end(self, process: int) -> str:
+        """Kill the trainer, after the stacks of its threads if it can write them; what was wrong with it."""
+        state = state_of(process)
+        try:
+            if state not in "Tt":
+                os.kill(process, STACKS)
+                time.sleep(_TIME_FOR_STACKS)
+            os.kill(process, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        why = _WHY.get(state, "a thread kept the interpreter to itself, see the stacks in the rank's log")
+        return f"gave no sign of life for {self.quiet:.0f} s and was killed: {why}"
+
+    def _read(self) -> bytes:
+        try:
+            return os.read(self.handle, 4096)
+        except OSError:
+            return b""
+
+
+def state_of(process: int) -> str:
+    """Linux's letter for the state of a process: T stopped, D waiting for a disk, Z dead; Z when it is not there."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "Z"

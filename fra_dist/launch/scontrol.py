@@ -1,0 +1,78 @@
+"""Asking SLURM's controller, which may be busy, restarting or out of reach for a while, and reading what it says."""
+
+import re
+import subprocess
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from fra_dist.errors import LaunchError
+
+PAUSES = (1.0, 2.0, 5.0, 10.0)
+"""Seconds between the times that the same is asked."""
+_TIMEOUT = 60.0
+_KEY = r"[A-Za-z][\w:/]*="
+_FIRST, _NEXT = re.compile(_KEY), re.compile(rf"\s+(?={_KEY})")
+_CHOSEN = ("JobName", "Comment", "AdminComment", "SystemComment", "Command", "SubmitLine")
+_TO_THE_END = frozenset((*_CHOSEN, "WorkDir", "StdErr", "StdIn", "StdOut"))
+"""Values that users choose, with whatever is in them. Each is the last of its line."""
+
+
+class Answer(NamedTuple):
+    fine: bool
+    text: str
+    """What was printed; of an answer that is not fine, the error."""
+
+
+def scontrol(*words: str) -> Answer:
+    """Run `scontrol` once. Raises LaunchError when there is no such command."""
+    try:
+        said = subprocess.run(["scontrol", *words], capture_output=True, text=True, errors="replace", timeout=_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        return Answer(False, f"scontrol {words[0]} gave no answer in {_TIMEOUT:.0f} s")
+    except OSError as error:
+        raise LaunchError(f"cannot run scontrol: {error.strerror}") from None
+    if said.returncode == 0:
+        return Answer(True, said.stdout)
+    text = " ".join((said.stderr + said.stdout).split())
+    return Answer(False, text or f"scontrol {words[0]} ended with status {said.returncode}")
+
+
+def show_job(job_id: str, pauses: Sequence[float] = PAUSES) -> dict[str, str]:
+    """What `scontrol show job` says of a job, asked again after each pause while SLURM does not answer.
+
+    Raises LaunchError when it has not in the end.
+    """
+    for pause in (*pauses, None):
+        answer = scontrol("show", "job", job_id)
+        if answer.fine:
+            return parse_job(answer.text)
+        if pause is not None:
+            time.sleep(pause)
+    raise LaunchError(f"SLURM says nothing of job {job_id}: {answer.text}")
+
+
+def parse_job(text: str) -> dict[str, str]:
+    """{name: value} of the lines that `scontrol show job` prints, without -o: with it, a path that holds a space and
+    something like a name could not be told from two values.
+
+    Names and comments that users choose, and paths, run to the end of their line, so that spaces in them stay.
+    """
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        rest = line.lstrip()
+        while match := _FIRST.match(rest):
+            name, rest = match[0][:-1], rest[match.end() :]
+            following = None if name in _TO_THE_END else _NEXT.search(rest)
+            value, rest = (rest, "") if following is None else (rest[: following.start()], rest[following.end() :])
+            found.setdefault(name, value)
+    return found
+
+
+def seconds_of(duration: str) -> float:
+    """SLURM's [DAYS-]HOURS:MINUTES:SECONDS in seconds; infinity for "UNLIMITED" and the like."""
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):(\d+)", duration)
+    if match is None:
+        return float("inf")
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds

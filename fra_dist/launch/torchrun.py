@@ -1,0 +1,150 @@
+"""torchrun: on this machine, or as one node of several.
+
+torchrun restarts all ranks when one fails (`max_restarts` times in all) and, with `nodes=MIN:MAX`, when a node comes or
+goes. Each rank runs under `launch.task`, so a rank that stopped with a checkpoint counts as done and is not restarted;
+how the run ended is read from its history.
+"""
+
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from fra_dist.errors import LaunchError
+from fra_dist.launch.ledger import last_logged_step, last_row, newest_step, note
+from fra_dist.launch.outcome import REFUSED, first_cause, read_records, refusal
+from fra_dist.launch.task import die_with_parent
+from fra_dist.launch.trainer_command import Launch
+from fra_dist.train.run_dir.fence import read_attempt
+from fra_dist.train.signals import STOPPED
+
+
+@dataclass(frozen=True)
+class Topology:
+    """`nodes`: a number or MIN:MAX. `rendezvous`: HOST:PORT of one of the nodes, the same on all; `run_id` as well."""
+
+    ranks_per_node: int = 1
+    nodes: str = "1"
+    rendezvous: str | None = None
+    run_id: str = "fra"
+    max_restarts: int = 3
+
+    def arguments(self) -> list[str]:
+        """torchrun's. Raises LaunchError when several nodes have no place to meet."""
+        words = [f"--nnodes={self.nodes}", f"--nproc-per-node={self.ranks_per_node}"]
+        words.append(f"--max-restarts={self.max_restarts}")
+        if self.rendezvous:
+            words += ["--rdzv-backend=c10d", f"--rdzv-endpoint={self.rendezvous}", f"--rdzv-id={self.run_id}"]
+        elif self.nodes in ("1", "1:1"):
+            words.append("--standalone")
+        else:
+            raise LaunchError(f"--nodes {self.nodes} needs --rendezvous HOST:PORT, the same on every node")
+        return words
+
+
+def run_torchrun(launch: Launch, topology: Topology) -> int:
+    """Run this node's part to its end. 0: complete; 75: stopped and saved; else torchrun failed.
+
+    Raises LaunchError with the words of a rank that refused its input.
+    """
+    history = launch.run / "history.jsonl"
+    before = history.stat().st_size if history.exists() else 0
+    records = launch.folder / f"torchrun-{platform.node()}-{os.getpid()}"
+    records.mkdir(parents=True, exist_ok=True)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", *topology.arguments()]
+    task = ["-m", "fra_dist.launch.task", "--with-parent", "--folder", str(records), "--"]
+    env = {"OMP_NUM_THREADS": "1", **os.environ}  # torchrun sets it as well, with a warning
+    # with a shared store, torch 2.11 never tells a node that joins later where rank 0 is, and both wait for ever
+    env["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    process = subprocess.Popen(
+        [*torchrun, *task, *launch.trainer],
+        env=env,
+        start_new_session=True,
+        preexec_fn=die_with_parent(os.getpid()),
+    )
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        _ask_tasks(process.pid, number)
+
+    numbers = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
+    former = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        refused = _wait(process, records, Restarts(launch.run, records, topology.max_restarts))
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+    if refused:
+        raise LaunchError(refused)
+    return process.returncode if process.returncode else _ended(history, before)
+
+
+class Restarts:
+    """Writes down in the run's history why torchrun starts all ranks again: one line, whichever node sees it first."""
+
+    def __init__(self, run: Path, records: Path, most: int) -> None:
+        self.run, self.records, self.most = run, records, most
+        self.noted: set[int] = set()
+
+    def look(self) -> None:
+        """Note a restart that the records of this node's ranks show. The last failure is no restart."""
+        failed = [row for row in read_records(self.records) if row["code"] not in (0, STOPPED, REFUSED)]
+        number = max((int(row.get("restart", 0)) for row in failed), default=-1)
+        if number < 0 or number in self.noted:
+            return
+        time.sleep(0.5)  # ranks pull each other down: let the first one's record arrive
+        failed = [row for row in read_records(self.records) if row["code"] not in (0, STOPPED, REFUSED)]
+        self.noted.add(number)
+        attempt = read_attempt(self.run).get("attempt", 0)
+        try:
+            (self.run / "launch" / f".torchrun-{attempt}-{number}").touch(exist_ok=False)
+        except OSError:
+            return
+        cause = first_cause(self.records, [row for row in failed if int(row.get("restart", 0)) == number])
+        lost = max(0, last_logged_step(self.run) - max(newest_step(self.run), 0))
+        event = "launch restart" if number < self.most else "launch failed"
+        note(self.run, event, attempt=attempt, cause=cause, steps_lost=lost)
+
+
+def _wait(process: "subprocess.Popen[bytes]", records: Path, restarts: Restarts) -> str:
+    """Wait for torchrun, and end it when a rank refuses its input, which it would only start again; why, then."""
+    while True:
+        try:
+            process.wait(0.5)
+            restarts.look()
+            return refusal(records)
+        except subprocess.TimeoutExpired:
+            restarts.look()
+            if refusal(records):
+                process.terminate()
+                process.wait()
+                return refusal(records)
+
+
+def _ask_tasks(torchrun: int, number: int) -> None:
+    """Pass a signal on to the tasks: torchrun itself would kill them half a minute later, saved or not."""
+    children = Path(f"/proc/{torchrun}/task/{torchrun}/children")
+    tasks = [int(pid) for pid in children.read_text().split() if _is_task(int(pid))] if children.exists() else []
+    for pid in tasks or [torchrun]:  # none yet: torchrun is still starting, so let it end
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+
+
+def _is_task(pid: int) -> bool:
+    try:
+        return b"fra_dist.launch.task" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def _ended(history: Path, before: int) -> int:
+    """All tasks ended well; whether the run is complete or saved is in the rows that this launch added."""
+    if not history.exists() or history.stat().st_size == before:
+        return STOPPED  # asked to stop before it had begun
+    return 0 if last_row(history).get("event") == "complete" else STOPPED

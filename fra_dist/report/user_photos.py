@@ -1,0 +1,103 @@
+"""Photos as users name them: files, folders and patterns; odd and broken ones are reported, not fatal."""
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fra_dist.data.decoding.images import BadImage
+from fra_dist.data.making.cleaning import verify
+from fra_dist.report.overlay import Pixels
+
+SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .avif .mpo".split())  # noqa: SIM905
+
+
+@dataclass(frozen=True)
+class Photo:
+    """The middle square of a photo. `box` is where it lies in the upright photo: x0, y0, x1, y1 in pixels."""
+
+    path: Path
+    square: Pixels
+    """(s, s, 3)"""
+    size: tuple[int, int]
+    """Width and height of the upright photo."""
+    box: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"skipped {self.path}: {self.reason}"
+
+
+def find_photos(words: Sequence[str]) -> tuple[list[Path], list[Skipped]]:
+    """Files behind names, each once, in the order named.
+
+    A folder stands for the files in it, at any depth, that are called like photos or have no suffix (hidden ones left
+    out), sorted by path. A name that does not exist is tried as a pattern (`*`, `?`, `[...]`, `**`).
+    """
+    found: dict[Path, None] = {}
+    skipped: list[Skipped] = []
+    for word in words:
+        matches = [word] if os.path.lexists(word) else sorted(glob.glob(word, recursive=True))
+        if not matches:
+            skipped.append(Skipped(word, "no such file or folder"))
+        for match in matches:
+            if not os.path.isdir(match):
+                found[Path(match)] = None
+                continue
+            inside = list(_walk(match, skipped))
+            if not inside:
+                skipped.append(Skipped(match, "no photos in this folder"))
+            found.update(dict.fromkeys(inside))
+    return list(found), [Skipped(printable(s.path), s.reason) for s in skipped]
+
+
+def read_square(path: Path) -> Photo | Skipped:
+    """Decode a photo upright and cut its middle square, without scaling."""
+    name = printable(path)
+    try:
+        if not path.is_file():
+            return Skipped(name, "no such file" if not path.exists() else "not a file")
+        pixels = verify(path.read_bytes())
+    except OSError as error:
+        return Skipped(name, error.strerror or "cannot be read")
+    except BadImage as error:
+        return Skipped(name, str(error))
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, axis=2)
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+    left, top = (width - side) // 2, (height - side) // 2
+    square = np.ascontiguousarray(pixels[top : top + side, left : left + side])
+    return Photo(path, square, (width, height), (left, top, left + side, top + side))
+
+
+def scale(square: Pixels, size: int) -> Pixels:
+    """(s, s, 3) to (size, size, 3), bilinear with the pixels averaged that fall together, as training views are."""
+    return np.asarray(Image.fromarray(square).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def printable(path: str | Path) -> str:
+    """A name that any terminal and any file can hold: undecodable bytes and line breaks become `?`."""
+    text = os.fsencode(path).decode("utf-8", "replace").replace("�", "?")
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def _walk(folder: str, skipped: list[Skipped]) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        skipped.append(Skipped(str(error.filename), error.strerror or "cannot be read"))
+
+    for root, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            suffix = os.path.splitext(name)[1].lower()
+            if not name.startswith(".") and (not suffix or suffix in SUFFIXES):
+                yield Path(root, name)

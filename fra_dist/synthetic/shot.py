@@ -1,0 +1,184 @@
+"""How the picture was taken: everything that follows from the image seed."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from fra_dist.synthetic.draws import Draws
+
+EXPRESSIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear")
+OCCLUSIONS = ("none", "hand", "scarf", "face_mask", "bar", "cup")
+GLASSES = ("none", "round", "square", "sun")
+HATS = ("none", "beanie", "cap")
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Facial actions from 0 to 1, named after what they do (after the action units of Ekman and Friesen's FACS)."""
+
+    brow_inner: float = 0.0
+    brow_outer: float = 0.0
+    brow_lower: float = 0.0
+    lid_up: float = 0.0
+    droop: float = 0.0
+    squint: float = 0.0
+    cheek: float = 0.0
+    nose_wrinkle: float = 0.0
+    lip_raise: float = 0.0
+    corner_up: float = 0.0
+    corner_down: float = 0.0
+    chin_up: float = 0.0
+    stretch: float = 0.0
+    press: float = 0.0
+    pucker: float = 0.0
+    part: float = 0.0
+    jaw: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """Angles in radians, places in shares of the image's side, `scale` is sides per head unit."""
+
+    yaw: float
+    pitch: float
+    roll: float
+    centre: tuple[float, float]
+    scale: float
+    expression: int
+    strength: float
+    action: Action
+    gaze: tuple[float, float]
+    light: tuple[float, float, float]
+    key: float
+    ambient: float
+    key_colour: tuple[float, float, float]
+    fill_colour: tuple[float, float, float]
+    exposure: float
+    contrast: float
+    blur: float
+    grain: float
+    grey: bool
+    glasses: str
+    hat: str
+    occlusion: str
+    prop: tuple[float, float, float, float]
+    cloth: tuple[float, float, float]
+    cloth_kind: int
+    backdrop: tuple[float, ...]
+    noise: float
+
+
+def act(expression: int, strength: float, variant: tuple[float, float]) -> Action:
+    """The actions of an expression (index of EXPRESSIONS) at a strength in [0, 1]; variants in [0, 1) vary its form."""
+    s, (v, w) = strength, variant
+    grin = s * max(0.0, 1.6 * v - 0.45)
+    match EXPRESSIONS[expression]:
+        case "happiness":
+            return Action(
+                corner_up=s, cheek=0.9 * s, part=grin, jaw=0.22 * grin, squint=0.15 * s, lip_raise=0.25 * grin
+            )
+        case "surprise":
+            gape = s * (0.55 + 0.45 * v)
+            return Action(brow_inner=s, brow_outer=s, lid_up=0.9 * s, jaw=gape, part=0.5 * gape, pucker=0.7 * gape)
+        case "sadness":
+            return Action(
+                brow_inner=s, brow_lower=0.25 * s, droop=0.55 * s, corner_down=s, chin_up=0.7 * s, press=0.2 * s
+            )
+        case "anger":
+            bared = s * (0.8 if v > 0.65 else 0.0)
+            closed = 0.8 * s if v <= 0.65 else 0.0
+            return Action(
+                brow_lower=s,
+                squint=0.55 * s,
+                lid_up=0.35 * s,
+                press=closed,
+                part=bared,
+                stretch=0.5 * bared,
+                nose_wrinkle=0.35 * s,
+                corner_down=0.35 * s,
+                jaw=0.2 * bared * w,
+            )
+        case "disgust":
+            return Action(
+                nose_wrinkle=s,
+                lip_raise=s,
+                brow_lower=0.6 * s,
+                squint=0.75 * s,
+                corner_down=0.45 * s,
+                cheek=0.5 * s,
+                part=0.35 * s * v,
+                chin_up=0.3 * s,
+            )
+        case "fear":
+            return Action(
+                brow_inner=s,
+                brow_outer=0.55 * s,
+                brow_lower=0.35 * s,
+                lid_up=s,
+                stretch=s,
+                part=0.5 * s,
+                jaw=0.35 * s * (0.5 + v),
+                corner_down=0.3 * s,
+            )
+        case _:
+            idle = 0.25 * s
+            return Action(
+                corner_up=idle * (v - 0.4), droop=0.3 * idle, brow_outer=idle * w, part=max(0.0, idle * (w - 0.6))
+            )
+
+
+def _light(d: Draws) -> tuple[float, float, float]:
+    side = d.near(0.0, 0.62)
+    height = d.near(-0.55, 0.4)
+    front = d.between(0.35, 1.0)
+    length = math.sqrt(side * side + height * height + front * front)
+    return side / length, height / length, front / length
+
+
+def _tint(d: Draws, spread: float) -> tuple[float, float, float]:
+    warm, green = d.near(0.0, spread), d.near(0.0, spread / 4)
+    return 1.0 + warm, 1.0 + green, 1.0 - warm
+
+
+def draw_shot(row: np.ndarray) -> Shot:
+    """The picture that one row of 192 uniforms stands for."""
+    d = Draws(row.tolist())
+    wide = d.chance(0.3)
+    yaw = d.near(0.0, 34.0 if wide else 14.0)
+    pitch, roll = d.near(-1.0, 8.0), d.near(0.0, 7.0)
+    expression = d.pick((0.22, 0.2, 0.12, 0.12, 0.12, 0.11, 0.11))
+    strength = d.between(0.25, 1.0)
+    action = act(expression, strength, (d.unit(), d.unit()))
+    scale = d.between(0.30, 0.39)
+    ambient = d.between(0.22, 0.6)
+    glance = 0.014 if d.chance(0.7) else 0.035
+    return Shot(
+        yaw=math.radians(yaw),
+        pitch=math.radians(pitch),
+        roll=math.radians(roll),
+        centre=(d.near(0.5, 0.018), d.near(0.485, 0.018)),
+        scale=scale,
+        expression=expression,
+        strength=strength,
+        action=action,
+        gaze=(d.near(0, glance), d.near(0.0, 0.012)),
+        light=_light(d),
+        key=d.between(0.75, 1.15) * (1.25 - 0.6 * ambient),
+        ambient=ambient,
+        key_colour=_tint(d, 0.07),
+        fill_colour=_tint(d, 0.10),
+        exposure=2.0 ** d.near(0.0, 0.22),
+        contrast=d.between(0.0, 0.5),
+        blur=max(0.0, d.between(-1.0, 1.0)) ** 2 * 0.010,
+        grain=d.unit() ** 2 * 0.025,
+        grey=d.chance(0.04),
+        glasses=GLASSES[d.pick((0.78, 0.08, 0.10, 0.04))],
+        hat=HATS[d.pick((0.90, 0.05, 0.05))],
+        occlusion=OCCLUSIONS[d.pick((0.83, 0.05, 0.035, 0.035, 0.025, 0.025))],
+        prop=(d.unit(), d.unit(), d.unit(), d.unit()),
+        cloth=(d.unit(), d.unit() ** 1.5, d.unit()),
+        cloth_kind=d.pick((3, 2, 2, 2)),
+        backdrop=tuple(row[-72:].tolist()),
+        noise=d.between(0, 256),
+    )

@@ -1,0 +1,110 @@
+"""Checkpoints written in the background: a step waits for a copy in memory, a thread does the rest.
+
+At most one is being written. A second one that is due meanwhile waits half a minute for the first and is then left
+out, as are later ones until the first has ended: a disk that hangs must not stop the training.
+"""
+
+import os
+import queue
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fra_dist.config import CheckpointConfig
+from fra_dist.train.checkpoints.retention import apply_retention
+from fra_dist.train.checkpoints.snapshot import Snapshot
+from fra_dist.train.checkpoints.writing import Contents, save_checkpoint
+
+BUSY_WAIT = 30.0
+"""Seconds that a periodic checkpoint waits for the one before."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one checkpoint went: `path`, or why not. `stall` is what the step waited, `seconds` what writing took."""
+
+    step: int
+    stall: float
+    seconds: float = 0.0
+    path: Path | None = None
+    error: BaseException | None = None
+    deleted: tuple[str, ...] = ()
+
+
+class Saver:
+    """Writes into one folder. `permit` is called before anything there is touched; what it raises is an outcome."""
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: CheckpointConfig,
+        permit: Callable[[], None] = lambda: None,
+        newest: int = -1,
+    ) -> None:
+        self.folder, self.settings, self.permit = folder, settings, permit
+        self.newest = newest
+        """The step of the newest checkpoint that is known to be whole; -1: none."""
+        self._snapshot = Snapshot()
+        self._done: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._overdue = False
+        self._last: list[threading.Thread | None] = [None]
+        # at interpreter exit as well, before daemon threads are cut off
+        self._finish = weakref.finalize(self, _finish, self._last, os.getpid(), settings.patience_seconds)
+
+    @property
+    def busy(self) -> bool:
+        return self._last[0] is not None and self._last[0].is_alive()
+
+    def save(self, contents: Contents) -> bool:
+        """Copy the state and begin to write it; `contents` may hold live tensors of any device and layout.
+
+        False, and nothing is done, when the one before is still being written after BUSY_WAIT seconds.
+        """
+        began = time.perf_counter()
+        if not self.wait(0.0 if self._overdue else BUSY_WAIT):
+            self._overdue = True
+            return False
+        self._overdue = False
+        copy = self._snapshot.take({"model": contents.model, "optimizer": contents.optimizer})
+        fixed = replace(contents, model=copy["model"], optimizer=copy["optimizer"])
+        outcome = Outcome(contents.step, stall=time.perf_counter() - began)
+        thread = threading.Thread(target=self._write, args=(fixed, outcome), name="fra-saver", daemon=True)
+        thread.start()
+        self._last[0] = thread
+        if not self.settings.asynchronous:
+            self.wait(self.settings.patience_seconds)
+        return True
+
+    def finished(self) -> list[Outcome]:
+        """What has ended since the last call, in order."""
+        return [self._done.get() for _ in range(self._done.qsize())]
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until nothing is being written; False when that took longer."""
+        if self._last[0] is not None:
+            self._last[0].join(seconds)
+        return not self.busy
+
+    def close(self) -> None:
+        """Wait for what is being written, but not for ever."""
+        self._finish()
+
+    def _write(self, contents: Contents, outcome: Outcome) -> None:
+        began = time.perf_counter()
+        try:
+            path = save_checkpoint(self.folder, contents, self.permit)
+            deleted = tuple(one.name for one in apply_retention(self.folder, self.settings))
+            outcome = replace(outcome, path=path, deleted=deleted)
+            self.newest = contents.step
+        except BaseException as error:  # whatever it is, the training thread must hear of it
+            outcome = replace(outcome, error=error)
+        self._done.put(replace(outcome, seconds=time.perf_counter() - began))
+
+
+def _finish(box: list[threading.Thread | None], pid: int, wait: float) -> None:
+    thread = box[0]
+    if thread is not None and os.getpid() == pid:  # a forked child has no such thread
+        thread.join(wait)

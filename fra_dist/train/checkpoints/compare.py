@@ -1,0 +1,106 @@
+"""Comparing and averaging checkpoints, a tensor at a time, so that memory holds one tensor and not whole models."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from fra_dist.errors import CheckpointError
+from fra_dist.train.checkpoints.reading import MODEL, OPTIMIZER, Checkpoint
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A tensor that two checkpoints do not share bit for bit.
+
+    `absolute` is the largest |a - b|, `relative` the largest |a - b| / max(|a|, |b|); NaN when one has a NaN where the
+    other has none; None when there is nothing to subtract, and `why` says so.
+    """
+
+    name: str
+    why: str
+    absolute: float | None = None
+    relative: float | None = None
+
+
+def differences(one: Path, two: Path) -> Iterator[Difference]:
+    """Between two safetensors files, in the order of names. Raises CheckpointError when one cannot be read."""
+    with ExitStack() as stack:
+        a, b = (_open(stack, path) for path in (one, two))
+        first, second = set(a.keys()), set(b.keys())
+        for name in sorted(first | second):
+            if name not in second:
+                yield Difference(name, "only in the first")
+            elif name not in first:
+                yield Difference(name, "only in the second")
+            else:
+                found = _difference(name, a.get_tensor(name), b.get_tensor(name))
+                if found is not None:
+                    yield found
+
+
+def same_bits(one: Tensor, two: Tensor) -> bool:
+    """Equal in type, shape and every bit: NaN equals the same NaN, 0.0 is not -0.0."""
+    if one.dtype != two.dtype or one.shape != two.shape:
+        return False
+    first, second = (t.contiguous().reshape(-1).view(torch.uint8) for t in (one, two))
+    return torch.equal(first, second)
+
+
+def average(checkpoints: Sequence[Checkpoint]) -> dict[str, Tensor]:
+    """The mean of the weights and of every floating-point buffer, computed in float64; the rest is the last one's.
+
+    Running statistics of batch norm are averaged like weights: that is near, not equal, to the statistics that the
+    mean network would gather itself. Raises CheckpointError when the checkpoints are of different architectures.
+    """
+    if len({str(one.config.model) for one in checkpoints}) > 1:
+        raise CheckpointError("the checkpoints are of different models (`fra-dist ckpt diff` shows how): no mean")
+    mean: dict[str, Tensor] = {}
+    with ExitStack() as stack:
+        files = [_open(stack, one.path / MODEL) for one in checkpoints]
+        for name in files[-1].keys():  # noqa: SIM118
+            last = files[-1].get_tensor(name)
+            if not last.is_floating_point():
+                mean[name] = last
+                continue
+            total = torch.zeros_like(last, dtype=torch.float64)
+            for file in files:
+                total += file.get_tensor(name)
+            mean[name] = (total / len(files)).to(last.dtype)
+    return mean
+
+
+def contents_of(path: Path) -> dict[str, tuple[int, int, int]]:
+    """{file: (tensors, values, bytes)} of a checkpoint's safetensors files."""
+    found = {}
+    for file in (MODEL, OPTIMIZER):
+        with ExitStack() as stack:
+            opened = _open(stack, path / file)
+            shapes = [opened.get_slice(name).get_shape() for name in opened.keys()]  # noqa: SIM118
+        found[file] = (len(shapes), sum(torch.Size(s).numel() for s in shapes), (path / file).stat().st_size)
+    return found
+
+
+def _open(stack: ExitStack, path: Path) -> safe_open:
+    try:
+        return stack.enter_context(safe_open(path, "pt"))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from None
+
+
+def _difference(name: str, one: Tensor, two: Tensor) -> Difference | None:
+    if same_bits(one, two):
+        return None
+    if one.shape != two.shape:
+        return Difference(name, f"shape {tuple(one.shape)} and {tuple(two.shape)}")
+    a, b = one.double(), two.double()
+    gap = (a - b).abs()
+    gap = torch.where((a == b) | (a.isnan() & b.isnan()), torch.zeros_like(gap), gap)  # equal infinities too
+    scale = torch.maximum(a.abs(), b.abs())
+    relative = torch.where(gap == 0, torch.zeros_like(gap), gap / scale)
+    why = f"type {one.dtype} and {two.dtype}" if one.dtype != two.dtype else "values"
+    return Difference(name, why, float(gap.max()), float(relative.max()))

@@ -1,0 +1,134 @@
+"""What a run will take, measured on a few images of noise before anything is trained."""
+
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fra_dist import distributed
+from fra_dist.config import Config, dump_config
+from fra_dist.data.shards.manifest import load_manifest
+from fra_dist.data.stores.remote_folder import StoreOptions, is_remote
+from fra_dist.errors import ConfigError
+from fra_dist.losses.geometry import Placement
+from fra_dist.losses.total import fra_loss
+from fra_dist.models.fra import FRA
+from fra_dist.train.engines.protocol import precision_of
+from fra_dist.train.execution import set_execution
+from fra_dist.train.sizes import Sizes, derive_sizes
+from fra_dist.train.step import check_map_sizes
+
+_MIB = 2**20
+_STATES = {"lars": 1, "adamw": 2}
+
+
+def describe(config: Config) -> str:
+    """The resolved configuration, parameter counts, sizes, memory and time, as text for `--dry-run`.
+
+    Memory of activations and time of a step are measured with up to 8 images on this machine and scaled.
+    """
+    ctx = distributed.start(config.train.device)
+    try:
+        torch.manual_seed(config.seed)
+        model = FRA(config.model).to(ctx.device)
+        check_map_sizes(model, config)
+        model.train()
+        set_execution(model, config.train.model_copy(update={"compile": False}), ctx.device)
+        parts = [dump_config(config).rstrip(), "", *_parameters(model)]
+        sizes = None
+        if config.data.shards and (is_remote(config.data.shards) or Path(config.data.shards).exists()):
+            manifest = load_manifest(config.data.shards, options=StoreOptions.of(config.data))
+            sizes = derive_sizes(config, manifest.total, ctx.world)
+        micro = (
+            sizes.micro_batch
+            if sizes
+            else min(config.train.micro_batch or config.train.global_batch, config.train.global_batch)
+        )
+        seconds, activations = _measure(config, model, ctx.device, min(micro, 8))
+        parts += [
+            "",
+            *_memory(config, model, activations, micro, ctx.world),
+            "",
+            *_time(config, sizes, seconds, ctx.device),
+        ]
+        return "\n".join(parts)
+    finally:
+        distributed.stop()
+
+
+def _parameters(model: FRA) -> list[str]:
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    rows = [f"parameters: {trained:,} trained, {_count(model.target):,} in the target network"]
+    for name, child in [*model.online.named_children(), *model.named_children()]:
+        if child is not model.online and child is not model.target and _count(child):
+            rows.append(f"  {name:<18}{_count(child):>13,}")
+    return rows
+
+
+def _memory(config: Config, model: FRA, activations: float, micro: int, world: int) -> list[str]:
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    everything = sum(t.numel() * t.element_size() for t in model.state_dict().values())
+    stage = config.train.zero_stage
+    gradients = 1 / world if stage == 2 else 1.0
+    optimizer = (1 + _STATES[config.optim.name]) / world if stage else _STATES[config.optim.name]  # and its own weights
+    fixed = everything + 4 * trained * (gradients + optimizer)
+    total = fixed + activations * micro
+    return [
+        f"memory of a rank: about {total / _MIB:,.0f} MiB = {fixed / _MIB:,.0f} for weights, gradients and optimiser "
+        f"+ {activations / _MIB:,.1f} an image x {micro} images for activations"
+    ]
+
+
+def _time(config: Config, sizes: Sizes | None, seconds: float, device: torch.device) -> list[str]:
+    rows = [
+        f"time: {1 / seconds:,.1f} images/s in forward and backward on {device} (a few images; full batches are faster)"
+    ]
+    if sizes is None:
+        steps = config.train.steps
+        if steps is None:
+            return [*rows, f"data.shards={config.data.shards!r} is not here, so the number of steps is not known yet"]
+        per_step = seconds * config.train.global_batch
+    else:
+        steps, per_step = sizes.total_steps, seconds * sizes.per_rank
+        rows.append(
+            f"data: {sizes.samples:,} samples; batch {sizes.global_batch} = "
+            f"{sizes.global_batch // sizes.per_rank} ranks x {sizes.accumulation} accumulated x {sizes.micro_batch}; "
+            f"warm-up {sizes.warmup_steps} steps; peak lr {sizes.lr:g}"
+        )
+    return [*rows, f"{steps:,} steps, about {steps * per_step / 3600:,.2f} hours"]
+
+
+def _measure(config: Config, model: FRA, device: torch.device, images: int) -> tuple[float, float]:
+    """(seconds, bytes kept for backward), both for one image in two views."""
+    if images < 2:
+        raise ConfigError("one image a forward pass is too few for batch norm")
+    sizes = [config.data.image_size] * 2 + [config.data.local_size] * config.data.local_views
+    layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
+    views = [torch.randn(images, 3, s, s, device=device).contiguous(memory_format=layout) for s in sizes]
+    kept: dict[int, int] = {}
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    dtype = precision_of(config, device)
+    seconds = 0.0
+    for _ in range(2):
+        kept.clear()
+        began = time.perf_counter()
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+            with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+                output = model(*views)
+            loss = fra_loss(output, config.loss, distributed.SINGLE, Placement.same(images, device))["total"]
+        loss.backward()
+        loss.item()
+        seconds = time.perf_counter() - began
+    return seconds / images, sum(kept.values()) / images
+
+
+def _count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())

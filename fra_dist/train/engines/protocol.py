@@ -1,0 +1,104 @@
+"""What carries a training step: DeepSpeed, or plain PyTorch with the same results.
+
+Weights stay fp32 and the arithmetic of forward and backward is autocast: DeepSpeed's own bf16 mode would keep the
+target network in bf16, where an EMA with momentum 0.996 does not move most weights.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from fra_dist.config import Config
+from fra_dist.models.outputs import FRAOutput
+from fra_dist.train.engines.gradient_noise import GradientNoise
+
+
+@dataclass(frozen=True)
+class Update:
+    """What became of an optimiser step: 0-dim tensors on the device, equal on every rank."""
+
+    applied: Tensor
+    """1.0, or 0.0 when the loss or a gradient was not finite and everything stays as before the step."""
+    gradient_norm: Tensor
+    """Of the whole gradient, averaged over ranks and micro batches, before clipping."""
+
+
+class Engine(Protocol):
+    """Called once a micro batch: forward, then `backward`, which moves the optimiser on the last one of a step."""
+
+    noise: GradientNoise | None
+    """With log.gradient_noise."""
+
+    def __call__(self, view1: Tensor, view2: Tensor, last: bool, *local_views: Tensor) -> FRAOutput: ...
+
+    def backward(self, loss: Tensor, last: bool) -> Update | None:
+        """`loss` is the mean over the micro batch; gradients are averaged over micro batches and ranks.
+
+        The update when `last`, otherwise None. A loss or gradient that is not finite, on any rank and in any micro
+        batch, leaves weights and optimiser as they were; that is decided on the device.
+        """
+        ...
+
+    def model_state(self) -> dict[str, Tensor]:
+        """Every parameter and buffer by name. Every rank calls it."""
+        ...
+
+    def load_model_state(self, saved: Mapping[str, Tensor]) -> None:
+        """Take up what `model_state` gave, at any time. Every rank calls it."""
+        ...
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """The optimiser's state, whole tensors by PARAMETER/STATE. Every rank calls it; rank 0 gets all of it."""
+        ...
+
+    def load_optimizer_state(self, saved: Mapping[str, Tensor]) -> None:
+        """Take up what `optimizer_state` gave, at any world size and ZeRO stage. Every rank calls it.
+
+        Raises CheckpointError on an unknown name.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+def precision_of(config: Config, device: torch.device) -> torch.dtype:
+    """The autocast type: `auto` is bfloat16 on a GPU and float32 on a CPU."""
+    if config.train.precision == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return torch.bfloat16 if config.train.precision == "bf16" else torch.float32
+
+
+def parameter_names(model: nn.Module) -> dict[Tensor, str]:
+    return {parameter: name for name, parameter in model.named_parameters()}
+
+
+@torch.no_grad()
+def judge(
+    optimizer: Any,
+    gradients: list[Tensor],
+    loss: Tensor,
+    clip: float | None,
+    sum_ranks: Callable[[Tensor], Tensor],
+    *,
+    shared: bool,
+    noise: GradientNoise | None = None,
+) -> Update:
+    """Between backward and the optimiser: measure the gradient, clip it in place, and say whether it may be used.
+
+    `gradients` are averaged over ranks, all of them or (`shared`) this rank's part; `loss` is this rank's sum over
+    micro batches. The optimiser is told through `found_inf`, on the device, so that nothing waits.
+    """
+    norm = nn.utils.get_total_norm(gradients).double()
+    totals = sum_ranks(torch.stack([norm.square(), loss.double()]))
+    if shared:
+        norm = totals[0].sqrt()
+    fine = torch.isfinite(norm) & torch.isfinite(totals[1])
+    if noise is not None:
+        noise.note(gradients, fine)
+    if clip is not None:
+        torch._foreach_mul_(gradients, (clip / (norm + 1e-6)).clamp(max=1.0).to(gradients[0].dtype))
+    optimizer.found_inf = (~fine).float()
+    return Update(fine.float(), norm.float())

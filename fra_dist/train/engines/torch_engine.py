@@ -1,0 +1,79 @@
+"""The step in plain PyTorch: DistributedDataParallel on several ranks, the bare module on one."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from fra_dist.config import Config
+from fra_dist.distributed import RankContext
+from fra_dist.models.outputs import FRAOutput
+from fra_dist.train.checkpoints.reading import optimizer_tensors, restore_optimizer
+from fra_dist.train.engines.gradient_noise import GradientNoise
+from fra_dist.train.engines.protocol import Update, judge, parameter_names, precision_of
+from fra_dist.train.sizes import Sizes
+
+
+class TorchEngine:
+    """See `engine.Engine`. Nothing is partitioned."""
+
+    def __init__(
+        self, config: Config, model: nn.Module, optimizer: torch.optim.Optimizer, ctx: RankContext, sizes: Sizes
+    ) -> None:
+        self.module, self.optimizer, self.names = model, optimizer, parameter_names(model)
+        self.clip, self.sum_ranks = config.optim.clip, ctx.cross.sum
+        self.accumulation = sizes.accumulation
+        self.noise = GradientNoise(sizes.global_batch) if config.log.gradient_noise else None
+        self.dtype = precision_of(config, ctx.device)
+        self.device_type = ctx.device.type
+        self.loss: Tensor | None = None
+        self.wrapped: nn.Module = model
+        if ctx.world > 1:
+            # the prototypes and the norm statistics are computed over all ranks, so buffers need no broadcast
+            self.wrapped = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
+
+    def __call__(self, view1: Tensor, view2: Tensor, last: bool, *local_views: Tensor) -> FRAOutput:
+        autocast = torch.autocast(self.device_type, dtype=torch.bfloat16, enabled=self.dtype != torch.float32)
+        with autocast, self._reduced_when(last):
+            return self.wrapped(view1, view2, *local_views)
+
+    def backward(self, loss: Tensor, last: bool) -> Update | None:
+        self.differentiate(loss, last)
+        total = loss.detach() if self.loss is None else self.loss + loss.detach()
+        self.loss = None if last else total
+        return self.update(total) if last else None
+
+    def differentiate(self, loss: Tensor, last: bool) -> None:
+        """The first half of `backward`, which a CUDA graph may hold."""
+        with self._reduced_when(last):
+            (loss / self.accumulation).backward()
+
+    def update(self, total: Tensor) -> Update:
+        """The second half; total: the loss, summed over micro batches."""
+        gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
+        update = judge(self.optimizer, gradients, total, self.clip, self.sum_ranks, shared=False, noise=self.noise)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return update
+
+    def model_state(self) -> dict[str, Tensor]:
+        return self.module.state_dict()
+
+    def load_model_state(self, saved: Mapping[str, Tensor]) -> None:
+        self.module.load_state_dict(saved)
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        return optimizer_tensors(self.optimizer, self.names)
+
+    def load_optimizer_state(self, saved: Mapping[str, Tensor]) -> None:
+        restore_optimizer(self.optimizer, self.names, saved)
+
+    def close(self) -> None:
+        return
+
+    def _reduced_when(self, last: bool) -> AbstractContextManager[None]:
+        """Ranks average their gradients on the last micro batch only; DDP decides that in forward and in backward."""
+        if last or not isinstance(self.wrapped, nn.parallel.DistributedDataParallel):
+            return nullcontext()
+        return self.wrapped.no_sync()

@@ -1,0 +1,138 @@
+"""Metrics of a run: read from the device at log steps, summed over ranks, and written as rows."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fra_dist import distributed
+from fra_dist.data.loading.batch import Batch
+from fra_dist.data.loading.quarantine import FILE as QUARANTINE
+from fra_dist.data.loading.quarantine import judge, quarantine_row, read_quarantine
+from fra_dist.train.hooks.tensorboard import TensorBoard
+from fra_dist.train.run_dir.row_file import RowFile
+from fra_dist.train.trainer import Hook, Run
+
+_METRIC_NAMES = {
+    "applied": "step/applied",
+    "gradient_norm": "gradient/norm",
+    "noise_scale": "gradient/noise_scale",
+    "embedding_spread": "embedding/spread",
+    "embedding_rank": "embedding/rank",
+    "query_cosine": "queries/cosine",
+    "similarity_spread": "regions/similarity_spread",
+    "region_overlap": "regions/overlap",
+    "region_share_min": "regions/min_share",
+    "regions_in_use": "regions/in_use",
+    "matched": "regions/matched",
+    "overlap": "views/overlap",
+    "revived": "regions/revived",
+}
+
+
+class Metrics(Hook):
+    """Every `log.every_steps`: fetch the terms once, write a row, hand it to the progress display and TensorBoard."""
+
+    patience = 0.0  # on a GPU, an exchange that is stuck is first waited for here
+
+    def begin(self, run: Run) -> None:
+        self.bad = RowFile(run.folder.path / QUARANTINE)
+        self.last_row: dict[str, Any] = {}
+        self.board: TensorBoard | None = None
+        if run.config.log.tensorboard and run.ctx.is_main:
+            self.board = TensorBoard(run.folder.path / "tensorboard", run.completed)
+        self._restart(run)
+
+    def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
+        for sample in batch.quarantined:
+            self.found.add(sample.id)
+            self.bad.append(quarantine_row(sample, run.completed))
+        if run.completed % run.config.log.every_steps and run.completed < run.sizes.total_steps:
+            return
+        if terms and run.engine.noise is not None:
+            terms = {**terms, "noise_scale": run.engine.noise.take(terms["total"])}
+        bad, source = run.loader.quarantine, run.loader.source_stats
+        means, counts = _fetch(run, terms, [len(self.found), len(bad.met), bad.read, *source.values()])
+        found, met, read, *read_from = counts
+        row = {"step": run.completed, **means}
+        row |= {f"source/{name}": round(value, 3) for name, value in zip(source, read_from, strict=True)}
+        row |= self._pace(run)
+        row |= {"lr": run.step.learning_rate(batch.step), "ema_momentum": run.step.ema_momentum(batch.step)}
+        row["quarantined"] = self._known_bad(some_new=found > 0)
+        run.folder.log(row)
+        if self.board is not None:
+            self.board.write(run.completed, row)
+        self.last_row = row
+        judge(round(met), round(read), run.sizes.samples, run.config.data.max_bad_share)
+        self._restart_clock(run)
+
+    def went_back(self, run: Run) -> None:
+        self.bad.forget(lambda row: row["step"] > run.completed)
+        self.last_row = {}
+        self._restart(run)
+
+    def add(self, run: Run, values: Mapping[str, float | None], paused: float = 0.0) -> None:
+        """More values of the present step, from another hook: a row of their own, which readers take as one with it.
+        `paused` seconds do not count in the pace of the steps."""
+        self.since += paused
+        row = {"step": run.completed, **values}
+        run.folder.log(row)
+        if self.board is not None:
+            self.board.write(run.completed, row)
+
+    def end(self, run: Run) -> None:
+        self.bad.flush()
+        if self.board is not None:
+            self.board.close()
+
+    def _restart(self, run: Run) -> None:
+        """Begin with what the run folder says of the steps so far."""
+        self.found: set[int] = set()
+        self.known = set(distributed.from_main(lambda: [sample.id for sample in read_quarantine(run.folder.path)]))
+        self._restart_clock(run)
+
+    def _known_bad(self, some_new: bool) -> int:
+        """How many samples the run knows to be bad. Ranks may meet the same one, in different epochs: it counts once.
+
+        A collective when `some_new`, which is the same on all ranks: one of them has met some since the last row.
+        """
+        if some_new:
+            self.known.update(*distributed.from_all(sorted(self.found)))
+            self.found.clear()
+        return len(self.known)
+
+    def _restart_clock(self, run: Run) -> None:
+        self.since, self.since_step, self.since_wait = time.perf_counter(), run.completed, run.loader.wait_seconds
+
+    def _pace(self, run: Run) -> dict[str, float]:
+        seconds = max(time.perf_counter() - self.since, 1e-9)
+        steps = run.completed - self.since_step
+        left = (run.sizes.total_steps - run.completed) * seconds / steps
+        wait = (run.loader.wait_seconds - self.since_wait) / seconds
+        pace = {"images_per_second": steps * run.sizes.global_batch / seconds, "data_wait": wait, "seconds_left": left}
+        pace["memory_mib"] = _memory(run)
+        return {name: float(f"{value:.5g}") for name, value in pace.items()}
+
+
+def _fetch(run: Run, terms: Mapping[str, Tensor], counts: Sequence[float]) -> tuple[dict[str, Any], list[float]]:
+    """(means of the terms over the ranks, by their names in a row; sums of the counts), in one collective and one wait
+    for the device. A value that is not finite is None, and a step that was left out has no more than that to tell."""
+    on_device = torch.tensor(counts, dtype=torch.float64, device=run.ctx.device) * run.ctx.world
+    values = torch.stack([*(value.double() for value in terms.values()), *on_device])
+    totals = run.ctx.cross.mean(values).tolist()  # of counts, the sum over ranks
+    names = [_METRIC_NAMES.get(name, f"loss/{name}") for name in terms]
+    means = {name: value if isfinite(value) else None for name, value in zip(names, totals, strict=False)}
+    return means or {_METRIC_NAMES["applied"]: 0.0}, totals[len(terms) :]
+
+
+def _memory(run: Run) -> float:
+    """MiB: resident in this process, or on a GPU the most that torch has held there."""
+    if run.ctx.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(run.ctx.device) / 2**20
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

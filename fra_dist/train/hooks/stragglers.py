@@ -1,0 +1,136 @@
+"""Ranks that are slower than the others: which, and whether it is their data or their arithmetic.
+
+In a step all ranks take equally long, because they wait for each other. A rank's own time is therefore its wait for
+data, and the time of its step less what it spent in exchanges: on a CPU over all steps, on a GPU in the log step,
+measured by events on the device. Ranks tell each other at log steps, when they meet anyway.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median_high
+
+import torch
+from torch import Tensor
+
+from fra_dist.data.loading.batch import Batch
+from fra_dist.distributed import WAITS
+from fra_dist.train.trainer import Hook, Run
+
+_FEWEST = 10  # steps that are compared: single ones differ by chance
+_SHARE = 0.05  # of a step that must be lost for a rank to be worth a word
+
+
+@dataclass(frozen=True)
+class Own:
+    """Seconds a step of one rank: waiting for data, and computing."""
+
+    data: float
+    compute: float
+
+    @property
+    def total(self) -> float:
+        return self.data + self.compute
+
+
+@dataclass(frozen=True)
+class Straggler:
+    rank: int
+    why: str
+    times: float
+    """Own time over that of the others."""
+
+
+def find_stragglers(own: Sequence[Own], step_seconds: float, factor: float) -> list[Straggler]:
+    """Ranks whose own time is above `factor` times the median of the others', the difference being noticeable."""
+    found = []
+    for rank, mine in enumerate(own):
+        others = [one for other, one in enumerate(own) if other != rank]
+        if not others:
+            break
+        usual = median_high(one.total for one in others)
+        late = mine.total - usual
+        if mine.total > factor * usual and late > _SHARE * step_seconds:
+            in_data = mine.data - median_high(one.data for one in others)
+            why = "data" if in_data > late / 2 else "compute"
+            found.append(Straggler(rank, why, mine.total / max(usual, 1e-9)))
+    return found
+
+
+class Stragglers(Hook):
+    """Names a rank in the log and the history when it is slow in two comparisons in a row; again only after it was
+    not."""
+
+    def begin(self, run: Run) -> None:
+        self.named: set[tuple[int, str]] = set()
+        self.before: set[tuple[int, str]] = set()
+        self.sample: torch.cuda.Event | None = None
+        self.first = True
+        self._restart(run)
+
+    def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
+        if run.ctx.world == 1:
+            return
+        every = run.config.log.every_steps
+        if run.completed % every == 0 and run.completed - self.since >= _FEWEST:
+            self._compare(run)
+            self._restart(run)
+        elif run.ctx.device.type == "cuda" and (run.completed + 1) % every == 0:
+            self._begin_sample(run)
+
+    def went_back(self, run: Run) -> None:
+        self._restart(run)
+
+    def _compare(self, run: Run) -> None:
+        steps = run.completed - self.since
+        seconds = {name: value - self.seconds.get(name, 0.0) for name, value in run.phases.seconds.items()}
+        data = seconds.get("data", 0.0) / steps
+        compute = (seconds["step"] + seconds["agree"] - (WAITS.seconds - self.waits)) / steps
+        if run.ctx.device.type == "cuda":
+            compute = self._end_sample(run)
+        own = [Own(*row) for row in run.ctx.gather([data, compute])]
+        first, self.first = self.first, False
+        if first or not run.ctx.is_main:  # the first steps load and compile
+            return
+        found = find_stragglers(own, sum(seconds.values()) / steps, run.config.log.straggler_factor)
+        now = {(one.rank, one.why) for one in found}
+        for one in found:
+            if (one.rank, one.why) in self.before - self.named:
+                self._name(run, one, own)
+        self.named = {key for key in now if key in self.named or key in self.before}
+        self.before = now
+
+    def _name(self, run: Run, one: Straggler, own: Sequence[Own]) -> None:
+        host, mine = run.hosts[one.rank], own[one.rank]
+        run.folder.note(
+            "straggler", step=run.completed, rank=one.rank, host=host, why=one.why, times=round(one.times, 2)
+        )
+        print(
+            f"warning: rank {one.rank} on {host} takes {one.times:.1f} times as long as the others ({one.why}): "
+            f"{mine.data * 1000:.0f} ms a step for data, {mine.compute * 1000:.0f} ms for computing",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def _restart(self, run: Run) -> None:
+        self.since, self.seconds, self.waits = run.completed, dict(run.phases.seconds), WAITS.seconds
+
+    def _begin_sample(self, run: Run) -> None:
+        WAITS.take_sample()
+        WAITS.sampling = True
+        self.sample_data = run.phases.seconds["data"]
+        self.sample = torch.cuda.Event(enable_timing=True)
+        self.sample.record()
+
+    def _end_sample(self, run: Run) -> float:
+        """Seconds of the device's own work in the sampled step; the metrics of this step have waited for it."""
+        WAITS.sampling = False
+        if self.sample is None:
+            return 0.0
+        end = torch.cuda.Event(enable_timing=True)
+        end.record()
+        end.synchronize()
+        waited = WAITS.take_sample() + run.phases.seconds["data"] - self.sample_data
+        seconds = self.sample.elapsed_time(end) / 1000 - waited
+        self.sample = None
+        return max(seconds, 0.0)

@@ -1,0 +1,42 @@
+"""Faults put into a run on purpose, to see what it does about them: FRA_DIST_FAULTS="nan@5,nan!9".
+
+`nan@5` spoils the first photo of rank 0 in step 5 once, as a passing defect of the hardware would; `nan!9` does it
+whenever step 9 is done. Without the variable nothing is touched.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from fra_dist.data.loading.batch import Batch
+from fra_dist.errors import ConfigError
+
+VARIABLE = "FRA_DIST_FAULTS"
+
+
+class Faults:
+    """Read once at the start of an attempt. Raises ConfigError for what is not understood."""
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        self.once: set[int] = set()
+        self.always: set[int] = set()
+        for word in filter(None, environment.get(VARIABLE, "").split(",")):
+            match = re.fullmatch(r"nan([@!])([1-9]\d*)", word.strip())
+            if match is None:
+                raise ConfigError(
+                    f"{VARIABLE}={word!r} is not understood: write nan@STEP or nan!STEP, divided by commas"
+                )
+            (self.once if match[1] == "@" else self.always).add(int(match[2]))
+
+    def touch(self, batch: Batch, rank: int) -> Batch:
+        """The batch, or a spoilt copy of it."""
+        step = batch.step + 1
+        if step not in self.once and step not in self.always:
+            return batch
+        self.once.discard(step)
+        if rank != 0:
+            return batch
+        first = batch.views[0].clone()
+        first[0] = float("nan")
+        return replace(batch, views=(first, *batch.views[1:]))

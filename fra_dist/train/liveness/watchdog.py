@@ -1,0 +1,202 @@
+"""No silent hang: a rank that stops making progress is named, stacks are written, and the attempt ends.
+
+Each rank has a thread that writes signs of life (`beats.py`). When the rank itself stands still for half the time-out
+it listens to the others; at the whole of it, it knows which rank is silent or furthest behind. Every live rank then
+writes the stacks of its threads to RUN/stacks/attempt-NNNN, and all end with status 70, which launchers answer with
+the next attempt. A process that is stopped as a whole is ended by its launcher's task (`pulse.py`).
+
+The time-out is train.watchdog_seconds or, when null, 20 usual steps, 3 of the longest, and 120 s at the least. The
+first steps and parts that may be slow (checkpoints, pictures) have 15 minutes, as long as the rank gives signs of
+life. Time is counted in ticks of the thread: a job that is suspended as a whole and continued is not late.
+"""
+
+import faulthandler
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from fra_dist.config import Config
+from fra_dist.distributed import RankContext
+from fra_dist.errors import LaunchError
+from fra_dist.train.liveness.heartbeats import Beat, Beats, Listener, judge
+from fra_dist.train.liveness.hung import HUNG
+from fra_dist.train.liveness.phases import Phases
+from fra_dist.train.liveness.pulse import Pulse
+from fra_dist.train.run_dir.fence import read_attempt
+
+SLOW = 900.0
+"""Seconds for parts that may be slow, and for the first steps of an attempt."""
+_FIRST_STEPS = 3
+_FLOOR, _USUAL, _LONGEST = 120.0, 20.0, 3.0
+_GRACE = 10.0
+
+
+class Watchdog:
+    """Watches while entered; `train.watchdog_seconds=0`: not at all.
+
+    Args:
+        config: the settings of the run.
+        ctx: this rank's place among the others.
+        phases: where this rank is in its work, which the loop marks.
+        hosts: the host of each rank, by rank.
+        folder: the run folder.
+        attempt: its number; signs of life of other attempts do not count.
+    """
+
+    def __init__(
+        self, config: Config, ctx: RankContext, phases: Phases, hosts: Sequence[str], folder: Path, attempt: int
+    ) -> None:
+        self.phases, self.attempt, self.hosts = phases, attempt, tuple(hosts)
+        self.rank, self.folder = ctx.rank, folder
+        self.seconds = config.train.watchdog_seconds
+        data = config.data
+        self.remote = (data.retries + 1) * (data.timeout_seconds + 20) if "://" in data.shards else 0.0
+        self.beats = Beats(self.folder, attempt, ctx.world)
+        self.listener = Listener(self.beats, self.rank)
+        self.pulse = Pulse(self.silence)
+        self.count = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="fra-watchdog", daemon=True)
+
+    def __enter__(self) -> Self:
+        if self.seconds != 0:
+            self.pulse.start()
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._thread.is_alive():
+            self._stop.set()
+            self._thread.join(_GRACE)  # a disk that hangs keeps it
+            self.pulse.stop()
+
+    def timeout(self) -> float:
+        """Seconds without progress that are too many, as a rule."""
+        if self.seconds is not None:
+            return self.seconds
+        usual, longest = self.phases.usual_step()
+        return max(_FLOOR, _USUAL * usual, _LONGEST * longest)
+
+    def limit(self) -> float:
+        """The same for the present part of the step."""
+        place, seconds = self.phases.place, self.timeout()
+        if self.phases.steps < _FIRST_STEPS:
+            return max(seconds, SLOW)
+        if self.seconds is None and place.name == "data":
+            seconds = max(seconds, self.remote)
+        return max(seconds, place.patience)
+
+    def silence(self) -> float:
+        """Seconds without a pulse that are too many: no part of a step, however long, keeps its thread from running."""
+        return 2.5 * self.quiet() + _GRACE
+
+    def quiet(self) -> float:
+        """Seconds without a sign of life, of this rank's thread or of another rank, before it is asked about."""
+        seconds = self.timeout()
+        return (seconds if self.phases.steps >= _FIRST_STEPS else max(seconds, _FLOOR)) / 2
+
+    def _watch(self) -> None:
+        stalled, place, before = 0.0, self.phases.place, time.monotonic()
+        heard = 0.0
+        while not self._stop.wait(tick := min(max(self.timeout() / 12, 0.1), 10.0)):
+            now = time.monotonic()
+            passed, before = min(now - before, 2 * tick), now
+            stalled, place = (stalled + passed, place) if self.phases.place is place else (0.0, self.phases.place)
+            beat = self._beat(stalled)
+            self._write(beat)
+            quiet = self.quiet()
+            if stalled < quiet:
+                if heard:
+                    self.listener, heard = Listener(self.beats, self.rank), 0.0
+                continue
+            self.listener.listen(passed)
+            heard += passed
+            text = self._verdict(beat, quiet)
+            if text and self.phases.place is place:
+                self._end(beat, text)
+        self._write(self._beat(0.0, leaving=True))
+
+    def _verdict(self, beat: Beat, quiet: float) -> str | None:
+        """Why the attempt must end; None while it need not."""
+        if any(other.leaving and other.name != "done" for other in self.listener.last.values()):
+            return "another rank has seen that the run stands still"
+        silent = self.listener.silent(quiet, unheard=SLOW / 2 if self.phases.steps < _FIRST_STEPS else quiet)
+        if not silent and beat.stalled < beat.limit:
+            return None
+        return judge({**self.listener.last, self.rank: beat}, silent, self.hosts)
+
+    def _beat(self, stalled: float, leaving: bool = False) -> Beat:
+        self.count += 1
+        place = self.phases.place
+        name, order = ("done", 10**9) if leaving else (place.name, place.order)
+        return Beat(
+            *(self.attempt, self.rank, self.hosts[self.rank], self.count, order, place.step, name),
+            *(round(stalled, 1), round(self.limit(), 1), leaving),
+        )
+
+    def _write(self, beat: Beat) -> None:
+        if self.beats.world == 1:
+            return
+        try:
+            self.beats.write(beat)
+        except OSError as error:
+            if self.count == 1:
+                print(f"warning: cannot write signs of life: {error}", file=sys.stderr, flush=True)
+
+    def _end(self, beat: Beat, text: str) -> None:
+        """Write stacks, wait until the other live ranks have, end. Does not return."""
+        folder = self.folder / "stacks" / f"attempt-{self.attempt:04d}"
+        text = _record(folder, text, self.attempt, beat.step)
+        _dump(folder / f"rank-{self.rank:05d}.txt", beat)
+        self.count += 1
+        self._write(Beat(**{**beat.__dict__, "count": self.count, "leaving": True}))
+        end = time.monotonic() + _GRACE
+        while time.monotonic() < end:  # who leaves first breaks the connections of the others
+            last = self.beats.read() if self.beats.world > 1 else {}
+            silent = self.listener.silent(self.quiet())
+            if all(other.leaving or other.rank in silent for other in last.values()):
+                break
+            time.sleep(0.2)
+        print(f"watchdog: {text}; stacks in {folder}", file=sys.stderr, flush=True)
+        os._exit(HUNG)
+
+
+def _record(folder: Path, text: str, attempt: int, step: int) -> str:
+    """The first rank's words are everyone's: it writes them down, in the history too. Nothing of an old attempt."""
+    run = folder.parents[1]
+    try:
+        if read_attempt(run, patience=0).get("attempt", attempt) != attempt:
+            return text
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / "verdict.txt", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    except FileExistsError:
+        time.sleep(0.2)
+        return (folder / "verdict.txt").read_text().strip() or text
+    except (OSError, LaunchError):  # the stacks still tell, on this rank's standard error if need be
+        return text
+    os.write(handle, f"{text}\n".encode())
+    os.close(handle)
+    row = {"time": round(time.time(), 1), "event": "watchdog", "attempt": attempt, "step": step, "text": text}
+    handle = os.open(run / "history.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    os.write(handle, (json.dumps(row) + "\n").encode())
+    os.close(handle)
+    return text
+
+
+def _dump(path: Path, beat: Beat) -> None:
+    try:
+        with path.open("w") as stream:
+            stream.write(f"rank {beat.rank} on {beat.host}, process {os.getpid()}: {beat.name} of step {beat.step}, ")
+            stream.write(f"{beat.stalled:.0f} s without progress\n\n")
+            stream.flush()
+            faulthandler.dump_traceback(stream, all_threads=True)
+    except OSError:
+        faulthandler.dump_traceback(all_threads=True)

@@ -1,0 +1,96 @@
+"""A LARS step of all groups, and of the EMA copies, by the kernels of `kernels/lars_ema/`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fra_dist.kernels import lars_ema
+from fra_dist.train.optim.moved import LayerwiseOptimizer, ParameterPieces, gradients_of
+
+_SHARED = ("lr", "momentum", "trust")
+"""What the kernels have one of."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What moves with a length of its own: a parameter, or a piece of a flat one."""
+
+    parameter: Tensor
+    gradient: Tensor
+    velocity: Tensor
+    group: dict[str, Any]
+
+    def piece(self, start: int, length: int) -> "_Part":
+        whole = (self.parameter, self.gradient, self.velocity)
+        parameter, gradient, velocity = (tensor.narrow(0, start, length) for tensor in whole)
+        return _Part(parameter, gradient, velocity, self.group)
+
+
+@dataclass(frozen=True)
+class _Owner:
+    """A parameter, its parts, and how to measure them if they are pieces."""
+
+    parts: list[_Part]
+    pieces: ParameterPieces | None
+
+
+def move_fused(optimizer: LayerwiseOptimizer) -> bool:
+    """Do the step; False, with nothing done, where the kernels do not take the tensors.
+
+    Every rank that holds pieces of flat parameters exchanges as often as the plain step would, whichever path it takes.
+    """
+    moved = list(gradients_of(optimizer))
+    groups = [group for _, group in moved]
+    if not moved or any(group[name] != groups[0][name] for group in groups for name in _SHARED):
+        return False
+    first = moved[0][0]
+    if not lars_ema.takes([first], [g for g in [first.grad] if g is not None], [first], ()):
+        return False  # without having listed everything
+    followers = optimizer.followers
+    target_of = {} if followers is None else followers.target_of
+    moved.sort(key=lambda pair: pair[0] not in target_of)  # targets are those of the first parameters
+    owners = [_owner(optimizer, p, group) for p, group in moved]
+    parts = [part for owner in owners for part in owner.parts]
+    weights, gradients = [part.parameter for part in parts], [part.gradient for part in parts]
+    velocities = [part.velocity for part in parts]
+    followed = [p for p, _ in moved if p in target_of]
+    targets = [target_of[p].data for p in followed]
+    if not parts or not lars_ema.takes(weights, gradients, velocities, targets):
+        return False
+    lars_ema.lars_ema(
+        weights,
+        gradients,
+        velocities,
+        weight_decay=[part.group["weight_decay"] for part in parts],
+        adapt=[part.group["adapt"] for part in parts],
+        **{name: groups[0][name] for name in _SHARED},
+        targets=targets,
+        target_momentum=1.0 if followers is None else followers.momentum,
+        squares=_squares(owners, weights, gradients) if optimizer.pieces else None,
+        found_inf=optimizer.found_inf,
+    )
+    if followers is not None:
+        followers.done(followed)
+    return True
+
+
+def _owner(optimizer: LayerwiseOptimizer, p: Tensor, group: dict[str, Any]) -> _Owner:
+    pieces = optimizer.pieces.get(p) if group["adapt"] else None
+    assert p.grad is not None
+    whole = _Part(p.data, p.grad, optimizer.velocity(p), group)
+    return _Owner([whole] if pieces is None else [whole.piece(*span) for span in pieces.spans], pieces)
+
+
+def _squares(owners: list[_Owner], parameters: list[Tensor], gradients: list[Tensor]) -> Tensor:
+    """(2, n) Σ p² and Σ g² of each part; of the whole parameter over all ranks where it is a piece of one."""
+    own = lars_ema.squares(parameters, gradients)
+    columns = []
+    for owner, part in zip(owners, own.split([len(owner.parts) for owner in owners], dim=1), strict=True):
+        if owner.pieces is None:
+            columns.append(part)
+            continue
+        sums = torch.zeros(2, owner.pieces.parameters, dtype=part.dtype, device=part.device)
+        columns.append(owner.pieces.sum(sums.index_add_(1, owner.pieces.index, part))[:, owner.pieces.index])
+    return torch.cat(columns, dim=1)

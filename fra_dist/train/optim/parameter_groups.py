@@ -1,0 +1,63 @@
+"""Which parameters get weight decay and layer-wise adaptation, and the optimiser over them."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from fra_dist.config import OptimConfig
+from fra_dist.train.optim.lars import LARS
+
+
+def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
+    """Two groups of trained parameters, `weight_decay`, `decayed` and `adapt` set: decayed and adapted, and neither.
+
+    `exclude: kind` leaves out norm weights, biases and every other 1-D parameter. `exclude: published` goes by name, as
+    the published implementation does: only biases and the norms of the backbone are left out, so that norm weights of
+    heads and decoder are decayed and adapted.
+    """
+    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    plain = _plain_by_name(model) if config.exclude == "published" else _plain_by_kind(model)
+
+    def both(yes: bool) -> dict[str, bool]:
+        return {"decayed": yes, "adapt": yes}
+
+    return [
+        {"params": [p for n, p in trained if n not in plain], "weight_decay": config.weight_decay, **both(True)},
+        {"params": [p for n, p in trained if n in plain], "weight_decay": 0.0, **both(False)},
+    ]
+
+
+def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
+    """LARS or AdamW over `parameter_groups`, at `config.lr`, which the trainer replaces step by step."""
+    _leave_the_compiler_out()
+    groups = parameter_groups(model, config)
+    if config.name == "lars":
+        return LARS(groups, lr=config.lr, momentum=config.momentum, trust=config.trust)
+    for group in groups:
+        del group["adapt"]
+    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)  # fused: it honours found_inf
+
+
+def _leave_the_compiler_out() -> None:
+    """Torch keeps methods of optimisers out of compiled code, and imports the compiler for that at their first call,
+    which takes seconds of every start. Nothing compiles them here, so they may stay as they are."""
+    for method in vars(torch.optim.Optimizer).values():
+        plain, code = getattr(method, "__wrapped__", None), getattr(method, "__code__", None)
+        if plain is not None and code is not None and code.co_filename.endswith("_compile.py"):
+            plain.__dict__.setdefault("__dynamo_disable", plain)
+
+
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+def _plain_by_kind(model: nn.Module) -> set[str]:
+    plain = {name for name, parameter in model.named_parameters() if parameter.dim() < 2 or name.endswith("bias")}
+    for path, module in model.named_modules():
+        if isinstance(module, _NORMS):
+            plain |= {f"{path}.{name}" for name, _ in module.named_parameters(recurse=False)}
+    return plain
+
+
+def _plain_by_name(model: nn.Module) -> set[str]:
+    return {name for name, _ in model.named_parameters() if "bn" in name or "bias" in name}

@@ -1,0 +1,40 @@
+"""Whether every rank sees the run folder that rank 0 writes to."""
+
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+from fra_dist import distributed
+from fra_dist.errors import LaunchError
+from fra_dist.train.run_dir.fence import read_attempt
+
+_PATIENCE = 10.0  # seconds that a network file system may be late
+
+
+def meet_in(folder: Path) -> tuple[str, ...]:
+    """The host of each rank, after rank 0 has claimed the folder. Every rank calls it.
+
+    Raises LaunchError on all ranks when some see another folder, for example one on their own disk.
+    """
+    expected = distributed.from_main(lambda: read_attempt(folder))
+    end = time.monotonic() + _PATIENCE
+    while not (sees := _reads(folder, expected)) and time.monotonic() < end:
+        time.sleep(0.2)
+    ranks = distributed.from_all((platform.node(), sees))
+    blind = [f"rank {rank} on {host}" for rank, (host, sees) in enumerate(ranks) if not sees]
+    if blind:
+        more = f" and {len(blind) - 3} more" if len(blind) > 3 else ""
+        raise LaunchError(
+            f"{', '.join(blind[:3])}{more} do not see the run folder that rank 0 on {ranks[0][0]} writes to: "
+            f"set output to one folder on a file system that all nodes share"
+        )
+    return tuple(host for host, _ in ranks)
+
+
+def _reads(folder: Path, expected: dict[str, Any]) -> bool:
+    """Whether this rank reads the same; a disk that is late may fail at first."""
+    try:
+        return read_attempt(folder, patience=0) == expected
+    except LaunchError:
+        return False

@@ -1,0 +1,140 @@
+"""Checks of batch norm's Triton kernels against the reference in float64, shared by the interpreter and the GPU."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fra_dist.distributed import SINGLE
+from fra_dist.kernels import describe, dispatch, force
+from fra_dist.kernels.batch_norm import batch_norm, follow
+
+TOLERANCE = {torch.float32: 2e-6, torch.float16: 1e-3, torch.bfloat16: 1e-2}
+"""Largest error over the largest value. Moments and the gradients of weight and bias are fp32 always."""
+NAMES = ("y", "mean", "var", "d x", "d weight", "d bias", "d residual")
+PASSES = ("moments", "finish", "transform", "sums", "gradients")
+
+
+@dataclass(frozen=True)
+class Case:
+    batch: int
+    channels: int
+    height: int | None
+    breadth: int = 1
+    groups: int = 2
+    relu: bool = True
+    residual: bool = True
+    dtype: torch.dtype = torch.float32
+    size: float = 2.0
+    centre: float = 3.0
+    eps: float = 1e-5
+
+    def inputs(self, device: str = "cpu") -> list[Tensor]:
+        """x, weight, bias and, if there is one, the residual."""
+        generator = torch.Generator().manual_seed(self.batch + self.channels)
+        shape = (self.batch, self.channels) if self.height is None else self._shape()
+
+        def draw(size: float, centre: float) -> Tensor:
+            images = (torch.randn(shape, generator=generator) * size + centre).to(device, self.dtype)
+            return images.contiguous(memory_format=torch.channels_last) if images.dim() == 4 else images
+
+        weight, bias = (torch.randn(self.channels, generator=generator).to(device) for _ in range(2))
+        maps = [draw(self.size, self.centre)] + [draw(1.0, 0.0)] * self.residual
+        return [maps[0], weight, bias, *maps[1:]]
+
+    def _shape(self) -> tuple[int, int, int, int]:
+        assert self.height is not None
+        return self.batch, self.channels, self.height, self.breadth
+
+
+CASES = {
+    "small": Case(4, 20, 5, 7),
+    "three groups": Case(6, 130, 3, 3, groups=3, residual=False),
+    "one pixel": Case(8, 3, 1, 1, groups=2, relu=False),
+    "rows": Case(16, 48, None, groups=2, residual=False),
+    "rows, plain": Case(12, 16, None, groups=1, relu=False, residual=False),
+    "large eps": Case(4, 20, 5, 7, eps=0.5),
+    "far from zero": Case(4, 20, 9, 9, size=0.1, centre=40.0),
+    "one column": Case(4, 72, 50, 1, relu=False),
+    "many rows": Case(2, 17, 33, 21, groups=1),
+    "fp16": Case(4, 24, 7, 7, dtype=torch.float16),
+    "bf16": Case(4, 24, 7, 7, dtype=torch.bfloat16),
+}
+
+
+def results(case: Case, inputs: list[Tensor], given: Tensor) -> list[Tensor]:
+    """Outputs and gradients in the order of NAMES."""
+    tensors = [tensor.requires_grad_() for tensor in inputs]
+    y, mean, var = batch_norm(*tensors, cross=SINGLE, groups=case.groups, relu=case.relu, eps=case.eps)
+    return [y, mean, var, *torch.autograd.grad(y, tensors, given.to(y.dtype))]
+
+
+def check(case: Case, device: str = "cpu") -> None:
+    """Raises AssertionError naming the results that are off."""
+    inputs = case.inputs(device)
+    given = torch.randn(inputs[0].shape, generator=torch.Generator().manual_seed(1)).to(inputs[0])
+    before = dispatch.launches.copy()
+    with force("triton"):
+        found = results(case, [x.clone() for x in inputs], given)
+    assert dispatch.launches - before == {f"batch_norm_{name}": 1 for name in PASSES}
+    assert describe()["batch_norm"].path == "triton"
+    wanted = results(case, [x.double() for x in inputs], given)
+    wrong = {}
+    # cancellation: the variance of numbers far from zero is known only so well in fp32
+    scale = max(1.0, (case.centre / case.size) ** 2 / 100)
+    for name, ours, exact in zip(NAMES, found, wanted, strict=False):
+        fp32 = name in ("mean", "var", "d weight", "d bias") and case.dtype == torch.float32
+        limit = TOLERANCE[torch.float32 if fp32 else case.dtype] * scale
+        error = float((ours.double() - exact).abs().max() / exact.abs().max().clamp_min(1e-3))
+        if not error <= limit:
+            wrong[name] = error
+    assert not wrong, wrong
+
+
+def check_not_a_number(device: str = "cpu") -> None:
+    """NaN reaches the same places as in the reference."""
+    case = CASES["small"]
+    inputs = case.inputs(device)
+    inputs[0].data[1, 3, 2, 1] = torch.nan
+    given = torch.ones_like(inputs[0])
+    outcomes = []
+    for path in ("triton", "reference"):
+        with force(path):
+            outcomes.append(results(case, [x.clone() for x in inputs], given))
+    for ours, right in zip(*outcomes, strict=True):
+        assert torch.equal(ours.isnan(), right.isnan())
+
+
+def check_expanded_gradient(device: str = "cpu") -> None:
+    """A gradient without memory of its own, as a sum hands back."""
+    x, weight, bias, _ = (tensor.requires_grad_() for tensor in CASES["small"].inputs(device))
+    with force("triton"):
+        y, *_ = batch_norm(x, weight, bias, cross=SINGLE, groups=2)
+        y.sum().backward()
+    assert x.grad is not None
+    assert bias.grad is not None
+    torch.testing.assert_close(bias.grad, torch.full_like(bias, float(x.numel() // x.shape[1])))
+
+
+def check_running_statistics(device: str = "cpu") -> None:
+    """They follow each of three groups in turn, more channels than a program has."""
+    generator = torch.Generator().manual_seed(3)
+    mean, var, *running = (torch.rand(shape, generator=generator) for shape in ((3, 300), (3, 300), (300,), (300,)))
+    outcomes = []
+    for path in ("triton", "reference"):
+        state = [x.clone().to(device) for x in (*running, torch.tensor(5))]
+        before = dispatch.launches["batch_norm_follow"]
+        with force(path):
+            follow(*state, mean.to(device), var.to(device), 10, 0.3)
+        assert dispatch.launches["batch_norm_follow"] - before == (path == "triton")
+        outcomes.append(state)
+    for ours, right in zip(*outcomes, strict=True):
+        torch.testing.assert_close(ours, right)
+    assert int(outcomes[0][2]) == 8
+    state = [x.clone().to(device) for x in (*running, torch.tensor(5))]
+    follow(*state, mean.to(device), var.to(device), 10, None)  # the mean of all: not the kernel's
+    torch.testing.assert_close(state[0], ((5 * running[0] + mean.sum(dim=0)) / 8).to(device))
+
+
+OTHERS = ("few splits", "NaN", "expanded gradient", "running statistics", "operators", "torch.compile", "refusals")
+"""Checks of `interpreted.py` beside CASES."""

@@ -1,0 +1,78 @@
+"""Run by the tests in a process of its own; see `interpreting.py`."""
+
+import torch
+
+from fra_dist.distributed import SINGLE
+from fra_dist.errors import ConfigError
+from fra_dist.kernels import dispatch
+from fra_dist.kernels.batch_norm import batch_norm, launch
+from fra_dist.kernels.batch_norm import op as operators
+from tests.kernels.batch_norm.checks import (
+    CASES,
+    Case,
+    check,
+    check_expanded_gradient,
+    check_not_a_number,
+    check_running_statistics,
+)
+from tests.kernels.batch_norm.mutants import MUTANTS
+from tests.kernels.interpreting import main
+
+
+def check_few_splits() -> None:
+    """Several tiles a program, and groups whose rows are no whole number of parts."""
+    before = launch.MOST_SPLITS, launch.TILE
+    launch.MOST_SPLITS, launch.TILE = 2, 256
+    try:
+        check(Case(6, 20, 7, 11))
+    finally:
+        launch.MOST_SPLITS, launch.TILE = before
+
+
+def check_operators() -> None:
+    x, _, _, residual = CASES["small"].inputs()
+    values = torch.randn(2, x.shape[1]), torch.rand(2, x.shape[1]) + 0.5
+    torch.library.opcheck(operators.moments, (x, 2))
+    numbers = torch.rand(2, 2, x.shape[1], dtype=torch.float64)
+    torch.library.opcheck(operators.finish, (numbers, values[0][0], values[1][0], 1e-5))
+    running = torch.zeros(x.shape[1]), torch.ones(x.shape[1]), torch.tensor(0)
+    torch.library.opcheck(operators.follow, (*running, *values, 0.1, 1.2))
+    torch.library.opcheck(operators.transform, (x, *values, residual, True))
+    torch.library.opcheck(operators.sums, (residual, x, x, *values))
+    torch.library.opcheck(operators.gradients, (residual, x, x, *values, *values, values[0], True))
+
+
+def check_compiled() -> None:
+    inputs = [tensor.requires_grad_() for tensor in CASES["small"].inputs()]
+
+    def loss(*tensors: torch.Tensor) -> torch.Tensor:
+        return batch_norm(*(t * 1 for t in tensors), cross=SINGLE, groups=2, relu=True)[0].sin().sum()
+
+    wanted = torch.autograd.grad(loss(*inputs), inputs)
+    before = dispatch.launches.copy()
+    compiled = torch.autograd.grad(torch.compile(loss, fullgraph=True, backend="aot_eager")(*inputs), inputs)
+    assert sum((dispatch.launches - before).values()) == 5
+    for result, right in zip(compiled, wanted, strict=True):
+        torch.testing.assert_close(result, right)
+
+
+def check_refusals() -> None:
+    x, weight, bias, _ = CASES["small"].inputs()
+    for odd in (x.double(), x.contiguous()):
+        before = dispatch.launches.copy()
+        batch_norm(odd, weight.to(odd.dtype), bias.to(odd.dtype), cross=SINGLE)
+        assert dispatch.launches == before
+        try:
+            with dispatch.force("triton"):
+                batch_norm(odd, weight.to(odd.dtype), bias.to(odd.dtype), cross=SINGLE)
+        except ConfigError:
+            continue
+        raise AssertionError("no error")
+
+
+if __name__ == "__main__":
+    cases = {name: lambda case=case: check(case) for name, case in CASES.items()}
+    more = {"few splits": check_few_splits, "NaN": check_not_a_number, "expanded gradient": check_expanded_gradient}
+    more["running statistics"] = check_running_statistics
+    others = {"operators": check_operators, "torch.compile": check_compiled, "refusals": check_refusals}
+    main(cases | more, others, launch, MUTANTS)

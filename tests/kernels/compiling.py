@@ -1,0 +1,119 @@
+"""Kernels compiled for a GPU that is not there, in a process without the interpreter, and their machine code.
+
+A report is a list, one entry a kernel: name, capability, shared memory in bytes, registers, stack in bytes and a count
+of each machine instruction.
+"""
+
+import functools
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+MOST_SHARED = {80: 166_912, 90: 232_448}
+
+Report = list[dict[str, Any]]
+
+
+def compiler(cache: Path) -> Callable[..., Report]:
+    """For tests: a function from a kernel and the arguments of its `compiled.py` to the report, each asked for once."""
+
+    @functools.lru_cache
+    def run(kernel: str, *words: Any) -> Report:
+        environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"} | {
+            "TRITON_CACHE_DIR": str(cache),
+            "PYTHONPATH": str(HERE.parents[1]),
+        }
+        command = [sys.executable, str(HERE / kernel / "compiled.py"), *map(str, words)]
+        done = subprocess.run(command, env=environment, capture_output=True)
+        assert done.returncode == 0, done.stderr.decode()
+        return json.loads(done.stdout)
+
+    return run
+
+
+def count(kernel: dict[str, Any], *parts: str) -> int:
+    """Instructions whose name has all the parts."""
+    return sum(n for name, n in kernel["instructions"].items() if all(part in name.split(".") for part in parts))
+
+
+def narrow(kernel: dict[str, Any]) -> int:
+    """Accesses to single 16-bit numbers in global memory."""
+    return count(kernel, "LDG", "U16") + count(kernel, "STG", "U16")
+
+
+def assert_fits(kernel: dict[str, Any], capability: int) -> None:
+    """It is for that GPU, spills nothing and has room there."""
+    assert kernel["capability"] == capability
+    assert sum(kernel["instructions"].values()) > 50
+    assert kernel["stack"] == 0, kernel["name"]
+    assert count(kernel, "LDL") + count(kernel, "STL") == 0, kernel["name"]
+    assert kernel["shared"] <= MOST_SHARED[capability], kernel["name"]
+    assert kernel["registers"] <= 255
+
+
+def compile_instead(launch: Any, capability: int) -> Report:
+    """For scripts: from now on `launch._launch` compiles for that GPU and adds to the report."""
+    from triton.runtime import driver
+
+    driver.set_active(AbsentGPU(capability))
+    report: Report = []
+
+    def compile_only(kernel: Any, grid: Any, settings: dict[str, Any], *arguments: Any) -> None:
+        grid = grid if isinstance(grid, tuple) else (grid,)
+        report.append(_inspect(kernel.__name__, kernel.warmup(*arguments, grid=grid, **settings)))
+
+    launch._launch = compile_only
+    return report
+
+
+class AbsentGPU:
+    """What Triton asks of a driver in order to compile."""
+
+    def __init__(self, capability: int) -> None:
+        self.capability = capability
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+    def get_current_target(self) -> Any:
+        from triton.backends.compiler import GPUTarget
+
+        return GPUTarget("cuda", self.capability, 32)
+
+
+def _inspect(name: str, compiled: Any) -> dict[str, Any]:
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(compiled.asm["cubin"])
+        file.flush()
+        usage = _tool("cuobjdump", "-res-usage", file.name)
+        code = _tool("nvdisasm", "-c", file.name)
+    found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
+    assert found is not None, usage
+    instructions = Counter(re.findall(r"^\s*/\*\w+\*/\s+(?:@!?U?P\w+ )?([A-Z][\w.]*)", code, flags=re.M))
+    return {
+        "name": name,
+        "capability": compiled.metadata.target.arch,
+        "shared": compiled.metadata.shared,
+        "registers": int(found[1]),
+        "stack": int(found[2]),
+        "instructions": instructions,
+    }
+
+
+def _tool(name: str, *arguments: str) -> str:
+    import triton
+
+    tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+    done = subprocess.run([tools / name, *arguments], capture_output=True, text=True, check=True)
+    return done.stdout + done.stderr

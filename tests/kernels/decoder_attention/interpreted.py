@@ -1,0 +1,76 @@
+"""Run by the tests in a process of its own; see `interpreting.py`."""
+
+import torch
+
+from fra_dist.errors import ConfigError
+from fra_dist.kernels import dispatch
+from fra_dist.kernels.decoder_attention import decoder_attention, launch
+from fra_dist.kernels.decoder_attention import op as operators
+from tests.kernels.decoder_attention.checks import CASES, Case, check, check_layer, check_not_a_number, layer
+from tests.kernels.decoder_attention.mutants import MUTANTS
+from tests.kernels.interpreting import main
+
+
+def check_several_blocks() -> None:
+    """More rows and pixels than a program takes at once."""
+    before = launch.TILES
+    launch.TILES = dict.fromkeys(before, (16, 16, 4))
+    try:
+        check(Case(2, 35, 41, 40, dropout=0.2))
+    finally:
+        launch.TILES = before
+
+
+def check_operators() -> None:
+    rows, memory, code, keep = Case(2, 5, 7, 20, dropout=0.3).inputs()
+    given = rows.requires_grad_(), memory.requires_grad_(), code, keep, 0.3, 1.4
+    torch.library.opcheck(operators.forward_operator, given)
+    plain = tuple(x.detach() for x in (rows, memory, code))
+    saved = operators.forward_operator(*plain, keep, 0.3, 1.4)
+    ones = torch.ones_like(saved[0]), torch.ones_like(saved[1])
+    torch.library.opcheck(operators.backward_operator, (*ones, *plain, keep, *saved, 0.3, 1.4))
+
+
+def check_compiled() -> None:
+    tensors = layer(2, 5, 19, 40)
+    inputs = [x.requires_grad_() for i, x in enumerate(tensors) if i != 2]
+
+    def loss(queries: torch.Tensor, memory: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
+        return decoder_attention(queries * 1, memory * 1, tensors[2], *weights, 4).sin().sum()
+
+    wanted = torch.autograd.grad(loss(*inputs), inputs)
+    before = dispatch.launches.copy()
+    found = torch.autograd.grad(torch.compile(loss, fullgraph=True, backend="aot_eager")(*inputs), inputs)
+    assert dispatch.launches - before == {"decoder_attention": 1, "decoder_attention_backward": 1}
+    for result, right in zip(found, wanted, strict=True):
+        torch.testing.assert_close(result, right)
+
+
+def check_dropout() -> None:
+    """The same mask from the same seed, and the same result on both paths."""
+    outcomes = []
+    for path in ("triton", "reference"):
+        torch.manual_seed(3)
+        with dispatch.force(path):
+            outcomes.append(decoder_attention(*layer(2, 5, 19, 40), 4, dropout=0.4))
+    torch.testing.assert_close(*outcomes)
+
+
+def check_refusals() -> None:
+    for tensors in ([x.double() for x in layer(2, 5, 9, 40)], layer(2, 11, 9, 40), layer(1, 2, 3, 260)):
+        before = dispatch.launches.copy()
+        decoder_attention(*tensors, 4)
+        assert dispatch.launches == before
+        try:
+            with dispatch.force("triton"):
+                decoder_attention(*tensors, 4)
+        except ConfigError:
+            continue
+        raise AssertionError("no error")
+
+
+if __name__ == "__main__":
+    cases = {name: lambda case=case: check(case) for name, case in CASES.items()}
+    more = {"several blocks": check_several_blocks, "layer": check_layer, "NaN": check_not_a_number}
+    others = {"operators": check_operators, "torch.compile": check_compiled, "refusals": check_refusals}
+    main(cases | more, others | {"same mask": check_dropout}, launch, MUTANTS)

@@ -1,0 +1,42 @@
+"""Every Triton kernel compiled for real GPUs without one: it spills nothing, has room, and moves its data wide.
+
+A kernel's `compiled.py` names its shapes and its kernels, and says what its machine code must hold.
+"""
+
+from importlib import import_module
+
+import pytest
+
+from tests.kernels.compiling import HERE, assert_fits, compiler
+
+KERNELS = sorted(path.parent.name for path in HERE.glob("*/compiled.py"))
+OF = {kernel: import_module(f"tests.kernels.{kernel}.compiled") for kernel in KERNELS}
+
+
+def shapes():
+    for kernel in KERNELS:
+        for shape in OF[kernel].SHAPES:
+            marks = () if shape == OF[kernel].QUICK else pytest.mark.slow
+            yield pytest.param(kernel, shape, id="-".join(map(str, (kernel, *shape))), marks=marks)
+
+
+@pytest.fixture(scope="module")
+def compiled(request):
+    return compiler(request.config.cache.mkdir("triton"))
+
+
+@pytest.mark.parametrize(("kernel", "shape"), list(shapes()))
+def test_fits_the_gpu_and_is_what_it_should_be(compiled, kernel, shape):
+    report = compiled(kernel, *shape)
+    assert [one["name"] for one in report] == OF[kernel].KERNELS
+    for one in report:
+        assert_fits(one, shape[0])
+    OF[kernel].inspect(report, shape)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernel", [kernel for kernel in KERNELS if hasattr(OF[kernel], "NARROW")])
+def test_the_search_for_narrow_accesses_finds_them(compiled, kernel):
+    """On a shape whose rows cannot be read 16 bytes at a time."""
+    place, shape = OF[kernel].NARROW
+    assert OF[kernel].narrow(compiled(kernel, *shape)[place]) > 0

@@ -1,0 +1,105 @@
+"""`fra_dist.load`: photos of any kind in, embeddings and regions out."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import fra_dist
+from fra_dist.api.face_model import FaceModel
+from fra_dist.config import Config, parse_config
+from fra_dist.errors import CheckpointError, DataError
+from fra_dist.eval.features.encoder import Encoder
+from fra_dist.models import FRA
+
+
+@pytest.fixture(scope="module")
+def model() -> FaceModel:
+    """FRA with four regions at 32 px."""
+    torch.manual_seed(3)
+    sizes = {"backbone": "tiny", "regions": 4, "width": 16, "hidden": 32, "decoder": {"layers": 1, "feedforward": 16}}
+    config = parse_config({"model": sizes})
+    network = FRA(config.model).online.eval()
+    data = Config().data
+    return FaceModel(Encoder("four regions", network.backbone, 32, data.mean, data.std, network))
+
+
+def photo(height: int = 40, width: int = 60) -> np.ndarray:
+    return np.random.default_rng(height * width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_every_kind_of_photo_gives_the_same(model, tmp_path):
+    pixels = photo()
+    path = tmp_path / "face.png"
+    Image.fromarray(pixels).save(path)
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1)
+    kinds = [path, str(path), Image.fromarray(pixels), pixels, tensor, tensor / 255, pixels / 255]
+    expected = model(pixels)
+    for kind in kinds:
+        found = model(kind)
+        assert torch.equal(found.embedding, expected.embedding)
+        assert torch.equal(found.heatmaps, expected.heatmaps)
+    together = model(kinds)
+    torch.testing.assert_close(together.embedding, expected.embedding.expand(len(kinds), -1))
+
+
+def test_shapes_and_sums_for_photos_of_different_sizes(model):
+    found = model([photo(33, 90), photo(200, 41), photo(32, 32)])
+    assert found.embedding.shape == (3, 16)
+    assert found.region_embedding.shape == (3, 4, 16)
+    assert found.heatmaps.shape[:2] == (3, 4)
+    torch.testing.assert_close(found.heatmaps.sum(1), torch.ones_like(found.heatmaps[:, 0]))
+    assert model.regions == 4
+    assert model.image_size == 32
+
+
+def test_more_photos_than_one_pass_takes_are_those_one_by_one(model, monkeypatch):
+    photos = [photo(32, 32 + n) for n in range(5)]
+    whole = model(photos)
+    monkeypatch.setattr("fra_dist.api.face_model.BATCH", 2)
+    torch.testing.assert_close(model(photos).embedding, whole.embedding)
+
+
+def test_show_draws_a_row_for_each_photo(model):
+    one, two = model.show(photo()), model.show([photo(), photo(50, 50)])
+    assert two.height > one.height
+    assert two.width == one.width
+    assert np.asarray(one).std() > 10
+
+
+@pytest.mark.parametrize(
+    ("odd", "word"),
+    [
+        ([], "no photos"),
+        (np.zeros((4, 4, 4), np.uint8), "(4, 4, 4)"),
+        (torch.full((3, 8, 8), 1.5), "outside 0 to 1"),
+        (np.zeros((8, 8, 3), np.int64), "int64"),
+        ("nowhere.jpg", "nowhere.jpg"),
+    ],
+)
+def test_what_is_no_photo_is_named(model, odd, word):
+    with pytest.raises(DataError, match=word.replace("(", r"\(").replace(")", r"\)")):
+        model(odd)
+
+
+def test_a_damaged_file_is_named(model, tmp_path):
+    path = tmp_path / "cut.jpg"
+    Image.fromarray(photo()).save(path)
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(DataError, match=r"cut\.jpg"):
+        model([photo(), path])
+
+
+def test_a_backbone_alone_has_features_and_no_regions():
+    bare = fra_dist.load("random:tiny", image_size=40, device="cpu")
+    found = bare([photo(), photo(90, 90)])
+    assert found.embedding.shape == (2, found.features.shape[1])
+    assert found.heatmaps is None
+    assert bare.regions == 0
+    with pytest.raises(CheckpointError, match="no region decoder"):
+        bare.show(photo())
+
+
+def test_weights_that_are_not_there_are_one_line(tmp_path):
+    with pytest.raises(CheckpointError, match="no such file"):
+        fra_dist.load(tmp_path / "nothing.pth")
