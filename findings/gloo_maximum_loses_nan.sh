@@ -12,6 +12,7 @@ python3 -m venv "$work/env"
 "$work/env/bin/uv" pip install --quiet --python "$work/env/bin/python" torch==2.11.0 numpy==2.3.5
 cd "$work"
 cat > check.py <<'PY'
+import os
 import sys
 import torch
 import torch.distributed as dist
@@ -29,11 +30,12 @@ def work(rank, store, seen):
 if __name__ == "__main__":
     with mp.Manager() as manager:
         seen = manager.dict()
-        mp.spawn(work, ("store", seen), 2)
+        mp.spawn(work, (os.path.abspath("store"), seen), 2)
         counts = dict(seen)
     for bad in range(2):
         print(f"NaN on rank {bad}: NaNs of 1 value {counts[0, bad, 1]}, of 1,000 values {counts[0, bad, 1000]}")
-    expected = {(rank, bad, size): 500 if size == 1000 else 1 - bad for rank in range(2) for bad in range(2) for size in (1, 1000)}
+    cases = [(rank, bad, size) for rank in range(2) for bad in range(2) for size in (1, 1000)]
+    expected = {case: 500 if case[2] == 1000 else 1 - case[1] for case in cases}
     if counts != expected:
         sys.exit(f"changed: {counts}")
 PY

@@ -17,8 +17,7 @@ import numpy as np
 import torchvision
 from PIL import Image
 
-labels = Image.fromarray(np.uint8([[0, 1, 2], [3, 4, 5]]), "L").convert("L")
-labels = Image.frombytes("P", labels.size, labels.tobytes())
+labels = Image.frombytes("P", (3, 2), bytes(range(6)))
 labels.putpalette([v for i in range(256) for v in (255 - i, i, 7)])
 labels.save("labels.png")
 shapes = {"imageio": imageio.imread("labels.png").shape, "Pillow": np.asarray(Image.open("labels.png")).shape,

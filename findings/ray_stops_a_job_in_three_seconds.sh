@@ -2,8 +2,8 @@
 # ray[default] 2.60.0
 # Expected: a stopped job has the half minute that SLURM, Kubernetes and torchrun give between SIGTERM and SIGKILL to
 #   write its checkpoint.
-# Seen: ray job stop sends SIGTERM and kills after 3 seconds (RAY_JOB_STOP_WAIT_TIME_S in the environment of the head
-#   node sets it); the job ends as STOPPED whether it had finished or not.
+# Seen: ray job stop sends SIGTERM and kills after 3 seconds (RAY_JOB_STOP_WAIT_TIME_S in the job's runtime
+#   environment sets it); the job ends as STOPPED whether it had finished or not.
 set -euo pipefail
 work=$(mktemp -d)
 export PATH="$work/env/bin:$PATH"
