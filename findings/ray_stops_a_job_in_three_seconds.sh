@@ -26,8 +26,8 @@ while True:
 PY
 free() { env/bin/python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 board=$(free)
-export RAY_USAGE_STATS_ENABLED=0 RAY_API_SERVER_ADDRESS="http://127.0.0.1:$board"
-ray start --head --node-ip-address=127.0.0.1 --port="$(free)" --num-cpus=1 --dashboard-port="$board" --temp-dir="$work/r" >start.log 2>&1
+export RAY_USAGE_STATS_ENABLED=0 RAY_raylet_start_wait_time_s=180 RAY_API_SERVER_ADDRESS="http://127.0.0.1:$board"
+ray start --head --port="$(free)" --num-cpus=1 --dashboard-port="$board" --temp-dir="$work/r" >start.log 2>&1
 ray job submit --submission-id stopme --no-wait -- "$work/env/bin/python" "$work/driver.py" >submit.log 2>&1
 until ray job logs stopme 2>/dev/null | grep -q STARTED; do sleep 1; done
 ray job stop stopme >stop.log 2>&1
