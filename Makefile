@@ -1,6 +1,7 @@
 # make demo    set up, then run the whole path on synthetic faces
 # make test    set up, then run the tests
 # make faults  the long fault tests on real SLURM and Ray clusters, under 15 minutes
+# make findings  which surprises of the libraries still hold (findings/README.md)
 # make check   formatter, linter, types, import directions
 # make docs    write docs/configuration.md from the schema of the configuration
 # make lock    resolve pyproject.toml anew into requirements.lock
@@ -11,7 +12,11 @@ READY   = $(VENV)/.ready
 UV_VERSION = 0.13.9
 JOBS   ?= 2
 
+<<<<<<< HEAD
 .PHONY: setup demo test faults check docs lock
+=======
+.PHONY: setup demo test faults check lock findings
+>>>>>>> findings
 setup: $(READY)
 
 $(READY): requirements.lock pyproject.toml scripts/make_venv.sh
@@ -30,6 +35,9 @@ test: setup
 
 faults: setup
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 3 --dist loadfile -m faults $(AGAIN) tests/cluster tests/faults_io
+
+findings:
+	@findings/run $(NAMES)
 
 check: setup
 	@$(VENV)/bin/ruff format --check .
