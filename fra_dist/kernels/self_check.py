@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fra_dist.kernels import batch_norm, decoder_attention, dispatch, lars_ema, region_attention, relation
+from fra_dist.kernels import batch_norm, decoder_attention, dispatch, dropout_mask, lars_ema, region_attention, relation
 
 LIMITS = {torch.float32: 1e-3, torch.bfloat16: 3e-2}
 """Largest relative difference (norms of whole tensors) by the dtype of the maps; rounding is a tenth of it or less."""
@@ -141,10 +141,16 @@ def _decoder_attention(make: Make, dtype: torch.dtype) -> list[Tensor]:
     return _backward([out], [queries, memory, weight], make)
 
 
+def _dropout_mask(make: Make, dtype: torch.dtype) -> list[Tensor]:
+    keys = torch.arange(-2, 3, device=make(1).device) * 0x1234567890ABCDEF
+    return [dropout_mask.dropout_mask(keys, torch.Size((10, 3, 500)), 7, 4, 0.3)]
+
+
 _CHECKS: dict[str, Callable[[Make, torch.dtype], list[Tensor]]] = {
     region_attention.KERNEL: _region_attention,
     batch_norm.KERNEL: _batch_norm,
     relation.KERNEL: _relation,
     lars_ema.KERNEL: _lars_ema,
     decoder_attention.KERNEL: _decoder_attention,
+    dropout_mask.KERNEL: _dropout_mask,
 }

@@ -11,7 +11,7 @@ from fra_dist import kernels
 from fra_dist.cli import main
 from fra_dist.kernels import dispatch, self_check
 
-KERNELS = ("region_attention", "batch_norm", "relation", "lars_ema", "decoder_attention")
+KERNELS = ("region_attention", "batch_norm", "relation", "lars_ema", "decoder_attention", "dropout_mask")
 
 
 @pytest.fixture(scope="module")

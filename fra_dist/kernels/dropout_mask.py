@@ -1,0 +1,55 @@
+"""Which elements a dropout keeps, from a key an image and the number of the call: the same for any ranks and restarts.
+
+    keep[i, e] = mix(mix(key_i + n c mod 2⁶²) + e γ) ≫ 11 ≥ p 2⁵³          n: the call that the image's view makes
+
+mix is SplitMix64's finaliser (Steele, Lea and Flood, OOPSLA 2014), γ its increment, c another odd number; arithmetic
+is modulo 2⁶⁴ and ≫ shifts zeros in. Integers only, so both paths agree to the bit.
+"""
+
+import torch
+from torch import Tensor
+
+from fra_dist.kernels import dispatch
+
+KERNEL = dispatch.register("dropout_mask")
+GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # as signed 64-bit numbers, which wrap around
+_CALL = 0x632BE59BD9B4E019
+_M1, _M2 = 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
+
+
+def dropout_mask(keys: Tensor, shape: torch.Size, call: int, span: int, p: float) -> Tensor:
+    """What is kept of (V B, ...), bool: image b of view v by `keys` (B,) int64 and call number `call` + v `span`.
+
+    p: the share that is dropped. Raises ValueError where `shape` is not whole views of the images, ConfigError if the
+    Triton kernel is insisted on (`dispatch.force`) and cannot take the call.
+    """
+    if keys.dim() != 1 or keys.dtype != torch.int64 or len(keys) == 0 or shape[0] % len(keys):
+        raise ValueError(f"{tuple(shape)} is not whole views of images with keys {tuple(keys.shape)} {keys.dtype}")
+    threshold = int(p * 2**53)
+    obstacle = dispatch.device_obstacle(keys.device.type, keys.device.index)
+    if dispatch.use_triton(KERNEL, obstacle, on_gpu=keys.is_cuda):
+        from fra_dist.kernels.dropout_mask_op import fused  # imports Triton
+
+        return fused(keys, list(shape), call, span, threshold)
+    return reference(keys, shape, call, span, threshold)
+
+
+def reference(keys: Tensor, shape: torch.Size, call: int, span: int, threshold: int) -> Tensor:
+    """The formula in plain PyTorch."""
+    calls = [call + view * span for view in range(shape[0] // len(keys))]
+    parts = [mix(keys + number * _CALL % 2**62) for number in calls]
+    own = parts[0] if len(parts) == 1 else torch.cat(parts)
+    element = torch.arange(shape[1:].numel(), device=own.device) * GOLDEN
+    return (_shift(mix(own[:, None] + element), 11) >= threshold).view(shape)
+
+
+def mix(x: Tensor) -> Tensor:
+    """SplitMix64's finaliser of int64 words."""
+    x = (x ^ _shift(x, 30)) * _M1
+    x = (x ^ _shift(x, 27)) * _M2
+    return x ^ _shift(x, 31)
+
+
+def _shift(x: Tensor, bits: int) -> Tensor:
+    """To the right, with zeros coming in: torch's own shift of signed numbers repeats the sign."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
