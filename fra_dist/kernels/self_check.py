@@ -15,6 +15,7 @@ from fra_dist.kernels import (
     correspondence,
     decoder_attention,
     dispatch,
+    dropout_mask,
     lars_ema,
     region_attention,
     relation,
@@ -146,6 +147,11 @@ def _correspondence(make: Make, dtype: torch.dtype) -> list[Tensor]:
     return _backward([out], [queries, keys], make)
 
 
+def _dropout_mask(make: Make, dtype: torch.dtype) -> list[Tensor]:
+    keys = torch.arange(-2, 3, device=make(1).device) * 0x1234567890ABCDEF
+    return [dropout_mask.dropout_mask(keys, torch.Size((10, 3, 500)), 7, 4, 0.3)]
+
+
 _CHECKS: dict[str, Callable[[Make, torch.dtype], list[Tensor]]] = {
     region_attention.KERNEL: _region_attention,
     batch_norm.KERNEL: _batch_norm,
@@ -153,4 +159,5 @@ _CHECKS: dict[str, Callable[[Make, torch.dtype], list[Tensor]]] = {
     lars_ema.KERNEL: _lars_ema,
     decoder_attention.KERNEL: _decoder_attention,
     correspondence.KERNEL: _correspondence,
+    dropout_mask.KERNEL: _dropout_mask,
 }

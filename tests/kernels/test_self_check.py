@@ -11,7 +11,15 @@ from fra_dist.cli import main
 from fra_dist.kernels import dispatch, self_check
 from tests.kernels.interpreting import interpret
 
-KERNELS = ("region_attention", "batch_norm", "relation", "lars_ema", "decoder_attention", "correspondence")
+KERNELS = (
+    "region_attention",
+    "batch_norm",
+    "relation",
+    "lars_ema",
+    "decoder_attention",
+    "correspondence",
+    "dropout_mask",
+)
 
 
 @pytest.fixture(scope="module")
