@@ -44,9 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     tune.add_argument("--lr", type=float, help="(2e-4)")
     tune.add_argument("--patience", type=arguments.count, metavar="N", help="stop after N epochs without a better one")
     network = parser.add_argument_group("network")
-    network.add_argument(
-        "--image-size", type=arguments.count, metavar="PX", help="side of faces (the network's own)"
-    )
+    network.add_argument("--image-size", type=arguments.count, metavar="PX", help="side of faces (the network's own)")
     network.add_argument("--normalise", choices=("auto", "fra", "imagenet"), default="auto", help="mean and deviation")
     network.add_argument("--target", action="store_true", help="of ours: the target instead of the online network")
     cache = parser.add_argument_group("cache of cut faces and features")

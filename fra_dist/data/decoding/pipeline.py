@@ -3,7 +3,7 @@
 `dali.py` and `cpu.py` are the two kinds. Batches are handed in ahead of time and come out in the same order.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableSequence, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -16,9 +16,11 @@ from fra_dist.errors import DataError
 
 
 class Request(NamedTuple):
-    """B encoded photos, what their headers say, and what to do to them in each view."""
+    """B encoded photos (as `images.whole` gives them), what their headers say, and what to do to them in each view.
 
-    images: Sequence[bytes]
+    A pipeline may put another encoding of a photo in its place."""
+
+    images: MutableSequence[bytes]
     heads: Sequence[Head]
     params: tuple[ViewParams, ...]
 
