@@ -1,4 +1,4 @@
-"""Batches through the DALI graph of `dali.py`: feeding, waiting, and what to do when a photo breaks it."""
+"""Batches through the DALI graph of `dali_graph`: feeding, collecting, and recovery when a photo breaks the graph."""
 
 import io
 from collections import deque
@@ -20,12 +20,16 @@ from fra_dist.data.decoding.pipeline import Request, UndecodableError
 from fra_dist.data.order.views import views_of
 
 Outcome = tuple[Tensor, ...] | UndecodableError
+"""Views of a request, one tensor each, or the error that says which of its photos cannot be decoded."""
 
 _FAILURES = (RuntimeError, IndexError, ValueError)  # what DALI makes of an error inside an operator
 
 
 class DaliPipeline:
-    """Implements `pipeline.Pipeline`. chain: use the chain of operators on a CPU too."""
+    """Implements `pipeline.Pipeline` with DALI, on the CPU or a GPU.
+
+    batch_size: photos of the largest request; chain: use the chain of DALI operators on a CPU too.
+    """
 
     def __init__(self, config: DataConfig, device: torch.device, batch_size: int, chain: bool = False) -> None:
         self.config, self.device, self.batch_size = config, device, batch_size
@@ -40,18 +44,22 @@ class DaliPipeline:
         self.pipe = build_graph(self.config, self.batch_size, self.gpu_index, self.chain)
 
     def submit(self, request: Request) -> None:
+        """Begin to work on a request; returns at once."""
         self.waiting.append((request, self._feed(request)))
 
     def collect(self) -> tuple[Tensor, ...]:
+        """The views of the oldest request not collected yet. Raises UndecodableError."""
         return _views(self.done.popleft() if self.done else self._next())
 
     def redo(self, request: Request) -> tuple[Tensor, ...]:
+        """Process a request at once; those under way are finished first and kept. Raises UndecodableError."""
         while self.waiting:  # DALI works in order: what is under way comes first, and is kept
             self.done.append(self._next())
         self.submit(request)
         return _views(self._next())
 
     def close(self) -> None:
+        """Drop what is under way, stop the threads and release DALI's memory."""
         self.waiting.clear()
         self.done.clear()
         self.pool.shutdown(wait=True)

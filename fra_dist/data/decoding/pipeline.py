@@ -1,7 +1,7 @@
-"""What the loader asks of a decoder: encoded photos and view numbers in, batches of pixels out, one a view.
+"""The interface between the loader and a decoder: encoded photos and view parameters in, batches of pixels out.
 
-`dali_pipeline` and `torch_pipeline` are the two kinds, and `open_pipeline` chooses. Batches are handed in ahead of time
-and come out in the same order.
+`dali_pipeline` and `torch_pipeline` implement it, and `open_pipeline` chooses. Requests are submitted ahead of time and
+their results come out in the same order.
 """
 
 from collections.abc import Mapping, MutableSequence, Sequence
@@ -24,7 +24,10 @@ class Request(NamedTuple):
 
 
 class UndecodableError(Exception):
-    """Some photos of a request cannot be decoded: their positions in it, and why."""
+    """Some photos of a request cannot be decoded.
+
+    reasons: why, in a few words, by position of the photo in the request.
+    """
 
     def __init__(self, reasons: Mapping[int, str]) -> None:
         super().__init__(f"{len(reasons)} photos cannot be decoded")
@@ -32,7 +35,7 @@ class UndecodableError(Exception):
 
 
 class Pipeline(Protocol):
-    """Belongs to one thread."""
+    """Decodes and augments batches of photos. An instance belongs to one thread."""
 
     def submit(self, request: Request) -> None:
         """Begin to work on a request; returns at once."""
@@ -41,12 +44,14 @@ class Pipeline(Protocol):
     def collect(self) -> tuple[Tensor, ...]:
         """The views of the oldest request not collected yet, each (B, 3, S, S) float32, normalised, on the device.
 
-        Raises UndecodableError, after which the next collect belongs to the next request.
+        Raises UndecodableError, after which the next `collect` belongs to the next request.
         """
         ...
 
     def redo(self, request: Request) -> tuple[Tensor, ...]:
-        """Do a request at once, without disturbing those that wait. Raises UndecodableError."""
+        """Process a request at once, without losing those under way. Raises UndecodableError."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Stop the threads and release the memory; the pipeline cannot be used afterwards."""
+        ...

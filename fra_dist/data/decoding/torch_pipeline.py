@@ -1,6 +1,6 @@
-"""The torch path: Pillow decodes, torchvision augments, a pool of threads does both.
+"""The torch pipeline: Pillow decodes, torchvision augments, a pool of threads does both.
 
-It is the plain statement of what the views are, and what `dali.py` is compared with.
+It is the reference implementation of the views, with which `dali_graph` is compared.
 """
 
 from collections import deque
@@ -30,15 +30,19 @@ class TorchPipeline:
         self.waiting: deque[list[Future[tuple[Tensor, ...]]]] = deque()
 
     def submit(self, request: Request) -> None:
+        """Begin to work on a request in the pool of threads; returns at once."""
         self.waiting.append(self._begin(request))
 
     def collect(self) -> tuple[Tensor, ...]:
+        """The views of the oldest request not collected yet. Raises UndecodableError."""
         return self._finish(self.waiting.popleft())
 
     def redo(self, request: Request) -> tuple[Tensor, ...]:
+        """Process a request at once, beside those under way. Raises UndecodableError."""
         return self._finish(self._begin(request))
 
     def close(self) -> None:
+        """Stop the threads and drop requests not collected yet."""
         self.pool.shutdown(wait=True, cancel_futures=True)
         self.waiting.clear()
 
@@ -69,7 +73,7 @@ def _render(request: Request, i: int, sizes: Sequence[int]) -> tuple[Tensor, ...
 
 
 def augment(photo: Tensor, params: ViewParams, i: int, size: int) -> Tensor:
-    """View i of `params`: (3, H, W) uint8 to (3, size, size) uint8, in the order of METHOD's augmentations."""
+    """View i of `params`: (3, H, W) uint8 to (3, size, size) uint8, with the augmentations in the order of METHOD."""
     x0, y0, x1, y1 = params.box[i].tolist()
     view = F.resized_crop(photo, y0, x0, y1 - y0, x1 - x0, [size, size], InterpolationMode.BILINEAR, antialias=True)
     if params.flip[i]:

@@ -1,4 +1,4 @@
-"""From a step to a request that a pipeline can decode: plan, bytes, header check, substitutes, view numbers."""
+"""Turns a step into a request that a pipeline can decode: plan, bytes, header check, substitutes, augmentation."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,25 +21,37 @@ from fra_dist.errors import DataError
 
 @dataclass
 class Prepared:
-    """One rank's batch on its way: B samples, their bytes and their views."""
+    """One rank's batch before it is decoded: B samples, their bytes and the augmentation of their views."""
 
     step: int
+    """The step that this batch is for, from 0."""
     epoch: int
+    """Epoch of the first sample of the global batch."""
     planned: NDArray[np.int64]
+    """(B,): sample ids that the plan asked for."""
     epochs: NDArray[np.int64]
+    """(B,): epoch of each sample."""
     ids: NDArray[np.int64]
+    """(B,): ids of the samples used, with substitutes in place of bad ones."""
     images: list[bytes]
+    """Encoded photo of each sample, B of them."""
     heads: list[Head | None]
+    """Parsed header of each photo; None only while its position has no usable photo yet."""
     params: tuple[ViewParams, ...] | None = None
+    """Augmentation parameters of each view; None until they are drawn."""
     found: list[BadSample] = field(default_factory=list)
+    """Bad samples that this rank met for the first time in this batch."""
     substitutes: dict[int, Iterator[int]] = field(default_factory=dict)
-    """Candidates not tried yet, by position in the batch."""
+    """Substitutes not tried yet, by position in the batch; only positions whose planned sample was bad have an
+    entry."""
 
     def request(self) -> Request:
+        """The request that a decoding pipeline takes for this batch. The views must have been drawn."""
         assert self.params is not None
         return Request(self.images, [head for head in self.heads if head is not None], self.params)
 
     def geometry(self) -> Geometry:
+        """How the views of this batch lie in their photos. The views must have been drawn."""
         request = self.request()
         return Geometry(
             boxes=np.stack([view.box for view in request.params]),
@@ -50,7 +62,7 @@ class Prepared:
 
 
 class Feeder:
-    """Prepares the batches of one rank. Everything but the quarantine is a function of the step."""
+    """Prepares the batches of one rank. Everything except the quarantine is a function of the step."""
 
     def __init__(
         self, config: Config, plan: Plan, reader: ShardReader, quarantine: Quarantine, rank: int, world: int
@@ -65,7 +77,10 @@ class Feeder:
         self.reader.close()
 
     def prepare(self, step: int) -> Prepared:
-        """Raises DataError when a shard is missing or too many samples are bad."""
+        """Read and check the samples of a step and draw their views, with substitutes in place of bad samples.
+
+        Raises DataError when a shard is missing or too many samples are bad.
+        """
         planned, epochs = self.plan.batch(step, self.rank, self.world)
         known = np.array([sample in self.quarantine.known for sample in planned.tolist()])
         wanted = np.flatnonzero(~known)
@@ -94,7 +109,11 @@ class Feeder:
         return [_look(photo) for photo in stored]
 
     def replace(self, batch: Prepared, reasons: Mapping[int, str]) -> None:
-        """Put substitutes in the place of photos that turned out to be undecodable."""
+        """Put substitutes in place of photos that the decoder rejected, and draw the views again.
+
+        reasons: why each photo was rejected, by its position in the batch. Raises DataError when too many samples are
+        bad.
+        """
         for position, reason in sorted(reasons.items()):
             self._reject(batch, position, reason)
         self._draw(batch)
