@@ -35,8 +35,7 @@ def chain_numbers(params: ViewParams, size: int) -> dict[str, NDArray[Any]]:
 
 
 def fill_slots(params: ViewParams) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Kinds and factors of the slots, each (B, 6): operations before the hue in slots 0 to 2, those after it in 3 to
-    5."""
+    """Kinds and factors of the slots, each (B, 6): operations before the hue in slots 0 to 2, later ones in 3 to 5."""
     rows = np.arange(len(params))
     factors = np.stack([params.brightness, params.contrast, params.saturation, np.ones(len(params))], axis=1)
     place = np.argmax(params.order == HUE, axis=1)

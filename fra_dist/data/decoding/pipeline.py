@@ -20,7 +20,9 @@ class Request(NamedTuple):
 
     images: MutableSequence[bytes]
     heads: Sequence[Head]
+    """Parsed header of each photo."""
     params: tuple[ViewParams, ...]
+    """Augmentation parameters of each view, of B photos each."""
 
 
 class UndecodableError(Exception):

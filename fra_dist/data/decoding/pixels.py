@@ -215,7 +215,7 @@ def _for_dali(signature: Any) -> Callable[[Callable[..., None]], Any]:
 
 @_for_dali(_signature)
 def finish_sample(outs, out_shapes, out_ranks, out_count, ins, in_shapes, in_ranks, in_count):  # type: ignore[no-untyped-def]
-    """`finish` with the signature by which DALI's NumbaFunction calls it for one sample; inputs are the image and its
+    """`finish` with the signature by which DALI's NumbaFunction calls it for one sample: inputs are image and
     numbers."""
     n = in_shapes[0][0]
     numbers = carray(ins[1], (4 * _NUMBERS,)).view(F)
@@ -224,8 +224,7 @@ def finish_sample(outs, out_shapes, out_ranks, out_count, ins, in_shapes, in_ran
 
 @_for_dali(types.void(*(_pointers[2], types.CPointer(types.int32), types.int32) * 2, types.int32))
 def finish_shapes(out_shapes, out_ranks, out_count, in_shapes, in_ranks, in_count, samples):  # type: ignore[no-untyped-def]
-    """Write the output shapes of a batch, in the layout of DALI's NumbaFunction: one pointer to the shape of each
-    sample."""
+    """Write the output shapes of a batch in the layout of DALI's NumbaFunction: one pointer to each sample's shape."""
     for i in range(samples):
         out_shapes[i][0] = 3
         out_shapes[i][1] = out_shapes[i][2] = in_shapes[i][0]

@@ -40,8 +40,10 @@ def candidates(seed: int, epoch: int, sample: int, shard_start: int, shard_sampl
 
 
 class Quarantine:
-    """The bad samples that this rank knows of (`known`), those its plan led it to (`met`), and how many it read
-    (`read`)."""
+    """The bad samples that this rank knows of.
+
+    known: ids of all of them; met: ids of those that its plan led it to; read: how many samples it has read.
+    """
 
     def __init__(self, known: Iterable[int] = ()) -> None:
         self.known = set(known)
@@ -49,8 +51,8 @@ class Quarantine:
         self.read = 0
 
     def add(self, sample: int, planned: bool = True) -> bool:
-        """Note a bad sample; True when this rank did not know of it. Only planned samples count for the share of bad
-        ones."""
+        """Note a bad sample; True when this rank did not know of it. Only planned samples count for the allowed
+        share."""
         if planned:
             self.met.add(sample)
         new = sample not in self.known

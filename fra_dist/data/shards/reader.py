@@ -1,7 +1,7 @@
-"""Encoded photos by sample id.
+"""Reads encoded photos by sample id.
 
 `ShardReader` knows which shard holds a sample and where; a `Source` fetches byte ranges of shards: `LocalSource` from a
-folder, those of `remote_source.py` from a store.
+folder, those of `remote_source` from a store.
 """
 
 import os
@@ -27,27 +27,35 @@ MAX_OPEN = 64
 
 
 class Source(Protocol):
-    """Where shards lie."""
+    """Fetches byte ranges of shards, from wherever the shards lie."""
 
     def ranges(self, shard: str, offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
-        """Bytes of a shard; a range that runs over its end comes back short. Raises DataError when it is not there."""
+        """The bytes of ranges of one shard; a range that runs over the shard's end comes back short.
+
+        offsets, lengths: first byte and size of each range. Raises DataError when the shard is missing or cannot be
+        read.
+        """
         ...
 
     def doubt(self, shard: str) -> bool:
-        """Called when bytes of a shard are not those that were indexed. True: it may be worth reading them again."""
+        """Called when bytes of a shard are not those that were indexed. True when it may be worth reading them
+        again."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close what is open."""
+        ...
 
 
 class LocalSource:
-    """Shards in a folder, read with `pread` from a bounded number of open files."""
+    """Shards in a local folder, read with `pread` from a bounded number of open files."""
 
     def __init__(self, folder: str | Path, max_open: int = MAX_OPEN) -> None:
         self.folder = Path(folder)
         self._files = _Recent(self._open, max_open, os.close)
 
     def ranges(self, shard: str, offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
+        """The bytes of ranges of one shard, tried again for a while when the disk fails. Raises DataError."""
         try:
             return patiently(lambda: self._read(shard, offsets, lengths))
         except OSError as error:
@@ -63,9 +71,11 @@ class LocalSource:
             raise
 
     def doubt(self, shard: str) -> bool:
+        """Always False: a local disk would give the same bytes again."""
         return False
 
     def close(self) -> None:
+        """Close the open files."""
         self._files.clear()
 
     def _open(self, shard: str) -> int:
@@ -90,14 +100,18 @@ class Stored(NamedTuple):
 
 
 class ShardReader:
-    """Bytes and names of samples. Belongs to one thread; memory and open files do not grow with the data set."""
+    """Reads the bytes and names of samples. An instance belongs to one thread.
+
+    Memory and open files do not grow with the data set. source: where the shards are read from; by default the
+    manifest's folder, without copying anything from a store.
+    """
 
     def __init__(self, manifest: Manifest, source: Source | None = None) -> None:
         self.manifest = manifest
         self.source = source or _source(manifest)
 
     def read(self, ids: NDArray[np.int64]) -> list[Stored]:
-        """The encoded photo of each id, in the order asked; shards are visited once, in the order of their bytes.
+        """The encoded photo of each id, in the order given; each shard is visited once, in the order of its bytes.
 
         Raises DataError when a shard or its index is missing.
         """
@@ -129,14 +143,15 @@ class ShardReader:
         return int(self.manifest.locate([sample])[0][0])
 
     def check(self) -> None:
-        """Raises DataError unless every shard is there, and its index beside it."""
+        """Raise DataError unless every shard is there, with its index."""
         check_shard_files(self.manifest.folder, self.manifest.shards, indices=True)
 
     def name(self, sample: int) -> tuple[str, str]:
-        """(shard file, key) of a sample."""
+        """(shard file, key) of a sample, for messages."""
         return self.manifest.where(sample)
 
     def close(self) -> None:
+        """Close the source that the samples were read from."""
         self.source.close()
 
 
@@ -147,7 +162,7 @@ def _source(manifest: Manifest) -> Source:
 
 
 def open_source(manifest: Manifest) -> Source:
-    """For a whole run: shards of a store are copied as its options say."""
+    """The source for a whole run: shards of a store are copied to the cache if its options say so. Raises DataError."""
     folder = manifest.folder
     return cached_source(folder, manifest.shards) if isinstance(folder, RemoteFolder) else LocalSource(folder)
 
