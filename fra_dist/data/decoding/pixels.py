@@ -215,8 +215,7 @@ def _for_dali(signature: Any) -> Callable[[Callable[..., None]], Any]:
 
 @_for_dali(_signature)
 def finish_sample(outs, out_shapes, out_ranks, out_count, ins, in_shapes, in_ranks, in_count):  # type: ignore[no-untyped-def]
-    """`finish` with the signature by which DALI's NumbaFunction calls it for one sample: inputs are image and
-    numbers."""
+    """`finish` with the signature by which DALI's NumbaFunction calls it for a sample: inputs are image and numbers."""
     n = in_shapes[0][0]
     numbers = carray(ins[1], (4 * _NUMBERS,)).view(F)
     finish(carray(outs[0], (3, n, n)), carray(ins[0], (n, n, 3)), numbers)

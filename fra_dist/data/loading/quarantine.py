@@ -51,8 +51,7 @@ class Quarantine:
         self.read = 0
 
     def add(self, sample: int, planned: bool = True) -> bool:
-        """Note a bad sample; True when this rank did not know of it. Only planned samples count for the allowed
-        share."""
+        """Note a bad sample; True when this rank did not know of it. Only planned ones count for the allowed share."""
         if planned:
             self.met.add(sample)
         new = sample not in self.known

@@ -19,8 +19,7 @@ _COLOURS = np.array(
 
 
 def sheet_ids(total: int, count: int, seed: int | None = None) -> NDArray[np.int64]:
-    """Sample ids for a contact sheet: `count` of 0 .. total - 1, evenly spaced, or drawn at random when a seed is
-    given."""
+    """Sample ids for a contact sheet: `count` of 0 .. total - 1, evenly spaced or, with a seed, drawn at random."""
     count = min(count, total)
     if seed is None:
         return np.linspace(0, total - 1, count).astype(np.int64)
@@ -71,8 +70,7 @@ def _mask(manifest: Manifest, sample: int, tile: int) -> Image.Image:
 
 
 def save_sheet(sheet: Image.Image, path: Path) -> None:
-    """Save a contact sheet. Raises DataError when the file cannot be written or its extension names no picture
-    format."""
+    """Save a contact sheet. Raises DataError when the file cannot be written or is not named as a picture."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         sheet.save(path)

@@ -135,8 +135,7 @@ class Manifest:
         return tars.key_at(self.path(number), int(row["start"]), self.every_image)
 
     def where(self, sample: int) -> tuple[str, str]:
-        """(shard file, key) of a sample, for messages; when the header is damaged, its byte stands in place of the
-        key."""
+        """(shard file, key) of a sample, for messages; when the header is damaged, its byte stands for the key."""
         number, row = self.row(sample)
         start = int(row["start"])
         try:

@@ -27,8 +27,10 @@ def moments(pixels: NDArray[np.uint8]) -> Moments:
 
 
 def colour_stats(total: Moments) -> dict[str, list[float]]:
-    """Mean and standard deviation (`mean`, `std`) of each channel in [0, 1], rounded to 6 places, from summed
-    moments."""
+    """Mean and standard deviation (`mean`, `std`) of each channel in [0, 1], rounded to 6 places.
+
+    total: moments summed over the photos.
+    """
     count = max(1, int(total[0]))
     mean = total[1:4] / count
     spread = np.sqrt(np.maximum(total[4:7] / count - mean**2, 0.0))

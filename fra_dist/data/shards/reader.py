@@ -38,8 +38,7 @@ class Source(Protocol):
         ...
 
     def doubt(self, shard: str) -> bool:
-        """Called when bytes of a shard are not those that were indexed. True when it may be worth reading them
-        again."""
+        """Called when bytes of a shard are not those indexed. True when it may be worth reading them again."""
         ...
 
     def close(self) -> None:

@@ -89,8 +89,7 @@ class CachedSource:
             raise DataError(f"cannot read the copy of {shard} in {self.cache.folder}: {error.strerror}") from None
 
     def doubt(self, shard: str) -> bool:
-        """True when the copy was damaged and has been removed. A copy found to equal the original is not checked
-        again."""
+        """True when the copy was damaged and has been removed. A copy that equals the original is not checked again."""
         held, digest = self._held.get(shard), self.shards[shard].sha256
         if held is None:
             return self._direct.doubt(shard)

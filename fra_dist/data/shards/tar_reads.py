@@ -46,8 +46,7 @@ def size_of(path: Place) -> int:
 
 
 def exactly(read: Read, offset: int, length: int, path: Place) -> bytes:
-    """All `length` bytes from byte `offset` of a tar that is open for `read`. Raises DataError when the tar ends
-    earlier."""
+    """All `length` bytes from byte `offset` of a tar, by its `read`. Raises DataError when the tar ends earlier."""
     data = read(length, offset)
     while len(data) < length and (more := read(length - len(data), offset + len(data))):
         data += more

@@ -178,8 +178,7 @@ class Fetcher:
 
 
 def backoff(attempt: int) -> float:
-    """Seconds to sleep after attempt number `attempt` (from 1): doubled each time, with jitter so that ranks spread
-    out."""
+    """Seconds to sleep after attempt number `attempt` (from 1): doubled each time, with jitter to spread the ranks."""
     return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)
 
 
