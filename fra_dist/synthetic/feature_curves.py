@@ -128,8 +128,7 @@ class Mouth:
         return top, inner, lower, lower + self.lower * bulge * (1.0 + 0.35 * square)
 
     def points(self) -> np.ndarray:
-        """Landmarks (20, 2): twelve around the outside, eight around the inside, each clockwise from the left
-        corner."""
+        """Landmarks (20, 2): twelve around the outside, then eight inside, each clockwise from the left corner."""
         u = _LIPS
         top, inner, lower, bottom = self.curves(u)
         y = np.concatenate([top[:7], bottom[7:12], inner[12:17], lower[17:]])

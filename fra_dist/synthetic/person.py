@@ -45,8 +45,7 @@ BEARDS = ("none", "stubble", "moustache", "goatee", "full")
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A person's looks. Lengths are in head units (the eyes' line is 0, the chin about 1); shape factors are about
-    1."""
+    """A person's looks. Lengths are in head units (the eyes' line is 0, the chin about 1); factors are about 1."""
 
     masculine: float
     """How masculine the features are, 0 to 1; more than 0.5 counts as male."""
@@ -154,6 +153,7 @@ def draw_person(row: np.ndarray) -> Person:
     iris = IRIS[d.pick((0.7, 0.3) if darkness > 0.55 or kind == BLACK else (0.12, 0.25, 0.18, 0.13, 0.22, 0.1))]
     style = _style(d, masculine, age)
     bearded = masculine > 0.5
+    # A number is drawn even where no beard grows, so that those after it do not depend on this choice.
     beard = BEARDS[d.pick((0.42, 0.22, 0.08, 0.10, 0.18))] if bearded else (d.unit(), "none")[1]
     receding = max(0.0, d.near(0.9 * age - 0.15, 0.25)) if bearded else 0.0
     return Person(

@@ -53,7 +53,7 @@ def build_graph(config: DataConfig, batch_size: int, gpu: int | None, chain: boo
 class _Finish(NumbaFunction):  # type: ignore[misc]
     """DALI's NumbaFunction around the functions that `pixels.py` has compiled and numba has cached.
 
-    The stock class compiles generic wrappers anew in every process, for many seconds.
+    The stock class compiles generic wrappers again in every process, which takes many seconds.
     """
 
     def _get_run_fn_cpu(self, *_: Any) -> int | None:

@@ -24,7 +24,7 @@ F = np.float32
 _compile: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"nnan", "ninf", "nsz"}}
 _FULL = F(255)
 
-# Where the numbers of `pack` stand.
+# Columns of `pack`.
 _FACTORS, _GREY, _SIGMA, _RADIUS, _SOLARISE, _FLIP, _MEAN, _STD = 4, 8, 9, 10, 11, 12, 13, 16
 _NUMBERS = 19
 
@@ -87,7 +87,7 @@ def _turned(distance, chroma, peak, low, high):  # type: ignore[no-untyped-def]
 
 @njit(**_compile)
 def _hue(planes, shift):  # type: ignore[no-untyped-def]
-    """Turn the hue of HSV by `shift` circles (at most one half), without the way through HSV.
+    """Turn the hue of HSV by `shift` circles (at most one half), without converting to HSV and back.
 
     With M, m, C the largest and smallest channel and their difference: channel c, followed around the circle by p
     and q, lies A = r + g + b - 2c + M - 2m from the pixel's hue (times C, in sixths), on the side that p > q tells.

@@ -188,7 +188,7 @@ def _produce(
 
 
 def _collect(feeder: Feeder, pipeline: Pipeline, batch: Prepared) -> Batch:
-    """Wait for a batch; put substitutes in place of photos that cannot be decoded, until all can."""
+    """Collect a batch; put substitutes in place of photos that cannot be decoded, until all can be."""
     views = None
     try:
         views = pipeline.collect()

@@ -83,6 +83,7 @@ class Prefetcher:
         while self.stop_step is None or step < self.stop_step:
             ids = self.plan.batch(step, self.rank, self.world).ids
             for shard in np.unique(np.searchsorted(self.plan.first_ids, ids, "right") - 1).tolist():
+                # A shard never needed before counts as last needed _AGAIN steps ago, so that it is fetched.
                 known = step - last.get(shard, step - _AGAIN) < _AGAIN
                 last[shard] = step
                 if known:
@@ -96,7 +97,7 @@ class Prefetcher:
             step += 1
 
     def _wait_for_room(self, step: int, waiting: "deque[tuple[int, int]]", size: int) -> bool:
-        """Until a copy of `size` bytes, needed at `step`, may be made. False when it is time to stop."""
+        """Wait until a copy of `size` bytes, needed at `step`, may be made. False when it is time to stop."""
         with self._moved:
             while not self._stopped:
                 while waiting and waiting[0][0] <= self._reached:
@@ -110,7 +111,7 @@ class Prefetcher:
         return False
 
     def _wait_for_step(self, step: int) -> bool:
-        """Until the reader is there. False when it is time to stop."""
+        """Wait until the reader reaches a step. False when it is time to stop."""
         with self._moved:
             while self._reached < step and not self._stopped:
                 self._moved.wait()

@@ -1,4 +1,4 @@
-"""Is a folder of shards what its manifest says? `check_shards` compares everything with everything."""
+"""Checks that a folder of shards is what its manifest says: tars, indices, keys, statistics and pixels."""
 
 import hashlib
 import zlib
@@ -20,28 +20,34 @@ from fra_dist.data.shards.pixel_statistics import size_stats
 from fra_dist.errors import DataError
 
 _KINDS = PLAIN | GREY
-_MOST = 50  # problems of one shard that are told
+_MOST = 50  # problems of one shard that are reported
 
 
 class ShardCheck(NamedTuple):
-    """What is wrong with a shard, a line each; hashes of its keys; how many images were decoded."""
+    """What the check of one shard found."""
 
     problems: list[str]
+    """What is wrong with the shard, a line each."""
     keys: NDArray[np.uint64]
+    """64-bit hashes of the keys of its samples."""
     decoded: int
+    """How many of its images were decoded."""
 
 
 @dataclass(frozen=True)
 class CheckTask:
-    """Check one shard in any process; `positions` of the samples to decode, None for all."""
+    """The check of one shard, which any process can run by calling it."""
 
     folder: Path
+    """The folder of shards."""
     entry: ShardEntry
+    """What the manifest says of the shard."""
     positions: tuple[int, ...] | None
+    """Positions of the samples to decode in the shard's index; None decodes all."""
     all_indexed: bool
-    """Every sample of the tar must be in the index."""
+    """Whether every sample of the tar must be in the index."""
     every_image: bool = False
-    """Each image is a sample by itself."""
+    """Whether each image is a sample by itself, rather than each group of members with one key."""
 
     def __call__(self) -> ShardCheck:
         name, path = self.entry.name, self.folder / self.entry.name
@@ -82,9 +88,11 @@ class CheckTask:
 def check_shards(
     manifest: Manifest, decode: int | None = 0, workers: int | None = None, progress: Progress | None = None
 ) -> Iterator[str]:
-    """Yield what is wrong, a line each naming shard and key: checksums, tar structure, index, unique keys, decoding.
+    """Yield what is wrong with a folder of shards, a line each that names shard and key.
 
-    decode: how many images to decode, evenly spaced over the set; None for all.
+    Checked are checksums, the structure of the tars, indices, that keys are unique, decoding, and the manifest's
+    statistics. decode: how many images to decode, evenly spaced over the set, None for all; workers: processes, None
+    for one per core; progress: called with the number of shards checked and their total.
     """
     made_here = manifest.source.get("kind") != "tars"
     tasks = [

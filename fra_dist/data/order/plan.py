@@ -145,6 +145,7 @@ class Plan:
         if known is None:
             order = np.argsort(key(_SHARDS, self.seed, epoch, np.arange(self.sizes.size)), kind="stable")
             known = order, np.cumsum(self.sizes[order])
+            # Neighbouring epochs stay: a batch can span two, and the prefetcher looks ahead.
             recent = {e: table for e, table in self._epochs.items() if abs(e - epoch) == 1}
             self._epochs = {**recent, epoch: known}
         return known

@@ -15,7 +15,7 @@ _GAP, _CAPTION = 4, 12
 _COLOURS = np.array(
     [[0, 0, 0], [90, 60, 30], [240, 190, 160], [40, 160, 60], [40, 90, 230], [240, 150, 20], [220, 30, 60]], np.uint8
 )
-"""Of the regions of synthetic faces, in the order of REGION_NAMES."""
+"""Colours of the regions of synthetic faces, in the order of REGION_NAMES."""
 
 
 def sheet_ids(total: int, count: int, seed: int | None = None) -> NDArray[np.int64]:

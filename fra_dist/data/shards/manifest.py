@@ -258,5 +258,5 @@ def _entries(raw: Any, folder: Path | RemoteFolder) -> tuple[ShardEntry, ...]:
 
 
 def _inside(name: str) -> bool:
-    """A relative path that stays below the folder."""
+    """Whether a name is a relative path that stays below the folder."""
     return bool(name) and name[0] != "/" and "\0" not in name and "/../" not in f"/{name}/"

@@ -74,7 +74,7 @@ def _is_number(value: object) -> bool:
 
 
 def _quantiles(counter: Counter[int]) -> dict[str, int]:
-    """The smallest value that at least each share of the photos does not exceed."""
+    """For each share in _SHARES the smallest value that this share of the photos does not exceed."""
     values = np.array(sorted(counter), np.int64)
     if not values.size:
         return {}

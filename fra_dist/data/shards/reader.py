@@ -155,7 +155,7 @@ class ShardReader:
 
 
 def _source(manifest: Manifest) -> Source:
-    """For a few samples here and there: nothing of a store is copied."""
+    """The source for a few scattered samples: nothing of a store is copied."""
     folder = manifest.folder
     return RangeSource(folder) if isinstance(folder, RemoteFolder) else LocalSource(folder)
 
@@ -182,7 +182,7 @@ class _Recent:
         return self.held[name]
 
     def forget(self, name: Any) -> None:
-        """Drop one, so that it is made anew."""
+        """Drop one result, so that it is made again when it is needed."""
         if name in self.held:
             self.drop(self.held.pop(name))
 

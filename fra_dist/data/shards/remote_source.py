@@ -57,7 +57,7 @@ class RangeSource:
 class _Open:
     file: int
     used: int
-    """When, in calls of `ranges`."""
+    """Number of the call of `ranges` that used it last."""
 
 
 class CachedSource:
@@ -166,7 +166,7 @@ def cached_source(folder: RemoteFolder, shards: Sequence[ShardEntry]) -> "Cached
 
 
 def _sha256(file: int) -> str:
-    """Of the whole of an open file, wherever its position is."""
+    """SHA-256 of a whole open file; its position does not matter and is not moved."""
     sha256, at = hashlib.sha256(), 0
     while data := os.pread(file, _CHUNK, at):
         sha256.update(data)

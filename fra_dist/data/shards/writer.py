@@ -31,7 +31,7 @@ class ShardWriter:
         self._tar = webdataset.TarWriter(self._file, encoder=False, mtime=0)
         self._rows: list[tuple[int, ...]] = []
         self.bytes = 0
-        """Of the samples so far with their headers."""
+        """Bytes of the samples written so far, with their tar headers."""
 
     @property
     def samples(self) -> int:
@@ -94,7 +94,7 @@ def _in_tar(data: bytes) -> int:
 
 
 def _whole_tar(members: int) -> int:
-    """With the end mark, filled up to a whole record."""
+    """Bytes of a tar whose members take `members` bytes: with the end mark, filled up to a whole record."""
     return -(-(members + 2 * BLOCK) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
 
 
@@ -113,7 +113,7 @@ class _HashedFile:
         return self._file.write(data)
 
     def close(self) -> int:
-        """Bring it to the disk; its size."""
+        """Flush the file to the disk and close it. Returns its size in bytes."""
         if self._file.closed:
             return 0
         with self._file:

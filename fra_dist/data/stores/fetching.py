@@ -114,14 +114,14 @@ class Fetcher:
                     future.cancel()
 
     def _begin(self, item: Range, attempt: int = 1) -> "concurrent.futures.Future[bytes] | None":
-        """Send a request; None where the filesystem can only be called, not asked."""
+        """Send a request; None for a filesystem that is not asynchronous, which `_wait` calls instead."""
         self.check_running()
         if not getattr(self.system, "async_impl", False):
             return None
         return asyncio.run_coroutine_threadsafe(self._ask(item, self.timeout * attempt), self.system.loop)
 
     async def _ask(self, item: Range, timeout: float) -> bytes:
-        """The first call also opens the session, so that too is under the time limit."""
+        """Ask for a range within a time limit. The first call also opens the session, so that is limited too."""
         start, end = _ends(item)
         if start is not None and start == end:
             return b""  # S3 answers a range of no bytes with the whole object

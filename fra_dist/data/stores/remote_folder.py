@@ -212,7 +212,7 @@ class Window:
 
 
 def _open(folder: RemoteFolder) -> Any:
-    """The filesystem of a URL, without retries of its own."""
+    """The fsspec filesystem of a URL, without retries of its own."""
     import fsspec
 
     protocol, options = folder.protocol, dict[str, Any]()
@@ -236,5 +236,5 @@ def _open(folder: RemoteFolder) -> Any:
         text = " ".join(str(error).split())[:300]
         raise DataError(f"cannot open {folder}: {text}: data.shards is a folder or a URL that fsspec knows") from None
     if hasattr(system, "retries"):
-        system.retries = 1  # ours count, and can be stopped
+        system.retries = 1  # only our own retries, which are counted and can be stopped
     return system

@@ -115,7 +115,7 @@ class ShardCache:
             count("misses")
             if try_lock(part, SHARED) and os.fstat(part).st_nlink:
                 return part
-            os.close(part)  # evicted already
+            os.close(part)  # flock drops the exclusive lock before it takes the shared one: evicted in between
 
     def get_small(self, digest: str) -> bytes | None:
         """The bytes of a small file if the cache holds it, else None; a copy that does not match its checksum is
@@ -144,7 +144,7 @@ class ShardCache:
         return sum(size for _, size, _ in self._files())
 
     def _path(self, digest: str, suffix: str = "") -> Path:
-        """Digests come from a manifest, and must not lead out of the folder."""
+        """Path of a file of the cache. Digests come from a manifest, and must not lead out of the folder."""
         if not _OURS.fullmatch(digest) or digest.endswith(_PART):
             raise DataError(f"{digest[:80]!r} is not a SHA-256 in hexadecimal: manifest.json is damaged; make it anew")
         return self.folder / (digest + suffix)
@@ -192,7 +192,7 @@ class ShardCache:
         )
 
     def _reserve(self, part: int, size: int) -> bool:
-        """Give a `.part` its full size, so that everybody counts it, after evicting what it takes."""
+        """Evict enough to give a `.part` its full size, which other processes then count; False when that fails."""
         own = os.fstat(part).st_ino
         with self._room_lock():
             files = [(used, bytes_, path) for used, bytes_, path in self._files() if inode(path) != own]
@@ -210,7 +210,7 @@ class ShardCache:
         return True
 
     def _evict(self, path: Path) -> bool:
-        """Remove a file unless somebody has it locked."""
+        """Remove a file unless a process has it locked. True when it is gone."""
         try:
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -236,14 +236,14 @@ class ShardCache:
         return found
 
     def _clean(self) -> None:
-        """Remove what killed processes left on the way."""
+        """Remove unfinished downloads that killed processes left."""
         for _, _, path in self._files():
             if path.suffix == _PART:
                 self._evict(path)
 
     @contextlib.contextmanager
     def _room_lock(self) -> Iterator[None]:
-        """Held for milliseconds, so waiting for it needs no way out."""
+        """The lock under which space is made. It is held for milliseconds, so waiting for it needs no time limit."""
         file = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             wait_for_lock(file)
