@@ -26,16 +26,16 @@ _LIPS = np.array(
 
 @dataclass(frozen=True, slots=True)
 class Eye:
-    """An eye. Its own coordinates grow outwards (u, in half-widths) and down (v, in head units)."""
+    """An eye; lengths are in head units. Its own coordinates grow outwards (u, in half-widths) and down (v)."""
 
     side: float
     """-1 for the eye on the image's left, 1 for the other."""
     x: float
-    """x of the centre."""
+    """x of the eye's centre."""
     y: float
-    """y of the centre."""
+    """y of the eye's centre."""
     width: float
-    """Half the width."""
+    """Half the eye's width."""
     upper: float
     """Height of the upper lid above the line of the corners."""
     lower: float
@@ -64,7 +64,7 @@ class Eye:
 
 @dataclass(frozen=True, slots=True)
 class Brow:
-    """A brow: a straight line over w, 0 at the inner and 1 at the outer end, plus an arch."""
+    """A brow: a straight line over w (0 at the inner and 1 at the outer end) plus an arch; lengths in head units."""
 
     side: float
     """-1 for the brow on the image's left, 1 for the other."""
@@ -73,9 +73,9 @@ class Brow:
     outer: tuple[float, float]
     """(x, y) of the outer end; x is measured from the middle of the face."""
     arch: float
-    """Height of the arch."""
+    """Height of the brow's arch."""
     weight: float
-    """Thickness."""
+    """Thickness of the brow."""
 
     def local(self, x: Plane, y: Plane) -> tuple[Plane, Plane]:
         """(w, distance below the brow's middle line) of frontal coordinates (x, y)."""
@@ -95,14 +95,14 @@ class Brow:
 
 @dataclass(frozen=True, slots=True)
 class Mouth:
-    """The lips, as four curves over u, which runs from -1 to 1 from corner to corner."""
+    """The lips, as four curves over u, which runs from -1 to 1 from corner to corner; lengths are in head units."""
 
     x: float
-    """x of the middle."""
+    """x of the middle of the mouth."""
     y: float
-    """y of the line between the lips, in the middle."""
+    """y of the line between the closed lips, in the middle."""
     width: float
-    """Half the width."""
+    """Half the width of the mouth."""
     corner: float
     """How far the corners lie below the middle; negative is above."""
     skew: float
@@ -138,7 +138,7 @@ class Mouth:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """All features of one face in one expression."""
+    """All features of one face in one expression; lengths are in head units."""
 
     eyes: tuple[Eye, Eye]
     """The eye on the image's left, then the one on its right."""

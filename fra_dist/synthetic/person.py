@@ -153,7 +153,7 @@ def draw_person(row: np.ndarray) -> Person:
     iris = IRIS[d.pick((0.7, 0.3) if darkness > 0.55 or kind == BLACK else (0.12, 0.25, 0.18, 0.13, 0.22, 0.1))]
     style = _style(d, masculine, age)
     bearded = masculine > 0.5
-    # A number is drawn even where no beard grows, so that those after it do not depend on this choice.
+    # A number is drawn even where no beard grows: leaving it out would change every such face.
     beard = BEARDS[d.pick((0.42, 0.22, 0.08, 0.10, 0.18))] if bearded else (d.unit(), "none")[1]
     receding = max(0.0, d.near(0.9 * age - 0.15, 0.25)) if bearded else 0.0
     return Person(

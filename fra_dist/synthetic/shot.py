@@ -75,7 +75,7 @@ class Shot:
     scale: float
     """Length of a head unit as a share of the image's side."""
     expression: int
-    """Index of EXPRESSIONS."""
+    """Expression of the face, an index of EXPRESSIONS."""
     strength: float
     """Strength of the expression, 0.25 to 1."""
     action: Action
@@ -103,11 +103,11 @@ class Shot:
     grey: bool
     """Whether the picture is grey."""
     glasses: str
-    """One of GLASSES."""
+    """Kind of glasses that are worn, one of GLASSES."""
     hat: str
-    """One of HATS."""
+    """Kind of hat that is worn, one of HATS."""
     occlusion: str
-    """One of OCCLUSIONS."""
+    """Kind of thing that hides part of the face, one of OCCLUSIONS."""
     prop: tuple[float, float, float, float]
     """Four numbers in [0, 1) that vary the shape, place and colour of hats, glasses and what hides the face."""
     cloth: tuple[float, float, float]

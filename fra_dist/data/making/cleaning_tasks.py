@@ -38,9 +38,9 @@ class PhotoTask:
     """Read and clean photos: calling it gives, for each, an encoded sample or why it was left out."""
 
     reads: tuple[Read, ...]
-    """The photos."""
+    """The photos to clean."""
     rules: PhotoRules
-    """What is done to a photo."""
+    """What is done to each photo."""
 
     def __call__(self) -> list[Encoded | Skip]:
         return [_encode(read, self.rules) for read in self.reads]
@@ -51,9 +51,9 @@ class HashTask:
     """Read and hash photos: calling it gives, for each, its hashes, or None when it cannot be used."""
 
     reads: tuple[Read, ...]
-    """The photos."""
+    """The photos to hash."""
     rules: PhotoRules
-    """What is done to a photo before it is hashed."""
+    """What is done to each photo before it is hashed."""
 
     def __call__(self) -> list[Hashed | None]:
         return [_hash(read, self.rules) for read in self.reads]

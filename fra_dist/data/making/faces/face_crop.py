@@ -32,7 +32,8 @@ class CropRule:
     margin: float = 1.3
     """Side of the crop relative to the face's box, or to the template."""
     size: int | None = None
-    """Side of the result in pixels. For `box`, None keeps the pixels of the photo, and no crop is enlarged."""
+    """Side of the result in pixels, which `align` needs. For `box`, None keeps the photo's pixels; no crop is
+    enlarged."""
 
 
 def crop(image: Image.Image, face: Face, rule: CropRule) -> Image.Image:
