@@ -1,8 +1,8 @@
-"""Walk the entropy-coded data of a JPEG scan without decoding a pixel: does it end where its picture ends?
+"""Walks the entropy-coded data of a JPEG scan, without decoding a pixel, to see whether it ends where its picture ends.
 
-Compiled by numba. Every code of a Huffman scan is read (ITU-T T.81, annexes F and G), so data that run out, go on
-behind the last block, hold a code that no table has, or place a coefficient outside its block are seen.
-A flipped bit that changes a value and no length cannot be seen by anyone.
+Compiled by numba. Every code of a Huffman scan is read (ITU-T T.81, annexes F and G), so it is seen when data run out,
+continue after the last block, hold a code that no table has, or place a coefficient outside its block. A flipped bit
+that changes a value but no length cannot be seen.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,9 @@ restart markers that are not those that the header announces."""
 SEQUENTIAL, DC_FIRST, DC_REFINE, AC_FIRST, AC_REFINE = 0, 1, 2, 3, 4
 """Kinds of scans."""
 ROW = 512 + 18 + 18 + 256
-"""Numbers of one Huffman table: look-up by 9 bits, largest code and offset of each length, values."""
+"""Length of the array of one Huffman table: look-up by 9 bits, largest code and offset of each length, values."""
 PADDING = 512
-"""Bytes behind the unstuffed data that may be read: more than one block can take."""
+"""Bytes after the unstuffed data that may be read: more than one block can take."""
 
 _MAX, _OFFSET, _VALUES = 512, 530, 548
 _SPARE = 2  # bytes that encoders leave behind a whole scan
@@ -36,7 +36,7 @@ def _compiled(function: Callable[..., Any]) -> Any:
 
 @_compiled
 def build_table(counts, values, row):  # type: ignore[no-untyped-def]
-    """Fill a row (ROW,) int32 from the 16 counts and the values of a DHT segment; False when they make no code."""
+    """Fill a row (ROW,) int32 from the 16 counts and the values of a DHT segment; False when these make no code."""
     row[:] = 0
     code, at = 0, 0
     for length in range(1, 17):
@@ -58,10 +58,10 @@ def build_table(counts, values, row):  # type: ignore[no-untyped-def]
 
 @_compiled
 def unstuff(data, at, out, ends, numbers):  # type: ignore[no-untyped-def]
-    """Copy a scan from byte `at` on to `out` without stuffed zeros and markers, up to the first that is no restart.
+    """Copy a scan to `out`, without stuffed zeros and restart markers, from byte `at` to the first other marker.
 
-    ends: byte in `out` where each part ends; numbers: of the restart marker behind it. Returns (parts, next byte of
-    `data`); parts is more than len(ends) when there are too many.
+    ends: receives the byte in `out` at which each part ends; numbers: the number of the restart marker after it.
+    Returns (parts, next byte of `data`); parts is more than len(ends) when there are too many.
     """
     size, length, parts = data.size, 0, 0
     while at < size:
@@ -98,7 +98,7 @@ def unstuff(data, at, out, ends, numbers):  # type: ignore[no-untyped-def]
 
 @_compiled
 def stuffed_length(data, at, count):  # type: ignore[no-untyped-def]
-    """Bytes from `at` on that hold `count` unstuffed ones."""
+    """How many bytes of `data` from byte `at` on hold `count` unstuffed bytes."""
     start = at
     while count > 0 and at < data.size:
         at += 2 if data[at] == 0xFF else 1
@@ -267,11 +267,11 @@ def _rest(out, pos, end, last_open):  # type: ignore[no-untyped-def]
 
 @_compiled
 def walk_scan(out, ends, numbers, kind, parts, layout, restart, total, tables, span, masks, last_open):  # type: ignore[no-untyped-def]
-    """(what was found, bit behind the last block).
+    """Walk all blocks of a scan: (what was found, bit after the last block).
 
-    ends, numbers: as `unstuff` gives them; parts: (components, 5) DC and AC table, step of DC, blocks of an MCU, spare;
-    layout: blocks of an MCU by component; restart: MCUs between restart markers, 0 for none; total: MCUs; span: first
-    and last coefficient, and the bit that comes last.
+    ends, numbers: as `unstuff` gives them; parts: a row per component with DC table, AC table and step of the DC
+    coefficient; layout: the component of each block of an MCU; restart: MCUs between restart markers, 0 for none;
+    total: MCUs; span: first and last coefficient, and the bit that comes last; last_open: no marker follows the data.
     """
     state = np.zeros(5, np.int64)
     pos, done = np.int64(0), 0

@@ -1,7 +1,7 @@
-"""Is a JPEG whole? `sealed` walks every scan to its end; decoders fill what is missing with grey and say nothing.
+"""Decides whether a JPEG is whole. `sealed` walks every scan to its end; decoders fill gaps with grey and say nothing.
 
-Photos are judged by what a decoder needs, not by the marks around it: one whose end mark is missing, or behind whose
-last scan something else was written, is whole when every block of every scan is there, and gets its end mark.
+Photos are judged by what a decoder needs, not by the marks around it: one that has no end mark, or that has something
+else written after its last scan, is whole when every block of every scan is there, and gets its end mark.
 """
 
 import re
@@ -38,12 +38,12 @@ class _Foreign(Exception):
 class _Component:
     across: int
     down: int
-    """Blocks of an MCU."""
+    """Blocks of an MCU, across and down."""
     width: int
     height: int
-    """Blocks of the component."""
+    """Blocks of the component, across and down."""
     table: int
-    """Of quantisation."""
+    """Number of its quantisation table."""
     masks: NDArray[np.uint64]
     bits: NDArray[np.int8]
     """(64,) the last bit of each coefficient that was sent; 127: none was."""
@@ -68,10 +68,10 @@ class _Walk:
 
 
 def sealed(data: bytes) -> bytes:
-    """The JPEG itself, or, where it is whole without an end mark in its place, its picture with one.
+    """The bytes of a JPEG that is whole: those given, or, where the end mark is missing, the picture with one.
 
-    Raises BadImage when a block is missing, or its data cannot be what an encoder wrote. Kinds of JPEG that this walk
-    does not know (arithmetic coding, lossless, 12 bits) are handed back unseen.
+    Raises BadImage when a block is missing, or the data cannot be what an encoder wrote. Kinds of JPEG that this walk
+    does not know (arithmetic coding, lossless, 12 bits) are returned unchecked.
     """
     walk = _Walk(data, np.frombuffer(data, np.uint8), np.zeros((8, entropy.ROW), np.int32))
     try:
@@ -88,7 +88,7 @@ def sealed(data: bytes) -> bytes:
 
 
 def _walk(walk: _Walk) -> None:
-    """Through all segments up to the end mark."""
+    """Walk all segments up to the end mark."""
     data, at = walk.data, 2
     while True:
         found = _MARKER.match(data, at)
@@ -244,7 +244,7 @@ def _entropy(
 
 
 def _end_byte(walk: _Walk, at: int, behind: int, ends: NDArray[np.int64], pos: int) -> int:
-    """Of the file, behind the block that ends at bit `pos` of the scan's bare data."""
+    """Byte of the file after the block that ends at bit `pos` of the scan's unstuffed data."""
     if behind < len(walk.data):
         return behind
     start = at

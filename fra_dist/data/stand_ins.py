@@ -1,9 +1,11 @@
-"""Files that stand in the place of another: what a download left instead of what was asked for."""
+"""Recognises files that a download left in place of what was asked for, such as web pages and pointers."""
 
 
 def stand_in(head: bytes) -> str | None:
-    """What the first bytes of a file (a hundred or so) show it to be instead of a photo or a tar, with the cure, or
-    None when they show nothing of the kind."""
+    """What a file is instead of a photo or a tar, with the cure, judging by its first hundred bytes or so.
+
+    None when they show nothing of the kind.
+    """
     start = head[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer, not the file itself: run git lfs pull where it came from"

@@ -66,7 +66,7 @@ class DaliPipeline:
         self.pipe = None
 
     def _next(self) -> Outcome:
-        """Outcome of the oldest request under way. A failure may leave the pipeline dead: it is built anew."""
+        """Outcome of the oldest request under way. A failure may leave the pipeline dead, so it is built again."""
         request, reasons = self.waiting[0]
         if not reasons:
             try:
@@ -79,6 +79,7 @@ class DaliPipeline:
                         raise
                     self._feed(request)
                     outcome = self._outputs()
+                # The new graph knows nothing of the requests that the old one was fed.
                 for later, failed in list(self.waiting)[1:]:
                     if not failed:
                         self._feed(later)

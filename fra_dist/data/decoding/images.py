@@ -1,7 +1,7 @@
-"""Encoded photos: what the first bytes promise, and a decoder that takes whatever Pillow reads.
+"""Encoded photos: what their headers say, whether they are whole, and a decoder for every kind that Pillow reads.
 
-`probe` is a cheap look (microseconds) that finds the usual damage before a decoder meets it and tells the size, so
-that views never depend on what an index claims. Sizes are those of the upright photo, after its EXIF rotation.
+`probe` is a cheap look (microseconds) that finds the usual damage before a decoder meets it and gives the size, so that
+views never depend on what an index claims. Sizes are those of the upright photo, after its EXIF rotation.
 """
 
 import functools
@@ -34,18 +34,18 @@ __all__ = [
     "whole",
 ]
 
-# What Pillow may open: pictures only, none of the formats that start another program.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
+"""What Pillow may open: pictures only, and none of the formats that start another program."""
 
 
 def formats() -> tuple[str, ...]:
-    """Those that Pillow may open here: FORMATS, and HEIF where the package pillow-heif is installed."""
+    """The formats that Pillow may open here: FORMATS, and HEIF where the package pillow-heif is installed."""
     return (*FORMATS, "HEIF") if heif_can_be_read() else FORMATS
 
 
 @functools.cache
 def heif_can_be_read() -> bool:
-    """Registers the plugin on the first call."""
+    """Whether HEIF can be read, which takes the package pillow-heif. The first call registers it with Pillow."""
     try:
         from pillow_heif import register_heif_opener
     except ImportError:
@@ -59,16 +59,21 @@ Image.init()  # Pillow loads its plugins on first use, and threads that meet the
 
 @dataclass(frozen=True)
 class Head:
-    """What a photo's header says: upright size in pixels, and whether it is of the plain kinds."""
+    """What a photo's header says."""
 
     height: int
+    """Height of the upright photo in pixels."""
     width: int
+    """Width of the upright photo in pixels."""
     plain: bool
-    """A baseline or progressive 8-bit JPEG of one or three components: every decoder gives the same pixels."""
+    """Whether every decoder gives the same pixels: a baseline or progressive 8-bit JPEG of one or three components."""
 
 
 def probe(data: bytes) -> Head:
-    """Raises BadImage for empty, truncated, foreign or oversized data, as far as the header tells."""
+    """Parse the header of an encoded photo.
+
+    Raises BadImage for empty, truncated, foreign or oversized data, as far as the header tells.
+    """
     if not data:
         raise BadImage("empty")
     head = _probe_jpeg(data) if data[:3] == b"\xff\xd8\xff" else _probe_other(data)
@@ -77,8 +82,11 @@ def probe(data: bytes) -> Head:
 
 
 def whole(data: bytes) -> bytes:
-    """The photo, a JPEG without an end mark with one. Raises BadImage for a JPEG with missing or mangled blocks, and a
-    PNG whose checksums do not fit: decoders would show them as if nothing were wrong."""
+    """The bytes of a photo that is whole: those given, or, for a JPEG without an end mark, with one added.
+
+    Raises BadImage for a JPEG with missing or damaged blocks, and for a PNG whose checksums do not match: decoders
+    would show them as if nothing were wrong.
+    """
     if data[:8] == _PNG:
         _check_png(data)
     if data[:3] != b"\xff\xd8\xff":
@@ -89,9 +97,9 @@ def whole(data: bytes) -> bytes:
 
 
 def decode(data: bytes, checked: bool = False) -> NDArray[np.uint8]:
-    """Upright RGB pixels (H, W, 3) of the first frame, transparent parts white.
+    """Upright RGB pixels (H, W, 3) of the first frame, with transparent parts in white.
 
-    checked: `data` came from `whole`. Raises BadImage when the pixels cannot be had completely.
+    checked: `data` came from `whole`. Raises BadImage when the photo cannot be decoded completely.
     """
     try:
         with warnings.catch_warnings():
@@ -130,13 +138,14 @@ def _check_png(data: bytes) -> None:
 
 
 def check_agreement(head: Head, height: int, width: int) -> None:
-    """Raises BadImage when a header tells another size than the decoder: views are drawn by the header's."""
+    """Raise BadImage when the decoder gives another size than the header, by which the views are drawn."""
     if (height, width) != (head.height, head.width):
         raise BadImage(f"its header says {head.width}x{head.height} pixels, its decoder gives {width}x{height}")
 
 
 _ORIENTATION = 0x0112
 UNREADABLE = -1
+"""What `turn_of` gives for a damaged EXIF block."""
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -149,9 +158,10 @@ _TURNS = {
 
 
 def turn_of(image: Image.Image) -> int:
-    """1 to 8 as EXIF counts orientations, of an image that is open and not loaded; the one place that decides it.
+    """Orientation of an image that is open and not loaded, 1 to 8 as EXIF counts them; every caller gets it from here.
 
-    The tag may be of any type. UNREADABLE when the EXIF block is damaged: taken for upright. Pillow turns TIFF itself.
+    The tag may be of any type. UNREADABLE when the EXIF block is damaged; the image is then taken for upright. Always 1
+    for TIFF, which Pillow rotates itself.
     """
     if image.format == "TIFF":
         return 1
@@ -165,7 +175,7 @@ def turn_of(image: Image.Image) -> int:
 
 
 def upright(image: Image.Image, turn: int) -> Image.Image:
-    """The image as it is to be seen, by `turn_of` it."""
+    """The image rotated or mirrored to be upright; `turn` is its orientation from `turn_of`."""
     return image.transpose(_TURNS[turn]) if turn in _TURNS else image
 
 
@@ -178,7 +188,7 @@ def _strips(image: Image.Image) -> list[tuple[int, int]]:
 
 
 def pixels_of(image: Image.Image) -> NDArray[np.uint8]:
-    """(H, W) of a grey image, (H, W, 3) of RGB."""
+    """Pixels of an image as uint8: (H, W) of a grey one, (H, W, 3) of an RGB one."""
     strips = _strips(image)
     if len(strips) < 2:
         return np.asarray(image)
@@ -190,7 +200,10 @@ def pixels_of(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB of any mode; of 16 bits the upper eight; transparent parts become white. Raises BadImage for floats."""
+    """An image of any mode as 8-bit RGB; 16-bit pixels keep their upper eight bits, transparent parts become white.
+
+    Raises BadImage for floating-point pixels.
+    """
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
     if image.mode == "F":

@@ -14,11 +14,10 @@ from fra_dist.data.order.views import ViewParams
 
 
 class Request(NamedTuple):
-    """B encoded photos (as `images.whole` gives them), what their headers say, and what to do to them in each view.
-
-    A pipeline may put another encoding of a photo in its place."""
+    """B encoded photos, what their headers say, and how each view of them is augmented."""
 
     images: MutableSequence[bytes]
+    """The encoded photos, as `images.whole` gives them. A pipeline may replace a photo by another encoding of it."""
     heads: Sequence[Head]
     """Parsed header of each photo."""
     params: tuple[ViewParams, ...]

@@ -72,7 +72,7 @@ class Feeder:
         self.pool = ThreadPoolExecutor(config.data.threads, thread_name_prefix="fra-whole")
 
     def close(self) -> None:
-        """Let go of threads and files."""
+        """Stop the threads and close the files."""
         self.pool.shutdown(wait=True, cancel_futures=True)
         self.reader.close()
 

@@ -1,8 +1,8 @@
-"""One photo as it comes, to one clean JPEG: upright, 8 bits, RGB or grey, decodable to its last line.
+"""Turns one photo as it comes into one clean JPEG: upright, 8 bits, RGB or grey, decodable to its last line.
 
-A JPEG that is all that already is kept byte for byte. Anything else that Pillow reads (rotated by EXIF, CMYK, 16 bits,
-palette, transparent, PNG, WebP, TIFF, ...; the first frame of an animation) is decoded and encoded anew, without its
-metadata. Transparent parts become white. Colour profiles are not applied.
+A JPEG that has all these properties is kept byte for byte. Anything else that Pillow reads (rotated by EXIF, CMYK, 16
+bits, palette, transparent, PNG, WebP, TIFF, ...; the first frame of an animation) is decoded and encoded again, without
+its metadata. Transparent parts become white. Colour profiles are not applied.
 """
 
 import io
@@ -43,29 +43,36 @@ class PhotoRules:
     """What is done to photos on their way into shards."""
 
     size: int | None = None
-    """Largest length of the side that `side` names, in pixels; larger photos are scaled down, none is scaled up."""
+    """Most pixels of the side that `side` names, None for any; larger photos are scaled down, none is scaled up."""
     side: Literal["shorter", "longer"] = "shorter"
+    """The side of a photo that `size` limits."""
     quality: int = 92
-    """Of the JPEGs that are encoded anew; chroma is not subsampled."""
+    """Quality of the JPEGs that are encoded again, 1 to 100; chroma is not subsampled."""
     min_side: int = 16
-    """Photos whose shorter side has fewer pixels, after scaling, are left out."""
+    """Photos whose shorter side has fewer pixels than this, after scaling, are left out."""
     crop: CropRule | None = None
-    """Cut the face out; None: the whole photo."""
+    """How the face is cut out; None keeps the whole photo."""
     detector: str | None = None
-    """Finds faces that no file names; see `preparation/detectors.py`."""
+    """Name of the detector that finds faces where no file names them, as in `faces.detectors`."""
     bounds: QualityRule = field(default_factory=QualityRule)
+    """Bounds of quality; photos outside them are left out."""
 
 
 class CleanPhoto(NamedTuple):
-    """A JPEG, its size in pixels, index flags, whether it is the one that came in (with an end mark, if that was
-    missing), and pixel statistics."""
+    """A clean JPEG, with what the index and the statistics need."""
 
     jpeg: bytes
+    """Bytes of the JPEG."""
     height: int
+    """Height in pixels."""
     width: int
+    """Width in pixels."""
     flags: int
+    """Sum of the flags in `shards.index` that hold for the JPEG."""
     kept: bool
+    """Whether these are the bytes that came in (with an end mark, if that was missing), not a new encoding."""
     moments: Moments
+    """Pixel statistics, as in `pixel_statistics`."""
 
 
 class _Final(NamedTuple):
@@ -79,8 +86,11 @@ class _Final(NamedTuple):
 
 
 def clean_photo(data: bytes, rules: PhotoRules, face: Face | None = None) -> CleanPhoto:
-    """Raises BadImage, with a reason of a few words, for what is no photo, not whole, too small, too large, or out of
-    `rules.bounds`. face: where it is, if a file says so."""
+    """Turn an encoded photo into a clean JPEG. face: where the face is, if a file says so.
+
+    Raises BadImage, with a reason in a few words, for data that is no photo, not whole, too small, too large, or
+    outside `rules.bounds`.
+    """
     final = _finish(data, rules, face)
     image = final.image
     flags = DECODED | PLAIN | (GREY if image.mode == "L" else 0)
@@ -89,16 +99,18 @@ def clean_photo(data: bytes, rules: PhotoRules, face: Face | None = None) -> Cle
 
 
 class Hashed(NamedTuple):
-    """What near-copies are found by: the perceptual hash of what `clean_photo` gives, in hexadecimal, the pixels of
-    that before scaling, and where a face was cut out, the hash of the whole photo."""
+    """Hashes of a photo, by which near-copies are found."""
 
     hash: str
+    """Perceptual hash, in hexadecimal, of the picture that `clean_photo` gives."""
     pixels: int
+    """Number of pixels of that picture before it was scaled."""
     whole: str = ""
+    """Where a face was cut out, the perceptual hash of the whole photo; else empty."""
 
 
 def hash_photo(data: bytes, rules: PhotoRules, face: Face | None = None) -> Hashed:
-    """Raises BadImage as `clean_photo` does."""
+    """The hashes of an encoded photo; arguments and errors are those of `clean_photo`."""
     final = _finish(data, rules, face)
     around = "" if final.whole is None else perceptual_hash(final.whole).hex()
     return Hashed(perceptual_hash(final.image).hex(), final.pixels, around)
@@ -161,7 +173,10 @@ def _decoded(data: bytes) -> tuple[Head, Image.Image, bool]:
 
 
 def look(data: bytes) -> tuple[int, int, int]:
-    """(upright height, width, index flags) without decoding. Raises BadImage as far as that tells."""
+    """(height, width, index flags) of an encoded photo, upright, without decoding it.
+
+    Raises BadImage as far as damage shows without decoding.
+    """
     head = probe(data)
     flags = (PLAIN if head.plain else 0) | CHECKED | (OPEN if whole(data) is not data else 0)
     with _quiet(), _translated(), Image.open(io.BytesIO(data), formats=formats()) as image:
@@ -169,9 +184,9 @@ def look(data: bytes) -> tuple[int, int, int]:
 
 
 def verify(data: bytes) -> NDArray[np.uint8]:
-    """Decode an encoded image completely: pixels (H, W) of a grey one or (H, W, 3).
+    """Decode an encoded photo completely: pixels (H, W) of a grey one, (H, W, 3) of any other, uint8.
 
-    Raises BadImage when it is not whole, or its header tells another size, which views would be drawn by.
+    Raises BadImage when it is not whole, or when its header gives another size, by which views would be drawn.
     """
     head, seen, grey = _decoded(data)
     check_agreement(head, seen.height, seen.width)
@@ -179,7 +194,7 @@ def verify(data: bytes) -> NDArray[np.uint8]:
 
 
 def encode_jpeg(image: Image.Image, quality: int) -> bytes:
-    """The same picture gives the same bytes with the same version of Pillow's JPEG library."""
+    """A picture as JPEG. The same picture gives the same bytes with the same version of Pillow's JPEG library."""
     out = io.BytesIO()
     image.save(out, "JPEG", quality=quality, subsampling=0)
     return out.getvalue()

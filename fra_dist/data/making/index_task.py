@@ -1,4 +1,4 @@
-"""Index one tar: a value that any process can call."""
+"""Indexes one tar: a task that any process can call."""
 
 import hashlib
 import zlib
@@ -20,6 +20,7 @@ from fra_dist.data.shards.writer import write_whole
 from fra_dist.errors import DataError
 
 IMAGE_EXTENSIONS = frozenset(["jpg", "jpeg", "png", "webp", "avif", "bmp", "gif", "tif", "tiff", "ppm", "pgm"])
+"""Extensions of the members that are taken for images."""
 _MOST_BYTES = 1 << 30
 _COMPRESSED = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "xz": b"\xfd7zXZ\0", "bzip2": b"BZh", "zip": b"PK\3\4"}
 
@@ -28,30 +29,37 @@ class Indexed(NamedTuple):
     """What was found in a tar."""
 
     entry: ShardEntry
+    """The shard's entry for the manifest."""
     skipped: list[Skip]
+    """Entries that were left out."""
     damage: list[str]
+    """Damaged places of the tar, a line each."""
     images: Counter[str]
-    """Extensions of the images that were indexed."""
+    """How many images of each extension were indexed."""
     several: Counter[str]
-    """Extensions of samples with more than one image, the one that counts first."""
+    """How many samples have several images, by the images' extensions, the one that counts first."""
     extensions: set[str]
+    """All extensions of members in the tar."""
     without: int
-    """Samples that have no image."""
+    """Number of samples that have no image."""
     moments: Moments
-    """Zero unless the images were decoded."""
+    """Sum of the images' moments; zero unless the images were decoded."""
 
 
 @dataclass(frozen=True)
 class IndexTask:
-    """Writes `folder/NAME.idx.npy` for `folder/NAME.tar`; see `index_tars`."""
+    """Index `folder/NAME.tar`: calling it writes `folder/NAME.idx.npy` and says what was found; see `index_tars`."""
 
     folder: Path
+    """The folder of tars."""
     name: str
+    """File name of the tar, relative to the folder."""
     wanted: tuple[str, ...]
-    """Extensions of the images that count; none: all that are known."""
+    """Extensions of the images that count; empty for all that are known."""
     every: bool
-    """Each of them is a sample by itself; otherwise a sample has one."""
+    """Whether each image is a sample by itself; otherwise a sample has one image."""
     decode: bool
+    """Whether every image is decoded completely; otherwise only what can be told without decoding is checked."""
 
     def __call__(self) -> Indexed:
         path = self.folder / self.name

@@ -1,11 +1,11 @@
-"""Photos in an MXNet RecordIO file (`train.rec`), as the aligned face recognition sets come.
+"""Lists the photos in an MXNet RecordIO file (`train.rec`), the format of the aligned face recognition sets.
 
 A record is the number 0xced7230a, a word whose lower 29 bits are a length and whose upper 3 say whether it is whole (0)
 or the first (1), a middle (2) or the last part (3) of one, the data, and zeros up to a multiple of 4 bytes. Data that
 holds the number itself at such a multiple is cut there, and the number left out. Numbers are little-endian (dmlc-core,
 recordio.h). The data of a photo begins with MXNet's image header: how many labels follow it (0: the one in the header
-counts), a label, and two identifiers. Records without a photo, as the first and last ones of these sets, are passed
-over. The `.idx` file is not needed.
+counts), a label, and two identifiers. Records without a photo, such as the first and last ones of these sets, are
+passed over. The `.idx` file is not needed.
 """
 
 import os
@@ -18,6 +18,7 @@ from fra_dist.data.shards.samples import Skip
 from fra_dist.errors import DataError
 
 MAGIC = b"\x0a\x23\xd7\xce"
+"""The number with which every record begins, as bytes."""
 _PART = struct.Struct("<4sI")
 _HEADER = struct.Struct("<IfQQ")
 _LENGTH = (1 << 29) - 1
@@ -34,9 +35,10 @@ class _Record(NamedTuple):
 
 
 def list_records(path: Path) -> Listing:
-    """Every photo as `LABEL/NUMBER`: its first label, and the place of its record among those that can be read, from 0.
+    """Every photo of a file, named `LABEL/NUMBER`: its first label, and its record's number among the readable ones,
+    from 0.
 
-    A damaged place is named, and reading goes on at the next whole record. Raises DataError when the file cannot be
+    A damaged place is named, and reading resumes at the next whole record. Raises DataError when the file cannot be
     read.
     """
     photos, skipped, ignored = list[Found](), list[Skip](), 0

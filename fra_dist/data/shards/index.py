@@ -31,11 +31,11 @@ DECODED = 1
 PLAIN = 2
 """Flag: a baseline or progressive 8-bit JPEG of one or three components, which every decoder takes."""
 GREY = 4
-"""One channel."""
+"""Flag: the image has one channel."""
 CHECKED = 8
-"""Not decoded, but whole as far as can be told without that; see `images.whole`."""
+"""Flag: the image was not decoded, but is whole as far as can be told without that; see `images.whole`."""
 OPEN = 16
-"""A JPEG that is whole and has no end mark in its place; `images.whole` gives it one."""
+"""Flag: a JPEG that is whole but has no end mark in its place; `images.whole` gives it one."""
 
 Rows = NDArray[Any]
 """An index: (samples,) of INDEX_DTYPE, in the order of the tar."""

@@ -90,12 +90,14 @@ def _all_of(file: int, length: int, offset: int) -> bytes:
 
 
 class Stored(NamedTuple):
-    """Bytes of a photo, whether they are those that were indexed (a decoder lets a flipped bit pass), and the flags of
-    its index row, 0 where it was not read."""
+    """An encoded photo as it was read from its shard."""
 
     data: bytes
+    """Bytes of the photo."""
     intact: bool
+    """Whether they are the bytes that were indexed; a decoder would let a flipped bit pass."""
     flags: int = 0
+    """Flags of its index row; 0 where the row was not read."""
 
 
 class ShardReader:

@@ -1,12 +1,12 @@
-"""Tars as WebDataset uses them, walked header by header so that damage is seen and passed, not taken for the end.
+"""Tars as WebDataset uses them, walked header by header so that damage is reported and not taken for the end.
 
-`tarfile` ends quietly at a damaged header in mid-file, and at a block of zeros that a failed copy left; the walk here
-says where that is and goes on at the next header that is whole.
+`tarfile` ends silently at a damaged header in mid-file, and at a block of zeros that a failed copy left; the walk here
+says where that is and resumes at the next header that is whole.
 
 A hard link stands for the file that it names, whose bytes come earlier in the tar. Symbolic links, sparse files and
-links to what is not there are named.
+links to what is not there are reported as unreadable.
 
-A sample is a run of neighbouring members of one key: the name up to the first dot of its last part; what follows that
+A sample is a run of neighbouring members with one key: the name up to the first dot of its last part; what follows that
 dot is the extension (webdataset's rule).
 """
 
@@ -19,6 +19,7 @@ from fra_dist.data.stand_ins import stand_in
 from fra_dist.errors import DataError
 
 BLOCK = tarfile.BLOCKSIZE
+"""Bytes of a block of a tar."""
 _ZEROS = bytes(BLOCK)
 _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 _MOST = 1 << 20  # bytes that a header's own data (a long name) may have
@@ -29,44 +30,58 @@ _SPARSE_MORE, _SPARSE_NEXT = 482, 504  # bytes that say whether another header o
 
 
 class Member(NamedTuple):
-    """A regular file in a tar: the byte of its first header, and where its contents lie."""
+    """A regular file in a tar."""
 
     name: str
+    """Name in the tar."""
     start: int
+    """Byte of its first header."""
     offset: int
+    """Byte at which its contents begin."""
     size: int
+    """Size of its contents in bytes."""
 
 
 class Unreadable(NamedTuple):
-    """A file that a tar names and does not hold as it is: a symbolic link, a link to nothing, a sparse file."""
+    """A file that a tar names but does not hold as it is: a symbolic link, a link to nothing, a sparse file."""
 
     name: str
+    """Name in the tar."""
     start: int
+    """Byte of its first header."""
     reason: str
+    """Why it cannot be read, in a few words."""
 
 
 class Damage(NamedTuple):
-    """A place where the tar cannot be read: `bytes` bytes from byte `start` were passed over."""
+    """A place where the tar cannot be read."""
 
     start: int
+    """First byte of the place."""
     bytes: int
+    """Number of bytes that were passed over."""
     reason: str
+    """What is wrong there, in a few words."""
 
     def __str__(self) -> str:
         return f"damaged at byte {self.start}: {self.reason}" + (f", {self.bytes} bytes lost" if self.bytes else "")
 
 
 Item = Member | Damage | Unreadable
+"""What a walk through a tar finds."""
 
 
 class Sample(NamedTuple):
-    """Neighbouring members of one key, by extension, in the order of the tar."""
+    """Neighbouring members of a tar with one key."""
 
     key: str
+    """WebDataset key: the members' name before the first dot."""
     members: dict[str, Member]
+    """The members by extension, in the order of the tar."""
 
     @property
     def start(self) -> int:
+        """Byte of the first header of the first member."""
         return next(iter(self.members.values())).start
 
 
@@ -78,20 +93,20 @@ def split_name(name: str) -> tuple[str, str] | None:
 
 
 def stands_in(path: Place) -> str | None:
-    """What a file that should be a tar is instead, when it is a pointer or a web page. Raises DataError."""
+    """What a file that should be a tar is instead, when it is a pointer or a web page, else None. Raises DataError."""
     with Opened(path) as read:
         return stand_in(read(BLOCK, 0))
 
 
 def scan(path: Place) -> Iterator[Item]:
-    """Walk a whole tar. Raises DataError when it cannot be opened or read."""
+    """Walk a whole tar and yield what it holds, in its order. Raises DataError when it cannot be opened or read."""
     with Opened(path) as read:
         size = size_of(path)
         yield from _walk(read, size)
 
 
 def samples(found: Iterator[Item], every: bool = False) -> Iterator[Sample | Damage | Unreadable]:
-    """Group what `scan` found; members that webdataset would pass over are left out.
+    """Group what `scan` found into samples; members that webdataset would pass over are left out.
 
     every: no groups, each member is a sample by itself, and its key ends at the last dot (`7.left` of `7.left.jpg`).
     """
@@ -143,7 +158,7 @@ def members_at(path: Place, start: int, every: bool = False) -> dict[str, bytes]
 
 
 def read_range(path: Place, offset: int, length: int) -> bytes:
-    """Raises DataError when the file has no such bytes."""
+    """`length` bytes of a tar from byte `offset`. Raises DataError when the file ends before them."""
     with Opened(path) as read:
         return exactly(read, offset, length, path)
 

@@ -32,8 +32,7 @@ class CropRule:
     margin: float = 1.3
     """Side of the crop relative to the face's box, or to the template."""
     size: int | None = None
-    """Side of the result in pixels, which `align` needs. For `box`, None keeps the photo's pixels; no crop is
-    enlarged."""
+    """Side of the result in pixels; `align` needs it. For `box`, None keeps the photo's pixels; none is enlarged."""
 
 
 def crop(image: Image.Image, face: Face, rule: CropRule) -> Image.Image:
