@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from fra_dist.data.image_limits import MAX_PIXELS, BadImage, check_memory, check_size
-from fra_dist.data.stand_ins import stand_in
+from fra_dist.data.decoding.image_limits import MAX_PIXELS, BadImage, check_memory, check_size
+from fra_dist.data.decoding.stand_ins import stand_in
 
 __all__ = [
     "MAX_PIXELS",
@@ -91,7 +91,7 @@ def whole(data: bytes) -> bytes:
         _check_png(data)
     if data[:3] != b"\xff\xd8\xff":
         return data
-    from fra_dist.data.jpeg_scans import sealed  # compiled code: not for commands that open no photo
+    from fra_dist.data.decoding.jpeg_scans import sealed  # compiled code: not for commands that open no photo
 
     return sealed(data)
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from fra_dist.data.decoding.images import BadImage
+from fra_dist.data.decoding.stand_ins import stand_in
 from fra_dist.data.making.cleaning import PhotoRules
 from fra_dist.data.making.cleaning_tasks import HashTask, PhotoTask, Read, read_photo
 from fra_dist.data.making.faces.annotations import Annotations
@@ -24,7 +25,6 @@ from fra_dist.data.making.sample_keys import make_keys
 from fra_dist.data.making.synthetic_samples import FaceTask
 from fra_dist.data.order.counter_random import key, permute
 from fra_dist.data.shards.samples import Encoded, Skip
-from fra_dist.data.stand_ins import stand_in
 from fra_dist.errors import DataError
 
 CHUNK = 32

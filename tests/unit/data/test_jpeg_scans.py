@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fra_dist.data.decoding.images import BadImage, decode, probe, whole
-from fra_dist.data.jpeg_scans import sealed
+from fra_dist.data.decoding.jpeg_scans import sealed
 from fra_dist.data.making.cleaning import PhotoRules, clean_photo, look, verify
 from fra_dist.data.shards.index import CHECKED, OPEN
 from tests.helpers.odd_photos import opened, saved

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fra_dist.data import jpeg_entropy as entropy
-from fra_dist.data.image_limits import BadImage, check_memory, check_size
+from fra_dist.data.decoding import jpeg_entropy as entropy
+from fra_dist.data.decoding.image_limits import BadImage, check_memory, check_size
 
 _END = b"\xff\xd9"
 _NO_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
