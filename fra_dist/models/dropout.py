@@ -1,6 +1,6 @@
 """Dropout whose numbers belong to the images: the same for any number of ranks, micro batches and restarts.
 
-Element e of image i is dropped where hash(key_i, place of the dropout, e) < p 2^53, see `kernels/dropout_mask.py`.
+Element e of image i is dropped where hash(key_i, place of the dropout, e) < p 2^53, see `kernels/dropout_mask`.
 Keys come from the seed, the step and the image's place in the global batch, so nothing is drawn in an order that other
 images could change.
 """
