@@ -117,7 +117,7 @@ def test_a_data_set_is_drawn_and_measured_by_its_name_or_its_place(run, outside,
 
 
 def test_a_checkpoint_needs_no_package_that_its_run_had(run, tmp_path):
-    done = fra_dist("export", run, "--out", tmp_path / "backbone")
+    done = fra_dist("export", run, "--out", tmp_path / "backbone.safetensors", "--format", "safetensors")
     assert done.returncode == 0, done.stderr
 
 
