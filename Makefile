@@ -12,11 +12,7 @@ READY   = $(VENV)/.ready
 UV_VERSION = 0.13.9
 JOBS   ?= 2
 
-<<<<<<< HEAD
-.PHONY: setup demo test faults check docs lock
-=======
-.PHONY: setup demo test faults check lock findings
->>>>>>> findings
+.PHONY: setup demo test faults check docs lock findings
 setup: $(READY)
 
 $(READY): requirements.lock pyproject.toml scripts/make_venv.sh

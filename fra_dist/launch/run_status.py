@@ -7,6 +7,7 @@ from typing import Any
 from fra_dist import files
 from fra_dist.config import load_config
 from fra_dist.errors import FraError, LaunchError
+from fra_dist.formats import clock_text
 from fra_dist.json_lines import number_in, step_of_row
 from fra_dist.launch.ledger import all_rows, last_row, newest_step, read_state
 from fra_dist.train.run_dir.fence import is_locked, read_attempt
@@ -62,7 +63,7 @@ def _events(run: Path) -> list[dict[str, Any]]:
 
 def _speed(metrics: dict[str, Any]) -> str:
     pace, left = number_in(metrics, "images_per_second"), number_in(metrics, "seconds_left")
-    return "" if not pace else f"{pace:.0f} images/s" + ("" if left is None else f", {_clock(left)} left")
+    return "" if not pace else f"{pace:.0f} images/s" + ("" if left is None else f", {clock_text(left)} left")
 
 
 def _whole(rows: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
@@ -74,7 +75,7 @@ def _state(run: Path, history: list[dict[str, Any]], state: dict[str, Any]) -> s
     writing = is_locked(run)
     if writing:
         age = _age(run / "metrics.jsonl")
-        return "running" + (f", but the last metrics row is {_clock(age)} old" if age > _QUIET else "")
+        return "running" + (f", but the last metrics row is {clock_text(age)} old" if age > _QUIET else "")
     said = state.get("state", "")
     if said in ("failed", "stopped", "complete"):
         return f"{said}: {state['reason']}" if state.get("reason") and said != "complete" else str(said)
@@ -98,7 +99,7 @@ def _progress(run: Path, metrics: dict[str, Any]) -> str:
 def _checkpoint(run: Path, history: list[dict[str, Any]], now: float) -> str:
     step = newest_step(run)
     times = [row["time"] for row in history if row["event"] == "checkpoint"]
-    return "none" if step < 0 else f"step {step}" + (f", {_clock(now - times[-1])} ago" if times else "")
+    return "none" if step < 0 else f"step {step}" + (f", {clock_text(now - times[-1])} ago" if times else "")
 
 
 def _slow_ranks(history: list[dict[str, Any]]) -> list[str]:
@@ -130,9 +131,3 @@ def _alarms(history: list[dict[str, Any]]) -> list[str]:
 def _age(path: Path) -> float:
     found = files.status_of(path)
     return time.time() - found.st_mtime if found else 0.0  # below 0 when the server's clock is ahead
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(max(int(seconds), 0), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}"

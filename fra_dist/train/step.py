@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fra_dist.config import Config
 from fra_dist.data.loading.batch import Geometry
+from fra_dist.data.order.counter_random import key
 from fra_dist.distributed import RankContext
 from fra_dist.losses.correspondence import check_exchange
 from fra_dist.losses.extra_terms import check_extra_terms
@@ -149,8 +150,8 @@ class Step:
         return image_keys(self._number(step), places * self.ctx.world + self.ctx.rank)
 
     def _seed(self, step: int) -> None:
-        """For what a backbone may draw: it depends on the step and the rank alone, so a resumed run draws the same."""
-        torch.manual_seed(_modulo_64(self._number(step) + self.ctx.rank))
+        """For what a backbone may draw: it depends on seed, step and rank alone, so a resumed run draws the same."""
+        torch.manual_seed(drawing_seed(self.config.seed, step, self.ctx.rank))
 
     def _placement(self, geometry: Geometry | None) -> Placement | None:
         """Where the two views lie, when the loss asks for it, and how much of each other they show."""
@@ -174,6 +175,15 @@ class Step:
             first, end = i * size, (i + 1) * size
             some = [v[first:end].to(self.dtype).contiguous(memory_format=layout) for v in views]
             yield some, placement and placement.part(first, end), i == count - 1
+
+
+def drawing_seed(seed: int, step: int, rank: int) -> int:
+    """A 32-bit seed for torch's generators from the seed of the run, a step and a rank.
+
+    Hashed, because torch's generator on a CPU takes 32 bits of a seed alone: sums of multiples of step and rank gave
+    one rank the stream that the next one had 65,535 steps later.
+    """
+    return int(key(seed, step, rank)[0]) >> 32
 
 
 def _modulo_64(number: int) -> int:

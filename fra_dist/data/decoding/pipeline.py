@@ -4,7 +4,7 @@
 and come out in the same order.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableSequence, Sequence
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
@@ -14,9 +14,11 @@ from fra_dist.data.order.views import ViewParams
 
 
 class Request(NamedTuple):
-    """B encoded photos, what their headers say, and what to do to them in each view."""
+    """B encoded photos (as `images.whole` gives them), what their headers say, and what to do to them in each view.
 
-    images: Sequence[bytes]
+    A pipeline may put another encoding of a photo in its place."""
+
+    images: MutableSequence[bytes]
     heads: Sequence[Head]
     params: tuple[ViewParams, ...]
 

@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from fra_dist.config import DataConfig
-from fra_dist.data.decoding.images import BadImage, decode
+from fra_dist.data.decoding.images import BadImage, check_agreement, decode
 from fra_dist.data.decoding.pipeline import Request, UndecodableError
 from fra_dist.data.order.views import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParams, blur_radius, views_of
 
@@ -63,9 +63,8 @@ class TorchPipeline:
 
 
 def _render(request: Request, i: int, sizes: Sequence[int]) -> tuple[Tensor, ...]:
-    photo = torch.from_numpy(np.array(decode(request.images[i]))).permute(2, 0, 1)
-    if photo.shape[1:] != (request.heads[i].height, request.heads[i].width):
-        raise BadImage("the size in the header is not that of the pixels")
+    photo = torch.from_numpy(np.array(decode(request.images[i], checked=True))).permute(2, 0, 1)
+    check_agreement(request.heads[i], *photo.shape[1:])
     return tuple(augment(photo, params, i, size) for params, size in zip(request.params, sizes, strict=True))
 
 

@@ -1,18 +1,20 @@
 """From a step to a request that a pipeline can decode: plan, bytes, header check, substitutes, view numbers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fra_dist.config import Config
-from fra_dist.data.decoding.images import BadImage, Head, probe
+from fra_dist.data.decoding.images import BadImage, Head, probe, whole
 from fra_dist.data.decoding.pipeline import Request
 from fra_dist.data.loading.batch import BadSample, Geometry
 from fra_dist.data.loading.quarantine import Quarantine, candidates, judge
 from fra_dist.data.order.plan import Plan
 from fra_dist.data.order.views import ViewParams, draw_views, views_of
+from fra_dist.data.shards.index import CHECKED, DECODED, OPEN
 from fra_dist.data.shards.reader import ShardReader, Stored
 from fra_dist.errors import DataError
 
@@ -55,13 +57,19 @@ class Feeder:
     ) -> None:
         self.config, self.plan, self.reader, self.quarantine = config, plan, reader, quarantine
         self.rank, self.world = rank, world
+        self.pool = ThreadPoolExecutor(config.data.threads, thread_name_prefix="fra-whole")
+
+    def close(self) -> None:
+        """Let go of threads and files."""
+        self.pool.shutdown(wait=True, cancel_futures=True)
+        self.reader.close()
 
     def prepare(self, step: int) -> Prepared:
         """Raises DataError when a shard is missing or too many samples are bad."""
         planned, epochs = self.plan.batch(step, self.rank, self.world)
         known = np.array([sample in self.quarantine.known for sample in planned.tolist()])
         wanted = np.flatnonzero(~known)
-        stored = dict(zip(wanted.tolist(), self.reader.read(planned[wanted]), strict=True))
+        looks = dict(zip(wanted.tolist(), self._looks(self.reader.read(planned[wanted])), strict=True))
         first_epoch = step * self.plan.global_batch // self.plan.samples
         count = len(planned)
         batch = Prepared(step, first_epoch, planned, epochs, planned.copy(), [b""] * count, [None] * count)
@@ -71,13 +79,19 @@ class Feeder:
                 self.quarantine.add(int(planned[position]))
                 self._substitute(batch, position)
                 continue
-            try:
-                batch.heads[position] = _look(stored[position])
-                batch.images[position] = stored[position].data
-            except BadImage as error:
-                self._reject(batch, position, str(error))
+            looked = looks[position]
+            if isinstance(looked, BadImage):
+                self._reject(batch, position, str(looked))
+            else:
+                batch.heads[position], batch.images[position] = looked
         self._draw(batch)
         return batch
+
+    def _looks(self, stored: Sequence[Stored]) -> "list[tuple[Head, bytes] | BadImage]":
+        """`_look` at each; in threads where photos must be walked through, which takes as long as reading them."""
+        if any(_unchecked(photo) for photo in stored):
+            return list(self.pool.map(_look, stored))
+        return [_look(photo) for photo in stored]
 
     def replace(self, batch: Prepared, reasons: Mapping[int, str]) -> None:
         """Put substitutes in the place of photos that turned out to be undecodable."""
@@ -104,13 +118,12 @@ class Feeder:
         for sample in batch.substitutes[position]:
             if sample in self.quarantine.known:
                 continue
-            stored = self.reader.read(np.array([sample]))[0]
-            try:
-                batch.heads[position] = _look(stored)
-            except BadImage as error:
-                self._condemn(batch, sample, str(error), planned=False)
+            looked = _look(self.reader.read(np.array([sample]))[0])
+            if isinstance(looked, BadImage):
+                self._condemn(batch, sample, str(looked), planned=False)
                 continue
-            batch.ids[position], batch.images[position] = sample, stored.data
+            batch.ids[position] = sample
+            batch.heads[position], batch.images[position] = looked
             return
         shard, key = self.reader.name(int(batch.planned[position]))
         raise DataError(f"no usable sample found in place of {key} in {shard}: check the shards")
@@ -131,8 +144,17 @@ class Feeder:
         )
 
 
-def _look(stored: Stored) -> Head:
-    head = probe(stored.data)
-    if not stored.intact:
-        raise BadImage("changed since it was indexed (checksum)")
-    return head
+def _look(stored: Stored) -> tuple[Head, bytes] | BadImage:
+    """What the header says, and bytes that any decoder takes; or why the photo cannot be used."""
+    try:
+        head = probe(stored.data)
+        if not stored.intact:
+            raise BadImage("changed since it was indexed (checksum)")
+        return head, whole(stored.data) if _unchecked(stored) else stored.data
+    except BadImage as error:
+        return error
+
+
+def _unchecked(stored: Stored) -> bool:
+    """Whether nobody has seen yet that all blocks of the photo are there, or its end mark is not."""
+    return bool(stored.flags & OPEN) or not stored.flags & (DECODED | CHECKED)

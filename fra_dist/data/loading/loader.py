@@ -181,7 +181,7 @@ def _produce(
         if ahead is not None:
             ahead.close()
         pipeline.close()
-        feeder.reader.close()
+        feeder.close()
 
 
 def _collect(feeder: Feeder, pipeline: Pipeline, batch: Prepared) -> Batch:

@@ -14,11 +14,12 @@ from fra_dist.data.decoding.images import BadImage
 from fra_dist.data.making.cleaning import look, verify
 from fra_dist.data.making.workers import Progress, in_order, usable_cores
 from fra_dist.data.shards import tars
-from fra_dist.data.shards.index import DECODED, Rows, ShardEntry, read_index
+from fra_dist.data.shards.index import GREY, PLAIN, Rows, ShardEntry, read_index
 from fra_dist.data.shards.manifest import MANIFEST, SKIPPED, Manifest
 from fra_dist.data.shards.pixel_statistics import size_stats
 from fra_dist.errors import DataError
 
+_KINDS = PLAIN | GREY
 _MOST = 50  # problems of one shard that are told
 
 
@@ -147,7 +148,7 @@ def _look_at(path: Path, row: Rows) -> str | None:
         return f"it is {width}x{height}, its index says {int(row['width'])}x{int(row['height'])}"
     if zlib.crc32(data) != int(row["crc"]):
         return "its bytes are not those of its index (the checksum differs)"
-    if flags != int(row["flags"]) & ~DECODED:
+    if flags & _KINDS != int(row["flags"]) & _KINDS:
         return "its index says that it is a picture of another kind"
     return None
 

@@ -12,18 +12,28 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from fra_dist.data.decoding.images import BadImage, formats, heif_can_be_read, probe, to_rgb
+from fra_dist.data.decoding.images import (
+    BadImage,
+    Head,
+    check_agreement,
+    formats,
+    heif_can_be_read,
+    pixels_of,
+    probe,
+    to_rgb,
+    turn_of,
+    upright,
+    whole,
+)
 from fra_dist.data.making.faces.annotations import Face
 from fra_dist.data.making.faces.detectors import find_face
 from fra_dist.data.making.faces.face_crop import CropRule, crop, face_pixels
 from fra_dist.data.making.faces.quality import QualityRule, check_face, check_pixels, perceptual_hash
-from fra_dist.data.shards.index import DECODED, GREY, PLAIN
+from fra_dist.data.shards.index import CHECKED, DECODED, GREY, OPEN, PLAIN
 from fra_dist.data.shards.pixel_statistics import Moments, moments
 
-_ORIENTATION = 0x0112
-_UNREADABLE = -1
 _HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypheim")
 _GREY_MODES = ("1", "L", "I", "F")
 
@@ -47,7 +57,8 @@ class PhotoRules:
 
 
 class CleanPhoto(NamedTuple):
-    """A JPEG, its size in pixels, index flags, whether the bytes are those that came in, and pixel statistics."""
+    """A JPEG, its size in pixels, index flags, whether it is the one that came in (with an end mark, if that was
+    missing), and pixel statistics."""
 
     jpeg: bytes
     height: int
@@ -58,11 +69,11 @@ class CleanPhoto(NamedTuple):
 
 
 class _Final(NamedTuple):
-    """A photo decoded, cut and scaled; kept: nothing was done to it, so its bytes can stay. pixels: before scaling.
-    whole: the photo that a face was cut from."""
+    """A photo decoded, cut and scaled; kept: its bytes, where nothing was done to it, so that they can stay. pixels:
+    before scaling. whole: the photo that a face was cut from."""
 
     image: Image.Image
-    kept: bool
+    kept: bytes | None
     pixels: int
     whole: Image.Image | None = None
 
@@ -73,8 +84,8 @@ def clean_photo(data: bytes, rules: PhotoRules, face: Face | None = None) -> Cle
     final = _finish(data, rules, face)
     image = final.image
     flags = DECODED | PLAIN | (GREY if image.mode == "L" else 0)
-    jpeg = data if final.kept else encode_jpeg(image, rules.quality)
-    return CleanPhoto(jpeg, image.height, image.width, flags, final.kept, moments(np.asarray(image)))
+    jpeg = final.kept or encode_jpeg(image, rules.quality)
+    return CleanPhoto(jpeg, image.height, image.width, flags, final.kept is not None, moments(pixels_of(image)))
 
 
 class Hashed(NamedTuple):
@@ -89,8 +100,8 @@ class Hashed(NamedTuple):
 def hash_photo(data: bytes, rules: PhotoRules, face: Face | None = None) -> Hashed:
     """Raises BadImage as `clean_photo` does."""
     final = _finish(data, rules, face)
-    whole = "" if final.whole is None else perceptual_hash(final.whole).hex()
-    return Hashed(perceptual_hash(final.image).hex(), final.pixels, whole)
+    around = "" if final.whole is None else perceptual_hash(final.whole).hex()
+    return Hashed(perceptual_hash(final.image).hex(), final.pixels, around)
 
 
 def _finish(data: bytes, rules: PhotoRules, face: Face | None) -> _Final:
@@ -103,65 +114,68 @@ def _finish(data: bytes, rules: PhotoRules, face: Face | None) -> _Final:
 
 def _whole(data: bytes, rules: PhotoRules) -> _Final:
     head = probe(data)
-    height, width = _scaled(head.height, head.width, rules)
-    if min(height, width) < rules.min_side:
-        raise BadImage(f"{head.width}x{head.height} pixels, too small: the shorter side needs {rules.min_side}")
-    scaled = (height, width) != (head.height, head.width)
+    data = whole(data)
     with _quiet(), _translated(), Image.open(io.BytesIO(data), formats=formats()) as image:
-        turn = _orientation(image)
-        plain = head.plain and turn == 1 and image.mode in ("L", "RGB")
-        enough = (2 * height, 2 * width) if turn > 4 else (2 * width, 2 * height)
-        if scaled:
-            image.draft(None, enough)  # a JPEG decoder can halve the picture while it decodes
+        turn = turn_of(image)
+        full_width, full_height = image.size[::-1] if turn > 4 else image.size
+        height, width = _scaled(full_height, full_width, rules)
+        if min(height, width) < rules.min_side:
+            raise BadImage(f"{full_width}x{full_height} pixels, too small: the shorter side needs {rules.min_side}")
+        scaled = (height, width) != (full_height, full_width)
+        if scaled:  # a JPEG decoder can halve the picture while it decodes
+            image.draft(None, (2 * height, 2 * width) if turn > 4 else (2 * width, 2 * height))
         image.load()
-        _refuse_closed_cut(image, data, enough if scaled else None)
+        if head.plain and turn == 1 and image.mode in ("L", "RGB") and not scaled:
+            return _Final(image.copy(), data, height * width)
         grey = _is_grey(image)
-        if plain and not scaled:
-            return _Final(image.copy(), True, height * width)
-        upright = _upright_rgb(image, turn)
+        seen = to_rgb(upright(image, turn))
         if scaled:
-            upright = upright.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    return _Final(upright.getchannel(0) if grey else upright, False, head.height * head.width)
+            seen = seen.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return _Final(seen.getchannel(0) if grey else seen, None, full_height * full_width)
 
 
 def _face(data: bytes, rules: PhotoRules, rule: CropRule, face: Face | None) -> _Final:
-    probe(data)
-    with _quiet(), _translated(), Image.open(io.BytesIO(data), formats=formats()) as image:
-        turn = _orientation(image)
-        image.load()
-        _refuse_closed_cut(image, data, None)
-        grey = _is_grey(image)
-        upright = _upright_rgb(image, turn)
+    _, seen, grey = _decoded(data)
     if face is None:
         if rules.detector is None:
             raise BadImage("no face is named for it")
-        face = find_face(np.asarray(upright), rules.detector)
+        face = find_face(pixels_of(seen), rules.detector)
         if face is None:
             raise BadImage("no face found")
     with _translated():  # whatever numbers a file or a detector gives
         check_face(face, rules.bounds)
-        cut = crop(upright, face, rule)
+        cut = crop(seen, face, rule)
     if min(cut.size) < rules.min_side:
         raise BadImage(f"a face of {cut.width}x{cut.height} pixels, too small: it needs {rules.min_side}")
     side = rule.margin * face_pixels(face)
-    return _Final(cut.getchannel(0) if grey else cut, False, int(side * side), upright)
+    return _Final(cut.getchannel(0) if grey else cut, None, int(side * side), seen)
+
+
+def _decoded(data: bytes) -> tuple[Head, Image.Image, bool]:
+    """(what the header says, the whole photo, upright, in RGB, whether it is grey). Raises BadImage."""
+    head = probe(data)
+    with _quiet(), _translated(), Image.open(io.BytesIO(whole(data)), formats=formats()) as image:
+        turn = turn_of(image)
+        image.load()
+        return head, to_rgb(upright(image, turn)), _is_grey(image)
 
 
 def look(data: bytes) -> tuple[int, int, int]:
-    """(upright height, width, index flags) from the header alone. Raises BadImage as far as that tells."""
+    """(upright height, width, index flags) without decoding. Raises BadImage as far as that tells."""
     head = probe(data)
+    flags = (PLAIN if head.plain else 0) | CHECKED | (OPEN if whole(data) is not data else 0)
     with _quiet(), _translated(), Image.open(io.BytesIO(data), formats=formats()) as image:
-        return head.height, head.width, (PLAIN if head.plain else 0) | (GREY if _is_grey(image) else 0)
+        return head.height, head.width, flags | (GREY if _is_grey(image) else 0)
 
 
 def verify(data: bytes) -> NDArray[np.uint8]:
-    """Decode an encoded image completely: pixels (H, W) or (H, W, 3). Raises BadImage when it is not whole."""
-    probe(data)
-    with _quiet(), _translated(), Image.open(io.BytesIO(data), formats=formats()) as image:
-        turn = _orientation(image)
-        image.load()
-        _refuse_closed_cut(image, data, None)
-        return np.asarray(image if image.mode == "L" else _upright_rgb(image, turn))
+    """Decode an encoded image completely: pixels (H, W) of a grey one or (H, W, 3).
+
+    Raises BadImage when it is not whole, or its header tells another size, which views would be drawn by.
+    """
+    head, seen, grey = _decoded(data)
+    check_agreement(head, seen.height, seen.width)
+    return pixels_of(seen.getchannel(0) if grey else seen)
 
 
 def encode_jpeg(image: Image.Image, quality: int) -> bytes:
@@ -180,47 +194,6 @@ def _scaled(height: int, width: int, rules: PhotoRules) -> tuple[int, int]:
 
 def _is_grey(image: Image.Image) -> bool:
     return image.mode in _GREY_MODES or image.mode.startswith("I;")
-
-
-def _upright_rgb(image: Image.Image, turn: int) -> Image.Image:
-    if turn > 1:
-        image = ImageOps.exif_transpose(image)
-    if image.has_transparency_data:
-        over = image.convert("RGBA")
-        image = Image.new("RGBA", over.size, (255, 255, 255, 255))
-        image.alpha_composite(over)
-    return to_rgb(image)
-
-
-def _orientation(image: Image.Image) -> int:
-    """1 to 8 as EXIF counts them; _UNREADABLE when the EXIF block is damaged: taken for upright, and not kept."""
-    try:
-        turn = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # whatever the parser meets in foreign bytes
-        return _UNREADABLE
-    return turn if turn in range(1, 9) else 1
-
-
-def _refuse_closed_cut(image: Image.Image, data: bytes, enough: tuple[int, int] | None) -> None:
-    """Find a JPEG that was cut and then given an end mark, which decoders take without a word.
-
-    They fill what is missing with mid-grey, into which the colours beside it may run. Where the last pixel is as light
-    as that, bytes are put before the end mark: in a whole photo nothing reads them, in a cut one they change pixels.
-    A cut within the last block is not found.
-    """
-    if image.format not in ("JPEG", "MPO") or image.mode not in ("L", "RGB"):
-        return
-    width, height = image.size
-    last = np.asarray(image.crop((width - 1, height - 1, width, height)).convert("L"))
-    if abs(int(last[0, 0]) - 128) > 2:
-        return
-    end = data.rfind(b"\xff\xd9")
-    with Image.open(io.BytesIO(data[:end] + b"\x55" * 64 + data[end:]), formats=formats()) as again:
-        if enough is not None:
-            again.draft(None, enough)
-        again.load()
-        if np.any(np.asarray(again) != np.asarray(image)):
-            raise BadImage("truncated")
 
 
 class _quiet(warnings.catch_warnings):

@@ -12,7 +12,7 @@ import numpy as np
 from fra_dist.data.decoding.images import BadImage
 from fra_dist.data.making.cleaning import look, verify
 from fra_dist.data.shards import tars
-from fra_dist.data.shards.index import DECODED, INDEX_DTYPE, ShardEntry, index_bytes, index_name
+from fra_dist.data.shards.index import CHECKED, DECODED, INDEX_DTYPE, ShardEntry, index_bytes, index_name
 from fra_dist.data.shards.pixel_statistics import Moments, moments
 from fra_dist.data.shards.samples import Skip
 from fra_dist.data.shards.tar_reads import Opened
@@ -60,15 +60,23 @@ class IndexTask:
         packed = compression(path)
         if packed is not None:
             raise DataError(f"{path} is compressed ({packed}), so its files cannot be found by place: unpack it first")
+        if (found := tars.stands_in(path)) is not None:
+            raise DataError(f"{path} is {found}")
         without, total, rows = 0, np.zeros(7, np.int64), list[tuple[int, ...]]()
         for sample in tars.samples(tars.scan(path)):
             if isinstance(sample, tars.Damage):
                 damage.append(str(sample))
                 skipped.append(Skip(self.name, str(sample)))
                 continue
+            if isinstance(sample, tars.Unreadable):
+                if sample.name.lower().rpartition(".")[2] in IMAGE_EXTENSIONS:
+                    skipped.append(Skip(f"{self.name}: {sample.name}", sample.reason))
+                continue
             extensions.update(sample.members)
             choice = choose(sample.members, self.wanted)
-            without += not choice
+            if not choice:
+                without += 1
+                skipped.append(Skip(f"{self.name}: {sample.key}", "no image in this sample"))
             if len(choice) > 1 and not self.every:
                 several[", ".join(choice)] += 1
             for extension in choice if self.every else choice[:1]:
@@ -94,7 +102,7 @@ class IndexTask:
         height, width, flags = look(data)
         crc = zlib.crc32(data)
         if self.decode:
-            return height, width, flags | DECODED, crc, moments(verify(data))
+            return height, width, flags & ~CHECKED | DECODED, crc, moments(verify(data))
         return height, width, flags, crc, np.zeros(7, np.int64)
 
     def _write(self, path: Path, rows: np.ndarray) -> ShardEntry:

@@ -99,12 +99,19 @@ def list_tar(path: Path) -> Listing:
     photos: dict[str, Found] = {}
     skipped: list[Skip] = []
     ignored = 0
+    if (found := tars.stands_in(path)) is not None:
+        return Listing([], [Skip(path.name, found)], 0)
     for item in tars.scan(path):
         if isinstance(item, tars.Damage):
             skipped.append(Skip(path.name, str(item)))
             continue
         name = item.name.removeprefix("./").lstrip("/")
-        if any(_hidden(part) for part in name.split("/")) or not is_photo_name(name.rpartition("/")[2]):
+        if isinstance(item, tars.Unreadable):
+            if is_photo_name(name.rpartition("/")[2]):
+                skipped.append(Skip(name, item.reason))
+            else:
+                ignored += 1
+        elif any(_hidden(part) for part in name.split("/")) or not is_photo_name(name.rpartition("/")[2]):
             ignored += 1
         else:
             photos.pop(name, None)

@@ -24,6 +24,7 @@ from fra_dist.data.making.sample_keys import make_keys
 from fra_dist.data.making.synthetic_samples import FaceTask
 from fra_dist.data.order.counter_random import key, permute
 from fra_dist.data.shards.samples import Encoded, Skip
+from fra_dist.data.stand_ins import stand_in
 from fra_dist.errors import DataError
 
 CHUNK = 32
@@ -165,16 +166,18 @@ def _list(path: Path) -> tuple[str, Listing]:
     """(kind, listing) of a folder, or of a file of many photos."""
     if path.is_dir():
         listing = list_folder(path)
-        if not listing.photos and (tars := list_tars(path)).photos:
-            return "tars of photos", tars
+        if not listing.photos and ((tars := list_tars(path)).photos or tars.skipped):
+            return "tars of photos", tars._replace(skipped=[*listing.skipped, *tars.skipped])
         return "folder", listing
     if not path.is_file():
         raise DataError(f"source {path} is neither a folder nor a file")
     try:
         with open(path, "rb") as file:
-            head = file.read(6)
+            head = file.read(512)
     except OSError as error:
         raise DataError(f"cannot read source {path}: {error.strerror}") from None
+    if (found := stand_in(head)) is not None:
+        raise DataError(f"source {path} is {found}")
     for mark, command in (
         (b"\x1f\x8b", "gunzip"),
         (b"BZh", "bunzip2"),
@@ -183,7 +186,7 @@ def _list(path: Path) -> tuple[str, Listing]:
     ):
         if head.startswith(mark):
             raise DataError(f"source {path} is compressed, so its photos cannot be found by place: {command} it first")
-    if head.startswith(MAGIC):
+    if head.startswith(MAGIC) or path.suffix == ".rec":
         return "recordio", list_records(path)
     listing = list_tar(path)
     if not listing.photos and listing.skipped and listing.skipped[0].reason.startswith("damaged at byte 0:"):

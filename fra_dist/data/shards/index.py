@@ -21,7 +21,7 @@ INDEX_DTYPE = np.dtype(
         ("length", "<i4"),  # of the image, in bytes
         ("height", "<i4"),  # of the upright image, in pixels
         ("width", "<i4"),
-        ("flags", "<i4"),  # sum of DECODED, PLAIN and GREY
+        ("flags", "<i4"),  # sum of DECODED, PLAIN, GREY, CHECKED and OPEN
         ("crc", "<u4"),  # CRC-32 of the image's bytes
     ]
 )
@@ -31,6 +31,10 @@ PLAIN = 2
 """A baseline or progressive 8-bit JPEG of one or three components, which every decoder takes."""
 GREY = 4
 """One channel."""
+CHECKED = 8
+"""Not decoded, but whole as far as can be told without that; see `images.whole`."""
+OPEN = 16
+"""A JPEG that is whole and has no end mark in its place; `images.whole` gives it one."""
 
 Rows = NDArray[Any]
 """(samples,) of INDEX_DTYPE."""
@@ -80,7 +84,8 @@ def misfit(rows: Rows, entry: ShardEntry) -> str | None:
     if not len(rows):
         return None
     start, offset, length = rows["start"], rows["offset"], rows["length"]
-    if int(start[0]) < 0 or np.any(np.diff(start) <= 0) or np.any(offset < start + BLOCK):
+    linked = offset + length <= start  # the bytes of a hard link come before its header
+    if int(start[0]) < 0 or np.any(np.diff(start) <= 0) or np.any((offset < start + BLOCK) & ~linked):
         return "its rows are out of order"
     if np.any(length < 0) or np.any(offset > entry.bytes - length):
         return "it points outside the tar"

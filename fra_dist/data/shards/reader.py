@@ -81,10 +81,12 @@ def _all_of(file: int, length: int, offset: int) -> bytes:
 
 
 class Stored(NamedTuple):
-    """Bytes of a photo, and whether they are those that were indexed: a decoder lets a flipped bit pass."""
+    """Bytes of a photo, whether they are those that were indexed (a decoder lets a flipped bit pass), and the flags of
+    its index row, 0 where it was not read."""
 
     data: bytes
     intact: bool
+    flags: int = 0
 
 
 class ShardReader:
@@ -111,10 +113,13 @@ class ShardReader:
 
     def _stored(self, number: int, rows: Rows) -> list[Stored]:
         """Photos of one shard. Bytes that differ from the index are read again if the source doubts its copy."""
-        name, checksums = self.manifest.shards[number].name, rows["crc"].tolist()
+        name, facts = (
+            self.manifest.shards[number].name,
+            list(zip(rows["crc"].tolist(), rows["flags"].tolist(), strict=True)),
+        )
         for again in (True, False):
             found = self.source.ranges(name, rows["offset"].tolist(), rows["length"].tolist())
-            stored = [Stored(data, zlib.crc32(data) == crc) for data, crc in zip(found, checksums, strict=True)]
+            stored = [Stored(data, zlib.crc32(data) == crc, f) for data, (crc, f) in zip(found, facts, strict=True)]
             if all(photo.intact for photo in stored) or not (again and self.source.doubt(name)):
                 break
         return stored

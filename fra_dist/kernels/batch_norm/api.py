@@ -86,12 +86,16 @@ class _BatchNorm(torch.autograd.Function):
         ctx.relu, ctx.cross, ctx.triton, ctx.with_residual = relu, cross, triton, residual is not None
         ctx.save_for_backward(x, y if relu else None, weight, mean, inverse, scale)
         ctx.mark_non_differentiable(mean, var)
+        if not torch.compiler.is_compiling():  # which does not know it
+            ctx.set_materialize_grads(False)  # no zeros for the statistics, whose gradients nobody asks for
         return y, mean, var
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         x, y, weight, mean, inverse, scale = ctx.saved_tensors
         parts, dy = _parts(ctx.triton, x), grads[0]
+        if dy is None:
+            return (None,) * 9
         if y is not None and not ctx.triton:
             dy, y = torch.ops.aten.threshold_backward(dy, y, 0), None
         own = parts.sums(dy, x, y, mean, inverse)

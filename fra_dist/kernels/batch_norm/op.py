@@ -1,7 +1,12 @@
 """Batch norm's Triton kernels as PyTorch operators, so that torch.compile takes them without a graph break.
 
 They have no gradient of their own: `batch_norm` puts them together for both passes, with the collectives in between.
+Outside of torch.compile `Fused` calls their bodies: an operator of Python's costs the host more than the launch in it.
 """
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,11 +14,25 @@ from torch import Tensor
 from fra_dist.kernels import dispatch
 from fra_dist.kernels.batch_norm import launch
 
+Body = Callable[..., Any]
+_bodies: dict[Any, Body] = {}
 
-@torch.library.custom_op("fra_dist::batch_norm_moments", mutates_args=())
+
+def _operator(name: str, mutated: tuple[str, ...] = ()) -> Callable[[Body], Any]:
+    """Makes an operator of a function, and remembers that."""
+
+    def register(body: Body) -> Any:
+        operator = torch.library.custom_op(f"fra_dist::{name}", body, mutates_args=mutated)
+        _bodies[operator] = body
+        return operator
+
+    return register
+
+
+@_operator("batch_norm_moments")
 def moments(x: Tensor, groups: int) -> Tensor:
     dispatch.launches["batch_norm_moments"] += 1
-    with torch.cuda.device_of(x):
+    with _device_of(x):
         return launch.moments(x, groups)
 
 
@@ -22,10 +41,10 @@ def _(x: Tensor, groups: int) -> Tensor:
     return x.new_empty((2, groups, x.shape[1]), dtype=torch.float64)
 
 
-@torch.library.custom_op("fra_dist::batch_norm_finish", mutates_args=())
+@_operator("batch_norm_finish")
 def finish(moments: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     dispatch.launches["batch_norm_finish"] += 1
-    with torch.cuda.device_of(moments):
+    with _device_of(moments):
         return launch.finish(moments.contiguous(), weight, bias, eps)
 
 
@@ -34,20 +53,20 @@ def _(moments: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     return moments.new_empty((5, *moments.shape[1:]), dtype=torch.float32)
 
 
-@torch.library.custom_op("fra_dist::batch_norm_follow", mutates_args=("running_mean", "running_var", "tracked"))
+@_operator("batch_norm_follow", ("running_mean", "running_var", "tracked"))
 def follow(
     running_mean: Tensor, running_var: Tensor, tracked: Tensor, mean: Tensor, var: Tensor, momentum: float,
     correction: float,
 ) -> None:  # fmt: skip
     dispatch.launches["batch_norm_follow"] += 1
-    with torch.cuda.device_of(mean):
+    with _device_of(mean):
         launch.follow(running_mean, running_var, tracked, mean.contiguous(), var.contiguous(), momentum, correction)
 
 
-@torch.library.custom_op("fra_dist::batch_norm_transform", mutates_args=())
+@_operator("batch_norm_transform")
 def transform(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
     dispatch.launches["batch_norm_transform"] += 1
-    with torch.cuda.device_of(x):
+    with _device_of(x):
         return launch.transform(x, scale, shift, residual, relu)
 
 
@@ -56,10 +75,10 @@ def _(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None, relu: bo
     return torch.empty_like(x)
 
 
-@torch.library.custom_op("fra_dist::batch_norm_sums", mutates_args=())
+@_operator("batch_norm_sums")
 def sums(dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor) -> Tensor:
     dispatch.launches["batch_norm_sums"] += 1
-    with torch.cuda.device_of(x):
+    with _device_of(x):
         return launch.sums(_like(dy, x), x, y, mean, inverse)
 
 
@@ -68,13 +87,13 @@ def _(dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor) ->
     return mean.new_empty((2, *mean.shape))
 
 
-@torch.library.custom_op("fra_dist::batch_norm_gradients", mutates_args=())
+@_operator("batch_norm_gradients")
 def gradients(
     dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, factor: Tensor, level: Tensor,
     slope: Tensor, with_residual: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     dispatch.launches["batch_norm_gradients"] += 1
-    with torch.cuda.device_of(x):
+    with _device_of(x):
         return launch.gradients(_like(dy, x), x, y, mean, inverse, factor, level, slope, with_residual)
 
 
@@ -93,17 +112,32 @@ def _like(dy: Tensor, x: Tensor) -> Tensor:
     return torch.empty_like(x, dtype=dy.dtype).copy_(dy)
 
 
-class Fused:
-    """The passes of `batch_norm.Reference`, by the kernels."""
+def _device_of(x: Tensor) -> AbstractContextManager[Any]:
+    """The device that x is on, made the current one if it is not."""
+    return nullcontext() if not x.is_cuda or x.get_device() == torch.cuda.current_device() else torch.cuda.device_of(x)
 
-    moments, transform, sums = staticmethod(moments), staticmethod(transform), staticmethod(sums)
-    follow = staticmethod(follow)
+
+def _directly(operator: Any) -> Any:
+    """The operator while torch.compile traces, and otherwise its body."""
+    body = _bodies[operator]
+
+    def call(*arguments: Any) -> Any:
+        return operator(*arguments) if torch.compiler.is_compiling() else body(*arguments)
+
+    return staticmethod(call)
+
+
+class Fused:
+    """The passes of `batch_norm.Reference`, by the kernels. No gradient flows through them."""
+
+    moments, transform, sums = _directly(moments), _directly(transform), _directly(sums)
+    follow, _finish, _gradients = _directly(follow), _directly(finish), _directly(gradients)
 
     @staticmethod
     def finish(*arguments: object) -> tuple[Tensor, ...]:
-        return finish(*arguments).unbind()  # type: ignore[arg-type]
+        return Fused._finish(*arguments).unbind()
 
     @staticmethod
     def gradients(*arguments: object) -> tuple[Tensor, Tensor | None]:
-        dx, d_residual = gradients(*arguments)  # type: ignore[arg-type]
+        dx, d_residual = Fused._gradients(*arguments)
         return dx, d_residual if arguments[-1] else None

@@ -12,6 +12,7 @@ from typing import Any
 
 from fra_dist.config import Config
 from fra_dist.errors import LaunchError
+from fra_dist.formats import clock_text
 from fra_dist.launch.chaos.campaign_setup import Scene, damage_photos
 from fra_dist.launch.chaos.fault_draws import Fault
 from fra_dist.launch.chaos.trainings import Training
@@ -51,7 +52,7 @@ class Campaign:
                     self.rows.append(row)
                     self._write(asdict(row))
                     seconds = (time.monotonic() - began) / count * (len(left) - count)
-                    self.say(f"{len(self.rows)}/{len(faults)}  {describe(row)}  [{_clock(seconds)} left]")
+                    self.say(f"{len(self.rows)}/{len(faults)}  {describe(row)}  [{clock_text(seconds)} left]")
             except BaseException:
                 self.stop.set()
                 pool.shutdown(cancel_futures=True)
@@ -117,7 +118,3 @@ def describe(row: Row) -> str:
         return f"{what}: finished and identical, {row.steps_lost} steps lost{recovered}"
     same = "identical" if row.identical else "NOT IDENTICAL"
     return f"{what}: {row.outcome}, {same}, statuses {row.statuses}: {row.difference}"
-
-
-def _clock(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

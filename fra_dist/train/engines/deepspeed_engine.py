@@ -47,8 +47,11 @@ class DeepSpeedEngine:
             self.partition = Partition(zero, self.names, ctx)
             if isinstance(optimizer, LARS):
                 optimizer.pieces = self.partition.pieces()
-        elif config.train.channels_last:
-            lay_out_weights(model)  # shared out, they are views of flat tensors, which stay as they are
+        else:
+            # with one rank it would copy every gradient into a bucket, sum that over nobody, and copy it back
+            self.engine.enable_backward_allreduce = ctx.world > 1
+            if config.train.channels_last:
+                lay_out_weights(model)  # shared out, they are views of flat tensors, which stay as they are
 
     def __call__(self, view1: Tensor, view2: Tensor, last: bool, *local_views: Tensor) -> FRAOutput:
         return self.engine(view1, view2, *local_views)

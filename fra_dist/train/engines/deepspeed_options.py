@@ -39,6 +39,8 @@ _OUR_ZERO = {
     "offload_param": "train.zero_stage",
     "cpu_offload": "train.zero_stage",
 }
+_NO_TIMERS = {"throughput": {"enabled": False}}
+"""Its throughput timer synchronises the device twice a micro batch; `train.deepspeed.timers` may turn it on again."""
 _KNOWN = {
     *("zero_optimization", "prescale_gradients", "gradient_predivide_factor", "sparse_gradients", "comms_logger"),
     *("wall_clock_breakdown", "memory_breakdown", "dump_state", "flops_profiler", "wandb", "csv_monitor", "comet"),
@@ -71,7 +73,7 @@ def deepspeed_dictionary(config: Config, sizes: Sizes, dtype: torch.dtype) -> di
         },
         "steps_per_print": 1_000_000_000,
     }
-    return {**extra, **generated}
+    return {"timers": _NO_TIMERS, **extra, **generated}
 
 
 def check_extra(extra: dict[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,8 @@ class TorchEngine:
         if ctx.world > 1:
             # the prototypes and the norm statistics are computed over all ranks, so buffers need no broadcast
             self.wrapped = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
+            # for its own statistics it waits for events of the device in every hundredth step
+            self.wrapped._set_ddp_runtime_logging_sample_rate(2**31 - 1)
 
     def __call__(self, view1: Tensor, view2: Tensor, last: bool, *local_views: Tensor) -> FRAOutput:
         autocast = torch.autocast(self.device_type, dtype=torch.bfloat16, enabled=self.dtype != torch.float32)

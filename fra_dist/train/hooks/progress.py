@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from fra_dist.data.loading.batch import Batch
+from fra_dist.formats import clock_text
 from fra_dist.train.hooks.metrics import Metrics
 from fra_dist.train.trainer import Hook, Run
 
@@ -35,7 +36,7 @@ class Progress(Hook):
             self.bar.set_postfix_str(_brief(row), refresh=False)
         else:
             print(
-                f"step {run.completed}/{run.sizes.total_steps}  {_brief(row)}  left {_clock(row['seconds_left'])}",
+                f"step {run.completed}/{run.sizes.total_steps}  {_brief(row)}  left {clock_text(row['seconds_left'])}",
                 flush=True,
             )
 
@@ -54,9 +55,3 @@ def _number(value: float | None) -> str:
 
 
 _SHOWN = ("loss/total", "loss/global", "loss/local", "loss/relation")
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

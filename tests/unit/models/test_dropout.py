@@ -58,3 +58,13 @@ def test_large_numbers_do_not_overflow() -> None:
     for _ in range(200):
         dropout(torch.ones(1, 3))
     assert dropout(torch.ones(1, 3)).isfinite().all()
+
+
+def test_masks_are_those_of_earlier_versions() -> None:
+    """A run that goes on after an update drops what it would have dropped."""
+    dropout = ImageDropout(0.4, span=3)
+    dropout.start(image_keys(123_456_789, torch.arange(2)))
+    dropout.kept(torch.Size((4, 4, 4)))
+    kept = dropout.kept(torch.Size((4, 4, 4)))  # of two views
+    words = [int("".join(str(int(bit)) for bit in row.flatten()), 2) for row in kept]
+    assert words == [40698, 3358, 12599, 60336]

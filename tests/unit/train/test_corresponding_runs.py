@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from test_extensions import batch, build, copies
 
 from fra_dist.config import load_config
 from fra_dist.errors import ConfigError
 from fra_dist.losses.geometry import Placement, shown_pixels
 from fra_dist.train.checkpoints.reading import load_model
 from tests.helpers.tiny import TINY
+from tests.unit.train.test_extensions import batch, build, copies
 
 CLUSTERS = ["loss.correspondence=1", "loss.exchange=true", "loss.exchange_group=4", "model.prototypes=clusters"]
 SWITCHES = ["loss.local_form=contrast", "loss.local_centred=true", "model.cluster_centred=true"]

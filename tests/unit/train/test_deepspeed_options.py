@@ -30,6 +30,12 @@ def test_keys_that_we_do_not_have_are_merged():
     assert found["zero_optimization"]["stage"] == 1
 
 
+def test_its_timer_that_synchronises_is_off_unless_asked_for():
+    assert dictionary()["timers"] == {"throughput": {"enabled": False}}
+    asked = dictionary("train.deepspeed={timers: {throughput: {enabled: true}}}")
+    assert asked["timers"]["throughput"]["enabled"] is True
+
+
 @pytest.mark.parametrize(
     ("extra", "said"),
     [

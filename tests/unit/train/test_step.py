@@ -12,7 +12,7 @@ from fra_dist.train.engines.build import build_engine
 from fra_dist.train.optim.ema import update_target
 from fra_dist.train.optim.parameter_groups import build_optimizer
 from fra_dist.train.sizes import derive_sizes
-from fra_dist.train.step import Step
+from fra_dist.train.step import Step, drawing_seed
 from tests.helpers.tiny import TINY
 
 CTX = RankContext(0, 1, 0, 0, torch.device("cpu"), SINGLE)
@@ -104,3 +104,15 @@ def test_every_kind_of_backbone_takes_a_step(name: str, size: int) -> None:
     assert terms["step/applied"].item() == 1
     moved = [n for n, p in step.model.online.backbone.named_parameters() if not torch.equal(p, before[n])]
     assert len(moved) > 0.7 * len(before)  # timm starts the last norm of a block at 0
+
+
+def test_ranks_and_steps_draw_from_streams_of_their_own():
+    """Also where a sum of multiples of step and rank would be the same modulo 2^32."""
+    seeds = {drawing_seed(5, step, rank) for step in (0, 1, 65_535, 65_536, 131_070) for rank in range(4)}
+    assert len(seeds) == 20
+    assert all(0 <= seed < 2**32 for seed in seeds)
+    assert drawing_seed(5, 7, 1) == drawing_seed(5, 7, 1) != drawing_seed(6, 7, 1)
+    torch.manual_seed(drawing_seed(0, 0, 1))
+    first = torch.rand(4)
+    torch.manual_seed(drawing_seed(0, 65_535, 0))
+    assert not torch.equal(first, torch.rand(4))

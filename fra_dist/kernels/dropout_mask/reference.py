@@ -1,0 +1,29 @@
+"""Masks of dropout in plain PyTorch: integer arithmetic that defines the result, to the bit, on any device."""
+
+import torch
+from torch import Tensor
+
+GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # as signed 64-bit numbers, which wrap around
+_CALL = 0x632BE59BD9B4E019
+_M1, _M2 = 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
+
+
+def reference(keys: Tensor, shape: torch.Size, call: int, span: int, threshold: int) -> Tensor:
+    """The formula in plain PyTorch."""
+    calls = [call + view * span for view in range(shape[0] // len(keys))]
+    parts = [mix(keys + number * _CALL % 2**62) for number in calls]
+    own = parts[0] if len(parts) == 1 else torch.cat(parts)
+    element = torch.arange(shape[1:].numel(), device=own.device) * GOLDEN
+    return (_shift(mix(own[:, None] + element), 11) >= threshold).view(shape)
+
+
+def mix(x: Tensor) -> Tensor:
+    """SplitMix64's finaliser of int64 words."""
+    x = (x ^ _shift(x, 30)) * _M1
+    x = (x ^ _shift(x, 27)) * _M2
+    return x ^ _shift(x, 31)
+
+
+def _shift(x: Tensor, bits: int) -> Tensor:
+    """To the right, with zeros coming in: torch's own shift of signed numbers repeats the sign."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)

@@ -1,0 +1,16 @@
+"""Every Triton kernel is launched as a GPU takes it, and without waiting for it."""
+
+import pytest
+
+from tests.nullgpu import null_gpu
+from tests.nullgpu.null_gpu import Scene
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def test_every_kernel_is_launched_legally(scene: Scene) -> None:
+    found = scene("kernel_scenes.py")
+    assert {name: found[name]["wrong"] for name in found if name != "stderr" and found[name]["wrong"]} == {}
+    waits = ("stream_syncs", "device_syncs", "event_syncs", "blocking_copies", *null_gpu.REFUSALS)
+    asked = {f"{name}: {what}": found[name][what] for name in found if name != "stderr" for what in waits}
+    assert {what: count for what, count in asked.items() if count} == {}

@@ -1,0 +1,36 @@
+"""What a training step asks of a GPU: nothing waits, nothing is allocated, launches and memory have a limit.
+
+Counted on the null GPU, see `null_gpu.py`. A limit that a change exceeds is either the change's mistake or to be
+raised here, where a reviewer sees it; a step that needs less may lower it.
+"""
+
+import pytest
+
+from tests.nullgpu import null_gpu
+from tests.nullgpu.null_gpu import Scene
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+LAUNCHES = {
+    "torch": {"eager": 1095, "graphs": 115, "accumulated": 4400, "adamw, graphs": 120, "fp32, crops": 2690},
+    "compiled": {"compiled": 1210},
+    "deepspeed": {"stage 0": 1095, "stage 0, accumulated": 4410, "stage 1": 1290, "stage 2": 1290},
+    "two ranks": {"torch": 1360, "stage 0": 1300, "stage 1": 1350, "stage 2": 1350},
+    "resnet50": {"eager": 2420, "graphs": 120},
+}
+"""Kernels, copies, fills, library calls and replays of a step, at most. `resnet50`: the published model, 64 images."""
+PEAK = {"eager": 7.13, "graphs": 1.28}
+"""GiB of PyTorch's allocator in a step of `resnet50`; for graphs without their own pool."""
+
+
+@pytest.mark.parametrize("group", LAUNCHES)
+def test_a_step_asks_for_no_more_than_it_should(group: str, scene: Scene) -> None:
+    found = scene("step_scenes.py", group)
+    limits = LAUNCHES[group]
+    assert limits.keys() == found.keys() - {"stderr"}
+    assert {name: problems for name in limits if (problems := null_gpu.problems(found[name], limits[name]))} == {}
+    if group == "deepspeed":  # on one rank, every gradient stays where it is
+        assert found["stage 0"]["copies"] <= 3
+    if group == "resnet50":
+        peaks = {name: found[name]["peak"] / 2**30 for name in PEAK}
+        assert {name: peak for name, peak in peaks.items() if peak > PEAK[name]} == {}
