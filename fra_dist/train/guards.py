@@ -98,7 +98,7 @@ class Guard:
 
     def note(self, step: int, terms: Mapping[str, Tensor]) -> None:
         """Keep the loss of a step, and whether its update was applied, on the device until the next judgement."""
-        self._waiting.append(_Seen(step, (terms["total"].detach(), terms["applied"])))
+        self._waiting.append(_Seen(step, (terms["total"].detach(), terms["step/applied"])))
 
     def note_left_out(self, step: int) -> None:
         """Keep in mind that the run left a step out."""

@@ -11,6 +11,7 @@ from fra_dist.data.loading.batch import Geometry
 from fra_dist.data.order.counter_random import key
 from fra_dist.distributed import RankContext
 from fra_dist.losses.correspondence import check_exchange
+from fra_dist.losses.extra_terms import check_extra_terms
 from fra_dist.losses.geometry import Placement, shown_pixels
 from fra_dist.losses.total import fra_loss
 from fra_dist.models.dropout import image_keys
@@ -48,6 +49,7 @@ class Step:
     ) -> None:
         self.config, self.model, self.engine, self.optimizer = config, model, engine, optimizer
         self.ctx, self.sizes = ctx, sizes
+        check_extra_terms(config.loss)
         check_exchange(config.loss, sizes.global_batch, sizes.accumulation, ctx.world)
         self.map = model.check_image_size(config.data.image_size) if config.loss.correspondence else None
         self.dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
@@ -63,8 +65,8 @@ class Step:
     def run(self, step: int, views: Views, geometry: Geometry | None = None) -> dict[str, Tensor]:
         """Do step number `step` (from 0) on this rank's share of the batch: two views (B, 3, S, S), and local views.
 
-        Returns the named loss terms and diagnostics, means over micro batches, and `applied` and `gradient_norm` (see
-        `engine.Update`): 0-dim tensors on the device.
+        Returns the named loss terms and diagnostics, means over micro batches, and `step/applied` and `gradient/norm`
+        (see `engines.protocol.Update`): 0-dim tensors on the device.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step)
@@ -87,8 +89,8 @@ class Step:
         self.following.finish(update.applied)
         means = {name: value / self.sizes.accumulation for name, value in sums.items()}
         if self.model.revival is not None:
-            means["revived"] = self.model.revival.revived.to(self.dtype)
-        return {**means, "applied": update.applied, "gradient_norm": update.gradient_norm}
+            means["regions/revived"] = self.model.revival.revived.to(self.dtype)
+        return {**means, "step/applied": update.applied, "gradient/norm": update.gradient_norm}
 
     def _pass(
         self, views: Sequence[Tensor], keys: Tensor, placement: Placement | None, last: bool

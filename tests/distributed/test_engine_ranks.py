@@ -64,7 +64,7 @@ def test_every_way_gives_stage_0(runs: dict[int, dict[str, State]], world: int, 
 @pytest.mark.parametrize("world", WORLDS[1:])
 @pytest.mark.parametrize("optimizer", ["lars", "adamw"])
 def test_ranks_together_train_as_one(runs: dict[int, dict[str, State]], world: int, optimizer: str) -> None:
-    of_a_rank = ("term/embedding_spread", "term/embedding_rank", "term/region_overlap")
+    of_a_rank = ("term/embedding/spread", "term/embedding/rank", "term/regions/overlap")
     expected, found = (
         {k: v for k, v in runs[n][f"{optimizer}-stage0"].items() if k not in of_a_rank} for n in (1, world)
     )

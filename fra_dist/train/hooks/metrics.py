@@ -18,22 +18,6 @@ from fra_dist.train.hooks.tensorboard import TensorBoard
 from fra_dist.train.run_dir.row_file import RowFile
 from fra_dist.train.trainer import Hook, Run
 
-_METRIC_NAMES = {
-    "applied": "step/applied",
-    "gradient_norm": "gradient/norm",
-    "noise_scale": "gradient/noise_scale",
-    "embedding_spread": "embedding/spread",
-    "embedding_rank": "embedding/rank",
-    "query_cosine": "queries/cosine",
-    "similarity_spread": "regions/similarity_spread",
-    "region_overlap": "regions/overlap",
-    "region_share_min": "regions/min_share",
-    "regions_in_use": "regions/in_use",
-    "matched": "regions/matched",
-    "overlap": "views/overlap",
-    "revived": "regions/revived",
-}
-
 
 class Metrics(Hook):
     """Every `log.every_steps`: fetch the terms once, write a row, hand it to the progress display and TensorBoard."""
@@ -55,7 +39,7 @@ class Metrics(Hook):
         if run.completed % run.config.log.every_steps and run.completed < run.sizes.total_steps:
             return
         if terms and run.engine.noise is not None:
-            terms = {**terms, "noise_scale": run.engine.noise.take(terms["total"])}
+            terms = {**terms, "gradient/noise_scale": run.engine.noise.take(terms["total"])}
         bad, source = run.loader.quarantine, run.loader.source_stats
         means, counts = _fetch(run, terms, [len(self.found), len(bad.met), bad.read, *source.values()])
         found, met, read, *read_from = counts
@@ -125,9 +109,9 @@ def _fetch(run: Run, terms: Mapping[str, Tensor], counts: Sequence[float]) -> tu
     on_device = torch.tensor(counts, dtype=torch.float64, device=run.ctx.device) * run.ctx.world
     values = torch.stack([*(value.double() for value in terms.values()), *on_device])
     totals = run.ctx.cross.mean(values).tolist()  # of counts, the sum over ranks
-    names = [_METRIC_NAMES.get(name, f"loss/{name}") for name in terms]
+    names = [name if "/" in name else f"loss/{name}" for name in terms]
     means = {name: value if isfinite(value) else None for name, value in zip(names, totals, strict=False)}
-    return means or {_METRIC_NAMES["applied"]: 0.0}, totals[len(terms) :]
+    return means or {"step/applied": 0.0}, totals[len(terms) :]
 
 
 def _memory(run: Run) -> float:
