@@ -1,6 +1,6 @@
-"""What the environment says about this process: its rank, where ranks meet, which launch it belongs to.
+"""What the environment variables say about this process: its rank, where ranks meet, which launch it belongs to.
 
-The only file that reads rank variables. It imports neither torch nor anything else that is slow, because every
+This is the only file that reads rank variables. It imports neither torch nor anything else that is slow, because every
 launcher process uses it too.
 """
 
@@ -23,10 +23,14 @@ _SCHEMES = {
 
 @dataclass(frozen=True)
 class LaunchName:
-    """Who started this process. With a number, a later attempt of the same launch may take the run folder over."""
+    """Which launch started this process. A numbered attempt may take the run folder over from an earlier one of its
+    launch.
+    """
 
     name: str
+    """The name of the launch, such as "slurm job 812"."""
     attempt: int | None = None
+    """The number of the attempt within the launch; None when the launcher does not count attempts."""
 
 
 def read_ranks(env: Mapping[str, str]) -> tuple[int, int, int, int]:
@@ -80,7 +84,11 @@ def read_rendezvous(env: Mapping[str, str]) -> tuple[str, int] | None:
 
 
 def first_host(nodes: str) -> str:
-    """The first host of a SLURM list: `gpu[003-004,9],login` -> `gpu003`, `rack[1-2]node[01-04]` -> `rack1node01`."""
+    """Return the first host of a SLURM node list: `gpu[003-004,9],login` gives `gpu003`, `rack[1-2]node[01-04]` gives
+    `rack1node01`.
+
+    Raises LaunchError when the list cannot be read.
+    """
     match = re.match(r"(?:[^\[\],\s]|\[[\w,-]+\])+(?=,|$)", nodes)
     if match is None:
         raise LaunchError(f"cannot read the node list {nodes!r}: set MASTER_ADDR and MASTER_PORT instead")
@@ -97,7 +105,9 @@ def several_nodes(env: Mapping[str, str]) -> bool:
 
 
 def read_launch(env: Mapping[str, str]) -> LaunchName:
-    """The launch that this process is part of: ours, SLURM's job, torchrun's run, or just this process."""
+    """Name the launch that this process is part of: fra-dist's own launcher, a SLURM job, a torchrun run, or itself
+    alone.
+    """
     if LAUNCH in env:
         number = env.get(ATTEMPT, "")
         return LaunchName(env[LAUNCH], int(number) if number.isdigit() else None)
