@@ -1,4 +1,4 @@
-"""What `fra-dist status RUN` shows, read from the files of the run folder alone."""
+"""What `fra-dist status RUN` shows, read only from the files of the run folder."""
 
 import time
 from pathlib import Path
@@ -15,7 +15,7 @@ _QUIET = 600  # seconds without a metrics row after which a run that should be r
 
 
 def overview(run: Path) -> str:
-    """One screen about a run. Raises LaunchError when `run` is no run folder."""
+    """Describe a run on one screen. Raises LaunchError when `run` is not a run folder."""
     history, state = _events(run), read_state(run)
     if not history and not state and not files.exists(run / "config.yaml"):
         raise LaunchError(f"{run} is not a run folder: it has neither config.yaml nor history.jsonl")
@@ -45,7 +45,7 @@ def overview(run: Path) -> str:
 
 
 def progress_line(run: Path) -> str:
-    """The same in one line: attempt, step, images/s and time left."""
+    """Describe a run in one line: attempt, step, images/s and time left."""
     metrics, attempt = last_row(run / "metrics.jsonl", "images_per_second"), read_attempt(run)
     parts = [f"attempt {attempt['attempt']}"] if "attempt" in attempt else []
     parts.append(f"step {_progress(run, metrics)}")

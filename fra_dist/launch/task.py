@@ -1,12 +1,12 @@
 """One rank as launchers start it: `python -m fra_dist.launch.task [--folder DIR] [--lifeline] -- TRAINER ...`.
 
-The trainer is a subprocess in a session of its own. Signals that ask it to stop are passed on; how it ended is
-written to DIR/rank-R.json and its output to DIR/rank-R.log (rank 0 is shown as well). This process exits with 0 when
-the trainer is done or has stopped with a checkpoint (status 75), so that neither srun nor torchrun kills the other
-ranks while they still save; any other status is passed on.
+The trainer is a subprocess in a session of its own. Signals that ask it to stop are passed on; how it ended is written
+to DIR/rank-R.json and its output to DIR/rank-R.log (rank 0 is shown as well). This process exits with 0 when the
+trainer is done or has stopped with a checkpoint (status 75), so that neither srun nor torchrun kills the other ranks
+while they still save; any other status is passed on.
 
-A trainer that gives no sign of life for longer than it said it might (`train.pulse`) is killed: it is stopped as a
-whole, or none of its Python threads can run.
+A trainer that gives no sign of life for longer than it said it might (`train.liveness.pulse`) is killed: it is stopped
+as a whole, or none of its Python threads can run.
 
 When this process dies, the kernel kills the trainer. With --lifeline it also ends when its standard input is closed,
 with --with-parent when the process that started it dies.
@@ -39,10 +39,15 @@ from fra_dist.train.signals import heeded
 
 _PR_SET_PDEATHSIG = 1
 _RECORD = 4096
-"""Bytes of a record, which are set aside on the disk before the trainer starts: one that fills up takes it still."""
+"""Bytes of a record. They are reserved on the disk before the trainer starts, so that a disk that fills up still takes
+it.
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run one rank from the command line and return the exit status; 2 when the attempt's folder is not to be seen
+    here.
+    """
     parser = argparse.ArgumentParser(prog="python -m fra_dist.launch.task")
     parser.add_argument("--folder", type=Path, help="of this attempt, made by the launcher on a shared file system")
     parser.add_argument("--lifeline", action="store_true")
@@ -67,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class Task:
-    """One trainer process from start to record."""
+    """One trainer process, from its start to the record of how it ended."""
 
     def __init__(self, rank: int, folder: Path | None, command: Sequence[str], lifeline: bool) -> None:
         self.rank, self.folder, self.command, self.lifeline = rank, folder, list(command), lifeline
@@ -76,6 +81,7 @@ class Task:
         self.cause = ""
 
     def run(self) -> int:
+        """Run the trainer to its end, record how it ended, and return the exit status of this process."""
         for number in heeded():
             signal.signal(number, self._pass_on)
         log = self._open_log()
@@ -212,7 +218,9 @@ def _closed(stream: object) -> bool:
 
 
 def die_with_parent(parent: int) -> Callable[[], None]:
-    """What a process calls to be killed when `parent` ends."""
+    """Return a function that a process calls at its start so that the kernel kills it when the process `parent`
+    ends.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
 
     def prepare() -> None:

@@ -1,4 +1,4 @@
-"""torchrun: on this machine, or as one node of several.
+"""Runs under torchrun: on this machine, or as one node of several.
 
 torchrun restarts all ranks when one fails (`max_restarts` times in all) and, with `nodes=MIN:MAX`, when a node comes or
 goes. Each rank runs under `launch.task`, so a rank that stopped with a checkpoint counts as done and is not restarted;
@@ -30,16 +30,23 @@ from fra_dist.train.signals import EARLY, heeded
 
 @dataclass(frozen=True)
 class Topology:
-    """`nodes`: a number or MIN:MAX. `rendezvous`: HOST:PORT of one of the nodes, the same on all; `run_id` as well."""
+    """The nodes and ranks of a run under torchrun."""
 
     ranks_per_node: int = 1
+    """Ranks on each node."""
     nodes: str = "1"
+    """How many nodes: a number, or MIN:MAX."""
     rendezvous: str | None = None
+    """HOST:PORT of one of the nodes, the same on all; None for a single node."""
     run_id: str = "fra"
+    """A name of the run, the same on all nodes."""
     max_restarts: int = 3
+    """How often torchrun may restart all ranks."""
 
     def arguments(self) -> list[str]:
-        """torchrun's. Raises LaunchError when several nodes have no place to meet."""
+        """Return torchrun's arguments. Raises LaunchError when several nodes have no rendezvous, or one without an
+        address.
+        """
         words = [f"--nnodes={self.nodes}", f"--nproc-per-node={self.ranks_per_node}"]
         words.append(f"--max-restarts={self.max_restarts}")
         if self.rendezvous:
@@ -65,8 +72,9 @@ def _address_here(rendezvous: str) -> list[str]:
 
 
 def run_torchrun(launch: Launch, topology: Topology) -> int:
-    """Run this node's part to its end. 0: complete; 75: stopped and saved; else torchrun failed.
+    """Run this node's part of the run to its end.
 
+    Returns 0 when the run is complete, 75 when it is stopped and saved, else the status with which torchrun failed.
     Raises LaunchError with the words of a rank that refused its input.
     """
     history = launch.run / "history.jsonl"
@@ -105,14 +113,16 @@ def run_torchrun(launch: Launch, topology: Topology) -> int:
 
 
 class Restarts:
-    """Writes down in the run's history why torchrun starts all ranks again: one line, whichever node sees it first."""
+    """Records in the run's history why torchrun starts all ranks again: one line, by whichever node sees it first."""
 
     def __init__(self, run: Path, records: Path, most: int) -> None:
         self.run, self.records, self.most = run, records, most
         self.noted: set[int] = set()
 
     def look(self) -> None:
-        """Note a restart that the records of this node's ranks show. The last failure is no restart."""
+        """Record a restart that the records of this node's ranks show, once; the last failure, after which there is
+        none, too.
+        """
         failed = self._failed()
         number = max((int(row.get("restart", 0)) for row in failed), default=-1)
         if number < 0 or number in self.noted:
