@@ -1,4 +1,4 @@
-"""How the networks are carried out: views apart or together, blocks computed again in backward, or compiled."""
+"""How the networks are executed: views apart or together, blocks computed again in backward, compiled or not."""
 
 import importlib.util
 
@@ -16,11 +16,12 @@ from fra_dist.models.recompute import recompute_blocks
 
 
 def set_execution(model: FRA, config: TrainConfig, device: torch.device) -> None:
-    """Apply `group_views`, `channels_last`, `activation_checkpointing` and `compile` in place; parameters keep names.
+    """Apply `group_views`, `channels_last`, `activation_checkpointing` and `compile` in place; parameters keep their
+    names.
 
-    Compiled are backbone and heads of both networks and the predictors: the decoder's dropout would draw other numbers.
-    Raises ConfigError for a backbone without blocks or with norms whose views cannot be grouped, or when a compiler is
-    needed and missing.
+    Backbone and heads of both networks and the predictors are compiled. The decoder is not: its dropout would draw
+    other numbers. Raises ConfigError for a backbone without blocks or with norms whose views cannot be grouped, or when
+    a compiler is needed and missing.
     """
     helps = device.type == "cuda" or model.online.cross.world > 1
     if config.group_views or (config.group_views is None and helps and can_be_grouped(model)):
@@ -43,12 +44,15 @@ def set_execution(model: FRA, config: TrainConfig, device: torch.device) -> None
 
 
 def lay_out_weights(model: nn.Module) -> None:
-    """Weights of convolutions in channels-last layout, as the maps have it."""
+    """Put the weights of convolutions into channels-last layout, in place, to match the layout of the maps."""
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def trust_kernels(device: torch.device) -> None:
-    """On a GPU: try the kernels first, and leave out, on every rank, those that fail on any. Every rank calls it."""
+    """On a GPU, try the fused kernels first and disable, on every rank, those that fail on any rank.
+
+    Every rank calls it. On a CPU it only takes part in the collective.
+    """
     failed: dict[str, str] = {}
     if dispatch.device_obstacle(device.type, device.index) is None and dispatch.wish() == "auto":
         from fra_dist.kernels.self_check import check_kernels  # only GPUs need it

@@ -1,4 +1,4 @@
-"""A run put together from its configuration, and taken apart again."""
+"""Putting a run together from its configuration, and taking it apart again."""
 
 import os
 import sys
@@ -37,9 +37,11 @@ _READING = 60.0
 
 
 def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run:
-    """Build every part and go on from the newest good checkpoint, if the run folder has one and `origin` agrees.
+    """Build every part of a run, and resume from the newest good checkpoint, if the run folder has one and `origin`
+    agrees.
 
-    Raises ConfigError, DataError, CheckpointError or LaunchError, each before the first step.
+    `force` accepts a configuration that differs from the checkpoint's. Raises ConfigError, DataError, CheckpointError
+    or LaunchError, each before the first step.
     """
     if config.train.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -100,7 +102,10 @@ def _prepare(config: Config, force: bool, origin: Origin, watch: StartWatch) -> 
 
 
 def close(run: Run) -> None:
-    """Stop the input and let go of the run folder. The process group stays: DeepSpeed cannot join a second one."""
+    """Stop the input, finish what is being saved, and release the run folder.
+
+    The process group stays: DeepSpeed cannot join a second one.
+    """
     with ExitStack() as parts:  # each one, even after an error of another
         parts.callback(run.folder.close)
         parts.callback(run.engine.close)

@@ -1,4 +1,4 @@
-"""One optimiser step: micro batches, losses, update, target. Nothing here waits for the device."""
+"""One optimiser step: micro batches, losses, update, target. There is no host synchronisation in it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -27,14 +27,17 @@ Views = tuple[Tensor, ...]
 
 
 def check_map_sizes(model: FRA, config: Config) -> None:
-    """Raises ConfigError when a view is too small for regions."""
+    """Raise ConfigError when a view is too small for the regions of the model."""
     model.check_image_size(config.data.image_size)
     if config.data.local_views:
         model.check_image_size(config.data.local_size)
 
 
 class Step:
-    """Everything that a step needs, and `run`, which does one."""
+    """Does the optimiser steps of a run, one with each call of `run`.
+
+    Raises ConfigError when the loss or CUDA graphs cannot be used with these sizes.
+    """
 
     def __init__(
         self,
@@ -60,10 +63,11 @@ class Step:
             self.graphed = Graphed(self._recorded, [p for p in model.parameters() if p.requires_grad])
 
     def run(self, step: int, views: Views, geometry: Geometry | None = None) -> dict[str, Tensor]:
-        """Do step number `step` (from 0) on this rank's share of the batch: two views (B, 3, S, S), and local views.
+        """Do step number `step` (from 0) on this rank's share of the batch.
 
+        `views` are two views (B, 3, S, S) and perhaps local views; `geometry` says where they lie in their photos.
         Returns the named loss terms and diagnostics, means over micro batches, and `applied` and `gradient_norm` (see
-        `engine.Update`): 0-dim tensors on the device.
+        `engines.protocol.Update`): 0-dim tensors on the device.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step)
@@ -118,19 +122,23 @@ class Step:
         return {name: value.detach() for name, value in terms.items()}
 
     def learning_rate(self, step: int) -> float:
+        """The peak-scaled learning rate of a step, which counts from 0."""
         optim, sizes = self.config.optim, self.sizes
         final = optim.final_lr * sizes.global_batch / optim.lr_batch
         return learning_rate(step, sizes.total_steps, sizes.warmup_steps, sizes.lr, optim.schedule, final, optim.drops)
 
     def weight_decay(self, step: int) -> float:
+        """The weight decay of a step, which counts from 0."""
         optim = self.config.optim
         return weight_decay(step, self.sizes.total_steps, optim.weight_decay, optim.weight_decay_end)
 
     def ema_momentum(self, step: int) -> float:
+        """The EMA momentum of a step, which counts from 0."""
         optim = self.config.optim
         return ema_momentum(step, self.sizes.total_steps, optim.ema_momentum, optim.ema_schedule)
 
     def heatmap_temperature(self, step: int) -> float:
+        """The temperature of the heatmaps at a step, which counts from 0."""
         model = self.config.model
         return heatmap_temperature(
             step, self.sizes.total_steps, model.heatmap_temperature, model.heatmap_temperature_end

@@ -27,23 +27,24 @@ class Update:
 
 
 class Engine(Protocol):
-    """What carries a training step: called for the forward pass of each micro batch, then `backward`.
+    """What carries a training step: for each micro batch it is called for the forward pass, then `backward` is.
 
-    `backward` updates the weights on the last micro batch of a step. `last` says that it is that one.
+    `backward` updates the weights on the last micro batch of a step.
     """
 
     noise: GradientNoise | None
     """The gradient noise scale, measured with log.gradient_noise; None without."""
 
-    def __call__(self, view1: Tensor, view2: Tensor, last: bool, *local_views: Tensor) -> FRAOutput: ...
+    def __call__(self, view1: Tensor, view2: Tensor, last: bool, *local_views: Tensor) -> FRAOutput:
+        """Run the forward pass of a micro batch on views of (B, 3, S, S); `last`: the last micro batch of the step."""
+        ...
 
     def backward(self, loss: Tensor, last: bool) -> Update | None:
-        """Compute the gradients of a micro batch, averaged over micro batches and ranks, and update the weights when
-        `last`.
+        """Compute the gradients of a micro batch and, on the `last` one of a step, update the weights.
 
-        `loss` is the mean over the micro batch. Returns the update when `last`, otherwise None. A loss or gradient that
-        is not finite, on any rank and in any micro batch, leaves weights and optimiser as they were; that is decided on
-        the device.
+        `loss` is the mean over the micro batch; gradients are averaged over micro batches and ranks. Returns the update
+        when `last`, otherwise None. A loss or gradient that is not finite, on any rank and in any micro batch, leaves
+        weights and optimiser as they were; that is decided on the device.
         """
         ...
 
@@ -56,8 +57,9 @@ class Engine(Protocol):
         ...
 
     def optimizer_state(self) -> dict[str, Tensor]:
-        """Return the optimiser's state, whole tensors by PARAMETER/STATE. Every rank calls it; rank 0 gets all of
-        it.
+        """Return the optimiser's state, whole tensors by PARAMETER/STATE.
+
+        Every rank calls it, and rank 0 gets all of it.
         """
         ...
 
@@ -68,7 +70,9 @@ class Engine(Protocol):
         """
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release what the engine holds; the process group stays."""
+        ...
 
 
 def precision_of(config: Config, device: torch.device) -> torch.dtype:

@@ -1,4 +1,4 @@
-"""Metrics of a run: read from the device at log steps, summed over ranks, and written as rows."""
+"""The metrics of a run: read from the device at log steps, averaged over ranks, and written as rows."""
 
 import os
 import time
@@ -36,11 +36,12 @@ _METRIC_NAMES = {
 
 
 class Metrics(Hook):
-    """Every `log.every_steps`: fetch the terms once, write a row, hand it to the progress display and TensorBoard."""
+    """Writes a row every `log.every_steps`: fetches the terms once and passes the row to progress and TensorBoard."""
 
     patience = 0.0  # on a GPU, an exchange that is stuck is first waited for here
 
     def begin(self, run: Run) -> None:
+        """Open TensorBoard if it is wanted, and read which samples are known to be bad."""
         self.bad = RowFile(run.folder.path / QUARANTINE)
         self.last_row: dict[str, Any] = {}
         self.board: TensorBoard | None = None
@@ -49,6 +50,11 @@ class Metrics(Hook):
         self._restart(run)
 
     def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
+        """Record the bad samples of the batch and, at a log step, write the row.
+
+        Every rank calls it: the row takes one collective and one host synchronisation. Raises DataError when more
+        samples are bad than data.max_bad_share allows.
+        """
         for sample in batch.quarantined:
             self.found.add(sample.id)
             self.bad.append(quarantine_row(sample, run.completed))
@@ -72,13 +78,16 @@ class Metrics(Hook):
         self._restart_clock(run)
 
     def went_back(self, run: Run) -> None:
+        """Forget rows of steps that were undone."""
         self.bad.forget(lambda row: row["step"] > run.completed)
         self.last_row = {}
         self._restart(run)
 
     def add(self, run: Run, values: Mapping[str, float | None], paused: float = 0.0) -> None:
-        """More values of the present step, from another hook: a row of their own, which readers take as one with it.
-        `paused` seconds do not count in the pace of the steps."""
+        """Write more values of the present step, for another hook, as a row of their own: readers merge rows of a step.
+
+        `paused` seconds do not count in the throughput of the steps.
+        """
         self.since += paused
         row = {"step": run.completed, **values}
         run.folder.log(row)
@@ -86,6 +95,7 @@ class Metrics(Hook):
             self.board.write(run.completed, row)
 
     def end(self, run: Run) -> None:
+        """Write what is still in memory and close TensorBoard."""
         self.bad.flush()
         if self.board is not None:
             self.board.close()

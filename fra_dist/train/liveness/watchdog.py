@@ -1,13 +1,13 @@
-"""No silent hang: a rank that stops making progress is named, stacks are written, and the attempt ends.
+"""The watchdog: no silent hang. A rank that makes no progress is named, stacks are written, and the attempt ends.
 
-Each rank has a thread that writes signs of life (`beats.py`). When the rank itself stands still for half the time-out
+Each rank has a thread that writes signs of life (`heartbeats`). When the rank itself stands still for half the time-out
 it listens to the others; at the whole of it, it knows which rank is silent or furthest behind. Every live rank then
-writes the stacks of its threads to RUN/stacks/attempt-NNNN, and all end with status 70, which launchers answer with
-the next attempt. A process that is stopped as a whole is ended by its launcher's task (`pulse.py`).
+writes the stacks of its threads to RUN/stacks/attempt-NNNN, and all end with status 70, which launchers answer with the
+next attempt. A process that is stopped as a whole is ended by its launcher's task (`pulse`).
 
 The time-out is train.watchdog_seconds or, when null, 20 usual steps, 3 of the longest, and 120 s at the least. The
-first steps and parts that may be slow (checkpoints, pictures) have 15 minutes, as long as the rank gives signs of
-life. Time is counted in ticks of the thread: a job that is suspended as a whole and continued is not late.
+first steps and parts that may be slow (checkpoints, pictures) have 15 minutes, as long as the rank gives signs of life.
+Time is counted in ticks of the thread: a job that is suspended as a whole and continued is not late.
 """
 
 import faulthandler
@@ -39,7 +39,8 @@ _GRACE = 10.0
 
 
 class Watchdog:
-    """Watches while entered; `train.watchdog_seconds=0`: not at all.
+    """Watches this rank and the others while it is entered as a context; with `train.watchdog_seconds=0` it does
+    nothing.
 
     Args:
         config: the settings of the run.
@@ -82,14 +83,14 @@ class Watchdog:
             self.pulse.stop()
 
     def timeout(self) -> float:
-        """Seconds without progress that are too many, as a rule."""
+        """Return the seconds without progress that are too many in general."""
         if self.seconds is not None:
             return self.seconds
         usual, longest = self.phases.usual_step()
         return max(_FLOOR, _USUAL * usual, _LONGEST * longest)
 
     def limit(self) -> float:
-        """The same for the present part of the step."""
+        """Return the seconds without progress that are too many in the present part of the step."""
         place, seconds = self.phases.place, self.timeout()
         if self.phases.steps < _FIRST_STEPS:
             return max(seconds, SLOW)
@@ -98,16 +99,17 @@ class Watchdog:
         return max(seconds, place.patience)
 
     def silence(self) -> float | None:
-        """Seconds without a pulse that are too many: no part of a step, however long, keeps its thread from running.
+        """Return the seconds without a pulse that are too many; no part of a step, however long, keeps the pulse from
+        running.
 
-        None, which is no pulse, when the thread that watches has ended or stands still: nobody would end this rank.
+        None, which means no pulse, when the watching thread has ended or stands still: nobody would end this rank.
         """
         seconds = 2.5 * self.quiet() + _GRACE
         asleep = self._thread.ident is not None and time.monotonic() - self.ticked > max(seconds, 6 * _GRACE)
         return None if asleep else seconds
 
     def quiet(self) -> float:
-        """Seconds without a sign of life, of this rank's thread or of another rank, before it is asked about."""
+        """Return the seconds without a sign of life, of this rank or of another, after which the ranks are compared."""
         seconds = self.timeout()
         return (seconds if self.phases.steps >= _FIRST_STEPS else max(seconds, _FLOOR)) / 2
 

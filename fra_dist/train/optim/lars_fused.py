@@ -1,4 +1,4 @@
-"""A LARS step of all groups, and of the EMA copies, by the kernels of `kernels/lars_ema/`."""
+"""A LARS step of all groups, and of the EMA copies, by the kernels of `kernels.lars_ema`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -37,9 +37,10 @@ class _Owner:
 
 
 def move_fused(optimizer: LayerwiseOptimizer) -> bool:
-    """Do the step; False, with nothing done, where the kernels do not take the tensors.
+    """Do the optimiser's step with fused kernels; False, with nothing done, where the kernels do not take the tensors.
 
-    Every rank that holds pieces of flat parameters exchanges as often as the plain step would, whichever path it takes.
+    Every rank that holds pieces of flat parameters takes part in as many collectives as in the plain step, whichever
+    path it takes.
     """
     moved = list(gradients_of(optimizer))
     groups = [group for _, group in moved]

@@ -10,11 +10,12 @@ from fra_dist.train.optim.lars import LARS
 
 
 def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
-    """Two groups of trained parameters, `weight_decay`, `decayed` and `adapt` set: decayed and adapted, and neither.
+    """Divide the trained parameters into two groups: those with weight decay and adaptation, and those with neither.
 
-    `exclude: kind` leaves out norm weights, biases and every other 1-D parameter. `exclude: published` goes by name, as
-    the published implementation does: only biases and the norms of the backbone are left out, so that norm weights of
-    heads and decoder are decayed and adapted.
+    Each group sets `weight_decay`, `decayed` and `adapt`. `exclude: kind` puts norm weights, biases and every other 1-D
+    parameter into the second group. `exclude: published` goes by name, as the published implementation does: only
+    biases and the norms of the backbone are in the second group, so norm weights of heads and decoder are decayed and
+    adapted.
     """
     trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     plain = _plain_by_name(model) if config.exclude == "published" else _plain_by_kind(model)
@@ -29,7 +30,7 @@ def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, An
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
-    """LARS or AdamW over `parameter_groups`, at `config.lr`, which the trainer replaces step by step."""
+    """Build LARS or AdamW over `parameter_groups`, at `config.lr`, which the trainer replaces step by step."""
     _leave_the_compiler_out()
     groups = parameter_groups(model, config)
     if config.name == "lars":
