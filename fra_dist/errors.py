@@ -53,6 +53,7 @@ class DiskError(FraError):
 
 
 class AccessError(FraError):
-    """A file or folder is there but this user cannot use it, or it is of the wrong kind. Another attempt would not
-    help.
+    """A file or folder is there but this user cannot use it, or it is of the wrong kind.
+
+    Another attempt would not help.
     """

@@ -102,10 +102,9 @@ def is_file(path: Path) -> bool:
 
 
 def names_in(folder: Path, pattern: str = "*") -> list[str]:
-    """List the names in a folder that match a shell pattern, sorted, hidden ones included; empty when there is no
-    folder.
+    """List the names in a folder that match a shell pattern, sorted, hidden ones included.
 
-    Raises DiskError or AccessError when the folder cannot be read.
+    The list is empty when there is no such folder. Raises DiskError or AccessError when the folder cannot be read.
     """
     try:
         found = patiently(lambda: os.listdir(folder))

@@ -137,12 +137,11 @@ def lines_from_end(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def drop_after(path: Path, last: int, look_back: int = 1000) -> Damage:
-    """Remove the rows of steps after `last`, and the unfinished line that a kill left at the end; return the damage
-    met.
+    """Remove the rows of steps after `last`, and the unfinished line that a kill left at the end.
 
     Rows are in the order of steps, so the file is cut where the first of them begins. The `look_back` rows before that
-    are examined too; if one of those has to go, the rows behind it that stay are written again. Raises OSError on
-    writing, DiskError or AccessError on reading.
+    are examined too; if one of those has to go, the rows behind it that stay are written again. Returns the damage that
+    was met. Raises OSError on writing, DiskError or AccessError on reading.
     """
     damage = Damage(path)
     cut: int | None = None

@@ -30,8 +30,9 @@ class Lease:
     """
 
     def __init__(self, lock: Path) -> None:
-        """Prepare the lease that stands for `lock`, the file that flock would have been asked for. Nothing is written
-        yet.
+        """Prepare the lease that stands for `lock`, the file that flock would have been asked for.
+
+        Nothing is written yet.
         """
         self.path = lock.with_name(f"{lock.name}.lease")
         self.holder = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}"

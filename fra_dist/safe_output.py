@@ -22,8 +22,9 @@ class SafeOutput:
         self._stream = stream
 
     def write(self, text: Any) -> int:
-        """Write as much as the stream takes; returns the length of `text` in any case. Never raises for the stream's
-        sake.
+        """Write as much as the stream takes; returns the length of `text` in any case.
+
+        Never raises for the stream's sake.
         """
         try:
             self._stream.write(text)

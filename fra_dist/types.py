@@ -23,14 +23,16 @@ class CrossRank(Protocol):
         ...
 
     def mean(self, x: Tensor) -> Tensor:
-        """Average `x` elementwise over the ranks, differentiably: the global mean when all ranks have equally many
-        images.
+        """Average `x` elementwise over the ranks, differentiably.
+
+        It is the global mean when all ranks have equally many images.
         """
         ...
 
     def gather(self, x: Tensor) -> Tensor:
-        """Concatenate (B, ...) of each rank to (world · B, ...), in the order of ranks, without gradient; equal shapes
-        on all.
+        """Concatenate (B, ...) of each rank to (world · B, ...), in the order of ranks, without gradient.
+
+        Shapes are equal on all ranks.
         """
         ...
 

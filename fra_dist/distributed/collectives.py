@@ -36,10 +36,9 @@ class ProcessGroupRanks:
         return self.sum(x) / self.world
 
     def gather(self, x: Tensor) -> Tensor:
-        """Concatenate the (B, ...) tensors of all ranks to (world · B, ...), in the order of ranks and without
-        gradient.
+        """Concatenate the (B, ...) tensors of all ranks to (world · B, ...), in the order of ranks.
 
-        A collective; all ranks give equal shapes.
+        A collective without gradient; all ranks give equal shapes.
         """
         x = x.detach().contiguous()
         parts = [torch.empty_like(x) for _ in range(self.world)]

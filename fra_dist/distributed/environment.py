@@ -23,8 +23,9 @@ _SCHEMES = {
 
 @dataclass(frozen=True)
 class LaunchName:
-    """Which launch started this process. A numbered attempt may take the run folder over from an earlier one of its
-    launch.
+    """Which launch started this process.
+
+    A numbered attempt may take the run folder over from an earlier one of its launch.
     """
 
     name: str
@@ -84,10 +85,10 @@ def read_rendezvous(env: Mapping[str, str]) -> tuple[str, int] | None:
 
 
 def first_host(nodes: str) -> str:
-    """Return the first host of a SLURM node list: `gpu[003-004,9],login` gives `gpu003`, `rack[1-2]node[01-04]` gives
-    `rack1node01`.
+    """Return the first host of a SLURM node list, as in `gpu[003-004,9],login` -> `gpu003`.
 
-    Raises LaunchError when the list cannot be read.
+    Brackets may be anywhere: `rack[1-2]node[01-04]` gives `rack1node01`. Raises LaunchError when the list cannot be
+    read.
     """
     match = re.match(r"(?:[^\[\],\s]|\[[\w,-]+\])+(?=,|$)", nodes)
     if match is None:
@@ -105,9 +106,7 @@ def several_nodes(env: Mapping[str, str]) -> bool:
 
 
 def read_launch(env: Mapping[str, str]) -> LaunchName:
-    """Name the launch that this process is part of: fra-dist's own launcher, a SLURM job, a torchrun run, or itself
-    alone.
-    """
+    """Name the launch that this process is part of: of fra-dist's launcher, SLURM, torchrun, or this process alone."""
     if LAUNCH in env:
         number = env.get(ATTEMPT, "")
         return LaunchName(env[LAUNCH], int(number) if number.isdigit() else None)

@@ -22,8 +22,9 @@ _GET_ADDRESS = 0x8915  # SIOCGIFADDR
 
 
 def resolve(host: str, seconds: float = _PATIENCE) -> str:
-    """Look up an address of `host`, for `seconds` at most. Raises RendezvousError, one line with the cure, when none is
-    found.
+    """Look up an address of `host`, for `seconds` at most.
+
+    Raises RendezvousError, one line with the cure, when none is found.
     """
     found: list[str] = []
     reason = [f"no answer in {seconds:.0f} s"]
@@ -46,8 +47,7 @@ def resolve(host: str, seconds: float = _PATIENCE) -> str:
 
 
 def choose_interface(host: str, several_nodes: bool, environment: MutableMapping[str, str] = os.environ) -> None:
-    """Make gloo use the interface that leads to `host`, where rank 0 is, if the name of this machine leads only to
-    itself.
+    """Make gloo use the interface that leads to `host`, where rank 0 is, if this machine's name leads only to itself.
 
     A choice that the user made in GLOO_SOCKET_IFNAME stays. Raises RendezvousError when `host` has no address, or when
     there are several nodes and its address is one that only its own machine can reach.

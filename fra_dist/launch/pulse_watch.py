@@ -1,6 +1,4 @@
-"""The launcher's end of `train.liveness.pulse`: how long a trainer has given no sign of life, and how it is then
-ended.
-"""
+"""The launcher's end of `train.liveness.pulse`: how long a trainer has been silent, and how it is then ended."""
 
 import os
 import signal

@@ -36,9 +36,7 @@ class Need:
     """GPUs for each worker."""
 
     def bundle(self) -> dict[str, float]:
-        """Return the need as a bundle of a placement group: {resource: amount}, without resources of which nothing is
-        needed.
-        """
+        """Return the need as a bundle of a placement group: {resource: amount}, without zeros."""
         return {name: value for name, value in (("CPU", self.cpus), ("GPU", self.gpus)) if value}
 
 

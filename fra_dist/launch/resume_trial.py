@@ -52,7 +52,7 @@ def draw_stops(count: int, steps: int, seed: int) -> list[Stop]:
 
 
 def trial_config(config: Config, steps: int) -> Config:
-    """Return the configuration with at most `steps` steps, a row and the samples of every step, and frequent
+    """Return the configuration for a trial: at most `steps` steps, rows and samples of each, and frequent
     checkpoints.
     """
     steps = min(config.train.steps or steps, steps)

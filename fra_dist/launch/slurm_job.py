@@ -30,9 +30,7 @@ from fra_dist.launch.scontrol import scontrol, seconds_of, show_job
 from fra_dist.launch.trainer_command import Launch, prepare_launch, trainer_command
 
 REQUEUE_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 30.0)
-"""Seconds between attempts to requeue; together less than the two minutes that a job by default has left after
-saving.
-"""
+"""Seconds between attempts to requeue: together less than the two minutes that a job has left after saving."""
 _TAKEN = "SLURM took the job off its nodes: node lost or preempted"
 
 
@@ -103,9 +101,7 @@ class Job:
         return seconds_of(shown.get("TimeLimit", "")) - min(seconds_of(shown.get("RunTime", "")), 1e9)
 
     def owner(self) -> Literal["us", "slurm", "user"]:
-        """Say who decides what comes next: the user has cancelled the job, SLURM has requeued it, or the driver
-        continues.
-        """
+        """Say who decides what comes next: the user, who cancelled the job; SLURM, which requeued it; or the driver."""
         shown = self.shown()
         state = shown.get("JobState", "RUNNING")
         if state == "CANCELLED":
@@ -113,8 +109,9 @@ class Job:
         return "us" if state == "RUNNING" and int(shown.get("Restarts", self.restarts)) == self.restarts else "slurm"
 
     def shown(self) -> dict[str, str]:
-        """Return what `scontrol show job` says; empty, with a warning, when SLURM does not answer: the attempt
-        continues.
+        """Return what `scontrol show job` says.
+
+        Empty, with a warning, when SLURM does not answer: the attempt continues.
         """
         try:
             return show_job(self.id)

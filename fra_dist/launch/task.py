@@ -39,15 +39,11 @@ from fra_dist.train.signals import heeded
 
 _PR_SET_PDEATHSIG = 1
 _RECORD = 4096
-"""Bytes of a record. They are reserved on the disk before the trainer starts, so that a disk that fills up still takes
-it.
-"""
+"""Bytes of a record, reserved on the disk before the trainer starts: a disk that fills up still takes it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one rank from the command line and return the exit status; 2 when the attempt's folder is not to be seen
-    here.
-    """
+    """Run one rank from the command line and return the exit status: 2 when it cannot see the attempt's folder."""
     parser = argparse.ArgumentParser(prog="python -m fra_dist.launch.task")
     parser.add_argument("--folder", type=Path, help="of this attempt, made by the launcher on a shared file system")
     parser.add_argument("--lifeline", action="store_true")
@@ -218,9 +214,7 @@ def _closed(stream: object) -> bool:
 
 
 def die_with_parent(parent: int) -> Callable[[], None]:
-    """Return a function that a process calls at its start so that the kernel kills it when the process `parent`
-    ends.
-    """
+    """Return a function for a new process to call, after which the kernel kills it when the process `parent` ends."""
     libc = ctypes.CDLL(None, use_errno=True)
 
     def prepare() -> None:

@@ -44,8 +44,9 @@ class Topology:
     """How often torchrun may restart all ranks."""
 
     def arguments(self) -> list[str]:
-        """Return torchrun's arguments. Raises LaunchError when several nodes have no rendezvous, or one without an
-        address.
+        """Return torchrun's arguments.
+
+        Raises LaunchError when several nodes have no rendezvous, or one without an address.
         """
         words = [f"--nnodes={self.nodes}", f"--nproc-per-node={self.ranks_per_node}"]
         words.append(f"--max-restarts={self.max_restarts}")
@@ -120,9 +121,7 @@ class Restarts:
         self.noted: set[int] = set()
 
     def look(self) -> None:
-        """Record a restart that the records of this node's ranks show, once; the last failure, after which there is
-        none, too.
-        """
+        """Record, once each, a restart or a last failure that the records of this node's ranks show."""
         failed = self._failed()
         number = max((int(row.get("restart", 0)) for row in failed), default=-1)
         if number < 0 or number in self.noted:

@@ -16,12 +16,11 @@ from fra_dist.models.recompute import recompute_blocks
 
 
 def set_execution(model: FRA, config: TrainConfig, device: torch.device) -> None:
-    """Apply `group_views`, `channels_last`, `activation_checkpointing` and `compile` in place; parameters keep their
-    names.
+    """Apply `group_views`, `channels_last`, `activation_checkpointing` and `compile` to a model in place.
 
-    Backbone and heads of both networks and the predictors are compiled. The decoder is not: its dropout would draw
-    other numbers. Raises ConfigError for a backbone without blocks or with norms whose views cannot be grouped, or when
-    a compiler is needed and missing.
+    Parameters keep their names. Backbone and heads of both networks and the predictors are compiled; the decoder is
+    not, because its dropout would draw other numbers. Raises ConfigError for a backbone without blocks or with norms
+    whose views cannot be grouped, or when a compiler is needed and missing.
     """
     helps = device.type == "cuda" or model.online.cross.world > 1
     if config.group_views or (config.group_views is None and helps and can_be_grouped(model)):

@@ -94,9 +94,7 @@ class Guard:
         self.passed_over, self.retried = dict(passed_over or {}), set(retried)
         self.losses: deque[float] = deque(maxlen=settings.spike_window)
         self.in_a_row = 0
-        """How many steps in a row, up to the last one judged, were not finite, whether done or left out for that
-        reason.
-        """
+        """How many steps in a row, up to the last one judged, were not finite or left out for that reason."""
         self.jumps_left_out = 0
         """How many steps in a row, up to the last one judged, were left out because their loss had jumped."""
         self._waiting: list[_Seen] = []
@@ -110,8 +108,7 @@ class Guard:
         self._waiting.append(_Seen(step, None))
 
     def judge(self, cross: CrossRank) -> list[Verdict]:
-        """Return verdicts on the steps since the last judgement, in order; the last one is one that stops the run, if
-        any does.
+        """Return verdicts on the steps since the last judgement, in order; after one that stops the run there are none.
 
         A collective over the ranks, and a host synchronisation: it reads the losses from the device.
         """

@@ -37,8 +37,7 @@ _READING = 60.0
 
 
 def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run:
-    """Build every part of a run, and resume from the newest good checkpoint, if the run folder has one and `origin`
-    agrees.
+    """Build every part of a run, and resume from the newest good checkpoint or from where `origin` says.
 
     `force` accepts a configuration that differs from the checkpoint's. Raises ConfigError, DataError, CheckpointError
     or LaunchError, each before the first step.

@@ -1,6 +1,4 @@
-"""Signals that ask a run to stop: the loop reads a flag at step boundaries; before the first step a run ends at
-once.
-"""
+"""Signals that ask a run to stop: the loop reads a flag at step boundaries; before that, the process ends at once."""
 
 import os
 import signal

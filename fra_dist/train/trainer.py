@@ -61,9 +61,7 @@ class Run:
     guard: Guard
     """Judges steps that went wrong."""
     memory: dict[str, Any] = field(default_factory=dict)
-    """Small JSON values of hooks and of the guard that outlive a stop: those of rank 0 are saved with each
-    checkpoint.
-    """
+    """Small JSON values of hooks and of the guard that outlive a stop; rank 0's are saved with each checkpoint."""
     faults: Faults = field(default_factory=Faults)
     """Faults that are put into the batches on purpose."""
     phases: Phases = field(default_factory=Phases)
@@ -82,7 +80,7 @@ class Run:
             self.stopped_by = stop.requested.name if stop.requested else "another rank"
 
     def batches(self) -> Iterator[Batch]:
-        """Yield the batches of the steps after `completed`, also after `go_back`; those of steps to be left out are
+        """Yield the batches of the steps after `completed`, also after `go_back`, those of steps to be left out
         included.
         """
         while self.completed < self.sizes.total_steps:
@@ -200,9 +198,7 @@ class Hook:
         """
 
     def went_back(self, run: Run) -> None:
-        """Called after the run returned to the checkpoint of step `run.completed`: the steps after it will be done
-        again.
-        """
+        """Called after the run returned to the checkpoint of step `run.completed`; later steps will be done again."""
 
     def end(self, run: Run) -> None:
         """Called after the last step of this attempt, also when the run was asked to stop."""

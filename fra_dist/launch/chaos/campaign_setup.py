@@ -92,9 +92,7 @@ def set_scene(config: Config, length: Length, ranks: int, room: bool) -> Scene:
 
 
 def trial_config(config: Config, length: Length) -> Config:
-    """Return the configuration of every training: it logs a row and the samples of every step, and draws no
-    pictures.
-    """
+    """Return the configuration of every training: rows and samples of every step, and no pictures."""
     changed = {
         "optim": config.optim.model_copy(update={"warmup_steps": length.steps // 4}),
         "train": config.train.model_copy(update={"steps": length.steps, "watchdog_seconds": 10.0}),

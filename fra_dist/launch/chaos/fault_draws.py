@@ -69,8 +69,9 @@ class Length:
 
 
 def kinds_for(ranks: int, shards: bool) -> tuple[str, ...]:
-    """List the kinds that make sense for `ranks` ranks. `shards`: whether the shards are in a folder that can be
-    copied.
+    """List the kinds that make sense for `ranks` ranks.
+
+    `shards`: whether the shards are in a folder that can be copied.
     """
     left_out = {"kill -9 of one rank"} if ranks == 1 else set()
     return tuple(k for k in KINDS if k not in left_out and (shards or k not in SHARDS))

@@ -21,8 +21,9 @@ class FlippedBit(Harm):
     """Kills the training and flips one bit of its newest checkpoint: the next start must use the one before."""
 
     def strike(self, training: Training) -> None:
-        """Kill the training and damage a file of its newest checkpoint. Raises Missed when there is no second
-        checkpoint.
+        """Kill the training and damage a file of its newest checkpoint.
+
+        Raises Missed when there is no second checkpoint.
         """
         training.kill()
         found = list_checkpoints(training.run / "checkpoints")
@@ -71,9 +72,7 @@ class FullDisk(Harm):
             self.mounted = small_disks.mount_small(training.run, 2 * self.scene.run_bytes + (16 << 20))
 
     def strike(self, training: Training) -> None:
-        """Fill the disk until room for no checkpoint, half of one or a whole one is left; or limit the size of
-        files.
-        """
+        """Fill the disk until it has room for nothing, half a checkpoint or a whole one; or limit the size of files."""
         found = list_checkpoints(training.run / "checkpoints")
         size = sum(f.stat().st_size for f in found[-1].iterdir()) if found else 1 << 20
         if self.mounted:
@@ -134,8 +133,9 @@ class CorruptShard(OnCopy):
         self.samples = self.scene.damaged()
 
     def strike(self, training: Training) -> None:
-        """Damage the chosen photos and perhaps kill the training. Raises Missed when they may have been read
-        already.
+        """Damage the chosen photos and perhaps kill the training.
+
+        Raises Missed when they may have been read already.
         """
         damage_photos(self.shards, self.scene.manifest, self.samples, self.draw)
         first = min(self.scene.first_use[sample] for sample in self.samples)
@@ -154,8 +154,9 @@ class CorruptShard(OnCopy):
 
 
 class VanishedShard(OnCopy):
-    """Moves a shard away: one that will be needed later, or any one while the training is killed. Then it is put
-    back.
+    """Moves a shard away: one that will be needed later, or any one while the training is killed.
+
+    Then it is put back.
     """
 
     hidden: tuple[Path, Path] | None = None

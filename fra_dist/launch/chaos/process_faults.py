@@ -132,8 +132,9 @@ class Stop(Harm):
         self.detail = f"{self.detail} {how}".strip()
 
     def watch(self, training: Training) -> None:
-        """Continue the rank after the drawn pause. One that is stopped for good is killed after a minute, if nobody
-        has.
+        """Continue the rank after the drawn pause.
+
+        One that is stopped for good is killed after a minute, if nobody has.
         """
         if self.victim and self.seconds() > (self._LONG if self.for_good else self.pause):
             if self.for_good:

@@ -117,8 +117,9 @@ class Training:
         return max(last_logged_step(self.run), *self.attempt.steps()[-1:], 0)
 
     def wait_for(self, step: int, offset: float = 0.0) -> None:
-        """Wait until the row of `step` is written and `offset` seconds have passed. Raises Missed when the training
-        ends first.
+        """Wait until the row of `step` is written and `offset` seconds have passed.
+
+        Raises Missed when the training ends first.
         """
         self.until(lambda: self.reached() >= step)
         self.sleep(offset)

@@ -1,6 +1,4 @@
-"""The trial of one fault: a training, the fault in it, starts until it is done, the comparison with the undisturbed
-one.
-"""
+"""The trial of one fault: a training, the fault in it, starts until it is done, and the comparison at the end."""
 
 import shutil
 import time
@@ -78,10 +76,9 @@ class Trial:
         self.row = Row(fault.number, fault.kind, fault.step)
 
     def run(self, undisturbed: Path) -> Row:
-        """Run the trial, again when the moment was missed, and compare with the run folder `undisturbed`; return its
-        row.
+        """Run the trial and compare with the run folder `undisturbed`; return its row.
 
-        Raises Interrupted when the campaign is being ended.
+        It is run again when the moment of the fault was missed. Raises Interrupted when the campaign is being ended.
         """
         for _ in range(4):
             shutil.rmtree(self.folder, ignore_errors=True)

@@ -203,8 +203,7 @@ def _size_and_sum(part: Path) -> tuple[int, str]:
 
 
 def find_checkpoint(path: str | Path) -> Checkpoint:
-    """Find the checkpoint that a user means by a checkpoint folder, a run folder (its newest good one) or a file in
-    one.
+    """Find the checkpoint that `path` means: a checkpoint folder, a file in one, or a run folder (its newest good one).
 
     Raises CheckpointError when there is none.
     """
@@ -238,8 +237,9 @@ def load_model(path: str | Path) -> tuple[FRA, Config, dict[str, Any]]:
 
 
 def restore_model(model: FRA, checkpoint: Checkpoint) -> None:
-    """Copy the weights of a checkpoint into `model`. Raises CheckpointError when they are those of another
-    architecture.
+    """Copy the weights of a checkpoint into `model`.
+
+    Raises CheckpointError when they are those of another architecture.
     """
     saved, own = checkpoint.model(), model.state_dict()
     missing, extra = sorted(own.keys() - saved.keys()), sorted(saved.keys() - own.keys())

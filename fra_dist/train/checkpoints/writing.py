@@ -113,8 +113,7 @@ def write_folder(contents: Contents, final: Path, permit: Callable[[], None] = l
 
 
 def set_aside(folder: Path, step: int) -> list[Path]:
-    """Rename the checkpoints of steps after `step`, because the run returns to a step before them; return their new
-    paths.
+    """Rename the checkpoints of steps after `step`, to which the run returns; give their new paths.
 
     They would otherwise count as newer than what the run saves next. Of those set aside earlier, only so many stay that
     there are two in all. Raises SaveError when the disk refuses.

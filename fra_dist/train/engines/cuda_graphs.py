@@ -32,8 +32,7 @@ def check_graphs(config: Config, ctx: RankContext, sizes: Sizes) -> None:
 
 
 class Graphed:
-    """A function of tensors that leaves gradients in `parameters`: called normally at first, then recorded and
-    replayed.
+    """A function of tensors that leaves gradients in `parameters`: called normally at first, then replayed as a graph.
 
     Inputs must keep their shapes. Results and gradients are the same memory at each replay, and gradients are not added
     to what was there. The function must not depend on anything else that changes, such as numbers of the host.

@@ -40,9 +40,7 @@ _OUR_ZERO = {
     "cpu_offload": "train.zero_stage",
 }
 _NO_TIMERS = {"throughput": {"enabled": False}}
-"""DeepSpeed's throughput timer synchronises the device twice a micro batch; `train.deepspeed.timers` may enable it
-again.
-"""
+"""DeepSpeed's throughput timer synchronises the device twice a micro batch; `train.deepspeed.timers` may enable it."""
 _KNOWN = {
     *("zero_optimization", "prescale_gradients", "gradient_predivide_factor", "sparse_gradients", "comms_logger"),
     *("wall_clock_breakdown", "memory_breakdown", "dump_state", "flops_profiler", "wandb", "csv_monitor", "comet"),

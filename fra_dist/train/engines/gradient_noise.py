@@ -33,10 +33,10 @@ class GradientNoise:
 
     @torch.no_grad()
     def note(self, gradients: list[Tensor], fine: Tensor) -> None:
-        """Take one step's gradients into account: all of them, or this rank's parts, before clipping and in a fixed
-        order.
+        """Take one step's gradients into account, before clipping and always in the same order.
 
-        `fine` is a 0-dim bool tensor: whether all of them are finite. Does not wait for the device.
+        They are all gradients, or this rank's parts of them. `fine` is a 0-dim bool tensor: whether all are finite.
+        Does not wait for the device.
         """
         if self._fine is not None:
             self._add(self._products(gradients), fine & self._fine)

@@ -5,8 +5,7 @@ from torch import Tensor, nn
 
 
 class KeptBuffers:
-    """A copy of batch norm's running statistics and the prototypes of a model, concatenated into one tensor for each
-    dtype.
+    """A copy of batch norm's running statistics and the prototypes of a model, in one tensor for each dtype.
 
     The model's buffers must keep their memory, as they do under in-place updates and `load_state_dict`.
     """

@@ -55,8 +55,9 @@ class Partition:
         ]
 
     def gradients(self) -> list[Tensor]:
-        """Return this rank's share of the averaged gradient. Valid between the last backward of a step and the
-        update.
+        """Return this rank's share of the averaged gradient.
+
+        Valid between the last backward of a step and the update.
         """
         return [gradient for group in self.zero.averaged_gradients.values() for gradient in group]
 
@@ -86,8 +87,9 @@ class Partition:
         return tensors if self.ctx.is_main else {}
 
     def scatter(self, optimizer: torch.optim.Optimizer, saved: Mapping[str, Tensor]) -> None:
-        """Copy this rank's share of whole tensors of state into the optimiser. Raises CheckpointError on an unknown
-        name.
+        """Copy this rank's share of whole tensors of state into the optimiser.
+
+        Raises CheckpointError on an unknown name.
         """
         known = {place.name for places in self.places for place in places}
         kinds: dict[str, dict[str, Tensor]] = {}

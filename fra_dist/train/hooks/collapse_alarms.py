@@ -25,9 +25,7 @@ MEMORY, TOLD = "alarms", "alarms_told"
 MEMORY: for each sign, the log steps in a row that show it. TOLD: the signs that were reported and are not over.
 """
 FEW = 4
-"""Below this many images of a rank in a pass, alarms about embeddings are off: so few images span few directions
-anyway.
-"""
+"""Alarms about embeddings need this many images of a rank in a pass: fewer span few directions whatever they show."""
 
 
 @dataclass(frozen=True)

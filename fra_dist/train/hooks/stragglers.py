@@ -83,8 +83,9 @@ class Stragglers(Hook):
         self._restart(run)
 
     def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
-        """Compare the ranks at a log step; on a GPU, begin to time the device in the step before it. Every rank calls
-        it.
+        """Compare the ranks at a log step; on a GPU, begin to time the device in the step before it.
+
+        Every rank calls it.
         """
         if run.ctx.world == 1:
             return

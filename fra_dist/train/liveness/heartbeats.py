@@ -50,8 +50,9 @@ class Beats:
         self.folder, self.attempt, self.world = run / FOLDER, attempt, world
 
     def write(self, beat: Beat) -> None:
-        """Write a heartbeat in place, always of the same length, so that it works on a full disk too. Raises
-        OSError.
+        """Write a heartbeat in place, always of the same length, so that it works on a full disk too.
+
+        Raises OSError.
         """
         self.folder.mkdir(exist_ok=True)
         handle = os.open(self._path(beat.rank), os.O_WRONLY | os.O_CREAT, 0o666)
@@ -100,10 +101,10 @@ class Listener:
         self.last.update(now)
 
     def silent(self, seconds: float, unheard: float | None = None) -> list[int]:
-        """Return the ranks that have been silent for `seconds`, or for `unheard` seconds if they never gave a sign of
-        life.
+        """Return the ranks that have been silent for `seconds`.
 
-        Ranks that are leaving do not count.
+        For ranks that never gave a sign of life, `unheard` seconds count instead, if given. Ranks that are leaving are
+        not among them.
         """
         left = {rank for rank, beat in self.last.items() if beat.leaving}
         limits = {rank: seconds if rank in self.last or unheard is None else unheard for rank in self.quiet}

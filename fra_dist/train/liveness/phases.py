@@ -11,8 +11,9 @@ class Place(NamedTuple):
     """The part of a step that a rank is at."""
 
     order: int
-    """How many parts the rank has entered. Ranks do the same in the same order, so the lowest one is furthest
-    behind.
+    """How many parts the rank has entered.
+
+    Ranks do the same in the same order, so the lowest one is furthest behind.
     """
     step: int
     """The step that the rank is at, from 1."""

@@ -14,9 +14,7 @@ from collections.abc import Callable, Mapping
 VARIABLE = "FRA_DIST_PULSE"
 """The environment variable that holds the number of the pipe."""
 STACKS = signal.SIGRTMIN + 3
-"""The signal that makes a process with a pulse write the stacks of its threads, even while one of them keeps the
-GIL.
-"""
+"""The signal that makes a process with a pulse write the stacks of its threads, even while one keeps the GIL."""
 
 
 class Pulse:

@@ -39,8 +39,7 @@ _GRACE = 10.0
 
 
 class Watchdog:
-    """Watches this rank and the others while it is entered as a context; with `train.watchdog_seconds=0` it does
-    nothing.
+    """Watches this rank and the others while it is entered as a context; not with `train.watchdog_seconds=0`.
 
     Args:
         config: the settings of the run.
@@ -99,10 +98,10 @@ class Watchdog:
         return max(seconds, place.patience)
 
     def silence(self) -> float | None:
-        """Return the seconds without a pulse that are too many; no part of a step, however long, keeps the pulse from
-        running.
+        """Return the seconds without a pulse that are too many, for the launcher's task.
 
-        None, which means no pulse, when the watching thread has ended or stands still: nobody would end this rank.
+        No part of a step, however long, keeps the pulse from beating. None, which means no pulse, when the watching
+        thread has ended or stands still: nobody would end this rank.
         """
         seconds = 2.5 * self.quiet() + _GRACE
         asleep = self._thread.ident is not None and time.monotonic() - self.ticked > max(seconds, 6 * _GRACE)

@@ -13,8 +13,7 @@ _EPSILON = 1e-8
 
 
 class LARS(torch.optim.Optimizer):
-    """The LARS optimiser. For each parameter p with gradient g, learning rate η, weight decay λ, trust t and momentum
-    μ:
+    """The LARS optimiser, for a parameter p with gradient g, learning rate η, weight decay λ, trust t and momentum μ:
 
         r = t ‖p‖ / (‖g‖ + λ ‖p‖ + 1e-8)     in groups with adapt=True and where ‖p‖ > 0, otherwise 1
         v ← μ v + η r (g + λ p)
@@ -29,7 +28,7 @@ class LARS(torch.optim.Optimizer):
     """
 
     found_inf: Tensor | None = None
-    """A 0-dim float32 tensor that leaves weights and momentum as they are when it holds 1, as in PyTorch's fused
+    """A 0-dim float32 tensor; where it holds 1, weights and momentum stay as they are, as in PyTorch's fused
     optimisers.
     """
     followers: Followers | None = None

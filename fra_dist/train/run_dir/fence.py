@@ -29,7 +29,7 @@ class Unreadable(LaunchError):
     """The disk does not say who owns the run folder; another attempt may succeed."""
 
     exit_status = 1
-    """Launchers try again after it."""
+    """The status that the command line exits with, after which launchers try again."""
 
 
 class Claim:

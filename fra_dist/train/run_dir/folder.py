@@ -56,8 +56,7 @@ class RunFolder:
         self._rows = {name: RowFile(self.path / name) for name in ("metrics.jsonl", "history.jsonl")}
 
     def open(self, config: Config, device: torch.device, force: bool = False, fresh: bool = False) -> None:
-        """Claim the folder, compare with the configuration in its newest checkpoint, and write ours. Does nothing off
-        rank 0.
+        """Claim the folder, compare with the configuration in its newest checkpoint, and write ours; on rank 0 only.
 
         Harmless differences are recorded in the history. `fresh` moves what an earlier run left to RUN/former-N. Raises
         LaunchError when another process holds the folder, ConfigError when a setting that changes the result differs
