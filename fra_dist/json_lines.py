@@ -125,7 +125,7 @@ def lines_from_end(path: Path) -> Iterator[tuple[int, bytes]]:
     with _opened(path) as handle:
         at, tail = (0, b"") if handle < 0 else (_length(handle, path), b"")
         while at > 0:
-            size = min(max(_CHUNK, len(tail)), at)  # of a long line, twice as much each time
+            size = min(max(_CHUNK, len(tail)), at)  # for a long line, twice as much each time
             at -= size
             tail = _read_at(handle, path, at, size) + tail
             first = tail.find(b"\n") + 1
@@ -167,7 +167,7 @@ def drop_after(path: Path, last: int, look_back: int = 1000) -> Damage:
 
 
 def _rewrite(path: Path, cut: int, kept: list[bytes]) -> None:
-    """Cut a file and add lines; without lines to add that is one operation, else a copy takes its place."""
+    """Cut a file at `cut` and add lines; without lines to add that is one operation, else a copy takes its place."""
     if not kept:
         patiently(lambda: os.truncate(path, cut))
         return
@@ -250,7 +250,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    """A descriptor; -1 when there is no file. Raises DiskError or AccessError."""
+    """Open a file to read and give its descriptor; -1 when there is no file. Raises DiskError or AccessError."""
     try:
         handle = patiently(lambda: open_to_read(path))
     except OSError as error:
@@ -272,7 +272,7 @@ def _length(handle: int, path: Path) -> int:
 
 
 def _read_at(handle: int, path: Path, at: int, size: int) -> bytes:
-    """`size` bytes, fewer only at the end of the file: a disk may give them in pieces."""
+    """Read `size` bytes, fewer only at the end of the file: a disk may give them in pieces."""
 
     def read() -> bytes:
         data = b""

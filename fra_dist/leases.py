@@ -71,8 +71,10 @@ class Lease:
         return True
 
     def _clear(self) -> None:
-        """Take an expired lease out of the way: of several that try, one succeeds in renaming it. A new one, that
-        another has made meanwhile, is put back."""
+        """Remove an expired lease: of several processes that try, one succeeds in renaming it.
+
+        A new lease that another process has made meanwhile is put back.
+        """
         doomed = self.path.with_name(f".{self.path.name}.{self.holder}")
         try:
             os.rename(self.path, doomed)
@@ -92,7 +94,7 @@ class Lease:
         while not self._stop.wait(RENEWED):
             try:
                 if not self._ours():
-                    return  # we were away for so long that somebody took it: the attempt's number tells us
+                    return  # this process was suspended so long that another took it; `fence` tells it so
                 os.utime(self.path)
             except OSError:
                 continue  # tried again before it expires
@@ -120,7 +122,7 @@ def age_of(lease: Path) -> float | None:
 
 
 _HELD: dict[int, Lease] = {}
-"""Of locks that flock could not take, by the descriptor of the lock's file."""
+"""The leases that stand for locks which flock could not take, by the descriptor of the lock's file."""
 
 
 def lock(handle: int, path: Path) -> bool:

@@ -135,7 +135,7 @@ class Attempt:
             self.group.ask_to_stop()
 
     def _grown(self) -> str:
-        """Why to restart with a larger world; empty while that is not possible or not for long enough."""
+        """Say why to restart with a larger world; empty while that is not possible or not for long enough."""
         world = largest(self.sizes, self.world + self.cluster.free()) if self.world < self.sizes[-1] else 0
         if world <= self.world:
             self.larger_since = None
@@ -146,7 +146,7 @@ class Attempt:
 
 
 def _gather(cluster: Cluster, sizes: tuple[int, ...], pace: Pace, stop: StopFlag) -> Group | None:
-    """Wait for workers; None when asked to stop."""
+    """Wait for workers and return them; None when asked to stop."""
     since, told, enough = time.monotonic(), 0.0, 0.0
     while stop.requested is None:
         world = largest(sizes, cluster.free())
@@ -164,7 +164,10 @@ def _gather(cluster: Cluster, sizes: tuple[int, ...], pace: Pace, stop: StopFlag
 
 
 def _wait_for_former(run: Path, stop: StopFlag, patience: float = 30.0) -> None:
-    """A driver that was killed leaves its ranks a few seconds; the trainer refuses if someone else is writing."""
+    """Wait for the ranks of a driver that was killed, which end a few seconds after it.
+
+    If somebody else is writing, the trainer refuses.
+    """
     end = time.monotonic() + patience
     while is_locked(run) and time.monotonic() < end and stop.requested is None:
         time.sleep(0.5)

@@ -79,7 +79,7 @@ class Ledger:
         try:
             files.make_folder(path.parent)
             files.write_object(path, row, indent=1)
-        except OSError as error:  # the launch itself goes on
+        except OSError as error:  # the launch itself continues
             print(f"warning: cannot write {path}: {error.strerror}", file=sys.stderr, flush=True)
 
     def begin_attempt(self, world: int) -> Path:
@@ -135,7 +135,7 @@ class Ledger:
         return again
 
     def _newest_step(self) -> int:
-        """As far as the disk tells; the best so far while it does not."""
+        """Return the newest checkpoint's step as far as the disk tells, and the best so far while it does not."""
         try:
             return newest_step(self.run)
         except FraError as error:

@@ -101,5 +101,5 @@ def last_line(log: Path) -> str:
 
 
 def _last_line(folder: Path, row: dict[str, Any]) -> str:
-    """From the record: the next attempt may have begun its log in the place of this one."""
+    """Return the last line from the record: the next attempt may have begun its log in the place of this one."""
     return str(row["last"]) if "last" in row else last_line(folder / f"rank-{row['rank']}.log")

@@ -52,9 +52,7 @@ def draw_stops(count: int, steps: int, seed: int) -> list[Stop]:
 
 
 def trial_config(config: Config, steps: int) -> Config:
-    """Return the configuration for a trial: at most `steps` steps, rows and samples of each, and frequent
-    checkpoints.
-    """
+    """Return the configuration for a trial: at most `steps` steps, rows and samples of each, many checkpoints."""
     steps = min(config.train.steps or steps, steps)
     warmup = config.optim.warmup_steps
     warmup = steps // 4 if warmup is None or warmup >= steps else warmup
@@ -135,7 +133,7 @@ class Trial:
             )
 
     def _until_unlocked(self, patience: float = 60.0) -> None:
-        """Ranks whose launcher was killed die a moment later."""
+        """Wait until nobody writes to the run: ranks whose launcher was killed die a moment later."""
         end = time.monotonic() + patience
         while is_locked(self.run):
             if time.monotonic() > end:
@@ -143,7 +141,7 @@ class Trial:
             time.sleep(0.1)
 
     def _cause(self, world: int) -> str:
-        """What the rank that failed said last."""
+        """Return what the rank that failed said last."""
         records = sorted(self.run.glob("launch/torchrun-*"), key=lambda path: path.stat().st_mtime)
         if world > 1 and records:
             return judge(records[-1], world).cause

@@ -102,7 +102,7 @@ def _checkpoint(run: Path, history: list[dict[str, Any]], now: float) -> str:
 
 
 def _slow_ranks(history: list[dict[str, Any]]) -> list[str]:
-    """What was said about ranks of the present attempt that are slower than the others."""
+    """Return what was reported about slow ranks in the present attempt."""
     begun = max((i for i, row in enumerate(history) if row["event"] in ("start", "resume")), default=0)
     rows = [row for row in history[begun:] if row["event"] == "straggler"]
     rows = _whole(rows, "rank", "host", "times", "why", "step")
@@ -114,7 +114,7 @@ def _slow_ranks(history: list[dict[str, Any]]) -> list[str]:
 
 
 def _alarms(history: list[dict[str, Any]]) -> list[str]:
-    """The signs of collapse that last, as they were told."""
+    """Return the signs of collapse that are not over, as they were reported."""
     found: dict[str, dict[str, Any]] = {}
     for row in history:
         if row["event"] == "alarm" and _whole([row], "sign", "step", "text"):

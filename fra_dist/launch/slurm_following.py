@@ -83,7 +83,7 @@ def follow(run: Path, submitted: Submitted, poll: float = 1.0, out: TextIO | Non
 
 
 def _state(run: Path) -> str:
-    """The launcher's word; `unknown` while the disk does not answer."""
+    """Return the launcher's word for the state; "unknown" while the disk does not answer."""
     try:
         return str(read_state(run).get("state", "pending"))
     except DiskError:

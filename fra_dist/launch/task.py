@@ -100,7 +100,7 @@ class Task:
         if code < 0 and -code in self.asked:
             code = STOPPED  # it had not got as far as handling signals: nothing was done, nothing is lost
         if self.cause:
-            code = -signal.SIGKILL  # also when it came to its end in that moment
+            code = -signal.SIGKILL  # also when it ended by itself in that moment
         if code == 130 and signal.SIGINT in self.asked:
             code = STOPPED
         if self.folder is not None:
@@ -128,7 +128,7 @@ class Task:
         return child.returncode
 
     def _open_log(self) -> BinaryIO | None:
-        """Where the trainer writes; this process's own output when the disk does not take a log."""
+        """Open the trainer's log; None, for this process's own output, when the disk does not take a log."""
         if self.folder is None:
             return None
         path = self.folder / f"rank-{self.rank}.log"
@@ -139,7 +139,7 @@ class Task:
             return None
 
     def _reserve(self) -> None:
-        """Room for the record."""
+        """Reserve the bytes of the record on the disk."""
         if self.folder is not None:
             try:
                 (self.folder / f".rank-{self.rank}.json").write_bytes(b" " * _RECORD)
@@ -176,7 +176,7 @@ class Task:
 
 
 def _appears(folder: Path, patience: float = 10.0) -> bool:
-    """A network file system may show a new folder a few seconds late."""
+    """Whether the folder is there in the end: a network file system may show a new one a few seconds late."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
         try:
@@ -189,7 +189,7 @@ def _appears(folder: Path, patience: float = 10.0) -> bool:
 
 
 def _write_record(path: Path, row: dict[str, object]) -> None:
-    """In the bytes that were reserved for it, then under its name. Raises OSError."""
+    """Write a record into the bytes that were reserved for it, then give it its name. Raises OSError."""
     handle = os.open(path.with_name(f".{path.name}"), os.O_WRONLY | os.O_CREAT, 0o666)
     try:
         os.pwrite(handle, json.dumps(row).encode()[:_RECORD].ljust(_RECORD), 0)

@@ -61,9 +61,10 @@ class Topology:
 
 
 def _address_here(rendezvous: str) -> list[str]:
-    """What other nodes reach this one at: torchrun would give its name, which may lead nowhere from there.
+    """Return torchrun's argument for an address at which other nodes reach this one.
 
-    Raises RendezvousError when the place to meet has no address.
+    Without it torchrun would give its name, which may lead nowhere from there. Raises RendezvousError when the place to
+    meet has no address.
     """
     try:
         here = local_address(resolve(rendezvous.rpartition(":")[0].strip("[]") or rendezvous))
@@ -150,7 +151,10 @@ class Restarts:
 
 
 def _wait(process: "subprocess.Popen[bytes]", records: Path, restarts: Restarts) -> str:
-    """Wait for torchrun, and end it when a rank refuses its input, which it would only start again; why, then."""
+    """Wait for torchrun; end it when a rank refuses its input, because it would only start it again.
+
+    Return why, then.
+    """
     while True:
         try:
             process.wait(0.5)
@@ -197,7 +201,9 @@ def _is_task(pid: int) -> bool:
 
 
 def _ended(history: Path, before: int) -> int:
-    """All tasks ended well; whether the run is complete or saved is in the rows that this launch added."""
+    """Return 0 or 75 after all tasks ended well: the rows that this launch added say whether the run is complete or
+    saved.
+    """
     found = files.status_of(history)
     if found is None or found.st_size == before:
         return STOPPED  # asked to stop before it had begun

@@ -26,7 +26,7 @@ def set_execution(model: FRA, config: TrainConfig, device: torch.device) -> None
     if config.group_views or (config.group_views is None and helps and can_be_grouped(model)):
         model.group_views()
     if config.channels_last:
-        if config.backend == "torch":  # DeepSpeed's engine does it by itself, after it has put the weights together
+        if config.backend == "torch":  # the DeepSpeed engine does it itself, once DeepSpeed has laid out the weights
             lay_out_weights(model)
         if device.type == "cpu":
             use_patches(model.online.backbone)
@@ -59,7 +59,7 @@ def trust_kernels(device: torch.device) -> None:
         failed = {finding.kernel: finding.problem for finding in check_kernels(device) if finding.problem}
     for rank, of_rank in enumerate(from_all(failed)):
         for kernel, problem in of_rank.items():
-            if kernel not in failed:  # ranks on different paths would wait for each other's exchanges
+            if kernel not in failed:  # ranks on different paths would wait for each other's collectives
                 dispatch.distrust(kernel, f"self-check of rank {rank}: {problem}")
 
 
@@ -71,8 +71,10 @@ def _compiled_parts(model: FRA) -> list[nn.Module]:
 
 
 def _leave_norms(part: nn.Module) -> None:
-    """Norms over ranks run as written: their exchange cannot be traced. Here, because a decorator on the class would
-    import the compiler, seconds of every start."""
+    """Keep norms over ranks out of compiled code: their collective cannot be traced.
+
+    It is done here, because a decorator on the class would import the compiler, which takes seconds of every start.
+    """
     for module in part.modules():
         if isinstance(module, BatchNorm) and module.cross.world > 1:
             module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign]

@@ -102,7 +102,7 @@ def _read(path: Path, what: str) -> Any:
 
 
 def _write(path: Path, value: Any) -> None:
-    """Whole or not at all, and on the disk before the run relies on it."""
+    """Write a file whole or not at all, and onto the disk before the run relies on it."""
     partial = path.with_name(f".{path.name}-{os.getpid()}")
     try:
         path.parent.mkdir(exist_ok=True)

@@ -135,8 +135,10 @@ class Guard:
         self.losses = deque(map(float, state["losses"]), self.settings.spike_window)
 
     def _count_left_out(self, step: int) -> None:
-        """A step goes on counting as what it was left out for: otherwise a run of which every step fails would go back
-        and leave out one after the other, to its end."""
+        """Count a step that is left out as what it was left out for.
+
+        Otherwise a run in which every step fails would go back and leave out one after the other, to its end.
+        """
         fault = self.passed_over.get(step)
         self.in_a_row += fault == "nonfinite"
         self.jumps_left_out += fault == "spike"
@@ -144,7 +146,7 @@ class Guard:
     def _judge_step(self, step: int, total: float, fine: bool) -> Verdict | None:
         self.in_a_row = 0 if fine else self.in_a_row + 1
         verdict = self._spike(step, total) if fine else self._nonfinite(step, total)
-        self.jumps_left_out = 0
+        self.jumps_left_out = 0  # after `_spike`, which reads it: this step was not left out
         if (step + 1) % self.log_every == 0 and math.isfinite(total):
             self.losses.append(total)
         return verdict
@@ -156,6 +158,7 @@ class Guard:
             if self.in_a_row > 1:
                 reason = f"{self.in_a_row} steps in a row were not finite"
             return Verdict(step, "nonfinite", "stop", reason, f"guard.patience={patience}")
+        # a step is done again once: if it fails again, the cause is not passing, and it is left out
         action: Action = "rollback" if policy == "retry" and step in self.retried else policy
         return Verdict(step, "nonfinite", action, reason, f"guard.nonfinite={policy}")
 
@@ -165,13 +168,14 @@ class Guard:
             return None
         policy, patience = self.settings.spike, self.settings.patience
         reason = f"the loss is {total:.4g}, {score:.0f} robust deviations above its median"
+        # 0 < ...: with guard.patience=1 too, a first jump is rolled back and not the end of the run
         if policy == "rollback" and 0 < self.jumps_left_out >= patience - 1:
             reason += f", and the {self.jumps_left_out} steps before it were left out for that"
             return Verdict(step, "spike", "stop", reason, f"guard.patience={patience}")
         return Verdict(step, "spike", policy, reason, f"guard.spike={policy}")
 
     def _score(self, total: float) -> float:
-        """(x − median) / max(1.4826 MAD, 0.1 % of the median), over the loss at the last log steps."""
+        """(x − median) / max(1.4826 MAD, 0.1 % of the median) of a loss, over the losses at the last log steps."""
         if len(self.losses) < _MIN_ROWS:
             return 0.0
         median = statistics.median(self.losses)
@@ -180,7 +184,9 @@ class Guard:
 
 
 def _fetch(terms: Sequence[tuple[Tensor, Tensor]], cross: CrossRank) -> Iterator[tuple[float, bool]]:
-    """(mean loss over the ranks, whether the update was applied) of each step. One collective, none without steps."""
+    """(mean loss over the ranks, whether the update was applied) for each step, in one collective; none without
+    steps.
+    """
     if not terms:
         return iter(())
     totals = cross.mean(torch.stack([total.double() for total, _ in terms])).tolist()

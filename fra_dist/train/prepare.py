@@ -33,7 +33,7 @@ from fra_dist.train.step import Step, check_map_sizes
 from fra_dist.train.trainer import Run
 
 _READING = 60.0
-"""Seconds that reading a part of the start may take, however short a time-out of the steps is."""
+"""Seconds that reading a part of the start may take, however short the time-out of the steps is."""
 
 
 def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run:
@@ -105,7 +105,7 @@ def close(run: Run) -> None:
 
     The process group stays: DeepSpeed cannot join a second one.
     """
-    with ExitStack() as parts:  # each one, even after an error of another
+    with ExitStack() as parts:  # each one, even after an error of another; the last added is closed first
         parts.callback(run.folder.close)
         parts.callback(run.engine.close)
         parts.callback(run.saver.close)  # before another process may write here
@@ -113,14 +113,16 @@ def close(run: Run) -> None:
 
 
 def _exchange_minutes(config: Config) -> float:
-    """How long an exchange between ranks may take: longer than one rank may keep the others waiting, so that the
-    watchdog, which can name it, comes first."""
+    """Return the minutes that a collective may take.
+
+    They are more than one rank may keep the others waiting, so that the watchdog, which can name it, comes first.
+    """
     slow = max(SLOW, config.checkpoint.patience_seconds, config.train.watchdog_seconds or 0.0)
     return max(20.0, slow / 60 + 5)
 
 
 def _load_shards(config: Config, ctx: RankContext) -> Manifest:
-    """The manifest, read once and sent to all ranks; one rank of each node looks whether the files are there."""
+    """Read the manifest on rank 0 and send it to all ranks; one rank of each node checks that the files are there."""
     manifest = distributed.from_main(lambda: load_manifest(config.data.shards, False, StoreOptions.of(config.data)))
     problem = None
     if ctx.local_rank == 0:

@@ -97,4 +97,4 @@ EARLY = EarlyStop()
 
 
 def _do_nothing(number: int, frame: FrameType | None) -> None:
-    """The wakeup descriptor gets a number only of signals that have a handler."""
+    """Handle a signal: the wakeup descriptor is written to only for signals that have a handler."""

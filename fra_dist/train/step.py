@@ -96,7 +96,7 @@ class Step:
     def _pass(
         self, views: Sequence[Tensor], keys: Tensor, placement: Placement | None, last: bool
     ) -> tuple[Mapping[str, Tensor], Update | None]:
-        """Forward, losses and backward of a micro batch, and the update after the last one."""
+        """Do forward, losses and backward of a micro batch, and the update after the last one."""
         if self.graphed is not None:
             assert isinstance(self.engine, TorchEngine)
             places = () if placement is None else placement.tensors()
@@ -114,7 +114,7 @@ class Step:
         return fra_loss(output, self.config.loss, self.ctx.cross, placement)
 
     def _recorded(self, keys: Tensor, *tensors: Tensor) -> dict[str, Tensor]:
-        """What a graph holds of a step."""
+        """Do the part of a step that a CUDA graph holds: forward, losses and backward."""
         assert isinstance(self.engine, TorchEngine)
         placed = (2 if self.map is None else 3) if self.config.loss.needs_places else 0
         terms = self._terms(tensors[placed:], keys, Placement(*tensors[:placed]) if placed else None, last=True)
@@ -145,21 +145,21 @@ class Step:
         )
 
     def _number(self, step: int) -> int:
-        """Of the seed and the step, modulo 2^64, for all that a step draws."""
+        """Return a number made of the seed and the step, modulo 2^64, for all that a step draws."""
         return _modulo_64((self.config.seed * 1_000_003 + step) * 65_537)
 
     def _keys(self, step: int, number: int) -> Tensor:
-        """Of the images of a micro batch: rank r has places r, r + world, ... of the global batch."""
+        """Return the keys of the images of a micro batch: rank r has places r, r + world, ... of the global batch."""
         first = number * self.sizes.micro_batch
         places = torch.arange(first, first + self.sizes.micro_batch, device=self.ctx.device)
         return image_keys(self._number(step), places * self.ctx.world + self.ctx.rank)
 
     def _seed(self, step: int) -> None:
-        """For what a backbone may draw: it depends on the step and the rank alone, so a resumed run draws the same."""
+        """Seed what a backbone may draw by step and rank alone, so that a resumed run draws the same."""
         torch.manual_seed(_modulo_64(self._number(step) + self.ctx.rank))
 
     def _placement(self, geometry: Geometry | None) -> Placement | None:
-        """Where the two views lie, when the loss asks for it, and how much of each other they show."""
+        """Return where the two views lie, when the loss asks for it, and how much of each other they show."""
         if geometry is None or not self.config.loss.needs_places:
             return None
         boxes, flips = torch.from_numpy(geometry.boxes[:2]), torch.from_numpy(geometry.flips[:2])
@@ -183,5 +183,5 @@ class Step:
 
 
 def _modulo_64(number: int) -> int:
-    """What torch takes as a seed: the product of a large one and a step is longer."""
+    """Return a number that torch takes as a seed: the product of a large one and a step is longer."""
     return number & 0xFFFF_FFFF_FFFF_FFFF

@@ -80,15 +80,13 @@ class Run:
             self.stopped_by = stop.requested.name if stop.requested else "another rank"
 
     def batches(self) -> Iterator[Batch]:
-        """Yield the batches of the steps after `completed`, also after `go_back`, those of steps to be left out
-        included.
-        """
+        """Yield the batches of the steps after `completed`, also after `go_back`. Steps to be left out are included."""
         while self.completed < self.sizes.total_steps:
             loader = self.loader
             for batch in loader:
                 self.completed = batch.step + 1
                 yield self.faults.touch(batch, self.ctx.rank)
-                if self.loader is not loader:
+                if self.loader is not loader:  # the run went back: begin with the batches of the new loader
                     break
             else:
                 return
@@ -116,7 +114,8 @@ class Run:
         if not (at_log or at_save or at_end):
             return False
         verdicts = self.guard.judge(self.ctx.cross)
-        went_back = any(self._act(verdict) for verdict in verdicts)  # steps after it will be done again
+        # `any` stops at the first verdict that goes back: the steps of later ones will be done again
+        went_back = any(self._act(verdict) for verdict in verdicts)
         self.memory[MEMORY] = self.guard.state()
         return went_back
 
@@ -139,7 +138,7 @@ class Run:
         return found.step
 
     def _act(self, verdict: Verdict) -> bool:
-        """Do what a verdict asks for and write it down. True when the run went back."""
+        """Do what a verdict asks for and record it. True when the run went back."""
         self._describe(verdict)
         if verdict.action == "stop":
             self._tell(verdict, "stop")
@@ -158,7 +157,7 @@ class Run:
         return True
 
     def _remember(self, verdict: Verdict) -> None:
-        """What must not be forgotten by a restart from the checkpoint that the run went back to."""
+        """Record what a restart from the checkpoint that the run went back to must not forget."""
         guard, path = self.guard, self.folder.path
         if verdict.action == "retry":
             guard.retried.add(verdict.step)

@@ -187,7 +187,7 @@ def steps_lost(attempts: Iterable[Attempt]) -> int:
 
 
 def _with_last(steps: list[int], reached: int) -> list[int]:
-    """A killed launcher may not have passed on the last lines."""
+    """Add the last step that was reached: a killed launcher may not have passed on the last lines."""
     return [*steps, reached] if reached > max(steps, default=0) else steps
 
 

@@ -115,7 +115,7 @@ class Trial:
             raise Missed("the training was over first")
         harm.struck = time.monotonic()
         harm.strike(training)
-        row.step = max(row.step, training.reached())  # it went on while the fault was being put in
+        row.step = max(row.step, training.reached())  # it continued while the fault was being put in
 
         furthest, since = row.step, harm.struck
 

@@ -293,7 +293,7 @@ def _load(path: Path) -> dict[str, Tensor]:
     """Raises OSError and SafetensorError."""
     try:
         return load_file(path)
-    except FileNotFoundError:  # what safetensors says of every error
+    except FileNotFoundError:  # safetensors raises it for every error
         if files.exists(path):
             raise OSError(errno.EIO, os.strerror(errno.EIO), str(path)) from None
         raise

@@ -32,7 +32,7 @@ def expendable(found: Sequence[Scored], settings: CheckpointConfig) -> list[int]
     scored = [(one.score, one.step) for one in found if one.score is not None]
     if settings.keep_best and scored:
         sign = 1 if settings.best_is == "lowest" else -1
-        stay.add(min(scored, key=lambda pair: (sign * pair[0], -pair[1]))[1])  # of equals the newest
+        stay.add(min(scored, key=lambda pair: (sign * pair[0], -pair[1]))[1])  # among equals the newest
     return [one.step for one in found if one.step not in stay]
 
 

@@ -149,12 +149,12 @@ def delete_checkpoint(path: Path) -> None:
 
 
 def _beside(path: Path) -> Path:
-    """A name for a folder that becomes `path`, or was it."""
+    """Return a name for a folder that becomes `path`, or was it."""
     return path.with_name(f".partial-{path.name}-{uuid4().hex}")
 
 
 def _check_room(folder: Path, contents: Contents) -> None:
-    """Refuse before writing half of it: a quota is not seen here, the disk's own end is."""
+    """Raise OSError when the disk has too little room, before half of it is written; a quota is not seen here."""
     wanted = tensor_bytes(contents.model) + tensor_bytes(contents.optimizer)
     free = shutil.disk_usage(folder).free
     if wanted > free:

@@ -60,7 +60,7 @@ class Graphed:
         return self.replay()
 
     def _warm_up(self, inputs: Sequence[Tensor]) -> Results:
-        """On a stream of its own, as recordings are."""
+        """Call the function on a stream of its own, as a recording does."""
         self.side = self.side or torch.cuda.Stream()
         current, side = torch.cuda.current_stream(), self.side
         side.wait_stream(current)

@@ -1,8 +1,8 @@
-"""The DeepSpeed engine: forward, backward, the averaging over ranks, and ZeRO stages 0 to 2. Only this module imports
-it.
+"""The DeepSpeed engine: forward, backward, the averaging over ranks, and ZeRO stages 0 to 2.
 
-Gradient norm, clipping and the check for numbers that are not finite are ours at every stage, so that stages agree and
-no step waits for the device: DeepSpeed's own code reads the norm on the host in each step.
+Only this module imports DeepSpeed. Gradient norm, clipping and the check for numbers that are not finite are ours at
+every stage, so that stages agree and no step waits for the device: DeepSpeed's own code reads the norm on the host in
+each step.
 """
 
 import logging

@@ -38,7 +38,7 @@ _METRIC_NAMES = {
 class Metrics(Hook):
     """Writes a row every `log.every_steps`: fetches the terms once and passes the row to progress and TensorBoard."""
 
-    patience = 0.0  # on a GPU, an exchange that is stuck is first waited for here
+    patience = 0.0  # on a GPU, a collective that is stuck shows here first: the host synchronises
 
     def begin(self, run: Run) -> None:
         """Open TensorBoard if it is wanted, and read which samples are known to be bad."""
@@ -101,13 +101,14 @@ class Metrics(Hook):
             self.board.close()
 
     def _restart(self, run: Run) -> None:
-        """Begin with what the run folder says of the steps so far."""
+        """Begin with the bad samples that the run folder knows of."""
         self.found: set[int] = set()
         self.known = set(distributed.from_main(lambda: [sample.id for sample in read_quarantine(run.folder.path)]))
         self._restart_clock(run)
 
     def _known_bad(self, some_new: bool) -> int:
-        """How many samples the run knows to be bad. Ranks may meet the same one, in different epochs: it counts once.
+        """Return how many samples the run knows to be bad. Ranks may meet the same one, in different epochs: it counts
+        once.
 
         A collective when `some_new`, which is the same on all ranks: one of them has met some since the last row.
         """
@@ -130,18 +131,23 @@ class Metrics(Hook):
 
 
 def _fetch(run: Run, terms: Mapping[str, Tensor], counts: Sequence[float]) -> tuple[dict[str, Any], list[float]]:
-    """(means of the terms over the ranks, by their names in a row; sums of the counts), in one collective and one wait
-    for the device. A value that is not finite is None, and a step that was left out has no more than that to tell."""
+    """Fetch the means of the terms over the ranks, by their names in a row, and the sums of the counts.
+
+    It takes one collective and one host synchronisation. A value that is not finite is None, and a step that was left
+    out has only `step/applied` = 0.
+    """
     on_device = torch.tensor(counts, dtype=torch.float64, device=run.ctx.device) * run.ctx.world
     values = torch.stack([*(value.double() for value in terms.values()), *on_device])
-    totals = run.ctx.cross.mean(values).tolist()  # of counts, the sum over ranks
+    totals = run.ctx.cross.mean(
+        values
+    ).tolist()  # for counts this is the sum over ranks: they were multiplied by the world
     names = [_METRIC_NAMES.get(name, f"loss/{name}") for name in terms]
     means = {name: value if isfinite(value) else None for name, value in zip(names, totals, strict=False)}
     return means or {_METRIC_NAMES["applied"]: 0.0}, totals[len(terms) :]
 
 
 def _memory(run: Run) -> float:
-    """MiB: resident in this process, or on a GPU the most that torch has held there."""
+    """Return MiB that are resident in this process, or on a GPU the most that torch has held there."""
     if run.ctx.device.type == "cuda":
         return torch.cuda.max_memory_allocated(run.ctx.device) / 2**20
     pages = int(Path("/proc/self/statm").read_text().split()[1])

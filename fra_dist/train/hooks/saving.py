@@ -66,8 +66,10 @@ class Checkpoints(Hook):
             )
 
     def _settle(self, run: Run) -> int:
-        """Wait for what is being written; the newest step on the disk. On rank 0. Raises SaveError on a disk that
-        hangs."""
+        """Wait on rank 0 for the checkpoint that is being written; return the newest step on the disk.
+
+        Raises SaveError on a disk that hangs.
+        """
         patience = run.config.checkpoint.patience_seconds
         if run.saver.busy and not run.saver.wait(2.0):
             print(f"waiting for the disk to take the checkpoint, {patience:.0f} s at most", file=sys.stderr, flush=True)

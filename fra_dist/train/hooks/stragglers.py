@@ -17,8 +17,8 @@ from fra_dist.data.loading.batch import Batch
 from fra_dist.distributed import WAITS
 from fra_dist.train.trainer import Hook, Run
 
-_FEWEST = 10  # steps that are compared: single ones differ by chance
-_SHARE = 0.05  # of a step that must be lost for a rank to be worth a word
+_FEWEST = 10  # fewest steps that are compared: single ones differ by chance
+_SHARE = 0.05  # share of a step that a rank must lose to be reported
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,9 @@ class Stragglers(Hook):
         self.sample.record()
 
     def _end_sample(self, run: Run) -> float:
-        """Seconds of the device's own work in the sampled step; the metrics of this step have waited for it."""
+        """Return the seconds of the device's own work in the sampled step; the metrics of this step have waited
+        for it.
+        """
         WAITS.sampling = False
         if self.sample is None:
             return 0.0

@@ -56,4 +56,4 @@ class Pulse:
         try:
             os.write(self._handle, f"{seconds:.1f}\n".encode())
         except OSError:
-            return  # the task does not read at the moment, or is gone and will take us along
+            return  # the task does not read now, or is gone, and then the kernel ends this process

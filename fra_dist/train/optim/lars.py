@@ -28,9 +28,7 @@ class LARS(torch.optim.Optimizer):
     """
 
     found_inf: Tensor | None = None
-    """A 0-dim float32 tensor; where it holds 1, weights and momentum stay as they are, as in PyTorch's fused
-    optimisers.
-    """
+    """A 0-dim float32 tensor; where it holds 1, weights and momentum stay, as in PyTorch's fused optimisers."""
     followers: Followers | None = None
     """EMA copies of parameters, updated in the same kernel launch where that is possible."""
 

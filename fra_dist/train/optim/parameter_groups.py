@@ -41,10 +41,15 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimi
 
 
 def _leave_the_compiler_out() -> None:
-    """Torch keeps methods of optimisers out of compiled code, and imports the compiler for that at their first call,
-    which takes seconds of every start. Nothing compiles them here, so they may stay as they are."""
+    """Keep the optimisers' methods from importing the compiler at their first call, which takes seconds of every start.
+
+    Torch imports it to keep these methods out of compiled code. Nothing compiles them here. This changes the methods of
+    `torch.optim.Optimizer` for the whole process.
+    """
     for method in vars(torch.optim.Optimizer).values():
         plain, code = getattr(method, "__wrapped__", None), getattr(method, "__code__", None)
+        # `torch._compile._disable_dynamo` wraps the method and keeps the compiled-out version in this attribute: with
+        # the plain method there, the wrapper finds its work done and imports nothing
         if plain is not None and code is not None and code.co_filename.endswith("_compile.py"):
             plain.__dict__.setdefault("__dynamo_disable", plain)
 

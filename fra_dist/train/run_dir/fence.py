@@ -127,7 +127,7 @@ def is_locked(folder: Path) -> bool:
 
 
 def _write(folder: Path, number: int, launch: LaunchName) -> None:
-    """Whole, and on the disk before the attempt relies on it. Raises OSError."""
+    """Write attempt.json whole, and onto the disk before the attempt relies on it. Raises OSError."""
     row = {"attempt": number, "launch": launch.name, "process": os.getpid(), "host": platform.node()}
     files.write_object(folder / "attempt.json", row)
 
@@ -154,7 +154,10 @@ def _take_later(folder: Path, patience: float) -> int | None:
 
 
 def _replace_lock(folder: Path) -> int:
-    """For a writer that neither writes nor ends (stopped, or its node is cut off): its lock stays on the old file."""
+    """Take a new lock from a writer that neither writes nor ends (stopped, or its node is cut off).
+
+    Its lock stays on the old file.
+    """
     (folder / ".lock").unlink(missing_ok=True)
     (folder / ".lock.lease").unlink(missing_ok=True)
     handle = _lock(folder)

@@ -152,7 +152,7 @@ class RunFolder:
             self._rows[name].append(row)
 
     def _move_away(self) -> None:
-        """Checkpoints, metrics and the guard's decisions of an earlier run, for a start at step 0."""
+        """Move checkpoints, metrics and the guard's decisions of an earlier run away, for a start at step 0."""
         wanted = (self.checkpoints, self.path / "metrics.jsonl", self.path / "guard")
         old = [path for path in wanted if files.exists(path)]
         if not old:

@@ -34,7 +34,7 @@ def meet_in(folder: Path) -> tuple[str, ...]:
 
 
 def _reads(folder: Path, expected: dict[str, Any]) -> bool:
-    """Whether this rank reads the same; a disk that is late may fail at first."""
+    """Whether this rank reads the same attempt as rank 0; a disk that is late may fail at first."""
     try:
         return read_attempt(folder, patience=0) == expected
     except LaunchError:
