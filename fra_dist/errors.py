@@ -33,7 +33,7 @@ class SaveError(CheckpointError):
 
 
 class TrainingError(FraError):
-    """The training itself went wrong, and another attempt would go wrong as well."""
+    """The training itself went wrong, and another attempt would go wrong in the same way."""
 
 
 class LaunchError(FraError):

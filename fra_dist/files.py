@@ -207,7 +207,7 @@ def make_folder(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush the names in a folder to the disk, on file systems that can. Raises OSError."""
+    """Flush the names in a folder to the disk, on file systems that can do so. Raises OSError."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

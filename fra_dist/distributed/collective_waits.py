@@ -1,7 +1,7 @@
 """How long this rank has waited for the others inside collectives: the rest of its time is its own work.
 
 On a CPU every collective is timed on the host. On a GPU the host does not wait for them, so they are timed by events on
-the device, in the steps that are `sampled`, and read later, when the device is known to have passed them.
+the device, while `sampling` is set, and read later, when the device is known to have passed them.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""Sums and means over ranks that gradients flow through.
+"""Collectives: sums, means and gathers over ranks; gradients flow through sums and means.
 
 The published implementation reduces in place, outside autograd, so its gradients are wrong on several ranks. Here the
 backward of a sum over ranks is again a sum over ranks: with the gradients averaged over ranks afterwards (as DDP and

@@ -35,7 +35,7 @@ class LaunchName:
 
 
 def read_ranks(env: Mapping[str, str]) -> tuple[int, int, int, int]:
-    """(rank, world, local rank, node) from torchrun's or SLURM's variables; (0, 1, 0, 0) when there are none.
+    """Return (rank, world, local rank, node) from torchrun's or SLURM's variables; (0, 1, 0, 0) when there are none.
 
     A SLURM allocation counts only inside a job step (`srun`), where SLURM_STEP_ID is set and is not the batch script.
     Raises LaunchError on an incomplete or impossible set.
@@ -61,15 +61,15 @@ def read_ranks(env: Mapping[str, str]) -> tuple[int, int, int, int]:
 
 
 def in_slurm_step(env: Mapping[str, str]) -> bool:
-    """True in a process that `srun` started."""
+    """Whether this process was started by `srun`, as part of a job step."""
     return env.get("SLURM_STEP_ID", "").isdigit() and "SLURM_PROCID" in env
 
 
 def read_rendezvous(env: Mapping[str, str]) -> tuple[str, int] | None:
-    """(address, port) of rank 0: MASTER_ADDR and MASTER_PORT or, in a SLURM step, derived from the step.
+    """Return (address, port) of rank 0: MASTER_ADDR and MASTER_PORT or, in a SLURM step, derived from the step.
 
-    The port depends on job, restart and step, so that neither a neighbour's job nor the attempt before uses it.
-    None when nothing is known. Raises LaunchError when MASTER_PORT is not a port.
+    The port depends on job, restart and step, so that neither a neighbour's job nor the attempt before uses it. None
+    when nothing is known. Raises LaunchError when MASTER_PORT is not a port or the node list cannot be read.
     """
     address, port = env.get("MASTER_ADDR"), env.get("MASTER_PORT")
     if address and port:
@@ -97,7 +97,7 @@ def first_host(nodes: str) -> str:
 
 
 def several_nodes(env: Mapping[str, str]) -> bool:
-    """True when the environment says that the ranks are on more than one machine."""
+    """Whether the environment says that the ranks are on more than one machine."""
     local = env.get("LOCAL_WORLD_SIZE", "")
     if local.isdigit() and env.get("WORLD_SIZE", "").isdigit():
         return int(env["WORLD_SIZE"]) > int(local)
@@ -118,6 +118,6 @@ def read_launch(env: Mapping[str, str]) -> LaunchName:
 
 
 def _slurm_tasks(env: Mapping[str, str]) -> int:
-    """Tasks of the step, which may be fewer than those of the allocation (SLURM_NTASKS)."""
+    """Return the tasks of the job step, which may be fewer than those of the allocation (SLURM_NTASKS)."""
     text = env.get("SLURM_STEP_NUM_TASKS") or env.get("SLURM_NTASKS") or "1"
     return int(text) if text.isdigit() else 1

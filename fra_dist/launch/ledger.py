@@ -1,8 +1,10 @@
 """The state of a launch over all its attempts, and the rule for when there is another attempt.
 
-RUN/launch/state.json     {"launch": "slurm job 812", "state": "running", "attempt": 3, ...}; at the end, the result
-RUN/launch/attempt-0003/  records and logs of that attempt's ranks
-RUN/history.jsonl         a line for each attempt that did not end well, beside those of the trainer
+    RUN/launch/state.json     {"launch": "slurm job 812", "state": "running", "attempt": 3, ...}; at the end, the result
+    RUN/launch/attempt-0003/  records and logs of that attempt's ranks
+    RUN/history.jsonl         a line for each attempt that did not end well, beside those of the trainer
+
+A launcher that is started again under the same name resumes from this state.
 """
 
 import shutil
@@ -83,7 +85,10 @@ class Ledger:
             print(f"warning: cannot write {path}: {error.strerror}", file=sys.stderr, flush=True)
 
     def begin_attempt(self, world: int) -> Path:
-        """Number the next attempt and make its folder. Raises DiskError or AccessError."""
+        """Number the next attempt of `world` ranks, make its folder and return it; old folders are deleted.
+
+        Raises DiskError or AccessError.
+        """
         self.attempt = max(self.attempt, read_attempt(self.run).get("attempt", 0)) + 1
         self.state, self.world = "running", world
         folder = self.run / "launch" / f"attempt-{self.attempt:04d}"

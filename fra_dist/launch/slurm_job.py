@@ -180,8 +180,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _kept_or_new(config: str, overrides: Sequence[str], max_failures: int) -> Launch:
-    """Return the launch: a requeued job resumes with the configuration of its first start, whatever the file says by
-    now.
+    """Return the launch.
+
+    A requeued job resumes with the configuration of its first start, whatever the file says now.
     """
     launch = prepare_launch(config, overrides, max_failures, write=False)
     name = f"slurm job {os.environ.get('SLURM_JOB_ID')}"

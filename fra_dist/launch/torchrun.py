@@ -201,9 +201,7 @@ def _is_task(pid: int) -> bool:
 
 
 def _ended(history: Path, before: int) -> int:
-    """Return 0 or 75 after all tasks ended well: the rows that this launch added say whether the run is complete or
-    saved.
-    """
+    """Return 0 or 75 after all tasks ended well. The rows that this launch added say whether the run is complete."""
     found = files.status_of(history)
     if found is None or found.st_size == before:
         return STOPPED  # asked to stop before it had begun

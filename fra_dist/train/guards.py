@@ -184,9 +184,7 @@ class Guard:
 
 
 def _fetch(terms: Sequence[tuple[Tensor, Tensor]], cross: CrossRank) -> Iterator[tuple[float, bool]]:
-    """(mean loss over the ranks, whether the update was applied) for each step, in one collective; none without
-    steps.
-    """
+    """(mean loss over the ranks, whether the update was applied) for each step. One collective, none without steps."""
     if not terms:
         return iter(())
     totals = cross.mean(torch.stack([total.double() for total, _ in terms])).tolist()

@@ -63,8 +63,9 @@ class Campaign:
         return sorted(self.rows, key=lambda row: row.fault)
 
     def _needed(self, faults: Sequence[Fault]) -> list[bool]:
-        """Return which undisturbed trainings are needed, the one on whole shards first: it shows how long things
-        take.
+        """Return which undisturbed trainings are needed.
+
+        The one on whole shards is first: it shows how long things take.
         """
         damaged = any(HARMS[fault.kind].damaged_shards for fault in faults)
         return ([False] if faults else []) + ([True] if damaged else [])

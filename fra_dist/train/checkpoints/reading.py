@@ -290,7 +290,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _load(path: Path) -> dict[str, Tensor]:
-    """Raises OSError and SafetensorError."""
+    """Load the tensors of a file. Raises OSError and SafetensorError."""
     try:
         return load_file(path)
     except FileNotFoundError:  # safetensors raises it for every error

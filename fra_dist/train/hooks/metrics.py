@@ -38,7 +38,8 @@ _METRIC_NAMES = {
 class Metrics(Hook):
     """Writes a row every `log.every_steps`: fetches the terms once and passes the row to progress and TensorBoard."""
 
-    patience = 0.0  # on a GPU, a collective that is stuck shows here first: the host synchronises
+    patience = 0.0
+    """Only the general time-out counts here, because on a GPU a collective that is stuck shows at this hook first."""
 
     def begin(self, run: Run) -> None:
         """Open TensorBoard if it is wanted, and read which samples are known to be bad."""
@@ -107,8 +108,7 @@ class Metrics(Hook):
         self._restart_clock(run)
 
     def _known_bad(self, some_new: bool) -> int:
-        """Return how many samples the run knows to be bad. Ranks may meet the same one, in different epochs: it counts
-        once.
+        """Return how many samples the run knows to be bad. One that several ranks have met counts once.
 
         A collective when `some_new`, which is the same on all ranks: one of them has met some since the last row.
         """

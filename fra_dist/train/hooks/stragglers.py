@@ -142,9 +142,7 @@ class Stragglers(Hook):
         self.sample.record()
 
     def _end_sample(self, run: Run) -> float:
-        """Return the seconds of the device's own work in the sampled step; the metrics of this step have waited
-        for it.
-        """
+        """Return the seconds of the device's own work in the sampled step, which the metrics have waited for."""
         WAITS.sampling = False
         if self.sample is None:
             return 0.0

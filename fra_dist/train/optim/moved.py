@@ -9,10 +9,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ParameterPieces:
-    """The pieces of whole parameters that one flat tensor of a rank holds, when ranks share the optimiser (ZeRO)."""
+    """The pieces of whole parameters in one flat tensor of a rank, when ranks share the optimiser (ZeRO)."""
 
     spans: list[tuple[int, int]]
-    """(start, length) of each piece in the flat tensor, in elements."""
+    """The (start, length) of each piece in the flat tensor, in elements."""
     index: Tensor
     """Which parameter of the group each piece belongs to: int64, one number for each of `spans`."""
     parameters: int

@@ -1,13 +1,15 @@
 """The run folder, which explains a run by itself.
 
-RUN/config.yaml       every setting, resolved
-    attempt.json      which attempt may write; see `fence`
-    versions.json     of Python, packages, code and device, of the last start
-    history.jsonl     starts, resumes, checkpoints, damage found, how it ended
-    metrics.jsonl     one row a log step
-    quarantine.jsonl  samples that could not be decoded
-    samples/          with log.samples, what each rank read at every step
-    checkpoints/  heatmaps/  tensorboard/  curves.png
+    RUN/config.yaml       every setting, resolved
+        attempt.json      which attempt may write; see `fence`
+        versions.json     of Python, packages, code and device, of the last start
+        history.jsonl     starts, resumes, checkpoints, damage found, how it ended
+        metrics.jsonl     one row a log step
+        quarantine.jsonl  samples that could not be decoded
+        samples/          with log.samples, what each rank read at every step
+        checkpoints/  heatmaps/  tensorboard/  curves.png
+
+Files to which several ranks write take whole lines from each, so that rows do not mix.
 """
 
 import os
@@ -43,7 +45,7 @@ _HARMLESS = (
 
 
 class RunFolder:
-    """The folder of a run. Only rank 0 writes to it; other ranks know its path."""
+    """The folder of a run, which this class writes to on rank 0 only; on other ranks it knows the path."""
 
     def __init__(self, path: str | Path, is_main: bool = True) -> None:
         self.path = Path(path)
