@@ -1,4 +1,4 @@
-"""What `fra-dist status RUN` shows, read from the files of the run folder alone."""
+"""What `fra-dist status RUN` shows, read only from the files of the run folder."""
 
 import time
 from pathlib import Path
@@ -16,7 +16,7 @@ _QUIET = 600  # seconds without a metrics row after which a run that should be r
 
 
 def overview(run: Path) -> str:
-    """One screen about a run. Raises LaunchError when `run` is no run folder."""
+    """Describe a run on one screen. Raises LaunchError when `run` is not a run folder."""
     history, state = _events(run), read_state(run)
     if not history and not state and not files.exists(run / "config.yaml"):
         raise LaunchError(f"{run} is not a run folder: it has neither config.yaml nor history.jsonl")
@@ -46,7 +46,7 @@ def overview(run: Path) -> str:
 
 
 def progress_line(run: Path) -> str:
-    """The same in one line: attempt, step, images/s and time left."""
+    """Describe a run in one line: attempt, step, images/s and time left."""
     metrics, attempt = last_row(run / "metrics.jsonl", "images_per_second"), read_attempt(run)
     parts = [f"attempt {attempt['attempt']}"] if "attempt" in attempt else []
     parts.append(f"step {_progress(run, metrics)}")
@@ -103,7 +103,7 @@ def _checkpoint(run: Path, history: list[dict[str, Any]], now: float) -> str:
 
 
 def _slow_ranks(history: list[dict[str, Any]]) -> list[str]:
-    """What was said about ranks of the present attempt that are slower than the others."""
+    """Return what was reported about slow ranks in the present attempt."""
     begun = max((i for i, row in enumerate(history) if row["event"] in ("start", "resume")), default=0)
     rows = [row for row in history[begun:] if row["event"] == "straggler"]
     rows = _whole(rows, "rank", "host", "times", "why", "step")
@@ -115,7 +115,7 @@ def _slow_ranks(history: list[dict[str, Any]]) -> list[str]:
 
 
 def _alarms(history: list[dict[str, Any]]) -> list[str]:
-    """The signs of collapse that last, as they were told."""
+    """Return the signs of collapse that are not over, as they were reported."""
     found: dict[str, dict[str, Any]] = {}
     for row in history:
         if row["event"] == "alarm" and _whole([row], "sign", "step", "text"):

@@ -1,4 +1,4 @@
-"""How far a run is, for whoever watches it: a bar on a terminal, lines in a log."""
+"""The progress of a run for whoever watches it: a bar on a terminal, lines in a log."""
 
 import sys
 from collections.abc import Mapping
@@ -13,12 +13,13 @@ from fra_dist.train.trainer import Hook, Run
 
 
 class Progress(Hook):
-    """A bar on a terminal; elsewhere a line every log step."""
+    """Shows the progress of a run: a bar on a terminal, elsewhere a line at every log step."""
 
     def __init__(self, metrics: Metrics) -> None:
         self.metrics = metrics
 
     def begin(self, run: Run) -> None:
+        """Show the bar, on rank 0 and a terminal."""
         self.bar: Any = None
         self.shown = run.completed
         if run.ctx.is_main and sys.stderr.isatty():
@@ -27,6 +28,7 @@ class Progress(Hook):
             self.bar = tqdm(total=run.sizes.total_steps, initial=run.completed, desc=run.config.name, unit="step")
 
     def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
+        """Move the bar and, at a log step, show the newest metrics."""
         if self.bar is not None:
             self.bar.update(run.completed - self.bar.n)
         row = self.metrics.last_row
@@ -41,6 +43,7 @@ class Progress(Hook):
             )
 
     def end(self, run: Run) -> None:
+        """Close the bar."""
         if self.bar is not None:
             self.bar.close()
 
