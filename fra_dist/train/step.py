@@ -69,8 +69,8 @@ class Step:
         """Do step number `step` (from 0) on this rank's share of the batch.
 
         `views` are two views (B, 3, S, S) and perhaps local views; `geometry` says where they lie in their photos.
-        Returns the named loss terms and diagnostics, means over micro batches, and `step/applied` and `gradient/norm` (see
-        `engines.protocol.Update`): 0-dim tensors on the device.
+        Returns the named loss terms and diagnostics, means over micro batches, and `step/applied` and `gradient/norm`
+        (see `engines.protocol.Update`): 0-dim tensors on the device.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step)
