@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 WORKER = Path(__file__).with_name("engine_worker.py")
 WORLDS = (1, 2, 3)
 WAYS = ("torch", "stage0", "stage1", "stage2")
@@ -23,7 +23,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, State]
     folder = tmp_path_factory.mktemp("engines")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, str(WORKER), str(folder)], env=environment, capture_output=True, text=True, timeout=280
+        [sys.executable, str(WORKER), str(folder)], env=environment, capture_output=True, text=True, timeout=850
     )
     assert done.returncode == 0, done.stderr[-3000:]
     cases: dict[int, dict[str, State]] = {}
