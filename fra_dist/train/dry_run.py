@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fra_dist import distributed
 from fra_dist.config import Config, dump_config
+from fra_dist.data.shard_patterns import shard_sets
 from fra_dist.data.shards.manifest import load_manifest
 from fra_dist.data.stores.remote_folder import StoreOptions, is_remote
 from fra_dist.errors import ConfigError
@@ -37,7 +38,9 @@ def describe(config: Config) -> str:
         set_execution(model, config.train.model_copy(update={"compile": False}), ctx.device)
         parts = [dump_config(config).rstrip(), "", *_parameters(model)]
         sizes = None
-        if config.data.shards and (is_remote(config.data.shards) or Path(config.data.shards).exists()):
+        if config.data.shards and all(
+            is_remote(one.folder) or Path(one.folder).exists() for one in shard_sets(config.data.shards)
+        ):
             manifest = load_manifest(config.data.shards, options=StoreOptions.of(config.data))
             sizes = derive_sizes(config, manifest.total, ctx.world)
         micro = (

@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fra_dist.data.joined_sets import joined, only
+from fra_dist.data.shard_patterns import shard_sets
 from fra_dist.data.shards import tars
 from fra_dist.data.shards.index import Rows, ShardEntry, read_index
 from fra_dist.data.shards.missing_files import check_shard_files, first_bytes
@@ -146,7 +148,7 @@ def read_members(manifest: Manifest, sample: int) -> dict[str, bytes]:
 
 
 def load_manifest(folder: str | Path, check_files: bool = True, options: StoreOptions | None = None) -> Manifest:
-    """The manifest of a folder of shards, or of a URL.
+    """The manifest of a folder of shards or a URL, of some of its tars, or of several sets (`shard_patterns.py`).
 
     check_files: look whether every tar is there with the size that the manifest names.
     options: how a URL is read.
@@ -155,11 +157,13 @@ def load_manifest(folder: str | Path, check_files: bool = True, options: StoreOp
     """
     if not str(folder):
         raise DataError("no folder of shards was named: set data.shards (fra-dist shards make writes one)")
-    place = RemoteFolder(str(folder), options) if is_remote(folder) else Path(folder)
-    manifest = _read(place)
-    if check_files:
-        check_shard_files(place, manifest.shards, indices=False)
-    return manifest
+    sets = []
+    for place, pattern, weight in shard_sets(str(folder)):
+        where = RemoteFolder(place, options) if is_remote(place) else Path(place)
+        sets.append((only(_read(where), pattern), weight))
+        if check_files:
+            check_shard_files(where, sets[-1][0].shards, indices=False)
+    return joined(sets)
 
 
 def _read(folder: Path | RemoteFolder) -> Manifest:
