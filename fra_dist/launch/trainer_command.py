@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fra_dist import files
 from fra_dist.config import Config, dump_config, load_config
+from fra_dist.data.shards.shard_patterns import absolute_sets
 from fra_dist.errors import LaunchError
 
 
@@ -48,7 +49,7 @@ def prepare_launch(config: str, overrides: Sequence[str], max_failures: int = 3,
 
 def absolute(config: Config) -> Config:
     """Make `output`, `data.shards` and the folders of probes absolute, so that a run can be started anywhere."""
-    data = config.data.model_copy(update={"shards": _absolute(config.data.shards)})
+    data = config.data.model_copy(update={"shards": absolute_sets(config.data.shards)})
     sets = tuple(one.model_copy(update={"data": _absolute(one.data)}) for one in config.probe.sets)
     probe = config.probe.model_copy(update={"sets": sets})
     return config.model_copy(update={"output": str(Path(config.output).absolute()), "data": data, "probe": probe})

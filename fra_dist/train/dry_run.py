@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from fra_dist import distributed
 from fra_dist.config import Config, dump_config
 from fra_dist.data.shards.manifest import load_manifest
+from fra_dist.data.shards.shard_patterns import shard_sets
 from fra_dist.data.stores.remote_folder import StoreOptions, is_remote
 from fra_dist.errors import ConfigError
 from fra_dist.files import exists
@@ -39,7 +40,8 @@ def describe(config: Config) -> str:
         set_execution(model, config.train.model_copy(update={"compile": False}), ctx.device)
         parts = [dump_config(config).rstrip(), "", *_parameters(model)]
         sizes = None
-        if config.data.shards and (is_remote(config.data.shards) or exists(Path(config.data.shards))):
+        sets = shard_sets(config.data.shards) if config.data.shards else ()
+        if sets and all(is_remote(one.folder) or exists(Path(one.folder)) for one in sets):
             manifest = load_manifest(config.data.shards, options=StoreOptions.of(config.data))
             sizes = derive_sizes(config, manifest.total, ctx.world)
         micro = (

@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     make.configure(commands.add_parser("make", help="photos, or synthetic faces, to shards"))
     index = commands.add_parser("index", help="index WebDataset tars that others made")
-    index.add_argument("folder", metavar="DIR")
+    index.add_argument("folder", metavar="DIR", help="a folder of tars, or a pattern: DIR/train-{000000..000099}.tar")
     index.add_argument(
         "--image-ext",
         metavar="EXT",

@@ -22,6 +22,7 @@ from fra_dist.errors import DataError
 IMAGE_EXTENSIONS = frozenset(["jpg", "jpeg", "png", "webp", "avif", "bmp", "gif", "tif", "tiff", "ppm", "pgm"])
 """Extensions of the members that are taken for images."""
 _MOST_BYTES = 1 << 30
+_NAMED = 4  # extensions of one sample that a note lists
 _COMPRESSED = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "xz": b"\xfd7zXZ\0", "bzip2": b"BZh", "zip": b"PK\3\4"}
 
 
@@ -38,6 +39,10 @@ class Indexed(NamedTuple):
     """How many images of each extension were indexed."""
     several: Counter[str]
     """How many samples have several images, by the images' extensions, the one that counts first."""
+    crowded: Counter[str]
+    """Extensions of the images in samples with more than one where none has a simple extension, as `jpg` is."""
+    crowds: int
+    """Samples of that kind."""
     extensions: set[str]
     """All extensions of members in the tar."""
     without: int
@@ -70,6 +75,7 @@ class IndexTask:
             raise DataError(f"{path} is compressed ({packed}), so its files cannot be found by place: unpack it first")
         if (found := tars.stands_in(path)) is not None:
             raise DataError(f"{path} is {found}")
+        crowded, crowds = Counter[str](), 0
         without, total, rows = 0, np.zeros(7, np.int64), list[tuple[int, ...]]()
         for sample in tars.samples(tars.scan(path)):
             if isinstance(sample, tars.Damage):
@@ -86,7 +92,10 @@ class IndexTask:
                 without += 1
                 skipped.append(Skip(f"{self.name}: {sample.key}", "no image in this sample"))
             if len(choice) > 1 and not self.every:
-                several[", ".join(choice)] += 1
+                several[", ".join(choice[:_NAMED]) + (", ..." if len(choice) > _NAMED else "")] += 1
+                if not self.wanted and "." in choice[0]:
+                    crowded.update(choice)
+                    crowds += 1
             for extension in choice if self.every else choice[:1]:
                 member = sample.members[extension]
                 try:
@@ -95,12 +104,12 @@ class IndexTask:
                     skipped.append(Skip(f"{self.name}: {member.name}", str(error)))
                     continue
                 total += part
-                images[extension] += 1
+                images[extension if self.wanted else extension.rpartition(".")[2] if self.every else extension] += 1
                 start = member.start if self.every else sample.start
                 rows.append((start, member.offset, member.size, *measured))
         rows.sort()  # images of a sample, which came in the order in which they count
         entry = self._write(path, np.array(rows, INDEX_DTYPE))
-        return Indexed(entry, skipped, damage, images, several, extensions, without, total)
+        return Indexed(entry, skipped, damage, images, several, crowded, crowds, extensions, without, total)
 
     def _measure(self, path: Path, member: tars.Member) -> tuple[int, int, int, int, Moments]:
         """Height, width, flags, CRC-32 and pixel statistics of an image. Raises BadImage."""

@@ -24,6 +24,7 @@ from fra_dist.data.shards.index import ShardEntry, read_index
 from fra_dist.data.shards.manifest import SKIPPED, Manifest, write_manifest
 from fra_dist.data.shards.pixel_statistics import Moments, colour_stats, moments, size_stats
 from fra_dist.data.shards.samples import Skip, json_bytes
+from fra_dist.data.shards.shard_patterns import chosen, families, split_pattern
 from fra_dist.data.shards.tar_reads import Place
 from fra_dist.data.shards.writer import write_whole
 from fra_dist.data.stores.remote_folder import is_remote
@@ -49,7 +50,7 @@ def index_tars(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> IndexResult:
-    """Index every tar in a folder and below, and write the manifest. The tars are not changed.
+    """Index every tar in a folder and below, or those that a pattern names, and write the manifest into the folder.
 
     image_extension: which image of a sample counts, as named in the tar after the first dot (`jpg`, `left.png`). With
     several, separated by commas, or `all`, each is a sample of its own, with the key `7.left` for `7.left.png`. decode:
@@ -65,15 +66,17 @@ def index_tars(
             f"{folder} is not a local folder: copy the tars here, index them, then copy manifest.json and every "
             ".idx.npy to where the tars lie"
         )
-    folder, workers = Path(folder), workers or usable_cores()
-    names, compressed = _find_tars(folder)
+    place, pattern = split_pattern(str(folder))
+    folder, workers = Path(place), workers or usable_cores()
+    names, compressed = _find_tars(folder, pattern)
     wanted, every = _wanted(image_extension)
-    tasks = [IndexTask(folder, name, wanted, every, decode) for name in names]
-    found: list[Indexed] = []
-    for item in in_order(tasks, min(workers, len(tasks))):
-        found.append(item)
-        if progress is not None:
-            progress(len(found), len(tasks))
+    found = _index_all(folder, names, wanted, every, decode, workers, progress)
+    dotted = 0
+    if image_extension is None and _names_with_dots(found):
+        dotted, every = sum(item.entry.samples for item in found), True
+        found = _index_all(folder, names, wanted, every, decode, workers, progress)
+    elif image_extension is None:
+        _refuse_loss(folder, found)
     shards: list[ShardEntry] = []
     for item in found:
         shards.append(replace(item.entry, start=shards[-1].start + shards[-1].samples if shards else 0))
@@ -94,7 +97,8 @@ def index_tars(
         folder, tuple(shards), manifest.image_extensions, stats, manifest.source, tool_versions(), len(skipped)
     )
     write_manifest(manifest)
-    notes = _notes(manifest, found, skipped, images, measured, broken)
+    notes = [_DOTTED.format(images=sum(images.values()), samples=dotted)] if dotted else []
+    notes += _taken_together(folder, names) + _notes(manifest, found, skipped, images, measured, broken)
     if compressed:
         notes.append(f"{compressed} compressed tars were passed over: unpack them to have them indexed")
     return IndexResult(manifest, notes)
@@ -145,8 +149,8 @@ def _measure(manifest: Manifest, known: Sequence[Moments] | None, workers: int) 
     return total, len(ids) - broken, broken
 
 
-def _find_tars(folder: Path) -> tuple[list[str], int]:
-    """(names of tars, how many compressed ones there are besides)."""
+def _find_tars(folder: Path, pattern: str | None) -> tuple[list[str], int]:
+    """(names of tars that a pattern means, None for all, how many compressed ones there are besides)."""
     if not folder.is_dir():
         raise DataError(f"folder {folder} does not exist" if not folder.exists() else f"{folder} is not a folder")
     errors: list[OSError] = []
@@ -164,7 +168,64 @@ def _find_tars(folder: Path) -> tuple[list[str], int]:
     if not names:
         advice = ": unpack the compressed ones first" if compressed else ""
         raise DataError(f"no .tar files in {folder}{advice}")
-    return sorted(names), compressed
+    names = sorted(names)
+    return (names if pattern is None else chosen(pattern, names, folder)), compressed
+
+
+def _index_all(
+    folder: Path,
+    names: Sequence[str],
+    wanted: tuple[str, ...],
+    every: bool,
+    decode: bool,
+    workers: int,
+    progress: Progress | None,
+) -> list[Indexed]:
+    tasks = [IndexTask(folder, name, wanted, every, decode) for name in names]
+    found: list[Indexed] = []
+    for item in in_order(tasks, min(workers, len(tasks))):
+        found.append(item)
+        if progress is not None:
+            progress(len(found), len(tasks))
+    return found
+
+
+_DOTTED = (
+    "{images} images would have been {samples} samples, because a key ends at the first dot of a name in WebDataset: "
+    "each image was made a sample of its own, as with --image-ext all; --image-ext EXT names the one that counts"
+)
+_UNLIKE = 10  # different extensions that show that names have dots
+
+
+def _names_with_dots(found: Sequence[Indexed]) -> bool:
+    """Whether dots within names were taken for the beginning of extensions: few images share one."""
+    crowded = sum((item.crowded for item in found), Counter[str]())
+    crowds, several = sum(item.crowds for item in found), sum(item.several.total() for item in found)
+    return crowds == several and len(crowded) >= max(_UNLIKE, crowded.total() / 2)
+
+
+def _refuse_loss(folder: Path, found: Sequence[Indexed]) -> None:
+    """Raises DataError when most images would be left out by a rule that nobody chose."""
+    crowded = sum((item.crowded for item in found), Counter[str]())
+    lost = crowded.total() - sum(item.crowds for item in found)
+    total = lost + sum(item.entry.samples for item in found)
+    if 2 * lost > total:
+        names = ", ".join(name for name, _ in crowded.most_common(4))
+        raise DataError(
+            f"{lost} of {total} images in {folder} would be left out: a key ends at the first dot of a name, so that "
+            f"several share a sample ({names}); --image-ext all makes each a sample, --image-ext EXT names the one "
+            "that counts"
+        )
+
+
+def _taken_together(folder: Path, names: Sequence[str]) -> list[str]:
+    kinds = families(names)
+    if len(kinds) < 2 or len(kinds) > len(names) / 2:
+        return []
+    listed = ", ".join(f"{count} {kind}" for kind, count in list(kinds.items())[:6])
+    return [
+        f"tars of several kinds are taken together: {listed}; a pattern, as {folder}/{next(iter(kinds))}, takes one"
+    ]
 
 
 def _write_skipped(folder: Path, skipped: list[Skip]) -> None:

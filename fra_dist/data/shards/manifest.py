@@ -12,20 +12,17 @@ the sizes of the shards are held in memory; an index is read when one of its sam
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
 from fra_dist.data.shards import tars
-from fra_dist.data.shards.index import Rows, ShardEntry, read_index
+from fra_dist.data.shards.index import ShardEntry
+from fra_dist.data.shards.joined_sets import joined, only
+from fra_dist.data.shards.manifest_record import Manifest
 from fra_dist.data.shards.missing_files import check_shard_files, first_bytes
 from fra_dist.data.shards.pixel_statistics import stats_misfit
-from fra_dist.data.stores.remote_folder import RemoteFile, RemoteFolder, StoreOptions, is_remote
+from fra_dist.data.shards.shard_patterns import shard_sets
+from fra_dist.data.stores.remote_folder import RemoteFolder, StoreOptions, is_remote
 from fra_dist.errors import DataError
 
 MANIFEST = "manifest.json"
@@ -34,119 +31,10 @@ SKIPPED = "skipped.jsonl"
 """File name of the list of what was left out, a JSON line each."""
 FORMAT = 1
 """Version of the manifest's format that this code writes and reads."""
-MAX_LOADED = 64
-"""Number of index arrays that one manifest keeps in memory."""
+
 
 _SHARD_FIELDS: dict[str, type] = dict(name=str, samples=int, bytes=int, sha256=str, index=str, index_sha256=str)
 _OTHER_FIELDS: dict[str, type] = dict(image_extensions=list, stats=dict, source=dict, tools=dict, skipped=int)
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """A folder of shards: its files, samples and statistics. `load_manifest` makes one."""
-
-    folder: Path | RemoteFolder
-    """The folder that holds the shards, local or behind a URL."""
-    shards: tuple[ShardEntry, ...]
-    """One entry per shard, in the order in which sample ids count through them."""
-    image_extensions: tuple[str, ...] = ("jpg",)
-    """Extensions of the tar members that the index points to."""
-    stats: Mapping[str, Any] = field(default_factory=dict)
-    """mean and std (3 numbers each, RGB in [0, 1]), images (how many these come from), grey (how many are grey), and
-    quantiles of height, width and bytes; see docs/data.md."""
-    source: Mapping[str, Any] = field(default_factory=dict)
-    """What the shards were made from and with which options."""
-    tools: Mapping[str, str] = field(default_factory=dict)
-    """Versions of the libraries that decide the bytes of the shards, by name."""
-    skipped: int = 0
-    """Number of lines in `skipped.jsonl`."""
-    _loaded: dict[int, Rows] = field(default_factory=dict, repr=False, compare=False)
-
-    @cached_property
-    def total(self) -> int:
-        """Number of samples in all shards."""
-        return self.shards[-1].start + self.shards[-1].samples if self.shards else 0
-
-    @cached_property
-    def sizes(self) -> NDArray[np.int64]:
-        """Number of samples in each shard, (len(shards),)."""
-        return np.fromiter((shard.samples for shard in self.shards), np.int64, len(self.shards))
-
-    @cached_property
-    def starts(self) -> NDArray[np.int64]:
-        """Id of each shard's first sample, (len(shards),)."""
-        return np.fromiter((shard.start for shard in self.shards), np.int64, len(self.shards))
-
-    def locate(self, ids: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(shard numbers, positions in the shard) of sample ids, each in the shape of `ids`.
-
-        Raises IndexError for an id outside 0 .. total - 1.
-        """
-        wanted = np.asarray(ids, np.int64)
-        if wanted.size and not (int(wanted.min()) >= 0 and int(wanted.max()) < self.total):
-            raise IndexError(f"sample ids run from 0 to {self.total - 1}")
-        numbers = np.searchsorted(self.starts, wanted, side="right") - 1  # an empty shard shares the start of the next
-        return numbers, wanted - self.starts[numbers]
-
-    @property
-    def every_image(self) -> bool:
-        """Whether each image of a tar is a sample by itself, rather than each group of members with one key."""
-        return self.source.get("images") == "every"
-
-    @property
-    def local_folder(self) -> Path:
-        """The folder as a local path. Raises DataError when the shards are behind a URL."""
-        if isinstance(self.folder, RemoteFolder):
-            raise DataError(f"this needs shards in a local folder: copy {self.folder} first")
-        return self.folder
-
-    def separate(self) -> "Manifest":
-        """The same manifest for a reader that counts its own fetches and can be stopped by itself."""
-        return replace(self, folder=self.folder.separate()) if isinstance(self.folder, RemoteFolder) else self
-
-    def path(self, shard: int) -> Path | RemoteFile:
-        """The tar of a shard, by the shard's number: a local path, or a file of the remote folder."""
-        entry = self.shards[shard]
-        if isinstance(self.folder, RemoteFolder):
-            return RemoteFile(self.folder, entry.name, entry.bytes)
-        return self.folder / entry.name
-
-    def index(self, shard: int) -> Rows:
-        """The index of a shard: (samples,) of INDEX_DTYPE, read-only; the last MAX_LOADED used stay in memory.
-
-        Raises DataError when the tar or its index is missing, damaged or does not fit the manifest.
-        """
-        rows = self._loaded.pop(shard, None)
-        if rows is None:
-            rows = read_index(self.folder, self.shards[shard])
-            for old in list(self._loaded)[: max(0, len(self._loaded) - MAX_LOADED + 1)]:
-                self._loaded.pop(old, None)
-        self._loaded[shard] = rows  # now the most recent
-        return rows
-
-    def row(self, sample: int) -> tuple[int, Any]:
-        """(shard number, index row) of one sample. Raises IndexError or DataError as `locate` and `index` do."""
-        numbers, positions = self.locate([sample])
-        return int(numbers[0]), self.index(int(numbers[0]))[int(positions[0])]
-
-    def key(self, sample: int) -> str:
-        """WebDataset key of a sample, read from its tar header. Raises DataError."""
-        number, row = self.row(sample)
-        return tars.key_at(self.path(number), int(row["start"]), self.every_image)
-
-    def where(self, sample: int) -> tuple[str, str]:
-        """(shard file, key) of a sample, for messages; when the header is damaged, its byte stands for the key."""
-        number, row = self.row(sample)
-        start = int(row["start"])
-        try:
-            return self.shards[number].name, tars.key_at(self.path(number), start, self.every_image)
-        except DataError:
-            return self.shards[number].name, f"(byte {start})"
-
-    def image(self, sample: int) -> bytes:
-        """Encoded image of a sample. Raises DataError when the tar no longer holds all of it."""
-        number, row = self.row(sample)
-        return tars.read_range(self.path(number), int(row["offset"]), int(row["length"]))
 
 
 def read_members(manifest: Manifest, sample: int) -> dict[str, bytes]:
@@ -156,7 +44,7 @@ def read_members(manifest: Manifest, sample: int) -> dict[str, bytes]:
 
 
 def load_manifest(folder: str | Path, check_files: bool = True, options: StoreOptions | None = None) -> Manifest:
-    """Load the manifest of a folder of shards, or of a URL.
+    """Load the manifest of a folder of shards or of a URL, of some of its tars, or of several sets (`shard_patterns`).
 
     check_files: check that every tar is there with the size that the manifest names; options: how a URL is read.
 
@@ -165,11 +53,13 @@ def load_manifest(folder: str | Path, check_files: bool = True, options: StoreOp
     """
     if not str(folder):
         raise DataError("no folder of shards was named: set data.shards (fra-dist shards make writes one)")
-    place = RemoteFolder(str(folder), options) if is_remote(folder) else Path(folder)
-    manifest = _read(place)
-    if check_files:
-        check_shard_files(place, manifest.shards, indices=False)
-    return manifest
+    sets = []
+    for place, pattern, weight in shard_sets(str(folder)):
+        where = RemoteFolder(place, options) if is_remote(place) else Path(place)
+        sets.append((only(_read(where), pattern), weight))
+        if check_files:
+            check_shard_files(where, sets[-1][0].shards, indices=False)
+    return joined(sets)
 
 
 def _read(folder: Path | RemoteFolder) -> Manifest:

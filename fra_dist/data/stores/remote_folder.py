@@ -226,6 +226,8 @@ def _open(folder: RemoteFolder) -> Any:
             "retries": {"max_attempts": 0},
             **own,
         }
+    if kind == "http":  # as curl does: proxies and .netrc of the environment count
+        options["client_kwargs"] = {"trust_env": True}
     try:
         system = fsspec.filesystem(protocol, skip_instance_cache=True, **options)
     except ImportError as error:

@@ -14,6 +14,8 @@ from fra_dist.data.making.indexing import index_tars
 from fra_dist.data.making.make import ShardOptions, make_shards
 from fra_dist.data.shards.index import CHECKED, DECODED, GREY, PLAIN
 from fra_dist.data.shards.manifest import load_manifest, read_members
+from fra_dist.data.shards.shard_patterns import absolute_sets
+from fra_dist.data.stores.remote_folder import StoreOptions
 from fra_dist.errors import ConfigError, DataError
 from tests.helpers.odd_photos import bad_photos, garbled_png, picture, saved, turned
 
@@ -170,7 +172,7 @@ def test_folders_that_hold_no_shards(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         index_tars(tmp_path / "none")
     with pytest.raises(DataError, match="not a folder"):
-        index_tars(tmp_path / "x.tar")
+        index_tars(tmp_path / "x.tar.gz")
 
 
 def test_indexing_twice_changes_nothing(shards: Path, tmp_path: Path) -> None:
@@ -267,7 +269,9 @@ def test_compressed_tars_are_named(tmp_path: Path) -> None:
     write(tmp_path / "a.tar", PAIRS)
     write(tmp_path / "c.tar", PAIRS)
     subprocess.run(["gzip", tmp_path / "c.tar"], check=True)
-    assert "1 compressed tars were passed over: unpack them to have them indexed" in index_tars(tmp_path).notes
+    assert (
+        "1 compressed tars were passed over: unpack them to have them indexed" in index_tars(tmp_path, "left.jpg").notes
+    )
     (tmp_path / "c.tar.gz").rename(tmp_path / "c.tar")
     with pytest.raises(DataError, match=r"c\.tar is compressed \(gzip\), so .*: unpack it first"):
         index_tars(tmp_path)
@@ -316,3 +320,76 @@ def test_what_stands_in_the_place_of_a_tar_is_named(tmp_path: Path) -> None:
                 make_shards(source, tmp_path.parent / "out", ShardOptions(workers=1))
         with pytest.raises(BadImage, match=words):
             probe(body)
+
+
+@pytest.mark.parametrize("form", ["Dr. A. Smith_{:03d}.jpg", "www.site.com_photo{}.jpg", "IMG.2024.{}.JPG"])
+def test_dots_in_names_lose_no_photo(tmp_path: Path, form: str) -> None:
+    write(tmp_path / "a.tar", {form.format(n): photo(n % 9) for n in range(40)})
+    manifest, notes = index_tars(tmp_path, workers=1)
+    assert manifest.total == 40
+    assert notes[0].startswith("40 images would have been 1 samples")
+    assert "--image-ext" in notes[0]
+    assert max(map(len, notes)) < 400
+    assert manifest.key(3) == form.format(3).rpartition(".")[0]
+    assert read_members(manifest, 3) == {form[-3:]: photo(3)}
+    assert list(check_shards(manifest, None, 1)) == []
+
+
+def test_when_most_images_would_be_lost_nothing_is_written(tmp_path: Path) -> None:
+    write(tmp_path / "a.tar", {f"{n}.{side}.jpg": photo(n) for n in range(4) for side in "abc"})
+    with pytest.raises(DataError, match=r"8 of 12 images .* --image-ext all"):
+        index_tars(tmp_path, workers=1)
+    assert not (tmp_path / "manifest.json").exists()
+    assert index_tars(tmp_path, "all", workers=1).manifest.total == 12
+    assert index_tars(tmp_path, "b.jpg", workers=1).manifest.total == 4
+
+
+def test_a_pattern_takes_some_of_the_tars(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        for number in range(3):
+            write(tmp_path / f"{part}-{number:06d}.tar", {f"{part}{number}_{n}.jpg": photo(n) for n in range(4)})
+    whole, notes = index_tars(tmp_path, workers=1)
+    assert any("3 train-*.tar" in note and "3 test-*.tar" in note for note in notes)
+    assert whole.total == 24
+    for pattern, names in {
+        "train-{000000..000001}.tar": ["train-000000.tar", "train-000001.tar"],
+        "train-*.tar": [f"train-{n:06d}.tar" for n in range(3)],
+        "t{rain,est}-000002.tar": ["test-000002.tar", "train-000002.tar"],
+        "test-00000[12].tar": ["test-000001.tar", "test-000002.tar"],
+        "train-000001.tar": ["train-000001.tar"],
+    }.items():
+        some = load_manifest(f"{tmp_path}/{pattern}")
+        assert [shard.name for shard in some.shards] == names
+        assert [shard.start for shard in some.shards] == [4 * n for n in range(len(names))]
+        assert some.key(some.total - 1).startswith(names[-1].partition("-")[0])
+        assert [shard.name for shard in index_tars(f"{tmp_path}/{pattern}", workers=1).manifest.shards] == names
+        index_tars(tmp_path, workers=1)
+    for pattern, words in {
+        "train-{000001..000003}.tar": "has no train-000003.tar",
+        "val-*.tar": r"no tar in .* fits 'val-\*.tar'; there are 3 test-\*.tar, 3 train-\*.tar",
+        "train-{5..1}.tar": "runs from a number",
+    }.items():
+        with pytest.raises(DataError, match=words):
+            load_manifest(f"{tmp_path}/{pattern}")
+
+
+def test_several_sets_are_one(tmp_path: Path) -> None:
+    for name, count in (("a", 3), ("deep/b", 5), ("c,d", 2)):
+        (tmp_path / name).mkdir(parents=True)
+        write(tmp_path / name / "x.tar", {f"{name[-1]}{n}.jpg": photo(n) for n in range(count)})
+        index_tars(tmp_path / name, workers=1)
+    both = load_manifest(f"{tmp_path}/a,{tmp_path}/deep/b*2")
+    assert [shard.name for shard in both.shards] == ["a/x.tar", "deep/b/x.tar", "deep/b/x.tar"]
+    assert [both.key(n) for n in range(both.total)] == [
+        *("a0", "a1", "a2"),
+        *("b0", "b1", "b2", "b3", "b4"),
+        *("b0", "b1", "b2", "b3", "b4"),
+    ]
+    assert both.image(4) == photo(1)
+    assert both.where(4) == ("deep/b/x.tar", "b1")
+    assert both.stats["images"] == 13
+    assert load_manifest(tmp_path / "c,d").total == 2  # a folder of that name counts as it stands
+    assert absolute_sets(f"{tmp_path}/a,s3://bucket/b*2") == f"{tmp_path}/a,s3://bucket/b*2"
+    for text in ("a*0,b", "a,,b", f"{tmp_path}/a,s3://bucket/b"):
+        with pytest.raises(DataError):
+            load_manifest(text, check_files=False, options=StoreOptions(retries=0, cache_bytes=0))

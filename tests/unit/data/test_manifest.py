@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fra_dist.data.shards.index import INDEX_DTYPE, ShardEntry, index_bytes, parse_index
-from fra_dist.data.shards.manifest import MAX_LOADED, Manifest, load_manifest, read_members, write_manifest
+from fra_dist.data.shards.manifest import Manifest, load_manifest, read_members, write_manifest
+from fra_dist.data.shards.manifest_record import MAX_LOADED
 from fra_dist.errors import DataError
 
 
