@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from fra_dist.eval.regions.agreement import (
+from fra_dist.eval.regions.pixel_regions import (
     IGNORE,
     MASK_CLASSES,
     RegionTally,

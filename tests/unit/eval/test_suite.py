@@ -7,7 +7,7 @@ import torch
 from fra_dist.config import parse_config
 from fra_dist.eval.features.quick_features import LARGEST_FLAT, Features, extract
 from fra_dist.eval.labelled import Labelled
-from fra_dist.eval.regions.agreement import score_similarity
+from fra_dist.eval.regions.pixel_regions import score_similarity
 from fra_dist.eval.score_table import as_text, best_of, probe_table, region_table
 from fra_dist.eval.suite import Scores, evaluate, floors, pixels, probe_all, regions_of
 from fra_dist.models.fra import FRA
