@@ -250,7 +250,7 @@ def test_region_tables_and_their_scores():
     perfect[:, 0, :4] = perfect[:, 1, 4:] = 1
     tables = regions.count_tables(np.zeros((2, 8, 8, 3), np.uint8), masks, lambda some: perfect[: len(some)], 2, 2)
     assert tables.tolist() == [[[32, 0], [0, 32]], [[24, 0], [0, 32]]]
-    found = regions.pixel_regions(tables, ("background", "skin"))
+    found = regions.agreement(tables, ("background", "skin"))
     assert {key: found[key](np.ones(2)) for key in ("nmi", "ari", "miou")} == pytest.approx(
         {"nmi": 1, "ari": 1, "miou": 1}
     )
