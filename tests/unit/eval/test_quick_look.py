@@ -172,7 +172,7 @@ def test_too_few_photos_for_three_parts_are_refused(count):
 def test_floors_know_where_faces_are(looks):
     guess = looks[-1]
     assert score(guess, "regions", "position_in_parts/parts_nmi") > score(guess, "regions", "position/parts_nmi")
-    assert score(guess, "regions", "ceiling/nmi") > score(looks[0], "regions", "random_prototypes/nmi")
+    assert score(guess, "regions", "position_in_parts/parts_nmi") > 0.9
 
 
 def test_tables_show_every_row_and_mark_the_best(looks):
