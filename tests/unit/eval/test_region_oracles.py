@@ -37,7 +37,7 @@ class Perfect(nn.Module):
 
     def __init__(self, side: int) -> None:
         super().__init__()
-        self.side, self.decoder, self.pixel_projector = side, True, None
+        self.side, self.has_regions, self.pixel_projector = side, True, None
         self.scale = nn.Parameter(torch.ones(()))
         self.register_buffer("prototypes", torch.zeros(len(MASK_CLASSES), 3))
 
