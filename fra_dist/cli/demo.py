@@ -34,8 +34,10 @@ def run(args: argparse.Namespace) -> int:
 
     from fra_dist.demo.demo_report import draw_report, measure
     from fra_dist.demo.demo_runs import train_all
-    from fra_dist.eval.labelled import read_labelled
-    from fra_dist.eval.score_table import as_text, probe_table, region_table
+    from fra_dist.eval.datasets import open_set
+    from fra_dist.eval.features.feature_cache import Cache
+    from fra_dist.eval.quick_look import prepare_to_look
+    from fra_dist.eval.score_table import as_text, read_table, region_table
 
     out, began = Path(args.out), time.monotonic()
     configs = demo_configs(args.config, out, args.quick)
@@ -46,13 +48,14 @@ def run(args: argparse.Namespace) -> int:
     _say(began, f"pre-training {len(configs)} networks, {configs[FRA_FORM].train.steps} steps each")
     train_all(configs, together)
     _say(began, "measuring them on pictures that no run has seen")
-    labelled = read_labelled(out / "shards" / "test", configs[FRA_FORM].data.image_size)
-    scores = measure(configs, labelled)
-    (out / "scores.json").write_text(json.dumps([one.to_json() for one in scores], indent=1))
+    cache, size = Cache(None), configs[FRA_FORM].data.image_size
+    prepared = prepare_to_look(open_set("shards", out / "shards" / "test"), size, 0, cache)
+    looks = measure(configs, prepared, cache)
+    (out / "scores.json").write_text(json.dumps([look.to_json() for look in looks], indent=1, allow_nan=False))
     _say(began, "drawing the report")
-    page = draw_report(configs, scores, labelled, out, time.monotonic() - began)
+    page = draw_report(configs, looks, prepared, out, time.monotonic() - began)
     print()
-    for table in (region_table(scores), probe_table(scores)):
+    for table in (region_table(looks), read_table(looks)):
         print(as_text(table), end="\n\n")
     _say(began, "done")
     print(f"report: {page.resolve()}")

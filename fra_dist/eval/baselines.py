@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fra_dist.eval.features.encoder import Encoder
-from fra_dist.eval.regions.segmenters import randomised
+from fra_dist.eval.regions.segmenters import randomised, regions_of
 from fra_dist.eval.tasks.common import Job, TaskResult
 
 UNTRAINED, PIXELS = "untrained", "pixels"
@@ -22,6 +22,19 @@ BY_REGIONS = ("regions", "consistency")
 """Tasks that ask for a map: their pixels are colours, clustered; elsewhere they are grey values, read linearly."""
 SIDE = 32
 """Pixels a side of both."""
+
+
+class Constant(nn.Module):
+    """A face as nothing: readers of it answer what is best without looking. (B, 3, S, S) -> (B, 1, 1, 1) of zeros."""
+
+    out_channels = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros(()), requires_grad=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.value.expand(len(images), 1, 1, 1)
 
 
 class GreyPixels(nn.Module):
@@ -57,6 +70,11 @@ def pixels_encoder(size: int, colours: bool = False) -> Encoder:
     return Encoder("pixels", backbone.eval(), size, [0.5] * 3, [0.25] * 3, None)
 
 
+def constant_encoder(size: int) -> Encoder:
+    """The same features for every face: linear readers then answer the mean, or the most frequent class."""
+    return Encoder("guess", Constant().eval(), size, [0.5] * 3, [0.25] * 3, None)
+
+
 def untrained_encoder(encoder: Encoder, seed: int) -> Encoder:
     """A network of the same kind with fresh weights: the whole of one of ours, or the backbone."""
     if encoder.fresh is None:
@@ -78,7 +96,8 @@ class Beside:
 def measure_beside(job: Job, run: Callable[[Job], TaskResult], task: str, which: Sequence[str]) -> list[Beside]:
     """The task's scores of each baseline in `which` (of BESIDE), under the same names."""
     modes = tuple(mode for mode in job.settings.modes if mode != "finetune") or ("linear",)
-    settings = job.settings.model_copy(update={"bootstrap": 0, "modes": modes})
+    regions = regions_of(job.encoder, job.settings.regions)
+    settings = job.settings.model_copy(update={"bootstrap": 0, "modes": modes, "regions": regions})
     found = []
     for name in which:
         began = time.monotonic()

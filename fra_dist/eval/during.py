@@ -11,13 +11,14 @@ import math
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fra_dist import distributed, json_lines
@@ -26,21 +27,20 @@ from fra_dist.data.loading.batch import Batch
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets import open_set
 from fra_dist.eval.datasets.common.labelled_face import SPLITS, FaceSet, refuse_leaks, with_validation
-from fra_dist.eval.datasets.common.landmark_schemes import SCHEMES
 from fra_dist.eval.features.encoder import Encoder
 from fra_dist.eval.features.feature_cache import Cache
 from fra_dist.eval.features.prepared_faces import Prepared, prepare
-from fra_dist.eval.settings import Settings
-from fra_dist.eval.tasks import alignment, attributes, expression
+from fra_dist.eval.quick_look import own_ways, quick_settings, tasks_of
+from fra_dist.eval.results import RUNNERS
 from fra_dist.eval.tasks.common import Job
-from fra_dist.eval.tasks.quick_regions import quick_regions
 from fra_dist.json_lines import step_of_row
 from fra_dist.train.hooks.metrics import Metrics
 from fra_dist.train.trainer import Hook, Run
 
 SHARES = dict(zip(SPLITS, (0.6, 0.15, 0.25), strict=True))
 SECONDS = "probe/seconds"
-_RUNNERS = {"expression": expression.run, "attributes": attributes.run, "alignment": alignment.run}
+PROBED = ("expression", "attributes", "alignment", "regions")
+"""Tasks that are measured during a run, where the labels allow them."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def open_probed(one: ProbeSet, settings: ProbeConfig, size: int, seed: int) -> P
     faces = with_validation(open_set(one.dataset, one.data), seed)
     refuse_leaks(faces)
     faces = share_out(faces, settings.images)
-    possible = tasks_of(faces)
+    possible = tuple(task for task in tasks_of(faces) if task in PROBED)
     wrong = [task for task in one.tasks if task not in possible]
     if wrong or not possible:
         what = f"task {wrong[0]}" if wrong else "any task"
@@ -127,43 +127,27 @@ def share_out(faces: FaceSet, count: int) -> FaceSet:
     return replace(faces, records=tuple(kept))
 
 
-def tasks_of(faces: FaceSet) -> tuple[str, ...]:
-    aged = all(record.age is not None for record in faces.records)
-    found = {
-        "expression": bool(faces.expressions) and all(record.expression is not None for record in faces.records),
-        "attributes": bool(faces.attributes) or aged,
-        "alignment": bool(faces.scheme),
-        "regions": bool(faces.mask_classes) or bool(faces.scheme and SCHEMES[faces.scheme].parts),
-    }
-    return tuple(task for task, there in found.items() if there)
-
-
 def measure(run: Run, sets: list[Probed], deadline: float) -> tuple[dict[str, Any], dict[str, str]]:
     """({SET/TASK/SCORE under probe/: value}, {SET/TASK: why it was not measured}); `deadline` as `time.monotonic`.
 
     Whatever goes wrong is told and no reason to end the run.
     """
     config, network = run.config, run.model.online
-    settings = Settings(
-        labels=(100,),
-        modes=("linear", "knn"),
-        reader="ridge",
-        bootstrap=0,
-        seed=config.seed,
-        regions=config.model.regions,
-    )
     values: dict[str, Any] = {}
     left_out: dict[str, str] = {}
-    watched = _Watched(network.backbone, deadline)
     about = {"architecture": config.model.backbone, "map_stride": config.model.map_stride}
-    encoder = Encoder(config.name, watched, config.data.image_size, config.data.mean, config.data.std, network, about)
+    data = config.data
+    encoder = _Watched(
+        config.name, network.backbone, data.image_size, data.mean, data.std, network, about, deadline=deadline
+    )
+    settings = quick_settings(config.seed, config.model.regions, own_ways(encoder))
     with _undisturbed(network):
         for one in sets:
             job = Job(encoder, one.faces, settings, Cache(None))
             for task in one.tasks:
                 try:
-                    watched.check()
-                    scores = _scores(task, job, watched.check)
+                    encoder.check()
+                    scores = _scores(task, job)
                 except _Late:
                     left_out[f"{one.title}/{task}"] = (
                         f"probe.seconds={config.probe.seconds:g} were over; raise them, or lower probe.images"
@@ -175,13 +159,12 @@ def measure(run: Run, sets: list[Probed], deadline: float) -> tuple[dict[str, An
     return values, left_out
 
 
-def _scores(task: str, job: Job, check: Callable[[], None]) -> dict[str, float | None]:
-    if task == "regions":
-        found = quick_regions(job, check)
-    else:
-        result = _RUNNERS[task](job)
-        names = [name for name in result.scores if name.count("/") == 2]  # without those of subsets and at limits
-        found = {"_".join(name.split("/")[::2]): result.scores[name].value for name in names}
+def _scores(task: str, job: Job) -> dict[str, float | None]:
+    """MODE_SCORE or WAY_SCORE -> value, without those of subsets and at limits."""
+    result = RUNNERS[task](job)
+    slashes = 1 if task == "regions" else 2
+    names = [name for name in result.scores if name.count("/") == slashes]
+    found = {"_".join(name.split("/")[::slashes]): result.scores[name].value for name in names}
     return {name: round(value, 6) if math.isfinite(value) else None for name, value in found.items()}
 
 
@@ -189,20 +172,19 @@ class _Late(Exception):
     """The time for this step's scores is over."""
 
 
-class _Watched(nn.Module):
-    """A backbone that stops when time is over, between batches."""
+@dataclass(frozen=True)
+class _Watched(Encoder):
+    """An encoder that stops when time is over, between batches."""
 
-    def __init__(self, inner: nn.Module, deadline: float) -> None:
-        super().__init__()
-        self.inner, self.deadline = inner, deadline
+    deadline: float = math.inf
 
     def check(self) -> None:
         if time.monotonic() > self.deadline:
             raise _Late
 
-    def forward(self, images: Tensor) -> Tensor:
+    def pixels(self, photos: NDArray[np.uint8]) -> Tensor:
         self.check()
-        return self.inner(images)
+        return super().pixels(photos)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from fra_dist.eval.regions.agreement import FACIAL_PARTS
+from fra_dist.eval.regions.pixel_regions import FACIAL_PARTS
 
 Floats = NDArray[np.float64]
 CEILING, FACE_FRAME = "ceiling", "face_frame"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fra_dist.eval.regions.agreement import FACIAL_PARTS, assign
+from fra_dist.eval.regions.pixel_regions import FACIAL_PARTS, IN_USE, assign
 from fra_dist.eval.regions.segmenters import Segmenter
 from fra_dist.eval.scores import metrics
 from fra_dist.eval.scores.intervals import Floats, Statistic
@@ -59,6 +59,23 @@ def agreement(tables: NDArray[np.int64], classes: Sequence[str], whole: bool = T
             found[f"{prefix}ari"] = of_sum(some, metrics.adjusted_rand)
             found[f"{prefix}miou"] = of_sum(some, lambda table: float(np.nanmean(metrics.match_one_to_one(table)[1])))
     return found
+
+
+def describe_table(table: NDArray[np.int64], classes: Sequence[str]) -> dict[str, object]:
+    """What one table (Q, L) of all photos says beside its scores.
+
+    Returns `iou` (of each class with its region by Hungarian matching; None without a pixel), `miou_majority` (mean IoU
+    when every region takes the name of its most frequent class), `shares` (of the pixels, region by region) and
+    `in_use` (how many regions hold at least IN_USE of them).
+    """
+    shares = table.sum(1) / max(table.sum(), 1)
+    iou, majority = metrics.match_one_to_one(table)[1], metrics.match_by_majority(table)
+    return {
+        "iou": {name: None if np.isnan(value) else float(value) for name, value in zip(classes, iou, strict=True)},
+        "miou_majority": float(np.nanmean(majority)) if table.any() else float("nan"),
+        "shares": [round(float(share), 6) for share in shares],
+        "in_use": int((shares >= IN_USE).sum()),
+    }
 
 
 def of_sum(tables: Floats, score: Callable[[metrics.Table], float]) -> Statistic:

@@ -91,7 +91,7 @@ def write_result(out: Path, result: TaskResult, document: Mapping[str, Any]) -> 
         if result.grid:
             lines = as_markdown(with_beside(grid_of(result.scores, result.columns), scores_beside(document), OWN))
             files.write_whole(out / "table.md", "\n".join([*lines, "", f"Intervals: {document['intervals']}."]) + "\n")
-        files.write_whole(out / "result.json", json.dumps(_plain(document), indent=1, allow_nan=False) + "\n")
+        files.write_whole(out / "result.json", json.dumps(plain(document), indent=1, allow_nan=False) + "\n")
     except OSError as error:
         raise files.failure(error, f"cannot write the result to {out} (or give another --out)", DataError) from None
 
@@ -138,11 +138,12 @@ def _cell(score: Score) -> str:
     return "-" if not math.isfinite(score.value) else f"{score.value:.4f} ({score.low:.4f}–{score.high:.4f})"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Mappings, lists and numbers, numpy's too, as JSON has them: None in place of NaN and infinity."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(child) for key, child in value.items()}
+        return {str(key): plain(child) for key, child in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(child) for child in value]
+        return [plain(child) for child in value]
     if hasattr(value, "item") and not isinstance(value, str):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value

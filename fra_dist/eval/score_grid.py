@@ -43,12 +43,14 @@ def as_columns(grid: Grid) -> list[str]:
     heads = [column.rpartition("/") for column in grid.columns]
     cells = [["", *(group for group, _, _ in heads)], ["", *(name for _, _, name in heads)]]
     cells += [[name, *(_short(score) for score in scores)] for name, scores in grid.rows]
-    widths = [max(len(row[k]) for row in cells) for k in range(len(cells[0]))]
-    lines = [
-        row[0].ljust(widths[0]) + "".join("  " + cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))
-        for row in cells
-    ]
-    return [line.rstrip() for line in lines if line.strip()]
+    return [line for line in aligned(cells) if line]
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Cells as lines for a terminal: the first column to the left, the others to the right; no trailing blanks."""
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    cells = [[row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))] for row in rows]
+    return ["  ".join(row).rstrip() for row in cells]
 
 
 def as_markdown(grid: Grid) -> list[str]:

@@ -4,20 +4,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fra_dist.eval.oracles import CEILING, FACE_FRAME
-from fra_dist.eval.regions.agreement import RegionScores
-from fra_dist.eval.suite import CLUSTERS, HEATMAPS, POSITION, POSITION_IN_PARTS, RANDOM_PROTOTYPES, Scores
+from fra_dist.eval.quick_look import GUESS, OF_NO_NETWORK, Look
+from fra_dist.eval.score_grid import aligned
+from fra_dist.eval.tasks.common import TaskResult
+from fra_dist.eval.tasks.region_truth import ONLY_PARTS
 
 HOW = {
-    HEATMAPS: "heatmaps",
-    CLUSTERS: "k-means on features",
-    RANDOM_PROTOTYPES: "random prototypes",
-    POSITION: "k-means on position",
-    POSITION_IN_PARTS: "k-means on position, told where the parts are",
-    CEILING: "ceiling: true masks at the size of the map",
-    FACE_FRAME: "oracle: k-means on position in the frame of each face",
+    "heatmaps": "heatmaps",
+    "clusters": "k-means on features",
+    "random_prototypes": "random prototypes",
+    "position": "k-means on position",
+    "position_in_parts": "k-means on position, told where the parts are",
+    "ceiling": "ceiling: true masks at the size of the map",
+    "face_frame": "oracle: k-means on position in the frame of each face",
 }
-NO_NETWORK = (POSITION, POSITION_IN_PARTS, CEILING, FACE_FRAME)
+"""Way of getting regions -> its name in the table."""
 
 
 @dataclass(frozen=True)
@@ -37,47 +38,57 @@ class Table:
     """(label, a value for each column); None: does not apply."""
 
 
-_PROBES = {
-    "expression/linear_accuracy": Column("expression, linear"),
-    "expression/knn_accuracy": Column("expression, kNN"),
-    "attributes/linear_balanced": Column("attributes, balanced"),
-    "attributes/linear_auc": Column("attributes, AUC"),
-    "identity/knn_accuracy": Column("identity, kNN"),
-    "landmarks/linear_nme": Column("landmarks, NME", 4, higher_is_better=False),
+_READ = {
+    ("expression", "linear/100%/accuracy"): Column("expression, linear"),
+    ("expression", "knn/100%/accuracy"): Column("expression, kNN"),
+    ("attributes", "linear/100%/balanced"): Column("attributes, balanced"),
+    ("attributes", "linear/100%/auc"): Column("attributes, AUC"),
+    ("verification", "centred/accuracy"): Column("same person, accuracy"),
+    ("verification", "centred/auc"): Column("same person, AUC"),
+    ("alignment", "linear/100%/nme_inter_ocular"): Column("landmarks, NME", 4, higher_is_better=False),
+    ("alignment", "linear/100%/nme_diagonal"): Column("landmarks, NME (diagonal)", 4, higher_is_better=False),
 }
+"""Task and score -> column; of the two landmark errors the first that a set has is shown."""
 
 
-def region_table(scores: Sequence[Scores]) -> Table:
+def region_table(looks: Sequence[Look]) -> Table:
     """One row for each network and each way it got regions."""
     columns = (
         Column("NMI"), Column("mIoU"), Column("mIoU, majority"), Column("ARI"), Column("parts NMI"),
         Column("parts mIoU"), Column("in use", 0, higher_is_better=None),
     )  # fmt: skip
     rows = [
-        (HOW[how] if how in NO_NETWORK else f"{one.name}, {HOW[how]}", _region_values(how, found))
-        for one in scores
-        for how, found in one.regions.items()
+        (HOW[way] if way in OF_NO_NETWORK else f"{look.name}, {HOW[way]}", _region_values(way, result))
+        for look in looks
+        if (result := look.results.get("regions")) is not None
+        for way in HOW
+        if way in result.details
     ]
     note = (
-        "Regions against the true masks. mIoU: one region for each class (Hungarian matching); majority: every region "
-        "takes the name of its most frequent class. Parts: over the pixels of brows, eyes, nose and mouth only."
+        "Regions of the test faces against the true masks. mIoU: one region for each class (Hungarian matching); "
+        "majority: every region takes the name of its most frequent class. Parts: over the pixels of brows, eyes, nose "
+        "and mouth only. k-means was fitted on other faces."
     )
     return Table("Regions", note, columns, tuple(rows))
 
 
-def probe_table(scores: Sequence[Scores]) -> Table:
-    """One row for each network; only columns that any of them has."""
-    present = {key: column for key, column in _PROBES.items() if any(key in one.probes for one in scores)}
+def read_table(looks: Sequence[Look]) -> Table:
+    """What frozen features know: one row for each network; only columns that any of them has."""
+    values = {look.name: {key: _score(look, *key) for key in _READ} for look in looks}
+    present = [key for key in _READ if any(found[key] is not None for found in values.values())]
+    if ("alignment", "linear/100%/nme_inter_ocular") in present:
+        present = [key for key in present if key[1] != "linear/100%/nme_diagonal"]
     rows = [
-        ("constant guess" if one.name == "guess" else one.name, tuple(one.probes.get(key) for key in present))
-        for one in scores
-        if one.probes
+        ("constant guess" if name == GUESS else name, tuple(found[key] for key in present))
+        for name, found in values.items()
+        if any(found[key] is not None for key in present)
     ]
     note = (
         "Frozen features: ridge regression (linear) and nearest neighbours (kNN), fitted on one part of the people, "
-        "tested on another. Landmarks: mean error of 68 points over the distance of the outer eye corners."
+        "tested on another. Same person: pairs of test photos, by the cosine of their centred features. Landmarks: "
+        "mean error of the points over the distance of the outer eye corners."
     )
-    return Table("Frozen features", note, tuple(present.values()), tuple(rows))
+    return Table("Frozen features", note, tuple(_READ[key] for key in present), tuple(rows))
 
 
 def as_text(table: Table) -> str:
@@ -88,12 +99,7 @@ def as_text(table: Table) -> str:
         marks = ["*" if value is not None and value == top else " " for value, top in zip(values, best, strict=True)]
         numbers = [shown(value, column) for value, column in zip(values, table.columns, strict=True)]
         grid.append([label, *(number + mark for number, mark in zip(numbers, marks, strict=True))])
-    widths = [max(len(row[k]) for row in grid) for k in range(len(grid[0]))]
-    lines = [
-        row[0].ljust(widths[0]) + "".join("  " + cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))
-        for row in grid
-    ]
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(aligned(grid))
 
 
 def shown(value: float | None, column: Column) -> str:
@@ -109,12 +115,17 @@ def best_of(values: Sequence[float | None], column: Column) -> float | None:
     return max(numbers) if column.higher_is_better else min(numbers)
 
 
-def _region_values(how: str, found: RegionScores) -> tuple[float | None, ...]:
-    whole, parts = found.everything, found.parts
-    everything = (whole.nmi, whole.miou, whole.miou_majority, whole.ari)
-    if how in (
-        POSITION_IN_PARTS,
-        FACE_FRAME,
-    ):  # their clusters lie in the middle of the face: over all pixels they mean nothing
-        everything = (None,) * 4  # type: ignore[assignment]
-    return (*everything, parts.nmi if parts else None, parts.miou if parts else None, found.in_use)
+def _region_values(way: str, result: TaskResult) -> tuple[float | None, ...]:
+    """Where clusters lie in the middle of the face, over all pixels they mean nothing."""
+    detail = result.details[way]
+    nmi, miou, ari, parts_nmi, parts_miou = (
+        score.value if (score := result.scores.get(f"{way}/{name}")) else None
+        for name in ("nmi", "miou", "ari", "parts_nmi", "parts_miou")
+    )
+    majority = None if way in ONLY_PARTS else detail["miou_majority"]
+    return nmi, miou, majority, ari, parts_nmi, parts_miou, detail["in_use"]
+
+
+def _score(look: Look, task: str, name: str) -> float | None:
+    result = look.results.get(task)
+    return result.scores[name].value if result is not None and name in result.scores else None

@@ -1,7 +1,7 @@
 """What a task can be told, from the command line or a suite file; everything goes into the results."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -10,6 +10,19 @@ from fra_dist.config.section import Count, Positive, Seed, Whole
 from fra_dist.errors import ConfigError
 
 TASKS = ("expression", "attributes", "alignment", "verification", "regions", "consistency")
+Way = Literal[
+    "heatmaps",
+    "clusters",
+    "random_clusters",
+    "random_prototypes",
+    "position",
+    "position_in_parts",
+    "ceiling",
+    "face_frame",
+    "probe",
+]
+"""Of getting regions; `tasks/regions.py` says what each is."""
+WAYS: tuple[Way, ...] = get_args(Way)
 
 
 class Section(BaseModel):
@@ -44,6 +57,10 @@ class Settings(Section):
     embedding: Literal["pooled", "projected"] = "pooled"
     regions: Annotated[int, Field(ge=2, le=2**31 - 1)] = 8
     """Clusters of the k-means baselines, when the network has no heatmaps to count."""
+    ways: tuple[Way, ...] = WAYS
+    """Of getting regions, those that `regions` and `consistency` measure, where a network has them."""
+    views: tuple[Literal["crops", "polygons"], ...] = ("crops", "polygons")
+    """What `regions` is measured on beside whole photos and masks: random crops, and polygons drawn from landmarks."""
     bootstrap: Whole = 1000
     """Draws of each interval; 0: none is given."""
     limit: Count | None = None

@@ -32,7 +32,7 @@ class ColumnLike(Protocol):
 
 
 class TableLike(Protocol):
-    """What `eval.table` makes."""
+    """What `eval.score_table` makes."""
 
     @property
     def title(self) -> str: ...

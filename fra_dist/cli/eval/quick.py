@@ -1,82 +1,89 @@
 """`fra-dist eval CHECKPOINT --data LABELLED_SHARDS`: a quick look at what a checkpoint learned.
 
-Prints two tables, regions and frozen features, beside an untrained network of the same kind and what needs no network
-at all; `--out` writes everything as JSON.
+Prints two tables, regions and frozen features, beside an untrained network of the same kind, pixels, and what needs no
+network at all; `--out` writes everything as JSON.
 """
 
 import argparse
 import json
-import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from fra_dist import files
 from fra_dist.errors import ConfigError, DataError
 from fra_dist.eval.settings import TASKS
+
+if TYPE_CHECKING:
+    from fra_dist.eval.quick_look import Look
 
 LIMIT = 2000
 
 
 def run_quick(args: argparse.Namespace) -> int:
     """Raises CheckpointError or DataError when the checkpoint, the shards or the output cannot be used."""
-    import torch
-
-    from fra_dist.cli.eval.tasks import chosen_beside
-    from fra_dist.eval.labelled import read_labelled
-    from fra_dist.eval.score_table import as_text, probe_table, region_table
-    from fra_dist.eval.suite import Scores, evaluate, floors, pixels
-    from fra_dist.models.fra import FRA
-    from fra_dist.train.checkpoints.reading import load_model
+    from fra_dist.cli.eval.tasks import cache_of, chosen_beside
+    from fra_dist.eval.datasets import labelled_shards
+    from fra_dist.eval.features.networks import on_device, open_encoder
+    from fra_dist.eval.quick_look import (
+        look_at,
+        look_at_baselines,
+        look_at_guesses,
+        prepare_to_look,
+        quick_settings,
+    )
+    from fra_dist.eval.regions.segmenters import regions_of
     from fra_dist.train.run_dir.folder import versions
 
     if args.data is None:
         raise ConfigError(
             f"{args.what!r} is neither a task ({', '.join(TASKS)}, all) nor, without --data, a checkpoint to look at"
         )
-    out = Path(args.out) if args.out else None
+    out, beside = Path(args.out) if args.out else None, chosen_beside(args)
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise DataError(f"cannot write {out}: give a file in a folder that exists")
-    model, config, info = load_model(args.what)
-    labelled = read_labelled(args.data, config.data.image_size, args.limit or LIMIT)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    networks = {config.name: model.online}
-    beside, seconds = chosen_beside(args), dict[str, float]()
-    if "untrained" in beside:
-        torch.manual_seed(args.seed)
-        networks["untrained"] = FRA(config.model).eval().online
-    scores: list[Scores] = []
-    for name, net in networks.items():
-        began = time.monotonic()
-        scores.append(evaluate(name, net.to(device), labelled, config, args.seed))
-        seconds[name] = time.monotonic() - began
-    if "pixels" in beside:
-        began = time.monotonic()
-        scores.append(pixels(labelled, config.model.regions, args.seed))
-        seconds["pixels"] = time.monotonic() - began
+    encoder = on_device(open_encoder(args.what, args.image_size, args.normalise, args.target))
+    faces = labelled_shards.read(Path(args.data), args.limit or LIMIT)
+    cache = cache_of(args)
+    prepared = prepare_to_look(faces, encoder.size, args.seed, cache)
+    settings = quick_settings(args.seed, regions_of(encoder, args.regions or 8))
+    looks = [look_at(encoder, prepared, settings, cache)]
+    looks += look_at_baselines(encoder, prepared, settings, cache, beside)
     if not args.alone:
-        size = model.check_image_size(config.data.image_size)
-        scores.append(floors(labelled, config.model.regions, args.seed, size))
-    print(f"{info['path']}, step {info['step']}, {len(labelled)} photos\n")
-    for table in (region_table(scores), probe_table(scores)):
-        if table.rows:
-            print(as_text(table), end="\n\n")
-    print(f"measured in {', '.join(f'{name} {spent:.1f} s' for name, spent in seconds.items())}; --beside, --alone\n")
+        looks.append(look_at_guesses(encoder, prepared, settings, cache))
+    counts = prepared.describe()["faces"]
+    parts = ", ".join(f"{count} {split}" for split, count in counts.items())
+    step = f", step {encoder.about['step']}" if "step" in encoder.about else ""
+    print(f"{encoder.about['checkpoint']}{step}, {len(prepared)} photos ({parts})\n")
+    _show(looks)
     if out is not None:
-        result = {
-            "checkpoint": info["path"],
-            "step": info["step"],
-            "data": args.data,
-            "photos": len(labelled),
-            "seed": args.seed,
-            "scores": [one.to_json() for one in scores],
-            "versions": versions(device),
+        document = {
+            "network": encoder.describe(),
+            "dataset": prepared.describe(),
+            "settings": settings.model_dump(mode="json"),
+            "looks": [look.to_json() for look in looks],
+            "versions": versions(encoder.device),
         }
-        _write(out, result)
+        _write(out, document)
         print(out)
     return 0
 
 
-def _write(path: Path, result: dict[str, Any]) -> None:
+def _show(looks: Sequence["Look"]) -> None:
+    from fra_dist.eval.score_table import as_text, read_table, region_table
+
+    for table in (region_table(looks), read_table(looks)):
+        if table.rows:
+            print(as_text(table), end="\n\n")
+    for look in looks:
+        for task, why in look.left_out.items():
+            print(f"{look.name}: {task} was not measured: {why}")
+    spent = ", ".join(f"{look.name} {look.seconds:.1f} s" for look in looks)
+    print(f"measured in {spent}; --beside, --alone\n")
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
     try:
-        path.write_text(json.dumps(result, indent=1))
+        files.write_whole(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}") from None
+        raise files.failure(error, f"cannot write {path}", DataError) from None

@@ -32,7 +32,7 @@ def run_one(args: argparse.Namespace) -> int:
     values["tune"] = {key: getattr(args, key) for key in TUNED if getattr(args, key) is not None}
     entry = TaskEntry(task=args.what, dataset=args.dataset, data=args.data, settings=settings_of(values))
     encoder = on_device(open_encoder(args.checkpoint, args.image_size, args.normalise, args.target))
-    _do(encoder, entry, _cache(args), Path(args.out or f"eval/{args.what}-{args.dataset}"), chosen_beside(args))
+    _do(encoder, entry, cache_of(args), Path(args.out or f"eval/{args.what}-{args.dataset}"), chosen_beside(args))
     return 0
 
 
@@ -49,7 +49,7 @@ def run_suite(args: argparse.Namespace) -> int:
         raise ConfigError(f"suite {args.suite} names no checkpoint: give --checkpoint")
     size = args.image_size or suite.image_size
     encoder = on_device(open_encoder(checkpoint, size, args.normalise, args.target))
-    out, cache, rows, failed = Path(args.out or "eval"), _cache(args), [], 0
+    out, cache, rows, failed = Path(args.out or "eval"), cache_of(args), [], 0
     for entry in suite.tasks:
         name = entry.name or f"{entry.task}-{entry.dataset}"
         try:
@@ -114,7 +114,7 @@ def _do(encoder: "Encoder", entry: "TaskEntry", cache: "Cache", out: Path, besid
     return (out / "row.md").read_text()
 
 
-def _cache(args: argparse.Namespace) -> "Cache":
+def cache_of(args: argparse.Namespace) -> "Cache":
     from fra_dist.eval.features.feature_cache import Cache
 
     if args.no_cache:

@@ -1,7 +1,9 @@
-"""Labelled shards of our own: samples of `key.jpg`, `key.json` and `key.mask.png`, as `eval/labelled.py` reads them.
+"""Labelled shards of our own: samples of `key.jpg`, `key.json` and `key.mask.png`, as synthetic faces are written.
 
-People are shared out to the three parts, 60, 15 and 25 %; without identities, photos are. A kind of label that any
-sample lacks is left out.
+A json may hold `expression` (a name), `attributes` (name -> true or false), `identity` (a number or name) and
+`landmarks` (68 points x, y in pixels); a mask holds the classes of `synthetic.REGION_NAMES`, 255 ignored. People are
+shared out to the three parts, 60, 15 and 25 %; without identities, photos are. A kind of label that any sample lacks is
+left out.
 """
 
 import json
@@ -17,8 +19,8 @@ from fra_dist.data.decoding.images import BadImage, decode
 from fra_dist.data.shards.manifest import Manifest, load_manifest, read_members
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets.common.crop_rules import CropRule
+from fra_dist.eval.datasets.common.label_files import read_mask
 from fra_dist.eval.datasets.common.labelled_face import SPLITS, FaceSet, Record
-from fra_dist.eval.labelled import read_mask
 from fra_dist.eval.scores.splits import split_by
 from fra_dist.synthetic import REGION_NAMES
 
@@ -27,17 +29,20 @@ LIMIT = 5000
 """Samples at most, spread evenly: their pixels are held in memory."""
 
 
-def read(folder: Path) -> FaceSet:
-    """Raises DataError when there is no manifest, a sample is damaged, or no kind of label is complete."""
+def read(folder: Path, limit: int = LIMIT) -> FaceSet:
+    """At most `limit` samples, spread evenly over the shards.
+
+    Raises DataError when there is no manifest, a sample is damaged, or no kind of label is complete.
+    """
     manifest = load_manifest(folder)
-    places = np.unique(np.linspace(0, manifest.total - 1, min(LIMIT, manifest.total)).astype(np.int64))
+    places = np.unique(np.linspace(0, manifest.total - 1, min(limit, manifest.total)).astype(np.int64))
     found = [_read(manifest, int(place)) for place in places]
     labels = [one[1] for one in found]
     masked = bool(found) and all("mask.png" in one[2] for one in found)
     expressions = sorted({str(one["expression"]) for one in labels}) if _all(labels, "expression") else []
     names = sorted(set.intersection(*(set(one["attributes"]) for one in labels))) if _all(labels, "attributes") else []
     pointed, known = _all(labels, "landmarks"), _all(labels, "identity")
-    if not (masked or expressions or names or pointed):
+    if not (masked or expressions or names or pointed or known):
         raise DataError(f"{folder} has no labels to evaluate with: its samples need a json or a mask.png")
     people = [str(one["identity"]) for one in labels] if known else [str(place) for place in places]
     split = split_by(np.unique(people, return_inverse=True)[1].astype(np.int64))
@@ -77,7 +82,7 @@ def _read(manifest: Manifest, sample: int) -> tuple[NDArray[np.uint8], dict[str,
             raise ValueError("its landmarks are not 68 points x, y")
         if "mask.png" in members:
             read_mask(members["mask.png"])
-    except (BadImage, ValueError, TypeError, OSError, StopIteration) as error:
+    except (BadImage, ValueError, TypeError, OSError, SyntaxError, StopIteration) as error:
         shard, key = manifest.where(sample)
         why = str(error) or "no photo"
         raise DataError(f"labelled sample {key} in {manifest.folder / shard} is damaged: {why}") from None

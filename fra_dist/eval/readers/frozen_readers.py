@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from fra_dist.eval.readers.linear_probes import NEIGHBOURS, RIDGES, TEMPERATURE
-
 Array = NDArray[np.floating]
 Outputs = NDArray[np.float64]
+RIDGES = tuple(10.0**power for power in range(-3, 4))
+"""Strengths of the ridge regression, as multiples of the mean eigenvalue of the features' second moments."""
+NEIGHBOURS = (1, 5, 10, 20)
+TEMPERATURE = 0.07
+"""Of the neighbours' votes, exp(cosine / TEMPERATURE), as in Wu et al. 2018."""
 DECAYS = tuple(10.0**power for power in range(-6, 1))
 """Of the logistic readers, for features of unit mean square length: loss + decay/2 · |W|²."""
 LARGEST_GRAM = 8192

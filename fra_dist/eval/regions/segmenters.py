@@ -1,6 +1,6 @@
 """Ways of dividing faces into regions without labels: a network's heatmaps, and what they are compared with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from fra_dist.eval.features.encoder import Encoder
-from fra_dist.eval.regions.agreement import closeness_to, fit_clusters, part_density, position_clusters
+from fra_dist.eval.regions.pixel_regions import closeness_to, fit_clusters, part_density, position_clusters
+from fra_dist.eval.settings import WAYS
 from fra_dist.models.backbone import build_backbone
 
 Segmenter = Callable[[NDArray[np.uint8]], Tensor]
@@ -29,18 +30,23 @@ def regions_of(encoder: Encoder, default: int) -> int:
     return default
 
 
-def segmenters(encoder: Encoder, photos: NDArray[np.uint8], regions: int, seed: int) -> dict[str, Segmenter]:
-    """By name. k-means is fitted to the pixels of (training) photos; a random network is one of the same kind."""
+def segmenters(
+    encoder: Encoder, photos: NDArray[np.uint8], regions: int, seed: int, ways: Collection[str] = WAYS
+) -> dict[str, Segmenter]:
+    """Those of `ways` that need a network or nothing at all, by name; without `heatmaps` for a network that has none.
+
+    k-means is fitted to the pixels of (training) photos; a random network is one of the same architecture.
+    """
     some = photos[np.unique(np.linspace(0, len(photos) - 1, min(FITTED_ON, len(photos))).astype(np.int64))]
-    found: dict[str, Segmenter] = {}
-    if encoder.has_regions:
-        found[HEATMAPS] = encoder.similarity
-    found[CLUSTERS] = clustered(encoder, some, regions, seed)
-    if "architecture" in encoder.about:
-        found[RANDOM] = clustered(randomised(encoder, seed), some, regions, seed)
-    found[RANDOM_PROTOTYPES] = prototyped(encoder, regions, seed)
-    found[POSITION] = fixed(position_clusters(regions, seed=seed))
-    return found
+    makers: dict[str, Callable[[], Segmenter]] = {
+        HEATMAPS: lambda: encoder.similarity,
+        CLUSTERS: lambda: clustered(encoder, some, regions, seed),
+        RANDOM: lambda: clustered(randomised(encoder, seed), some, regions, seed),
+        RANDOM_PROTOTYPES: lambda: prototyped(encoder, regions, seed),
+        POSITION: lambda: fixed(position_clusters(regions, seed=seed)),
+    }
+    lacking = {HEATMAPS: not encoder.has_regions, RANDOM: "architecture" not in encoder.about}
+    return {name: make() for name, make in makers.items() if name in ways and not lacking.get(name)}
 
 
 def in_parts(masks: Sequence[NDArray[np.uint8]], classes: Sequence[str], regions: int, seed: int) -> Segmenter | None:

@@ -1,4 +1,4 @@
-"""Scores of labellings and predictions. Each is a pure function of arrays.
+"""Scores of tables of regions against classes. Each is a pure function of its table.
 
 A contingency table is (Q, L): how many pixels region q and class l share. Rows and columns of zeros are harmless.
 """
@@ -6,7 +6,6 @@ A contingency table is (Q, L): how many pixels region q and class l share. Rows 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
-from scipy.stats import rankdata
 
 Table = NDArray[np.int64]
 
@@ -73,37 +72,6 @@ def match_by_majority(table: Table) -> NDArray[np.float64]:
     merged = np.zeros((table.shape[1], table.shape[1]), np.int64)
     np.add.at(merged, table.argmax(1), table)
     return np.where(table.sum(0) > 0, overlaps(merged).diagonal(), np.nan)
-
-
-def accuracy(predicted: ArrayLike, truth: ArrayLike) -> float:
-    """Share of equal entries."""
-    return float(np.mean(np.asarray(predicted) == np.asarray(truth)))
-
-
-def balanced_accuracy(predicted: ArrayLike, truth: ArrayLike) -> float:
-    """Mean over the classes in `truth` of the share of each that was found."""
-    hit, labels = np.asarray(predicted) == np.asarray(truth), np.asarray(truth)
-    return float(np.mean([hit[labels == label].mean() for label in np.unique(labels)]))
-
-
-def area_under_curve(scores: ArrayLike, positive: ArrayLike) -> float:
-    """Chance that a positive scores above a negative (Mann-Whitney), ties counting half. NaN when one side is empty."""
-    values, hit = np.asarray(scores, np.float64), np.asarray(positive, bool)
-    yes, no = int(hit.sum()), int((~hit).sum())
-    if not yes or not no:
-        return float("nan")
-    return float((rankdata(values)[hit].sum() - yes * (yes + 1) / 2) / (yes * no))
-
-
-def normalised_mean_error(predicted: ArrayLike, truth: ArrayLike) -> float:
-    """Mean distance of 68 landmarks over the distance of the outer eye corners (300W's inter-ocular NME).
-
-    Both are (N, 68, 2) in any one unit. Points 36 and 45, counted from 0, are the outer corners.
-    """
-    guess, real = np.asarray(predicted, np.float64), np.asarray(truth, np.float64)
-    eyes = np.linalg.norm(real[:, 36] - real[:, 45], axis=-1)
-    error = np.linalg.norm(guess - real, axis=-1).mean(-1)
-    return float((error / np.maximum(eyes, 1e-9)).mean())
 
 
 def _entropy(shares: NDArray[np.float64]) -> float:

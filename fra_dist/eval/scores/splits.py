@@ -1,4 +1,4 @@
-"""How labelled photos are shared out to training, validation and test, people never in two parts unless asked for."""
+"""How labelled photos are shared out to training, validation and test, people never in two parts."""
 
 from dataclasses import dataclass
 
@@ -16,9 +16,6 @@ class Split:
     validation: Labels
     test: Labels
 
-    def of(self, values: NDArray[np.generic]) -> tuple[NDArray, NDArray, NDArray]:  # type: ignore[type-arg]
-        return values[self.train], values[self.validation], values[self.test]
-
 
 def split_by(groups: Labels, seed: int = 0, shares: tuple[float, float] = (0.6, 0.15)) -> Split:
     """Share out whole groups (people): about 60 % of them to train, 15 % to validation, the others to test."""
@@ -26,17 +23,3 @@ def split_by(groups: Labels, seed: int = 0, shares: tuple[float, float] = (0.6, 
     first, second = round(shares[0] * len(names)), round((shares[0] + shares[1]) * len(names))
     parts = (names[:first], names[first:second], names[second:])
     return Split(*(np.flatnonzero(np.isin(groups, part)) for part in parts))
-
-
-def split_within(groups: Labels, seed: int = 0) -> Split:
-    """Share out the photos of each person with 3 or more: a quarter to test, another to validation, at least 1 each."""
-    train, validation, test = [], [], []
-    generator = np.random.default_rng(seed)
-    for name in np.unique(groups):
-        places = generator.permutation(np.flatnonzero(groups == name))
-        if len(places) >= 3:
-            quarter = max(1, len(places) // 4)
-            test.append(places[:quarter])
-            validation.append(places[quarter : 2 * quarter])
-            train.append(places[2 * quarter :])
-    return Split(*(np.sort(np.concatenate([np.zeros(0, np.int64), *part])) for part in (train, validation, test)))

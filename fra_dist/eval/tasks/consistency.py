@@ -21,7 +21,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
 
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets.common.crop_rules import Square, cut_photo
@@ -35,7 +34,7 @@ from fra_dist.eval.oracles import (
     grid_places,
     mean_shape,
 )
-from fra_dist.eval.regions.agreement import IN_USE, assign
+from fra_dist.eval.regions.pixel_regions import IN_USE, assign
 from fra_dist.eval.regions.segmenters import Segmenter, regions_of, segmenters
 from fra_dist.eval.scores.intervals import Floats, Score, Statistic, measure
 from fra_dist.eval.tasks.common import Job, TaskResult
@@ -65,10 +64,12 @@ def run(job: Job) -> TaskResult:
         raise DataError(f"{prepared.faces.name} has no landmarks that give the distance of the eyes in every face")
     regions = regions_of(job.encoder, job.settings.regions)
     train = prepared.places("train")
-    ways = segmenters(job.encoder, prepared.photos[train], regions, seed)
+    ways = segmenters(job.encoder, prepared.photos[train], regions, seed, job.settings.ways)
     labellers = {name: by_similarity(way) for name, way in ways.items()}
-    side = job.encoder.maps(prepared.photos[test[:1]]).shape[2:]
-    labellers |= oracles_of(prepared.points()[train], regions, (side[0], side[1]), seed)
+    if not {CEILING, FACE_FRAME}.isdisjoint(job.settings.ways):
+        side = job.encoder.maps(prepared.photos[test[:1]]).shape[2:]
+        told = oracles_of(prepared.points()[train], regions, (side[0], side[1]), seed)
+        labellers |= {name: label for name, label in told.items() if name in job.settings.ways}
     people = prepared.people(test)
     scores: dict[str, Score] = {}
     details: dict[str, object] = {"regions": regions, "faces": len(test)}
@@ -92,6 +93,8 @@ def by_similarity(way: Segmenter) -> Labeller:
 
 def oracles_of(points: Floats, regions: int, side: tuple[int, int], seed: int) -> dict[str, Labeller]:
     """`face_frame` and `ceiling`, from the landmarks (n, P, 2) of training faces and the (H, W) of the map."""
+    from sklearn.cluster import KMeans
+
     shape = mean_shape(points)
     frames = frames_of_points(points, shape)
     inside = face_boxes(points)

@@ -43,12 +43,15 @@ class Faces:
 
 
 def faces_under_test(job: Job, test: Places) -> dict[str, Faces]:
-    """Whole photos, random crops of them, and, for a set with masks and landmarks, the polygons of the landmarks."""
+    """Whole photos, and the views that the settings ask for: random crops, and, for a set with masks and landmarks, the
+    polygons of the landmarks."""
     prepared = job.prepared
     masks, classes = prepared.masks(test)
     whole = Faces(test, np.asarray(prepared.photos[test]), masks, classes)
-    found = {WHOLE: whole, CROPS: cropped(whole, job.settings.seed)}
-    polygons = prepared.polygons(test) if prepared.faces.mask_classes else None
+    found, views = {WHOLE: whole}, job.settings.views
+    if CROPS in views:
+        found[CROPS] = cropped(whole, job.settings.seed)
+    polygons = prepared.polygons(test) if POLYGONS in views and prepared.faces.mask_classes else None
     if polygons is not None:
         found[POLYGONS] = replace(whole, masks=polygons, classes=POLYGON_CLASSES)
     return found
@@ -108,10 +111,12 @@ class Oracles:
         return cls(job, (maps.shape[2], maps.shape[3]), regions, shape, centres)
 
     def tables(self, faces: Faces) -> dict[str, NDArray[np.int64]]:
-        """(n, Q, L) of each oracle."""
-        width = len(faces.classes)
-        found = {CEILING: count_similarity(on_map(faces.masks, width, self.side), faces.masks, width)}
-        if self.centres is not None:
+        """(n, Q, L) of each oracle that the settings ask for."""
+        width, ways = len(faces.classes), self.job.settings.ways
+        found: dict[str, NDArray[np.int64]] = {}
+        if CEILING in ways:
+            found[CEILING] = count_similarity(on_map(faces.masks, width, self.side), faces.masks, width)
+        if FACE_FRAME in ways and self.centres is not None:
             assigned = assign_in_frame(self._frames(faces.places), self.centres, MASK_SIDE).astype(np.uint8)
             if faces.boxes is not None:
                 assigned = cut_masks(assigned, faces.boxes)

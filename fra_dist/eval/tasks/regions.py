@@ -25,11 +25,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fra_dist.eval import plots
-from fra_dist.eval.features.prepared_faces import MASK_SIDE
-from fra_dist.eval.oracles import class_shares
+from fra_dist.eval.features.prepared_faces import MASK_SIDE, Prepared
+from fra_dist.eval.oracles import CEILING, FACE_FRAME, class_shares
 from fra_dist.eval.readers.frozen_readers import Part, Reader, Sealed, fit_ridge
-from fra_dist.eval.region_tables import BATCH, agreement, count_tables, of_sum
-from fra_dist.eval.regions.agreement import IN_USE
+from fra_dist.eval.region_tables import BATCH, agreement, count_tables, describe_table, of_sum
 from fra_dist.eval.regions.segmenters import POSITION_IN_PARTS, Segmenter, in_parts, regions_of, segmenters
 from fra_dist.eval.scores import metrics
 from fra_dist.eval.scores.intervals import Floats, Score, Statistic, measure
@@ -47,22 +46,24 @@ from fra_dist.eval.tasks.region_truth import (
 PROBED = 1000
 """Training faces at most for the linear probe."""
 COLUMNS = ("nmi", "parts_nmi", "miou", "parts_miou")
+PROBE = "probe"
+ORACLES = (CEILING, FACE_FRAME)
 
 
 def run(job: Job) -> TaskResult:
     """Raises DataError when there are neither masks nor landmarks to draw polygons from."""
     prepared, seed, draws = job.prepared, job.settings.seed, job.settings.bootstrap
-    train, validation = prepared.places("train"), prepared.places("val")
-    sealed = Sealed(prepared.places("test"))
+    validation, sealed = prepared.places("val"), Sealed(prepared.places("test"))
     regions = regions_of(job.encoder, job.settings.regions)
-    known = _spread(train, PROBED)
-    masks, classes = prepared.masks(known)
-    ways = segmenters(job.encoder, prepared.photos[known], regions, seed)
-    informed = in_parts(list(masks), classes, regions, seed)
+    known, chosen = faces_to_fit(prepared), set(job.settings.ways)
+    told = chosen & {POSITION_IN_PARTS, PROBE, *ORACLES}
+    masks, classes = prepared.masks(known if told else known[:1])  # of one face: the names of the classes
+    ways = segmenters(job.encoder, prepared.photos[known], regions, seed, chosen)
+    informed = in_parts(list(masks), classes, regions, seed) if POSITION_IN_PARTS in chosen else None
     if informed is not None:
         ways[POSITION_IN_PARTS] = informed
-    probe = _fit_probe(job, known, masks, _spread(validation, BATCH), classes)
-    oracles = Oracles.fitted(job, known, masks, classes, regions)
+    probe = _fit_probe(job, known, masks, _spread(validation, BATCH), classes) if PROBE in chosen else None
+    oracles = Oracles.fitted(job, known, masks, classes, regions) if chosen & set(ORACLES) else None
 
     test = sealed.open()
     people = prepared.people(test)
@@ -70,20 +71,25 @@ def run(job: Job) -> TaskResult:
     scores: dict[str, Score] = {}
     details: dict[str, object] = {"classes": list(classes), "regions": regions, "truth": _truth(job)}
     for name, faces in under.items():
-        tables = tables_of(faces, ways, regions) | oracles.tables(faces)
+        tables = tables_of(faces, ways, regions) | (oracles.tables(faces) if oracles else {})
         scores |= _scores(name, faces, tables, people, job)
         if name == WHOLE:
-            details |= {way: _detail(table.sum(0), faces.classes) for way, table in tables.items()}
-    whole = under[WHOLE]
-    answered = count_tables(whole.photos, whole.masks, _segment(job, probe, len(classes)), len(classes), len(classes))
-    scores["probe/miou"] = measure(_diagonal_iou(answered), len(test), people, seed, draws=draws)
-    overlap = metrics.overlaps(answered.sum(0)).diagonal()
-    details["probe"] = {"iou": dict(zip(classes, overlap.tolist(), strict=True)), "chosen": probe.chosen}
+            details |= {way: describe_table(table.sum(0), faces.classes) for way, table in tables.items()}
+    if probe is not None:
+        answered = _answered(job, probe, under[WHOLE])
+        scores["probe/miou"] = measure(_diagonal_iou(answered), len(test), people, seed, draws=draws)
+        overlap = metrics.overlaps(answered.sum(0)).diagonal()
+        details[PROBE] = {"iou": dict(zip(classes, overlap.tolist(), strict=True)), "chosen": probe.chosen}
     shown = {name: score.value for name, score in scores.items() if name.endswith("nmi")}
     columns = tuple(name for name in scores if name.split("/", 1)[1] in COLUMNS or name.count("/") == 2)
     return TaskResult(
         "regions", _protocol(job), scores, columns, details, {"nmi.png": plots.bars(shown, "NMI")}, grid=True
     )
+
+
+def faces_to_fit(prepared: Prepared) -> Places:
+    """Training faces, spread evenly, that k-means, the oracles and the probe are fitted to."""
+    return _spread(prepared.places("train"), PROBED)
 
 
 def tables_of(faces: Faces, ways: Mapping[str, Segmenter], regions: int) -> dict[str, NDArray[np.int64]]:
@@ -142,7 +148,12 @@ def _fit_probe(job: Job, train: Places, masks: NDArray[np.uint8], validation: Pl
     return fit_ridge(Part(rows, targets), Part(_pixels(held), np.zeros(0)), score)
 
 
-def _segment(job: Job, probe: Reader, classes: int) -> Segmenter:
+def _answered(job: Job, probe: Reader, faces: Faces) -> NDArray[np.int64]:
+    width = len(faces.classes)
+    return count_tables(faces.photos, faces.masks, _segment(job, probe), width, width)
+
+
+def _segment(job: Job, probe: Reader) -> Segmenter:
     def way(photos: NDArray[np.uint8]) -> Tensor:
         maps = job.encoder.maps(photos)
         return _raise_back(probe.answer(_pixels(maps)), len(maps), (maps.shape[2], maps.shape[3]))
@@ -160,17 +171,6 @@ def _raise_back(outputs: Floats, count: int, side: tuple[int, int]) -> Tensor:
 
 def _spread(places: Places, count: int) -> Places:
     return places[np.unique(np.linspace(0, len(places) - 1, min(count, len(places))).astype(np.int64))]
-
-
-def _detail(table: NDArray[np.int64], classes: Sequence[str]) -> dict[str, object]:
-    shares = table.sum(1) / max(table.sum(), 1)
-    iou = metrics.match_one_to_one(table)[1]
-    return {
-        "iou": {name: None if np.isnan(value) else float(value) for name, value in zip(classes, iou, strict=True)},
-        "miou_majority": float(np.nanmean(metrics.match_by_majority(table))),
-        "shares": [round(float(share), 6) for share in shares],
-        "in_use": int((shares >= IN_USE).sum()),
-    }
 
 
 def _truth(job: Job) -> str:

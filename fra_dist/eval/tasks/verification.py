@@ -117,14 +117,21 @@ def curve(similarity: Floats, same: NDArray[np.bool_]) -> tuple[Floats, Floats]:
 
 
 def seeded_pairs(job: Job) -> list[Pair]:
-    """As many pairs of one person as of two in each fold, of the test part. Raises DataError without known people."""
+    """As many pairs of one person as of two in each fold, of the test part; FOLDS folds, or fewer for under 20 people.
+
+    Raises DataError without known people, or when they are too few.
+    """
     prepared = job.prepared
     test = prepared.places("test")
     people = prepared.people(test)
     if people is None or any(prepared.records[n].identity is None for n in test):
         raise DataError(f"{prepared.faces.name} has neither pairs nor known people: this task needs them")
     generator = np.random.default_rng(job.settings.seed)
-    groups = np.array_split(generator.permutation(np.unique(people)), FOLDS)
+    everybody = generator.permutation(np.unique(people))
+    folds = min(FOLDS, len(everybody) // 2)  # a fold needs two people
+    if folds < 2:
+        raise DataError(f"{prepared.faces.name}: the test part has {len(everybody)} people; pairs need 4 or more")
+    groups = np.array_split(everybody, folds)
     pairs = []
     for fold, members in enumerate(groups):
         inside = test[np.isin(people, members)]
@@ -135,7 +142,7 @@ def seeded_pairs(job: Job) -> list[Pair]:
         count = min(int(same.sum()), int((~same).sum()), PAIRS_A_FOLD)
         if not count:
             raise DataError(
-                f"{prepared.faces.name}: too few people or photos in the test part for {FOLDS} folds of pairs"
+                f"{prepared.faces.name}: too few people or photos in the test part for {folds} folds of pairs"
             )
         for kind in (True, False):
             for k in generator.permutation(np.flatnonzero(same == kind))[:count]:

@@ -25,8 +25,8 @@ def test_demo_ends_with_a_table_and_an_offline_page(tmp_path, fra_dist):
         assert name in text
 
     scores = {row["name"]: row for row in json.loads((tmp_path / "demo" / "scores.json").read_text())}
-    assert 0 <= scores["FRA"]["regions"]["heatmaps"]["all"]["nmi"] <= 1
-    assert "heatmaps" not in scores["BYOL"]["regions"]
+    assert 0 <= scores["FRA"]["scores"]["regions"]["heatmaps/nmi"] <= 1
+    assert "heatmaps/nmi" not in scores["BYOL"]["scores"]["regions"]
 
     again = fra_dist(*words, timeout=280)
     assert again.returncode == 0, again.stderr

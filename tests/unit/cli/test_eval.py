@@ -5,6 +5,11 @@ import pytest
 from fra_dist.cli.main import main
 
 
+@pytest.fixture(autouse=True)
+def kept_apart(tmp_path, monkeypatch):
+    monkeypatch.setenv("FRA_DIST_CACHE", str(tmp_path / "cache"))
+
+
 def test_a_checkpoint_is_measured_beside_its_floors(small_run, shards, tmp_path, capsys):
     out = tmp_path / "scores.json"
     assert main(["eval", str(small_run), "--data", str(shards), "--out", str(out)]) == 0
@@ -12,22 +17,23 @@ def test_a_checkpoint_is_measured_beside_its_floors(small_run, shards, tmp_path,
     for row in ("small, heatmaps", "untrained, k-means on features", "k-means on position", "constant guess"):
         assert row in said
     result = json.loads(out.read_text(), parse_constant=pytest.fail)
-    assert [one["name"] for one in result["scores"]] == ["small", "untrained", "pixels", "guess"]
-    assert result["photos"] == 48
-    assert result["step"] == 7
-    regions = result["scores"][0]["regions"]["heatmaps"]
-    assert 0 <= regions["all"]["nmi"] <= 1
-    assert sum(regions["shares"]) == pytest.approx(1, abs=1e-4)
-    assert set(regions["parts"]["iou"]) == {"brows", "eyes", "nose", "mouth"}
-    assert 0 < result["scores"][0]["probes"]["landmarks/linear_nme"] < 1
+    assert [one["name"] for one in result["looks"]] == ["small", "untrained", "pixels", "guess"]
+    assert sum(result["dataset"]["faces"].values()) == 48
+    assert result["network"]["step"] == 7
+    own = result["looks"][0]
+    assert 0 <= own["scores"]["regions"]["heatmaps/nmi"] <= 1
+    assert sum(own["details"]["regions"]["heatmaps"]["shares"]) == pytest.approx(1, abs=1e-4)
+    assert {"brows", "eyes", "nose", "mouth"} <= set(own["details"]["regions"]["heatmaps"]["iou"])
+    assert 0 < own["scores"]["alignment"]["linear/100%/nme_inter_ocular"] < 1
 
 
 def test_alone_and_limited(byol_run, shards, tmp_path, capsys):
     out = tmp_path / "scores.json"
     assert main(["eval", str(byol_run), "--data", str(shards), "--out", str(out), "--alone", "--limit", "20"]) == 0
     result = json.loads(out.read_text())
-    assert [list(one["regions"]) for one in result["scores"]] == [["clusters", "random_prototypes"]]
-    assert result["photos"] == 20
+    (own,) = result["looks"]
+    assert {name.split("/")[0] for name in own["scores"]["regions"]} == {"clusters", "random_prototypes"}
+    assert sum(result["dataset"]["faces"].values()) == 20
     assert "untrained" not in capsys.readouterr().out
 
 

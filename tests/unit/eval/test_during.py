@@ -12,8 +12,9 @@ from fra_dist.config import ProbeConfig, ProbeSet, parse_config
 from fra_dist.errors import ConfigError, DataError
 from fra_dist.eval import during
 from fra_dist.eval.datasets import open_set
-from fra_dist.eval.during import Probes, measure, open_probed, share_out, tasks_of
+from fra_dist.eval.during import Probes, measure, open_probed, share_out
 from fra_dist.eval.miniatures import write_miniature
+from fra_dist.eval.quick_look import tasks_of
 from fra_dist.models.fra import FRA
 
 SETTINGS = {
@@ -81,7 +82,7 @@ def test_a_task_that_fails_is_left_out_and_the_others_are_measured(run, probed, 
     def broken(job):
         raise ZeroDivisionError("no\nluck")
 
-    monkeypatch.setitem(during._RUNNERS, "expression", broken)
+    monkeypatch.setitem(during.RUNNERS, "expression", broken)
     values, left_out = measure(run, [probed], time.monotonic() + 60)
     assert left_out == {"faces/expression": "no luck"}
     assert {name.split("/")[2] for name in values} == {"attributes", "alignment", "regions"}
@@ -152,7 +153,7 @@ def test_sets_that_cannot_be_used_are_one_line(given, said, shards, tmp_path):
 
 def test_the_share_of_each_part_is_spread_evenly(shards):
     faces = open_set("shards", shards)
-    assert tasks_of(faces) == ("expression", "attributes", "alignment", "regions")
+    assert tasks_of(faces) == ("expression", "attributes", "alignment", "verification", "regions")
     few = share_out(faces, 20)
     assert {split: len(few.of(split)) for split in ("train", "val", "test")} == {
         "train": 12, "val": min(3, len(faces.of("val"))), "test": 5

@@ -19,7 +19,7 @@ from fra_dist.eval.features.feature_cache import Cache
 from fra_dist.eval.features.prepared_faces import Prepared, prepare
 from fra_dist.eval.oracles import assign_in_frame, frame_clusters, frames_of_masks, frames_of_points, mean_shape, on_map
 from fra_dist.eval.region_tables import agreement, count_pixels, count_similarity
-from fra_dist.eval.regions.agreement import MASK_CLASSES, assign
+from fra_dist.eval.regions.pixel_regions import MASK_CLASSES, assign
 from fra_dist.eval.settings import Settings
 from fra_dist.eval.tasks import consistency, regions
 from fra_dist.eval.tasks.common import Job
@@ -37,7 +37,7 @@ class Perfect(nn.Module):
 
     def __init__(self, side: int) -> None:
         super().__init__()
-        self.side, self.decoder, self.pixel_projector = side, True, None
+        self.side, self.has_regions, self.pixel_projector = side, True, None
         self.scale = nn.Parameter(torch.ones(()))
         self.register_buffer("prototypes", torch.zeros(len(MASK_CLASSES), 3))
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import recall_score, roc_auc_score
 
 from fra_dist.errors import DataError
-from fra_dist.eval.readers.frozen_readers import Part, Sealed, fit_logistic, fit_neighbours, fit_ridge
-from fra_dist.eval.scores import metrics
+from fra_dist.eval.readers.frozen_readers import RIDGES, Part, Sealed, fit_logistic, fit_neighbours, fit_ridge
 from fra_dist.eval.scores.intervals import Score, area, average, balanced, mean_of, measure
 from fra_dist.eval.scores.label_shares import draw_classes, draw_rows
 
@@ -43,10 +43,12 @@ def test_weights_are_repetitions(rows):
     values, hit, times = (np.array(column) for column in zip(*rows, strict=True))
     repeated = np.repeat(np.arange(len(rows)), times)
     weights = times.astype(float)
-    expected = metrics.area_under_curve(values[repeated], hit[repeated])
+    both = len(set(hit[repeated])) == 2
+    expected = roc_auc_score(hit[repeated], values[repeated]) if both else float("nan")
     assert area(values, hit)(weights) == pytest.approx(expected, nan_ok=True)
     if len(repeated):
-        found = metrics.balanced_accuracy((values >= 2)[repeated], hit[repeated])
+        names = sorted(set(hit[repeated]))
+        found = recall_score(hit[repeated], (values >= 2)[repeated], labels=names, average="macro", zero_division=0)
         assert balanced((values >= 2) == hit, hit)(weights) == pytest.approx(found)
 
 
@@ -146,12 +148,57 @@ def test_shares_of_attributes_need_both_kinds():
 
 
 @pytest.mark.parametrize("shape", [(60, 8), (20, 50)], ids=["tall", "wide"])
-def test_ridge_is_that_of_the_probes(shape):
-    from fra_dist.eval.readers.linear_probes import RidgePath
+def test_ridge_is_the_textbook_one(shape):
+    from sklearn.linear_model import Ridge
 
     features = RNG.standard_normal(shape).astype(np.float32)
     targets = features[:, :2] + 0.5 * RNG.standard_normal((shape[0], 2))
     held = Part(RNG.standard_normal((15, shape[1])).astype(np.float32), RNG.standard_normal((15, 2)))
     reader = fit_ridge(Part(features, targets), held, lambda out: -float(((out - held.targets) ** 2).mean()))
-    expected = RidgePath(features, targets).predict(held.features, reader.chosen)
+    standard = (features - features.mean(0)) / features.std(0)
+    rows = standard.astype(np.float64)
+    unit = np.linalg.eigvalsh(rows @ rows.T if shape[1] > shape[0] else rows.T @ rows).mean() / shape[1]
+    theirs = Ridge(alpha=reader.chosen * unit, solver="cholesky").fit(rows / np.sqrt(shape[1]), targets)
+    expected = theirs.predict((held.features - features.mean(0)) / features.std(0) / np.sqrt(shape[1]))
     assert reader.answer(held.features) == pytest.approx(expected, abs=1e-3)
+
+
+def test_validation_chooses_the_strength():
+    features = RNG.standard_normal((60, 50)).astype(np.float32)  # 30 rows to fit 50 weights: weak ridge overfits
+    targets = features[:, :1] + 3 * RNG.standard_normal((60, 1))
+    train, held = Part(features[:30], targets[:30]), Part(features[30:45], targets[30:45])
+    seen = []
+
+    def score(out):
+        seen.append(-float(((out - held.targets) ** 2).mean()))
+        return seen[-1]
+
+    reader = fit_ridge(train, held, score)
+    assert len(seen) == len(RIDGES)
+    assert -float(((reader.answer(held.features) - held.targets) ** 2).mean()) == pytest.approx(max(seen), rel=1e-3)
+
+
+def test_constant_features_do_no_harm():
+    features = np.concatenate([RNG.standard_normal((20, 2)), np.full((20, 1), 7.0)], axis=1).astype(np.float32)
+    part = Part(features, features[:, :1])
+    reader = fit_ridge(part, part, lambda out: -float(((out - part.targets) ** 2).mean()))
+    shifted = features + np.array([0, 0, 1e6], np.float32)
+    assert reader.answer(shifted) == pytest.approx(features[:, :1], abs=1e-2)
+    nothing = Part(np.ones((5, 3), np.float32), np.arange(5.0)[:, None])
+    assert fit_ridge(nothing, nothing, lambda out: 0.0).answer(np.ones((2, 3), np.float32)) == pytest.approx(2.0)
+
+
+def test_noise_is_left_at_chance():
+    def noise(count):
+        return Part(RNG.standard_normal((count, 10)).astype(np.float32), RNG.integers(0, 4, count))
+
+    train, held, test = noise(240), noise(60), noise(100)
+    one_hot = Part(train.features, np.eye(4)[train.targets])
+    for reader in (fit_ridge(one_hot, held, hits(held)), fit_neighbours(train, held, hits(held), 4)):
+        assert (reader.answer(test.features).argmax(1) == test.targets).mean() < 0.45
+
+
+def test_fewer_faces_than_neighbours_is_fine():
+    train = Part(RNG.standard_normal((3, 4)).astype(np.float32), np.array([0, 1, 0]))
+    reader = fit_neighbours(train, train, hits(train), 2)
+    assert set(reader.answer(RNG.standard_normal((7, 4)).astype(np.float32)).argmax(1)) <= {0, 1}

@@ -64,12 +64,17 @@ def numbers(path: Path, number: int, words: Sequence[str], count: int) -> NDArra
 def mask_file(path: Path, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A one-channel picture of class numbers, translated by `table` (256 entries). Raises DataError."""
     try:
-        with Image.open(io.BytesIO(path.read_bytes()), formats=("PNG",)) as picture:
-            if picture.mode not in ("L", "P"):
-                raise ValueError(f"mode {picture.mode}, not one byte a pixel")
-            return table[np.asarray(picture)]
+        return table[read_mask(path.read_bytes())]
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"mask {path} cannot be read: {error}") from None
+
+
+def read_mask(data: bytes) -> NDArray[np.uint8]:
+    """(h, w) class numbers of an encoded PNG of one byte a pixel. Raises ValueError, OSError or SyntaxError."""
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
+        if picture.mode not in ("L", "P"):
+            raise ValueError(f"its mask has mode {picture.mode}, not one byte a pixel")
+        return np.asarray(picture)
 
 
 def translation(pairs: dict[int, int], rest: int = 255) -> NDArray[np.uint8]:
