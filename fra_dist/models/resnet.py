@@ -9,9 +9,9 @@ from fra_dist.models.norm import BatchNorm
 from fra_dist.models.pyramid import TopDownPath
 
 STAGES = {4: "layer1", 8: "layer2", 16: "layer3", 32: "layer4"}
-"""Stride -> the stage whose map has it."""
+"""Stride -> name of the stage whose map has that stride."""
 PATH_WIDTH = 256
-"""Channels of the map below stride 32, as in FPN."""
+"""Channels of the map that the top-down path gives, at strides below 32, as in FPN."""
 
 
 class ResNetBackbone(nn.Module):
@@ -24,8 +24,11 @@ class ResNetBackbone(nn.Module):
     """
 
     conv1: nn.Conv2d
+    """The first convolution, 7×7 with stride 2."""
     bn1: BatchNorm
+    """The batch norm after the first convolution."""
     maxpool: nn.MaxPool2d
+    """The max pooling before the first stage, of stride 2."""
 
     def __init__(self, name: str, map_stride: int = 32) -> None:
         super().__init__()
@@ -45,7 +48,7 @@ class ResNetBackbone(nn.Module):
             self.out_channels = PATH_WIDTH
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, out_channels, S / map_stride, S / map_stride), rounded up."""
+        """The feature map: (B, 3, S, S) -> (B, out_channels, S / map_stride, S / map_stride), rounded up."""
         x = self.maxpool(self.bn1(self.conv1(images), relu=True))
         maps = []
         for stride, stage in STAGES.items():
@@ -55,6 +58,7 @@ class ResNetBackbone(nn.Module):
         return x if self.pyramid is None else self.pyramid(maps)
 
     def blocks(self) -> list[nn.Module]:
+        """The residual blocks, and those of the top-down path, which activation checkpointing computes again."""
         own = [block for stage in STAGES.values() for block in self.get_submodule(stage).children()]
         return own if self.pyramid is None else [*own, *self.pyramid.blocks()]
 
