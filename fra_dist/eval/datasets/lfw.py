@@ -16,7 +16,7 @@ from fra_dist.eval.datasets.common.labelled_face import FaceSet, Pair, Record
 
 
 def read(folder: Path) -> FaceSet:
-    """Raises DataError when a file is missing or a row cannot be read."""
+    """The photos and pairs of an LFW folder. Raises DataError when a file is missing or a row cannot be read."""
     table, images = need(folder, "pairs.txt", "the ten folds of pairs"), need(folder, "lfw", "a folder for each person")
     lines = rows(table)
     number, first = next(lines, (1, []))

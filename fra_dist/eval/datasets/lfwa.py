@@ -16,7 +16,10 @@ from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
 
 
 def read(folder: Path) -> FaceSet:
-    """Raises DataError when a file is missing, lacks a variable, or the files disagree on the photos."""
+    """The faces of an LFWA folder.
+
+    Raises DataError when a file is missing, lacks a variable, or the files disagree on the photos.
+    """
     labels_file = need(folder, "lfw_att_40.mat", "names and 40 attributes of the photos")
     halves_file = need(folder, "indices_train_test.mat", "which photos are for training and testing")
     images = need(folder, "lfw", "a folder of photos for each person")
