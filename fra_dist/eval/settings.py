@@ -1,4 +1,4 @@
-"""What a task can be told, from the command line or a suite file; everything goes into the results."""
+"""The settings of evaluation tasks, from the command line or a suite file; everything goes into the results."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,65 +13,86 @@ TASKS = ("expression", "attributes", "alignment", "verification", "regions", "co
 
 
 class Section(BaseModel):
+    """The base of these settings: unknown keys are refused, and values do not change."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class TuneSettings(Section):
-    """Fine-tuning: AdamW, linear warm-up, cosine; the epoch with the best validation score is kept."""
+    """Settings of fine-tuning: AdamW, linear warm-up, cosine; the epoch with the best validation score is kept."""
 
     epochs: Count = 100
+    """Passes over the training faces."""
     batch: Count = 256
+    """Faces in a batch."""
     lr: Positive = 2e-4
+    """Largest learning rate."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    """Weight decay of AdamW."""
     warmup_epochs: Whole = 5
+    """Epochs in which the learning rate rises linearly."""
     patience: Count | None = None
     """Stop after this many epochs without a better validation score; null: never."""
 
 
 class Settings(Section):
+    """Settings of one task; each task uses those that concern it."""
+
     seed: Seed = 0
+    """Seed of everything that is drawn."""
     labels: tuple[Annotated[float, Field(gt=0, le=100)], ...] = (1, 10, 100)
-    """Percent of the training and validation labels used."""
+    """Percentages of the training and validation labels that readers are fitted with."""
     draws: Count = 3
-    """Of the labels, below 100 %."""
+    """How many times labels are drawn, below 100 %."""
     modes: tuple[Literal["linear", "knn", "finetune"], ...] = ("linear", "knn")
+    """How expressions, attributes and landmarks are read: by linear readers, nearest neighbours, or fine-tuning."""
     reader: Literal["logistic", "ridge"] = "logistic"
-    """The linear reader of expressions and attributes: L-BFGS or the closed form."""
+    """The linear reader of expressions and attributes: logistic by L-BFGS, or ridge in closed form."""
     loss: Literal["l1", "smooth_l1", "wing", "star"] = "star"
-    """Of the fine-tuned landmark head."""
+    """Loss of the fine-tuned landmark head."""
     norm: Literal["auto", "inter_ocular", "inter_pupil", "diagonal"] = "auto"
-    """Of the alignment error that readers are chosen by; auto: the first that the landmarks allow."""
+    """Length that normalises the alignment error by which readers are chosen; auto: the first that the landmarks
+    allow."""
     embedding: Literal["pooled", "projected"] = "pooled"
+    """What faces are verified by: pooled features or the global projection."""
     regions: Annotated[int, Field(ge=2, le=2**31 - 1)] = 8
-    """Clusters of the k-means baselines, when the network has no heatmaps to count."""
+    """Number of clusters of the k-means baselines, when the network has no heatmaps to count."""
     bootstrap: Whole = 1000
-    """Draws of each interval; 0: none is given."""
+    """Bootstrap draws of each interval; 0: no intervals are given."""
     limit: Count | None = None
-    """At most this many faces of each part, spread evenly."""
+    """At most this many faces of each part, spread evenly; null: all."""
     tune: TuneSettings = TuneSettings()
+    """Settings of fine-tuning."""
 
 
 class TaskEntry(Section):
-    """One line of a suite."""
+    """One entry of a suite: a task on a data set."""
 
     task: Literal["expression", "attributes", "alignment", "verification", "regions", "consistency"]
+    """Name of the task."""
     dataset: str
+    """Name of the data set."""
     data: str
+    """Folder of the data set, relative to the suite's own folder."""
     name: str | None = None
-    """Of the result's folder; by default task-dataset."""
+    """Name of the result's folder; by default TASK-DATASET."""
     settings: Settings = Settings()
+    """Settings of the task."""
 
 
 class Suite(Section):
-    """`data` is relative to the suite's own folder."""
+    """A suite of tasks, as a YAML file describes it."""
 
     checkpoint: str | None = None
+    """The network under test, unless the command line names one."""
     image_size: Count | None = None
+    """Side of the photos in pixels, in place of what the weights say."""
     tasks: Annotated[tuple[TaskEntry, ...], Field(min_length=1)]
+    """The tasks, in the order in which they run."""
 
 
 def load_suite(path: str | Path) -> Suite:
-    """Raises ConfigError with one line for what is wrong first."""
+    """Read and check a suite file. Raises ConfigError with one line for what is wrong first."""
     place = Path(path)
     try:
         found = yaml.safe_load(place.read_text(encoding="utf-8"))
@@ -88,7 +109,7 @@ def load_suite(path: str | Path) -> Suite:
 
 
 def checked(model: type[Any], values: Any, where: str) -> Any:
-    """Validate values. Raises ConfigError."""
+    """The values as a validated `model`. Raises ConfigError that begins with `where`."""
     try:
         return model.model_validate(values)
     except ValidationError as error:

@@ -1,8 +1,8 @@
-"""How well regions match the parts of a face.
+"""How well regions agree with the parts of a face.
 
 Every pixel belongs to the region with the largest similarity, after the similarities were upsampled bilinearly to the
-size of the mask. All images are counted into one table of regions against classes, and the scores follow from the
-table alone: a region that means another part in every image scores low.
+size of the mask. All images are counted into one table of regions against classes, and the scores follow from the table
+alone: a region that means another part in every image scores low.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,38 +25,44 @@ MASK_CLASSES = REGION_NAMES
 """Names of the values 0 to 6 of the synthetic masks."""
 FACIAL_PARTS = ("brows", "eyes", "nose", "mouth")
 IN_USE = 0.01
-"""A region is in use when at least this share of the pixels is its own."""
+"""Least share of the pixels that a region in use holds."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Regions against one set of classes."""
+    """How well regions agree with one set of classes."""
 
     nmi: float
+    """Normalised mutual information of regions and classes."""
     ari: float
+    """Adjusted Rand index of regions and classes."""
     miou: float
     """Mean IoU after one-to-one (Hungarian) matching; a class that got no region counts 0."""
     miou_majority: float
     """Mean IoU when every region takes the name of its most frequent class."""
     iou: dict[str, float]
-    """Of each class, after one-to-one matching."""
+    """IoU of each class, by name, after one-to-one matching."""
 
     def to_json(self) -> dict[str, Any]:
+        """The scores as plain values, NaN as null."""
         return {**self.__dict__, "iou": dict(self.iou)}
 
 
 @dataclass(frozen=True)
 class RegionScores:
+    """The scores of regions against masks."""
+
     everything: Agreement
-    """Over all classes and pixels."""
+    """Agreement over all classes and pixels."""
     parts: Agreement | None
-    """Over the pixels of brows, eyes, nose and mouth only; None when the classes have none of these names."""
+    """Agreement over the pixels of brows, eyes, nose and mouth only; None when the classes have none of these names."""
     shares: list[float]
-    """(Q,): part of all counted pixels that each region holds."""
+    """(Q,) share of all counted pixels that each region holds."""
     in_use: int
-    """Regions that hold at least IN_USE of the pixels."""
+    """Number of regions that hold at least IN_USE of the pixels."""
 
     def to_json(self) -> dict[str, Any]:
+        """The scores as plain values, for the results."""
         parts = self.parts.to_json() if self.parts else None
         return {"all": self.everything.to_json(), "parts": parts, "shares": self.shares, "in_use": self.in_use}
 
@@ -66,14 +72,18 @@ class RegionTally:
     """Counts regions against classes, a batch at a time; memory does not grow with the images."""
 
     regions: int
+    """Q, the number of regions."""
     classes: Sequence[str] = MASK_CLASSES
+    """Names of the classes, in the order of their numbers."""
     table: Table = field(init=False)
+    """(Q, L) pixels counted so far, by region and class."""
 
     def __post_init__(self) -> None:
         self.table = np.zeros((self.regions, len(self.classes)), np.int64)
 
     def add(self, assignment: NDArray[Any], mask: NDArray[Any]) -> None:
-        """Two integer arrays of one shape: region and class of each pixel; classes outside the known ones are ignored.
+        """Count two integer arrays of one shape, region and class of each pixel; classes outside the known ones are
+        ignored.
 
         Raises ValueError when the shapes differ.
         """
@@ -85,6 +95,7 @@ class RegionTally:
         self.table += np.bincount(cells, minlength=self.table.size).reshape(self.table.shape)
 
     def scores(self) -> RegionScores:
+        """The scores of everything counted so far."""
         parts = [i for i, name in enumerate(self.classes) if name in FACIAL_PARTS]
         shares = self.table.sum(1) / max(self.table.sum(), 1)
         return RegionScores(
@@ -96,7 +107,7 @@ class RegionTally:
 
 
 def assign(similarity: Tensor, size: tuple[int, int]) -> NDArray[np.int64]:
-    """(B, Q, H, W) similarities or heatmaps to the region of each pixel, (B, *size)."""
+    """The region of each pixel, (B, *size), from similarities or heatmaps (B, Q, H, W) upsampled to that size."""
     larger = functional.interpolate(similarity.float(), size=size, mode="bilinear", align_corners=False)
     best, found = larger[:, 0].clone(), torch.zeros(len(larger), *size, dtype=torch.int64, device=larger.device)
     for q in range(1, larger.shape[1]):  # argmax over a dimension that is not the last is ten times as slow on a CPU
@@ -123,7 +134,7 @@ def score_similarity(
 def position_clusters(regions: int, weight: NDArray[np.float64] | None = None, grid: int = 64, seed: int = 0) -> Tensor:
     """k-means on pixel position: (1, Q, grid, grid) similarities (negative squared distance, in sides of the image).
 
-    The floor that any method has to pass: it knows that faces are centred, and nothing else. With `weight`
+    This is the floor that any method has to pass: it knows that faces are centred, and nothing else. With `weight`
     (grid, grid), for example `part_density`, the clusters share out the weighted pixels: a stronger floor, as the
     weight tells it where to look.
     """
@@ -140,7 +151,7 @@ def position_clusters(regions: int, weight: NDArray[np.float64] | None = None, g
 def part_density(
     masks: Sequence[NDArray[np.uint8]], classes: Sequence[str] = MASK_CLASSES, grid: int = 64
 ) -> NDArray[np.float64]:
-    """(grid, grid): in how many of the masks a place is brow, eye, nose or mouth."""
+    """In how many of the masks each place is brow, eye, nose or mouth, (grid, grid)."""
     parts = [i for i, name in enumerate(classes) if name in FACIAL_PARTS]
     total = np.zeros((grid, grid))
     for mask in masks:
@@ -150,16 +161,16 @@ def part_density(
 
 
 def feature_clusters(maps: Tensor, regions: int, seed: int = 0, sample: int = 16384) -> Tensor:
-    """k-means on pixel features: (N, C, H, W) maps to (N, Q, H, W) similarities (the nearest centre has the largest).
+    """k-means on pixel features: maps (N, C, H, W) -> similarities (N, Q, H, W), largest for the nearest centre.
 
-    How networks without a region decoder get regions. Features are made unit length; the centres come from at most
-    `sample` pixels drawn from all images, and no label is used.
+    This is how networks without a region decoder get regions. Features are made unit length; the centres come from at
+    most `sample` pixels drawn from all images, and no label is used.
     """
     return closeness_to(maps, fit_clusters(maps, regions, seed, sample))
 
 
 def fit_clusters(maps: Tensor, regions: int, seed: int = 0, sample: int = 16384) -> Tensor:
-    """(Q, C) centres of k-means on the unit-length pixels of (N, C, H, W) maps, from at most `sample` of them."""
+    """Centres (Q, C) of k-means on the unit-length pixels of maps (N, C, H, W), from at most `sample` of them."""
     from sklearn.cluster import KMeans
 
     pixels = functional.normalize(maps.float(), dim=1).permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
@@ -169,7 +180,7 @@ def fit_clusters(maps: Tensor, regions: int, seed: int = 0, sample: int = 16384)
 
 
 def closeness_to(maps: Tensor, centres: Tensor) -> Tensor:
-    """(N, C, H, W) maps and (Q, C) centres to (N, Q, H, W) similarities: 1 less the squared distance."""
+    """Similarities (N, Q, H, W) of maps (N, C, H, W) with centres (Q, C): 1 less the squared distance."""
     unit = functional.normalize(maps.float(), dim=1)
     # |u - c|^2 = 1 - 2 u.c + |c|^2: linear in u, so upsampling it is upsampling the distance.
     closeness = torch.einsum("nchw,qc->nqhw", unit, centres)

@@ -1,4 +1,5 @@
-"""Ways of dividing faces into regions without labels: a network's heatmaps, and what they are compared with."""
+"""Segmenters, ways of dividing faces into regions without labels: a network's heatmaps, and what they are compared
+with."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,23 +15,26 @@ from fra_dist.eval.regions.agreement import closeness_to, fit_clusters, part_den
 from fra_dist.models.backbone import build_backbone
 
 Segmenter = Callable[[NDArray[np.uint8]], Tensor]
-"""Photos (n, S, S, 3) -> similarities (n, Q, h, w); a pixel belongs to the region with the largest."""
+"""Gives the similarities (n, Q, h, w) of photos (n, S, S, 3); a pixel belongs to the region with the largest."""
 HEATMAPS, CLUSTERS, RANDOM = "heatmaps", "clusters", "random_clusters"
 RANDOM_PROTOTYPES = "random_prototypes"
 POSITION, POSITION_IN_PARTS = "position", "position_in_parts"
 FITTED_ON = 500
-"""Training photos at most whose pixels k-means sees."""
+"""Most training photos whose pixels k-means is fitted to."""
 
 
 def regions_of(encoder: Encoder, default: int) -> int:
-    """Q of its heatmaps; `default` for a network without regions."""
+    """Number Q of the network's regions; `default` for a network without regions."""
     if encoder.network is not None and encoder.network.has_regions:
         return int(encoder.network.prototypes.shape[0])
     return default
 
 
 def segmenters(encoder: Encoder, photos: NDArray[np.uint8], regions: int, seed: int) -> dict[str, Segmenter]:
-    """By name. k-means is fitted to the pixels of (training) photos; a random network is one of the same kind."""
+    """All segmenters that need no labels, by name.
+
+    k-means is fitted to the pixels of `photos`, which are training photos; a random network is one of the same kind.
+    """
     some = photos[np.unique(np.linspace(0, len(photos) - 1, min(FITTED_ON, len(photos))).astype(np.int64))]
     found: dict[str, Segmenter] = {}
     if encoder.has_regions:
@@ -44,7 +48,7 @@ def segmenters(encoder: Encoder, photos: NDArray[np.uint8], regions: int, seed: 
 
 
 def in_parts(masks: Sequence[NDArray[np.uint8]], classes: Sequence[str], regions: int, seed: int) -> Segmenter | None:
-    """k-means on position, told where (training) masks have facial parts; None when they have too few."""
+    """k-means on position, told where the masks of training photos have facial parts; None when they have too few."""
     density = part_density(masks, classes)
     if np.count_nonzero(density) < regions:
         return None
@@ -52,7 +56,7 @@ def in_parts(masks: Sequence[NDArray[np.uint8]], classes: Sequence[str], regions
 
 
 def clustered(encoder: Encoder, photos: NDArray[np.uint8], regions: int, seed: int) -> Segmenter:
-    """k-means on the pixel features of a backbone."""
+    """k-means on the pixel features of a backbone, fitted to `photos`."""
     centres = fit_clusters(encoder.maps(photos), regions, seed)
     return lambda other: closeness_to(encoder.maps(other), centres)
 
@@ -69,7 +73,7 @@ def prototyped(encoder: Encoder, regions: int, seed: int) -> Segmenter:
 
 
 def fixed(similarity: Tensor) -> Segmenter:
-    """The same regions in every photo."""
+    """The same regions in every photo, from similarities (1, Q, h, w)."""
     return lambda photos: similarity.expand(len(photos), -1, -1, -1)
 
 

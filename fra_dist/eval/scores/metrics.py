@@ -1,4 +1,4 @@
-"""Scores of labellings and predictions. Each is a pure function of arrays.
+"""Metrics of labellings and predictions. Each is a pure function of arrays.
 
 A contingency table is (Q, L): how many pixels region q and class l share. Rows and columns of zeros are harmless.
 """
@@ -44,7 +44,7 @@ def adjusted_rand(table: Table) -> float:
 
 
 def overlaps(table: Table) -> NDArray[np.float64]:
-    """(Q, L): intersection over union of every region with every class; 0 where both are empty."""
+    """Intersection over union of every region with every class, (Q, L); 0 where both are empty."""
     union = table.sum(1, keepdims=True) + table.sum(0, keepdims=True) - table
     return np.divide(table, union, out=np.zeros(table.shape), where=union > 0)
 
@@ -66,9 +66,9 @@ def match_one_to_one(table: Table) -> tuple[NDArray[np.int64], NDArray[np.float6
 
 
 def match_by_majority(table: Table) -> NDArray[np.float64]:
-    """(L,): IoU of each class with the union of all regions that hold more of it than of any other class.
+    """IoU of each class with the union of all regions that hold more of it than of any other class, (L,).
 
-    The many-to-one reading of regions finer than the classes. NaN for a class without a pixel in the truth.
+    This is the many-to-one reading of regions finer than the classes. NaN for a class without a pixel in the truth.
     """
     merged = np.zeros((table.shape[1], table.shape[1]), np.int64)
     np.add.at(merged, table.argmax(1), table)
@@ -76,12 +76,12 @@ def match_by_majority(table: Table) -> NDArray[np.float64]:
 
 
 def accuracy(predicted: ArrayLike, truth: ArrayLike) -> float:
-    """Share of equal entries."""
+    """Share of predictions that equal the truth."""
     return float(np.mean(np.asarray(predicted) == np.asarray(truth)))
 
 
 def balanced_accuracy(predicted: ArrayLike, truth: ArrayLike) -> float:
-    """Mean over the classes in `truth` of the share of each that was found."""
+    """Mean over the classes in `truth` of the share of each that was predicted."""
     hit, labels = np.asarray(predicted) == np.asarray(truth), np.asarray(truth)
     return float(np.mean([hit[labels == label].mean() for label in np.unique(labels)]))
 

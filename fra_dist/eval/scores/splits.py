@@ -1,4 +1,4 @@
-"""How labelled photos are shared out to training, validation and test, people never in two parts unless asked for."""
+"""Splits of labelled photos into training, validation and test, with no person in two parts unless asked for."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,17 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Split:
-    """Places of the photos in the three parts, which share none."""
+    """A split: places of the photos in the three parts, which share none."""
 
     train: Labels
+    """Places of the training photos."""
     validation: Labels
+    """Places of the validation photos."""
     test: Labels
+    """Places of the test photos."""
 
     def of(self, values: NDArray[np.generic]) -> tuple[NDArray, NDArray, NDArray]:  # type: ignore[type-arg]
+        """The rows of `values` in each of the three parts: training, validation, test."""
         return values[self.train], values[self.validation], values[self.test]
 
 

@@ -41,20 +41,23 @@ from fra_dist.eval.scores.intervals import Floats, Score, Statistic, measure
 from fra_dist.eval.tasks.common import Job, TaskResult
 
 GRID = 64
-"""Pixels a side at which regions are compared."""
+"""Side in pixels at which regions are compared."""
 FACES = 500
-"""Test faces at most, spread evenly."""
+"""Most test faces that are looked at, spread evenly."""
 SIDE = 0.15
 """A region whose centre is this many inter-ocular distances off the middle of the face is at one side of it."""
 CROPS = ((0.0, 0.0, 0.8), (0.2, 0.05, 0.8), (0.1, 0.15, 0.85))
-"""x, y and side of the crops, as shares of the side."""
+"""Left x, upper y and side of the crops, as shares of the photo's side."""
 BATCH = 64
 Labeller = Callable[[NDArray[np.uint8], Floats], NDArray[np.int64]]
-"""Photos (n, S, S, 3) and their landmarks (n, P, 2) -> region of each pixel (n, GRID, GRID)."""
+"""Gives the region of each pixel, (n, GRID, GRID), of photos (n, S, S, 3) with landmarks (n, P, 2)."""
 
 
 def run(job: Job) -> TaskResult:
-    """Raises DataError when a set has no landmarks that give the distance of the eyes."""
+    """Measure consistency on a prepared set.
+
+    Raises DataError when the set has no landmarks that give the distance of the eyes.
+    """
     prepared, seed, draws = job.prepared, job.settings.seed, job.settings.bootstrap
     scheme = SCHEMES.get(prepared.faces.scheme)
     test = prepared.places("test")
@@ -81,7 +84,7 @@ def run(job: Job) -> TaskResult:
 
 
 def by_similarity(way: Segmenter) -> Labeller:
-    """The regions of a way that looks at photos alone."""
+    """A labeller from a segmenter, which looks at photos alone."""
 
     def label(photos: NDArray[np.uint8], points: Floats) -> NDArray[np.int64]:
         parts = [assign(way(photos[start : start + BATCH]), (GRID, GRID)) for start in range(0, len(photos), BATCH)]
@@ -91,7 +94,8 @@ def by_similarity(way: Segmenter) -> Labeller:
 
 
 def oracles_of(points: Floats, regions: int, side: tuple[int, int], seed: int) -> dict[str, Labeller]:
-    """`face_frame` and `ceiling`, from the landmarks (n, P, 2) of training faces and the (H, W) of the map."""
+    """The oracles `face_frame` and `ceiling`, from the landmarks (n, P, 2) of training faces and the (H, W) of the
+    map."""
     shape = mean_shape(points)
     frames = frames_of_points(points, shape)
     inside = face_boxes(points)
@@ -114,14 +118,14 @@ def oracles_of(points: Floats, regions: int, side: tuple[int, int], seed: int) -
 def follow_face(
     photos: NDArray[np.uint8], points: Floats, unit: Floats, label: Labeller, regions: int
 ) -> dict[str, Floats]:
-    """(n,) values of each score; NaN where a face has no region to count.
+    """Values (n,) of each score by name; NaN where a face has no region to count.
 
     Args:
-        photos: (n, S, S, 3).
-        points: (n, P, 2) shares of the side.
-        unit: (n,) length that distances are given in, a share of the side.
-        label: gives the regions of photos; `points` are for those that know them.
-        regions: Q.
+        photos: (n, S, S, 3) faces.
+        points: (n, P, 2) landmarks as shares of the side.
+        unit: (n,) length that distances are given in, as a share of the side.
+        label: gives the regions of photos; oracles use the landmarks that it gets.
+        regions: Q, the number of regions.
     """
     face = face_boxes(points)
     before = label(photos, points)
@@ -143,7 +147,10 @@ def follow_face(
 
 
 def region_centres(assigned: NDArray[np.int64], face: NDArray[np.bool_], regions: int) -> Floats:
-    """(n, G, G) regions and faces -> (n, Q, 2) mean x, y of a region's pixels in the face; NaN below 1 % of them."""
+    """Mean x, y of each region's pixels in the face, (n, Q, 2), NaN for regions with less than 1 % of them.
+
+    assigned: (n, G, G) regions; face: (n, G, G) which pixels are the face's.
+    """
     grid = (np.arange(assigned.shape[1]) + 0.5) / assigned.shape[1]
     out = np.full((len(assigned), regions, 2), np.nan)
     total = face.sum((1, 2))
@@ -158,7 +165,7 @@ def region_centres(assigned: NDArray[np.int64], face: NDArray[np.bool_], regions
 
 
 def face_boxes(points: Floats) -> NDArray[np.bool_]:
-    """(n, G, G): which pixels lie in the smallest upright box around the landmarks, kept inside the photo."""
+    """Which pixels lie in the smallest upright box around the landmarks, kept inside the photo, (n, G, G)."""
     grid = (np.arange(GRID) + 0.5) / GRID
     low, high = points.min(1), points.max(1)
     x = (grid >= low[:, :1]) & (grid <= high[:, :1])
@@ -167,9 +174,10 @@ def face_boxes(points: Floats) -> NDArray[np.bool_]:
 
 
 def pose_spread(centres: Floats, points: Floats) -> Floats:
-    """(n, Q, 2), (n, P, 2) -> (n,) mean distance of a face's centres from the regions' means.
+    """Mean distance of each face's region centres from the regions' means, (n,), from (n, Q, 2) and points (n, P, 2).
 
-    In the mean shape's frame, over the mean distance of its points from their middle (about that of the eyes).
+    Both are taken in the mean shape's frame, and distances are over the mean distance of its points from their middle
+    (about that of the eyes).
     """
     middle = points.mean(1, keepdims=True)
     size = np.sqrt(((points - middle) ** 2).sum(-1).mean(1))[:, None, None]
@@ -187,7 +195,7 @@ def pose_spread(centres: Floats, points: Floats) -> Floats:
 
 
 def known_mean(values: Floats) -> Statistic:
-    """Weighted mean of the values that are not NaN."""
+    """The weighted mean of the values that are not NaN, as a function of the weights."""
     known = ~np.isnan(values)
     filled = np.where(known, values, 0.0)
 

@@ -1,6 +1,6 @@
-"""The faces that regions are tested on, in several views, and what knows their truth.
+"""The faces that regions are tested on, in several views, and the oracles, which know their truth.
 
-n test faces, M pixels a side of the masks, L classes, Q regions, S pixels a side of the photos.
+n test faces, M pixels per side of the masks, L classes, Q regions, S pixels per side of the photos.
 """
 
 from collections.abc import Sequence
@@ -20,30 +20,34 @@ from fra_dist.eval.tasks.common import Job, Places
 
 WHOLE, CROPS, POLYGONS = "whole", "crops", "polygons"
 ONLY_PARTS = (POSITION_IN_PARTS, FACE_FRAME)
-"""Ways whose regions lie where parts are: over all pixels they mean nothing."""
+"""Ways of getting regions that lie only where parts are: over all pixels they mean nothing."""
 CROP_SIDES = (0.6, 0.95)
-"""Sides of random crops, as shares of the photo's: smallest and largest."""
+"""Smallest and largest side of random crops, as shares of the photo's side."""
 YAWS = {"yaw_0_30": (0, 30), "yaw_30_60": (30, 60), "yaw_60_90": (60, 91)}
-"""Group of faces -> |yaw| in degrees from the first below the second; the last holds 90."""
+"""Groups of faces by |yaw|: at least the first number of degrees and below the second; the last group includes 90."""
 
 
 @dataclass(frozen=True)
 class Faces:
-    """One view of the test part."""
+    """One view of the test part: whole photos, crops of them, or photos with other masks."""
 
     places: Places
-    """(n,) in the prepared set."""
+    """(n,) places of the faces in the prepared set."""
     photos: NDArray[np.uint8]
-    """(n, S, S, 3)"""
+    """(n, S, S, 3) photos of this view."""
     masks: NDArray[np.uint8]
-    """(n, M, M)"""
+    """(n, M, M) masks of this view."""
     classes: Sequence[str]
+    """Names of the masks' classes."""
     boxes: Floats | None = None
     """(n, 3) x, y and side of crops, as shares of the photo's side; None: whole photos."""
 
 
 def faces_under_test(job: Job, test: Places) -> dict[str, Faces]:
-    """Whole photos, random crops of them, and, for a set with masks and landmarks, the polygons of the landmarks."""
+    """The views of the test part by name.
+
+    They are whole photos, random crops of them, and, for a set with masks and landmarks, the polygons of the landmarks.
+    """
     prepared = job.prepared
     masks, classes = prepared.masks(test)
     whole = Faces(test, np.asarray(prepared.photos[test]), masks, classes)
@@ -55,7 +59,7 @@ def faces_under_test(job: Job, test: Places) -> dict[str, Faces]:
 
 
 def cropped(faces: Faces, seed: int) -> Faces:
-    """A square of each photo and mask at a random place, scaled back to the whole side."""
+    """A random square of each photo and mask, scaled back to the whole side."""
     generator = np.random.default_rng([seed, 1])
     sides = generator.uniform(*CROP_SIDES, len(faces.places))
     corners = generator.uniform(0, 1, (len(sides), 2)) * (1 - sides[:, None])
@@ -66,14 +70,14 @@ def cropped(faces: Faces, seed: int) -> Faces:
 
 
 def cut_masks(masks: NDArray[np.uint8], boxes: Floats) -> NDArray[np.uint8]:
-    """(n, M, M) and (n, 3) x, y, side as shares of the side -> (n, M, M)."""
+    """Squares of masks (n, M, M), scaled to (n, M, M); boxes: (n, 3) x, y and side as shares of the side."""
     size = masks.shape[1]
     pairs = zip(masks, boxes, strict=True)
     return np.stack([cut_mask(one, Square(*(box * size)), (size, size), size) for one, box in pairs])
 
 
 def groups_of_yaw(yaws: Floats) -> dict[str, NDArray[np.bool_]]:
-    """(n,) degrees, NaN where not known -> which faces are in each group of YAWS that has any."""
+    """Which faces are in each group of YAWS that has any, from yaws (n,) in degrees, NaN where not known."""
     turned = np.abs(yaws)
     found = {name: (turned >= low) & (turned < high) for name, (low, high) in YAWS.items()}
     return {name: inside for name, inside in found.items() if inside.any()}
@@ -81,22 +85,24 @@ def groups_of_yaw(yaws: Floats) -> dict[str, NDArray[np.bool_]]:
 
 @dataclass(frozen=True)
 class Oracles:
-    """`ceiling` and `face_frame` of `oracles.py`, fitted to training faces."""
+    """The oracles `ceiling` and `face_frame` of `oracles.py`, fitted to training faces."""
 
     job: Job
+    """The task's input."""
     side: tuple[int, int]
     """(H, W) of the network's map."""
     regions: int
+    """Q, the number of regions."""
     shape: Floats | None
-    """(P, 2) mean shape of the training faces; None: frames come from masks."""
+    """(P, 2) mean shape of the training faces; None where frames come from masks."""
     centres: Floats | None
-    """(Q, 2) in the frame; None: the training masks have too few parts."""
+    """(Q, 2) cluster centres in the frame; None where the training masks have too few parts."""
 
     @classmethod
     def fitted(
         cls, job: Job, train: Places, masks: NDArray[np.uint8], classes: Sequence[str], regions: int
     ) -> "Oracles":
-        """Clusters of the places of parts in the masks (n, M, M) of the training faces at `train`."""
+        """The oracles with clusters of the places of parts in the masks (n, M, M) of the training faces at `train`."""
         maps = job.encoder.maps(job.prepared.photos[train[:1]])
         shape = None
         frames = oracles.frames_of_masks(masks, classes)
@@ -108,7 +114,7 @@ class Oracles:
         return cls(job, (maps.shape[2], maps.shape[3]), regions, shape, centres)
 
     def tables(self, faces: Faces) -> dict[str, NDArray[np.int64]]:
-        """(n, Q, L) of each oracle."""
+        """Pixels by region and class of each oracle on these faces, (n, Q, L)."""
         width = len(faces.classes)
         found = {CEILING: count_similarity(on_map(faces.masks, width, self.side), faces.masks, width)}
         if self.centres is not None:

@@ -21,11 +21,14 @@ from fra_dist.eval.tasks.common import Job, Places, TaskResult
 RATES = (0.1, 0.01, 0.001)
 FOLDS = 10
 PAIRS_A_FOLD = 300
-"""Of each kind at most, of seeded pairs."""
+"""Most seeded pairs of each kind in a fold."""
 
 
 def run(job: Job) -> TaskResult:
-    """Raises DataError when there are neither pairs nor people, or a person is in two folds."""
+    """Measure verification on a prepared set.
+
+    Raises DataError when there are neither pairs nor people, or a person is in two folds.
+    """
     pairs = job.prepared.faces.pairs or tuple(seeded_pairs(job))
     _refuse_shared_people(job, pairs)
     rows = {record.name: n for n, record in enumerate(job.prepared.records)}
@@ -60,7 +63,7 @@ def run(job: Job) -> TaskResult:
 
 
 def fold_similarities(features: Floats, places: Places, folds: Places, centred: bool) -> Floats:
-    """(n,) cosines of pairs; `centred`: about the mean over the photos of the other folds' pairs."""
+    """Cosines of the pairs, (n,); if `centred`, about the mean over the photos of the other folds' pairs."""
     out = np.empty(len(places))
     for fold in np.unique(folds):
         here = folds == fold
@@ -71,7 +74,7 @@ def fold_similarities(features: Floats, places: Places, folds: Places, centred: 
 
 
 def fold_decisions(similarity: Floats, same: NDArray[np.bool_], folds: Places) -> tuple[NDArray[np.bool_], list[float]]:
-    """Whether each pair is decided rightly by the threshold of the other folds, and the thresholds."""
+    """Whether each pair is decided correctly by the threshold of the other folds, and the thresholds by fold."""
     hits, thresholds = np.zeros(len(same), bool), []
     for fold in np.unique(folds):
         here = folds == fold
@@ -83,7 +86,8 @@ def fold_decisions(similarity: Floats, same: NDArray[np.bool_], folds: Places) -
 
 
 def best_threshold(similarity: Floats, same: NDArray[np.bool_]) -> float:
-    """The middle between two neighbouring values at which `similarity >= threshold` is right most often."""
+    """The threshold at which `similarity >= threshold` is right most often: the middle between two neighbouring
+    values."""
     order = np.argsort(similarity)
     values, hit = similarity[order], same[order]
     right = np.concatenate([[0], np.cumsum(~hit)]) + np.concatenate([np.cumsum(hit[::-1])[::-1], [0]])
@@ -93,7 +97,7 @@ def best_threshold(similarity: Floats, same: NDArray[np.bool_]) -> float:
 
 
 def accepted_at(similarity: Floats, same: NDArray[np.bool_], rate: float) -> Statistic:
-    """TAR at the largest FAR that is not above `rate`, with weights."""
+    """TAR at the largest FAR that is not above `rate`, as a function of the weights."""
     order = np.argsort(-similarity, kind="stable")
     values, hit = similarity[order], same[order]
     last = np.concatenate([values[1:] < values[:-1], [True]])  # a threshold takes all pairs of one value or none
@@ -110,14 +114,17 @@ def accepted_at(similarity: Floats, same: NDArray[np.bool_], rate: float) -> Sta
 
 
 def curve(similarity: Floats, same: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """(FAR, TAR) at every threshold, from none accepted to all."""
+    """The ROC curve: FAR and TAR at every threshold, from none accepted to all."""
     hit = same[np.argsort(-similarity, kind="stable")]
     false, true = np.cumsum(~hit) / max((~hit).sum(), 1), np.cumsum(hit) / max(hit.sum(), 1)
     return np.concatenate([[0.0], false]), np.concatenate([[0.0], true])
 
 
 def seeded_pairs(job: Job) -> list[Pair]:
-    """As many pairs of one person as of two in each fold, of the test part. Raises DataError without known people."""
+    """Pairs of faces of the test part, as many of one person as of two in each fold.
+
+    Raises DataError without known people.
+    """
     prepared = job.prepared
     test = prepared.places("test")
     people = prepared.people(test)
