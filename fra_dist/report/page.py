@@ -23,34 +23,58 @@ _WEBP_FROM = 60_000  # bytes: larger pictures are encoded anew, which makes the 
 
 
 class ColumnLike(Protocol):
+    """A column of a `TableLike`."""
+
     @property
-    def title(self) -> str: ...
+    def title(self) -> str:
+        """Heading of the column."""
+        ...
+
     @property
-    def digits(self) -> int: ...
+    def digits(self) -> int:
+        """Digits after the decimal point."""
+        ...
+
     @property
-    def higher_is_better(self) -> bool | None: ...
+    def higher_is_better(self) -> bool | None:
+        """Whether a larger value is better; None: neither is."""
+        ...
 
 
 class TableLike(Protocol):
-    """What `eval.table` makes."""
+    """A table of the page, such as `fra_dist.eval.score_table` makes."""
 
     @property
-    def title(self) -> str: ...
+    def title(self) -> str:
+        """Heading of the table."""
+        ...
+
     @property
-    def note(self) -> str: ...
+    def note(self) -> str:
+        """Text below the table."""
+        ...
+
     @property
-    def columns(self) -> Sequence[ColumnLike]: ...
+    def columns(self) -> Sequence[ColumnLike]:
+        """The columns, without the one of the rows' names."""
+        ...
+
     @property
-    def rows(self) -> Sequence[tuple[str, Sequence[float | None]]]: ...
+    def rows(self) -> Sequence[tuple[str, Sequence[float | None]]]:
+        """Name of each row and its value in each column, None where it has none."""
+        ...
 
 
 @dataclass(frozen=True)
 class Picture:
-    """`image`: a file, or the bytes of one (PNG, JPEG, WebP). `alt` says what is seen, for those who do not see it."""
+    """A picture on the page."""
 
     image: Path | bytes
+    """A file, or the bytes of one (PNG, JPEG, WebP)."""
     alt: str
+    """What is seen, for those who do not see it."""
     caption: str = ""
+    """Text below the picture."""
 
 
 Film = Sequence[tuple[str, Picture]]
@@ -62,39 +86,49 @@ class Headline:
     """A number that matters, in large type."""
 
     label: str
+    """What the number is."""
     value: str
+    """The number, as text."""
     note: str = ""
+    """Text below the number."""
     good: bool | None = None
-    """Whether it reached what was asked of it; None: nothing was asked."""
+    """Whether it reached its target; None: it has no target."""
 
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything on the page; what is empty leaves out its section."""
+    """Everything on the page. A section whose data is empty is left out."""
 
     title: str
+    """Title of the page."""
     summary: str
+    """Text below the title."""
     regions: int
+    """Number Q of regions of the network."""
     headlines: Sequence[Headline] = ()
+    """The numbers in large type at the top."""
     examples: Film = ()
-    """Photos, their true masks, and the regions that each network finds in them; see `compare`."""
+    """Photos, their true masks, and the regions that each network finds in them; see `report_sections.compare`."""
     classes: Sequence[str] = ()
     """Names of the true parts, in the order of their numbers."""
     stages: Film = ()
-    """Photos and their regions while the run went on; see `stages_of`."""
+    """Photos and their regions at several steps of the run; see `report_sections.stages_of`."""
     region_table: TableLike | None = None
+    """Scores of the regions."""
     probe_table: TableLike | None = None
+    """Scores of readers of the features."""
     curves: Runs = field(default_factory=dict)
     """Rows of metrics.jsonl by the name of the run."""
     sheets: Sequence[Picture] = ()
+    """Heatmap sheets and other large pictures."""
     facts: Sequence[tuple[str, str]] = ()
-    """(what, value): photos, steps, device, time, versions."""
+    """Names and values of facts: photos, steps, device, time, versions."""
     settings: str = ""
     """The configuration, as YAML."""
     commands: Sequence[str] = ()
-    """What to type to get the same, a line each."""
+    """Commands that reproduce the page, one per line."""
     notes: Sequence[str] = ()
-    """What a reader should know before believing the numbers."""
+    """Notes that a reader should know before believing the numbers."""
 
 
 def write_page(data: ReportData, path: str | Path) -> Path:
@@ -121,7 +155,7 @@ def write_page(data: ReportData, path: str | Path) -> Path:
 
 
 def inline(picture: Picture) -> Markup:
-    """An `img` element with the picture inside it, as large as it is at most. Raises DataError when it is missing."""
+    """An `img` element with the picture inside it, at its own size. Raises DataError when the picture is missing."""
     try:
         raw = picture.image if isinstance(picture.image, bytes) else picture.image.read_bytes()
         with Image.open(io.BytesIO(raw)) as image:
@@ -139,6 +173,7 @@ def inline(picture: Picture) -> Markup:
 
 
 def data_uri(raw: bytes, kind: str) -> str:
+    """The bytes of a file as a data URI; kind: its media type."""
     return f"data:{kind};base64,{base64.b64encode(raw).decode()}"
 
 

@@ -15,6 +15,7 @@ _SHOWN = 20
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the sub-commands of `fra-dist shards` and their arguments to its parser."""
     commands = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     make.configure(commands.add_parser("make", help="photos, or synthetic faces, to shards"))
     index = commands.add_parser("index", help="index WebDataset tars that others made")
@@ -47,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: done; 1: `check` found something; 130: stopped by Ctrl-C."""
+    """Run one sub-command. Exit status 0: done; 1: `check` found something; 130: stopped by Ctrl-C."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     actions = {"make": make.run, "index": _index, "check": _check, "stats": _stats, "ls": _ls, "view": _view}

@@ -44,7 +44,7 @@ class Agreement:
     """IoU of each class, by name, after one-to-one matching."""
 
     def to_json(self) -> dict[str, Any]:
-        """The scores as plain values, NaN as null."""
+        """The scores as plain values, for the results."""
         return {**self.__dict__, "iou": dict(self.iou)}
 
 
