@@ -93,8 +93,10 @@ class FaceModel(nn.Module):
         )
 
     def prepare(self, photos: Photo | Sequence[Photo]) -> Tensor:
-        """Photos as the network takes them: normalised images (B, 3, S, S) on its device. Raises DataError as `forward`
-        does."""
+        """Photos as the network takes them: normalised images (B, 3, S, S) on its device.
+
+        Raises DataError as `forward` does.
+        """
         return self.encoder.pixels(self.squares(photos))
 
     def squares(self, photos: Photo | Sequence[Photo]) -> NDArray[np.uint8]:

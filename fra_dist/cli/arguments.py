@@ -18,8 +18,10 @@ def whole(text: str) -> int:
 
 
 def seed(text: str) -> int:
-    """A whole number from 0 to 2^63 - 1, as the key `seed` of the configuration. Raises ArgumentTypeError for other
-    text."""
+    """A whole number from 0 to 2^63 - 1, as the key `seed` of the configuration.
+
+    Raises ArgumentTypeError for other text.
+    """
     if not text.isdecimal() or int(text) >= 2**63:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2^63 - 1")
     return int(text)

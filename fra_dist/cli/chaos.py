@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     length = Length(args.steps, max(1, args.steps // 6))
     config = load_config(args.config, args.overrides)
-    room = own_mounts()  # while there is one thread
+    room = own_mounts()  # first: a process with several threads cannot get a user namespace of its own
     from fra_dist.launch.chaos.campaign import Campaign
     from fra_dist.launch.chaos.campaign_setup import set_scene, trial_config
     from fra_dist.launch.chaos.campaign_table import summary, table

@@ -18,8 +18,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what the keys mean, or the shipped configurations. Raises ConfigError for a name that is no section or
-    key."""
+    """Print what the keys mean, or the shipped configurations.
+
+    Raises ConfigError for a name that is no section or key.
+    """
     from fra_dist.config.reference import all_keys, as_markdown, as_text, find_keys
 
     if args.name == "list":

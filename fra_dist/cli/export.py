@@ -16,8 +16,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write a backbone and its model card. Raises CheckpointError, ConfigError or DataError when that cannot be
-    done."""
+    """Write a backbone and its model card.
+
+    Raises CheckpointError, ConfigError or DataError when that cannot be done.
+    """
     from fra_dist.export.backbone_export import export_backbone, left_out
     from fra_dist.export.model_card import CardText, read_results, write_card
     from fra_dist.train.checkpoints.reading import find_checkpoint

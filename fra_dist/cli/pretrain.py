@@ -88,6 +88,7 @@ def pretrain(config: Config, force: bool = False, fresh: bool = False, source: P
         if run.ctx.is_main:
             print(_closing(config, done, run.completed), flush=True)
         distributed.barrier()  # some launchers kill the other ranks when one exits, and rank 0 has been saving
+        # Ctrl-C gets the status that shells give it; any other stop gets 75 (EX_TEMPFAIL): start the command again
         status = COMPLETE if done else INTERRUPTED if run.stopped_by == "SIGINT" else STOPPED
         return status
     finally:

@@ -62,8 +62,8 @@ def pixels_encoder(size: int, colours: bool = False) -> Encoder:
 
 
 def untrained_encoder(encoder: Encoder, seed: int) -> Encoder:
-    """A network of the same kind with fresh weights: the whole network where its configuration is known, else the
-    backbone."""
+    """A network of the same kind with fresh weights: the whole network where its configuration is known,
+    else the backbone."""
     if encoder.fresh is None:
         return replace(randomised(encoder, seed), name=UNTRAINED)
     torch.manual_seed(seed + 1)

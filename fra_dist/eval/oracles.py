@@ -60,24 +60,30 @@ class Frames:
 
 
 def frames_of_points(points: Floats, shape: Floats) -> Frames:
-    """The frames by landmarks: the best affine map (least squares) of each face's points (n, P, 2) to the mean shape
-    (P, 2)."""
+    """The frames by landmarks: the best affine map (least squares) of each face's points to the mean shape.
+
+    points: (n, P, 2); shape: (P, 2).
+    """
     ones = np.ones((*points.shape[:2], 1))
     found = np.stack([np.linalg.lstsq(one, shape, rcond=None)[0] for one in np.concatenate([points, ones], 2)])
     return Frames(found[:, :2].transpose(0, 2, 1), found[:, 2])
 
 
 def mean_shape(points: Floats) -> Floats:
-    """The mean shape (P, 2) of points (n, P, 2), after middle and size of each face were taken off; its mean length is
-    1."""
+    """The mean shape (P, 2) of points (n, P, 2), after middle and size of each face were taken off.
+
+    The mean length of its points is 1.
+    """
     middle = points.mean(1, keepdims=True)
     size = np.sqrt(((points - middle) ** 2).sum(-1).mean(1))[:, None, None]
     return ((points - middle) / np.maximum(size, 1e-9)).mean(0)
 
 
 def frames_of_masks(masks: NDArray[np.uint8], classes: Sequence[str]) -> Frames:
-    """The frames by masks (n, M, M): middle and spread of each face's parts. A face without a part is taken as it
-    lies."""
+    """The frames by masks (n, M, M): middle and spread of each face's parts.
+
+    A face without a part is taken as it lies.
+    """
     places = grid_places(masks.shape[1])
     matrices, shifts = np.tile(np.eye(2), (len(masks), 1, 1)), np.zeros((len(masks), 2))
     for n, part in enumerate(of_parts(masks, classes)):

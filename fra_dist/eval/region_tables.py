@@ -55,8 +55,8 @@ def count_pixels(
 
 
 def agreement(tables: NDArray[np.int64], classes: Sequence[str], whole: bool = True) -> dict[str, Statistic]:
-    """NMI, ARI and mIoU of the sum of tables (n, Q, L), over all classes (if `whole`) and over the facial parts
-    only."""
+    """NMI, ARI and mIoU of the sum of tables (n, Q, L),
+    over all classes (if `whole`) and over the facial parts only."""
     parts = [k for k, name in enumerate(classes) if name in FACIAL_PARTS]
     found: dict[str, Statistic] = {}
     for prefix, columns in (("", list(range(len(classes)))), ("parts_", parts)):

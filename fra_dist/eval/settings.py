@@ -51,8 +51,8 @@ class Settings(Section):
     loss: Literal["l1", "smooth_l1", "wing", "star"] = "star"
     """Loss of the fine-tuned landmark head."""
     norm: Literal["auto", "inter_ocular", "inter_pupil", "diagonal"] = "auto"
-    """Length that normalises the alignment error by which readers are chosen; auto: the first that the landmarks
-    allow."""
+    """Length that normalises the alignment error by which readers are chosen; auto:
+    the first that the landmarks allow."""
     embedding: Literal["pooled", "projected"] = "pooled"
     """What faces are verified by: pooled features or the global projection."""
     regions: Annotated[int, Field(ge=2, le=2**31 - 1)] = 8

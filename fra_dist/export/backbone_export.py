@@ -29,8 +29,8 @@ NETWORKS = ("online", "target")
 
 
 def backbone_state(model: FRA, network: str = "online") -> dict[str, Tensor]:
-    """Parameters and buffers of the online or the target backbone; for a ResNet, under torchvision's names without
-    `fc`."""
+    """Parameters and buffers of the online or the target backbone; for a ResNet,
+    under torchvision's names without `fc`."""
     _check_network(network)
     return getattr(model, network).backbone.state_dict()
 

@@ -26,8 +26,10 @@ _AFFINE = ("weight", "bias")
 
 
 def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict of an FRA under the published names. Raises CheckpointError on keys that are unknown or
-    missing."""
+    """The state dict of an FRA under the published names.
+
+    Raises CheckpointError on keys that are unknown or missing.
+    """
     state = _at_rest(state)
     _refuse_path(state)
     table = _table(state, ours=True)
@@ -67,7 +69,7 @@ def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _at_rest(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Queries with their shifts added, and nothing of what starts dead regions anew (`models/revival.py`)."""
+    """Queries with their shifts added, and without the buffers of revival (`models/revival.py`)."""
     out = {key: value for key, value in state.items() if not key.startswith("revival.") and not key.endswith("_shift")}
     for weight, shift in (("queries", "query_shift"), ("query_offset", "offset_shift")):
         for network in ("online", "target"):

@@ -46,8 +46,8 @@ class Choice:
 
 
 launches: Counter[str] = Counter()
-"""Triton runs so far by operator, counted where the kernel launch happens, so that a test can tell that a kernel
-ran."""
+"""Triton runs so far by operator, counted where the kernel launch happens,
+so that a test can tell that a kernel ran."""
 
 # Plain globals: torch.compile guards on them, so a compiled function follows `force` and takes part in `describe`.
 _wish = os.environ.get(ENVIRONMENT, "auto")
@@ -71,9 +71,9 @@ def register(kernel: str) -> str:
 
 @contextmanager
 def force(path: str) -> Iterator[None]:
-    """Insist on the path "reference" or "triton" inside the block, for this whole process; "auto" chooses by the
-    tensors."""
-    global _wish
+    """Insist on the path "reference" or "triton" inside the block, for this whole process;
+    "auto" chooses by the tensors."""
+    global _wish  # a plain global, so process-wide: torch.compile guards on it
     _check(path)
     before, _wish = _wish, path
     try:
@@ -116,8 +116,8 @@ def use_triton(kernel: str, obstacle: str | None, on_gpu: bool) -> bool:
 
 
 def may_use_triton(kernel: str, obstacle: str | None) -> bool:
-    """Choose as `use_triton` for a small part of a kernel: it is not recorded, and insisting on Triton raises no
-    error."""
+    """Choose as `use_triton` for a small part of a kernel: it is not recorded,
+    and insisting on Triton raises no error."""
     if _wish == "auto":
         obstacle = obstacle or _distrusted.get(kernel)
     return obstacle is None and _wish != "reference"

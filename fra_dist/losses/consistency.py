@@ -34,8 +34,8 @@ def contrast(prediction: Tensor, target: Tensor, temperature: float, cross: Cros
     """InfoNCE of each region against the same region in other photos: (B, Q, D) twice -> (B, Q).
 
     It is −log softmax over the photos b' of all ranks of cos(prediction_bq, target_b'q)/τ at b' = b, with τ the
-    temperature. A photo's region is told from the same region of other photos, so which region it is gains nothing. No
-    gradient flows to `target`.
+    temperature. A region is distinguished from the same region of other photos, so encoding which region it is gains
+    nothing. No gradient flows to `target`.
     """
     own, others = unit(prediction), cross.gather(unit(target.detach()))
     logits = torch.einsum("bqd,nqd->bqn", own, others) / temperature

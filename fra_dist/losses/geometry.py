@@ -1,11 +1,11 @@
-"""From the pixels of one view to the same places in the other, through the crops and flips that are known.
+"""Geometry of the views: from the pixels of one view to the same places in the other, through known crops and flips.
 
     c = (j + ½)/W, mirrored to 1 − c if the view is flipped      column j of a view, as a share of its crop
     x = x0 + c (x1 − x0)                                         in the photo
     t = (x − x0')/(x1' − x0'), mirrored if flipped               in the other view; outside of it unless 0 ≤ t ≤ 1
 
-and rows alike, without flips. Matching pixels of two views by their place follows PixPro (arXiv 2011.10043).
-V = 2 views, B images of this rank, Q regions, H×W map.
+and rows alike, without flips. Matching pixels of two views by their place follows PixPro (arXiv 2011.10043). V = 2
+views, B images of this rank, Q regions, H×W map.
 """
 
 from dataclasses import dataclass
@@ -47,8 +47,8 @@ class Placement:
 def across_views(assignment: Tensor, placement: Placement) -> tuple[Tensor, Tensor, Tensor]:
     """Assignments (V, B, Q, H, W) of pixels to regions, each view's carried over to the other view's pixels.
 
-    Returns, for each view, what the other one says of its pixels, by bilinear interpolation; (V, B, H, W) bool, the
-    pixels it says something of; and the part of pixels that both views show, 0-dim. An image whose views do not
+    Returns, for each view, the other view's assignment of its pixels, by bilinear interpolation; (V, B, H, W) bool, the
+    pixels for which there is one; and the part of pixels that both views show, 0-dim. An image whose views do not
     overlap keeps its own assignments, at every pixel.
     """
     grid, inside = places(placement, assignment.shape[3], assignment.shape[4], assignment.dtype)

@@ -26,8 +26,8 @@ class RelationTerms:
     """The terms of the semantic relation for each view, (V,)."""
 
     cross_entropy: Tensor
-    """(V,) mean cross-entropy of the online assignment against the balanced target assignment, of this rank's
-    pixels."""
+    """(V,) mean cross-entropy of the online assignment against the balanced target assignment,
+    of this rank's pixels."""
     entropy_gap: Tensor
     """(V,) log Q less the entropy of the mean online assignment over all ranks."""
     share: Tensor

@@ -122,8 +122,10 @@ class ResidualBlock(nn.Module):
 
 
 def channels_of(backbone: nn.Module) -> int:
-    """Channels C of a backbone's map. Raises ConfigError when a module given as backbone does not have
-    `out_channels`."""
+    """Channels C of a backbone's map.
+
+    Raises ConfigError when a module given as backbone does not have `out_channels`.
+    """
     channels = getattr(backbone, "out_channels", None)
     if not isinstance(channels, int) or channels < 1:
         raise ConfigError(
@@ -138,10 +140,10 @@ _SMALL = 256 * 256  # pixels
 
 @torch.no_grad()
 def map_size(backbone: nn.Module, height: int, width: int) -> tuple[int, int]:
-    """(H, W) of the map for an image of height × width, found by a forward pass of a black one.
+    """Size (H, W) of the map for an image of height × width, found by a forward pass of a black one.
 
-    A large image goes through without arithmetic (meta tensors). A small one does not: norms of meta tensors make
-    torch import its compiler, which takes longer than the pass.
+    A large image goes through without arithmetic (meta tensors). A small one does not: norms of meta tensors make torch
+    import its compiler, which takes longer than the pass.
 
     Raises ConfigError when such an image does not go through.
     """
@@ -165,7 +167,10 @@ def map_size(backbone: nn.Module, height: int, width: int) -> tuple[int, int]:
 
 
 def check_map(features: Tensor, height: int, width: int) -> None:
-    """Raises ConfigError unless `features` is (B, C, H, W) with H and W at least 2."""
+    """Check the shape of a map, (B, C, H, W) with H and W of at least 2, for images of height × width.
+
+    Raises ConfigError for any other.
+    """
     if features.dim() != 4:
         raise ConfigError(f"the backbone must give a map (B, C, H, W), not {tuple(features.shape)}")
     if min(features.shape[2:]) < 2:

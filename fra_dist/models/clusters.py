@@ -3,9 +3,10 @@
     P = balanced_assignment(cos(p, z)/τ)            over all pixels of a view of all ranks, as in the relation loss
     p ← unit(m p + (1 − m) unit(Σ_u P(u) z(u)))     once a step; Σ over pixels, views, forward passes and ranks
 
-z are unit vectors, with `centred` less their mean over a view and made unit length again. An online form of the E and M
-steps of spherical k-means (Dhillon and Modha 2001), balanced as in SwAV (arXiv 2006.09882). Everything happens on the
-device and is the same on every rank. B images of this rank, V views end to end, Q regions, D width, H×W map.
+z are unit vectors; with `centred`, their mean over a view is subtracted and they are made unit length again. An online
+form of the E and M steps of spherical k-means (Dhillon and Modha 2001), balanced as in SwAV (arXiv 2006.09882).
+Everything happens on the device and is the same on every rank. B images of this rank, V views end to end, Q regions, D
+width, H×W map.
 """
 
 import torch

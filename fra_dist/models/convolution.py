@@ -31,9 +31,10 @@ class PatchConv2d(nn.Conv2d):
 
 
 def use_patches(module: nn.Module) -> None:
-    """Turn every plain `nn.Conv2d` inside the module that `PatchConv2d` can serve into one, in place; parameters
-    stay."""
+    """Turn every plain `nn.Conv2d` inside the module that `PatchConv2d` can serve into one, in place;
+    parameters stay."""
     for part in module.modules():
+        # the class of the object changes, so that parameters, hooks and state names stay; exact type: subclasses differ
         if type(part) is nn.Conv2d and _serves(part):
             part.__class__ = PatchConv2d
 

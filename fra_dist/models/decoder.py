@@ -75,8 +75,8 @@ class RegionDecoder(nn.Module):
         return x if self.query_offset is None else x + _moved(self.query_offset, self.offset_shift)
 
     def shifted(self) -> list[tuple[Tensor, Tensor]]:
-        """The parameters that belong to single regions, (Q, D) each, with their shifts: the queries, and the offsets if
-        any."""
+        """The parameters that belong to single regions, (Q, D) each, with their shifts: the queries,
+        and the offsets if any."""
         pairs = ((self.queries, self.query_shift), (self.query_offset, self.offset_shift))
         return [(weight, shift) for weight, shift in pairs if weight is not None and shift is not None]
 
@@ -86,8 +86,8 @@ def _moved(weight: Tensor, shift: Tensor | None) -> Tensor:
 
 
 class DecoderLayer(nn.Module):
-    """A layer of the decoder: self-attention, cross-attention and feed-forward, each with dropout, residual and layer
-    norm."""
+    """A layer of the decoder: self-attention, cross-attention and feed-forward, each with dropout,
+    residual and layer norm."""
 
     DROPOUTS = 6
     """How many times a pass through the layer calls the dropout."""
@@ -102,8 +102,10 @@ class DecoderLayer(nn.Module):
         self.dropout = dropout
 
     def forward(self, target: Tensor, queries: Tensor, memory: Tensor, code: Tensor) -> Tensor:
-        """One layer: target (B, Q, D), queries (Q, D), memory (B, H·W, D) and code of the keys (H·W, D) -> (B, Q,
-        D)."""
+        """One layer: target (B, Q, D), queries (Q, D), memory (B, H·W, D) and code (H·W, D) -> (B, Q, D).
+
+        code: the position code of the keys.
+        """
         asked = target + queries
         target = self.norm1(target + self.dropout(self.self_attention(asked, asked, target)))
         target = self.norm2(target + self.dropout(self.cross_attention(target + queries, memory, code)))

@@ -34,8 +34,8 @@ class ImageDropout(nn.Module):
         self.calls = 0
 
     def start(self, keys: Tensor | None) -> None:
-        """Set the keys (B,) int64 for the next forward passes, one per image of the batch; None: use torch's generator
-        again."""
+        """Set the keys (B,) int64 for the next forward passes, one per image of the batch; None:
+        use torch's generator again."""
         self.keys, self.calls = keys, 0
 
     @property

@@ -152,8 +152,8 @@ class FRANetwork(nn.Module):
 
 
 def cosines(pixels: Tensor, prototypes: Tensor) -> Tensor:
-    """Cosines (V B, Q, H, W) fp32 of pixels (V B, D, H, W) with the prototypes (V, Q, D) of their view, or with
-    (Q, D)."""
+    """Cosines (V B, Q, H, W) fp32 of pixels (V B, D, H, W) with the prototypes (V, Q, D) of their view,
+    or with (Q, D)."""
     with torch.autocast(pixels.device.type, enabled=False):
         directions = functional.normalize(_exact(prototypes), dim=-1).view(-1, 1, *prototypes.shape[-2:])
         unit = functional.normalize(_exact(pixels).flatten(2), dim=1).unflatten(0, (len(directions), -1))
@@ -252,15 +252,19 @@ class FRA(nn.Module):
                 network.decoder.dropout.start(None if keys is None else keys ^ part)
 
     def move_prototypes(self) -> None:
-        """Let the prototypes of both networks follow their pixels, with `prototypes: clusters`. Call it after the
-        optimiser's step."""
+        """Let the prototypes of both networks follow their pixels, with `prototypes: clusters`.
+
+        Call it after the optimiser's step.
+        """
         for network in (self.online, self.target):
             if network.clusters is not None:
                 network.clusters.move(network.prototypes)
 
     def revive_regions(self, seed: int) -> None:
-        """Start dead regions again, with `revive_dead`. Call it after the optimiser's step, with the same seed on every
-        rank."""
+        """Start dead regions again, with `revive_dead`.
+
+        Call it after the optimiser's step, with the same seed on every rank.
+        """
         if self.revival is not None:
             assert self.online.decoder is not None
             assert self.target.decoder is not None

@@ -48,8 +48,8 @@ def _once_more(module: nn.Module, groups: int) -> Iterator[None]:
 
 @contextmanager
 def statistics_kept(module: nn.Module) -> Iterator[None]:
-    """Inside the block, batch norm runs as in training, but what follows the batch is a copy of its running
-    statistics."""
+    """Inside the block, batch norm runs as in training,
+    but what follows the batch is a copy of its running statistics."""
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training]
     kept = [dict(norm._buffers) for norm in norms]
     for norm in norms:

@@ -1,4 +1,4 @@
-"""torchvision's ResNets as backbones, each norm with the residual and ReLU that follow it."""
+"""ResNets of torchvision as backbones, each norm with the residual and ReLU that follow it."""
 
 import torchvision
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ PATH_WIDTH = 256
 
 
 class ResNetBackbone(nn.Module):
-    """torchvision's ResNet up to layer4, under torchvision's own parameter names; its map has stride 32.
+    """A torchvision ResNet up to layer4, under torchvision's own parameter names; its map has stride 32.
 
     With `map_stride` 4, 8 or 16 a top-down path follows (`pyramid`), and the map has that stride and 256 channels:
     28×28 at stride 8 for 224 pixels. Convolutions start Kaiming normal, fan-out, as torchvision's do.
@@ -41,6 +41,7 @@ class ResNetBackbone(nn.Module):
         self.map_stride = map_stride
         self.out_channels: int = net.fc.in_features
         self.pyramid: TopDownPath | None = None
+        # the class changes in place: the blocks keep torchvision's construction and names, and only `forward` differs
         for block in self.blocks():
             block.__class__ = _FusedBottleneck if isinstance(block, Bottleneck) else _FusedBasicBlock
         if map_stride < 32:

@@ -21,8 +21,10 @@ from fra_dist.models.decoder import RegionDecoder
 
 
 class Revival(nn.Module):
-    """Counts how long each region has been dead and revives it. Call `note` in every forward pass of a step, `update`
-    once."""
+    """Counts how long each region has been dead and revives it.
+
+    Call `note` in every forward pass of a step, `update` once.
+    """
 
     idle: Tensor
     """(Q,) steps in a row that each region was dead."""

@@ -38,8 +38,10 @@ class Gallery:
     """The photos that could not be read."""
 
     def write(self, facts: dict[str, Any]) -> Path:
-        """Write regions.json, with `facts` at its head. Returns its path. Raises DataError when it cannot be
-        written."""
+        """Write regions.json, with `facts` at its head. Returns its path.
+
+        Raises DataError when it cannot be written.
+        """
         path = self.out / "regions.json"
         gone = [{"file": s.path, "reason": s.reason} for s in self.skipped]
         whole = {**facts, "sheets": self.sheets, "photos": self.photos, "skipped": gone}

@@ -87,8 +87,7 @@ def read_square(path: Path) -> Photo | Skipped:
 
 
 def scale(square: Pixels, size: int) -> Pixels:
-    """The square scaled: (s, s, 3) -> (size, size, 3), bilinear with averaging when it gets smaller, as training views
-    are."""
+    """The square scaled: (s, s, 3) -> (size, size, 3), bilinear with averaging as for training views."""
     return np.asarray(Image.fromarray(square).resize((size, size), Image.Resampling.BILINEAR))
 
 

@@ -122,6 +122,7 @@ def _ls(args: argparse.Namespace) -> int:
             print(f"{shard.name}\t{shard.samples} samples\t{shard.bytes} bytes\tfrom id {shard.start}")
         return 0
     names = [shard.name for shard in manifest.shards]
+    # a file name comes before a number, so that a shard called "7" can be named; -1 is refused below
     number = names.index(args.shard) if args.shard in names else int(args.shard) if args.shard.isdecimal() else -1
     if not 0 <= number < len(names):
         raise DataError(f"{args.folder} has no shard {args.shard!r}: name one that ls lists, or 0 to {len(names) - 1}")

@@ -57,8 +57,8 @@ def read_plus(folder: Path) -> FaceSet:
 
 
 def majority(votes: list[int]) -> int | None:
-    """Index into PLUS of the expression that more than half of the votes name, single votes left out; None if there is
-    none."""
+    """Index into PLUS of the expression that more than half of the votes name, single votes left out;
+    None if there is none."""
     counted = [vote if vote > 1 else 0 for vote in votes]
     best = int(np.argmax(counted))
     return best if best < len(PLUS) and counted[best] > 0.5 * sum(counted) else None

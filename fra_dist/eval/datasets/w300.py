@@ -1,4 +1,4 @@
-"""300-W: 68 landmarks of the collections' own photos, each with a .pts file beside it.
+"""Annotations of 300-W: 68 landmarks of the collections' own photos, each with a .pts file beside it.
 
 afw/*.jpg + .pts, helen/trainset, lfpw/trainset                 train
 helen/testset, lfpw/testset                                     test, common
@@ -27,8 +27,10 @@ SUFFIXES = (".jpg", ".png", ".jpeg")
 
 
 def read(folder: Path) -> FaceSet:
-    """The faces of a 300-W folder. Raises DataError when a folder or a photo is missing or a .pts file cannot be
-    read."""
+    """The faces of a 300-W folder.
+
+    Raises DataError when a folder or a photo is missing or a .pts file cannot be read.
+    """
     records = []
     for place, split, subsets in FOLDERS:
         files = sorted(need(folder, place, "photos with a .pts file each").glob("*.pts"))

@@ -42,8 +42,10 @@ class Row:
 
 
 class Parts:
-    """The parts of one plan, below OUT. Raises DataError when OUT cannot be written, or holds the parts of another
-    plan."""
+    """The parts of one plan, below OUT.
+
+    Raises DataError when OUT cannot be written, or holds the parts of another plan.
+    """
 
     def __init__(self, out: Path, plan: Mapping[str, Any], total: int, fresh: bool = False) -> None:
         self.out, self.folder = out, out / FOLDER

@@ -54,8 +54,8 @@ class Encoder:
         return next(self.backbone.parameters()).device
 
     def pixels(self, photos: NDArray[np.uint8]) -> Tensor:
-        """Photos as the network takes them: (B, S, S, 3) uint8 -> (B, 3, S, S) normalised, on its device, in its
-        precision."""
+        """Photos as the network takes them: (B, S, S, 3) uint8 -> (B, 3, S, S) normalised, on its device,
+        in its precision."""
         one = next(self.backbone.parameters())
         scale, shift = (torch.tensor(v, device=one.device).view(1, 3, 1, 1) for v in (self.std, self.mean))
         images = torch.from_numpy(np.array(photos)).to(one.device).permute(0, 3, 1, 2).float() / 255

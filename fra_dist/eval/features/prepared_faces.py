@@ -1,6 +1,6 @@
 """Photos of a data set cut to faces, with their labels as arrays: what every task starts from.
 
-N faces of all parts in one row, S pixels a side. Photos are cut once and kept in the cache under a name made of their
+N faces of all parts in one row, S pixels per side. Photos are cut once and kept in the cache under a name made of their
 contents and of the crop, as uint8 that later runs map into memory; without a cache they stay in memory.
 """
 
@@ -132,8 +132,8 @@ class Prepared:
         return np.array([np.nan if (yaw := self.records[n].yaw) is None else yaw for n in places], np.float64)
 
     def polygons(self, places: Iterable[int]) -> NDArray[np.uint8] | None:
-        """Masks (n, M, M) of POLYGON_CLASSES, drawn from landmarks; None for a set whose points do not outline
-        parts."""
+        """Masks (n, M, M) of POLYGON_CLASSES, drawn from landmarks;
+        None for a set whose points do not outline parts."""
         scheme = SCHEMES.get(self.faces.scheme)
         if scheme is None or not scheme.parts:
             return None
@@ -154,8 +154,10 @@ class Prepared:
 
 
 def prepare(faces: FaceSet, size: int, cache: Cache) -> Prepared:
-    """Read, cut and scale all photos of a set. Raises DataError that names a photo which cannot be read or shows no
-    face."""
+    """Read, cut and scale all photos of a set.
+
+    Raises DataError that names a photo which cannot be read or shows no face.
+    """
     digest = hashlib.blake2b(json.dumps([faces.crop.to_json(), size, len(faces.records)]).encode(), digest_size=16)
     squares, sizes = [], []
     with ThreadPoolExecutor(THREADS) as pool:

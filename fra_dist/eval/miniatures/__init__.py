@@ -1,5 +1,5 @@
-"""Miniatures: small synthetic stand-ins for data sets, in their official layouts, to try a command and see where files
-go."""
+"""Miniatures: small synthetic stand-ins for data sets, in their official layouts,
+to try a command and see where files go."""
 
 from collections.abc import Callable
 from pathlib import Path

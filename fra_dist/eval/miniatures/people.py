@@ -21,8 +21,10 @@ CELEBA = {
     "Bangs": "fringe",
     "Heavy_Makeup": "heavy_makeup",
 }
-"""CelebA's name -> the renderer's name of an attribute. The official files have 40 columns, miniatures those that
-vary."""
+"""CelebA's name -> the renderer's name of an attribute.
+
+The official files have 40 columns, miniatures those that vary.
+"""
 
 
 def write_celeba(folder: Path, count: int, seed: int) -> None:

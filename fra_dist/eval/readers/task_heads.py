@@ -27,8 +27,8 @@ class PooledHead(nn.Module):
 
 
 class HeatmapHead(nn.Module):
-    """Heatmaps of landmarks, (B, C, H, W) -> (B, P, h, w), each summing to 1: the map is enlarged twofold up to three
-    times."""
+    """Heatmaps of landmarks, (B, C, H, W) -> (B, P, h, w), each summing to 1:
+    the map is enlarged twofold up to three times."""
 
     def __init__(self, channels: int, points: int, side: int) -> None:
         super().__init__()

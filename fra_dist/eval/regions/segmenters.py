@@ -1,5 +1,5 @@
-"""Segmenters, ways of dividing faces into regions without labels: a network's heatmaps, and what they are compared
-with."""
+"""Segmenters, ways of dividing faces into regions without labels: a network's heatmaps,
+and what they are compared with."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -12,10 +12,10 @@ Table = NDArray[np.int64]
 
 
 def normalised_mutual_information(table: Table) -> float:
-    """2 I(regions; classes) / (H(regions) + H(classes)), from 0 (unrelated) to 1 (the same up to names).
+    """NMI, 2 I(regions; classes) / (H(regions) + H(classes)), from 0 (unrelated) to 1 (the same up to names).
 
-    Strehl and Ghosh 2002 with the arithmetic mean, as scikit-learn has it: 1 when both sides have one label only,
-    0 when one of them has. NaN for an empty table.
+    Strehl and Ghosh 2002 with the arithmetic mean, as scikit-learn has it: 1 when both sides have one label only, 0
+    when one of them has. NaN for an empty table.
     """
     total = table.sum()
     if total == 0:

@@ -63,6 +63,7 @@ def run(job: Job) -> TaskResult:
     test = prepared.places("test")
     test = test[np.unique(np.linspace(0, len(test) - 1, min(FACES, len(test))).astype(np.int64))]
     points = prepared.points()[test]
+    # the distance of the eyes: of their corners where the scheme has them, else of the pupils, else unknown
     unit = (inter_ocular(points, scheme) if scheme.corners else inter_pupil(points, scheme)) if scheme else None
     if unit is None or not (unit > 1e-6).all():
         raise DataError(f"{prepared.faces.name} has no landmarks that give the distance of the eyes in every face")
@@ -94,8 +95,8 @@ def by_similarity(way: Segmenter) -> Labeller:
 
 
 def oracles_of(points: Floats, regions: int, side: tuple[int, int], seed: int) -> dict[str, Labeller]:
-    """The oracles `face_frame` and `ceiling`, from the landmarks (n, P, 2) of training faces and the (H, W) of the
-    map."""
+    """The oracles `face_frame` and `ceiling`,
+    from the landmarks (n, P, 2) of training faces and the (H, W) of the map."""
     shape = mean_shape(points)
     frames = frames_of_points(points, shape)
     inside = face_boxes(points)

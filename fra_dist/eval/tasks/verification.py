@@ -86,8 +86,10 @@ def fold_decisions(similarity: Floats, same: NDArray[np.bool_], folds: Places) -
 
 
 def best_threshold(similarity: Floats, same: NDArray[np.bool_]) -> float:
-    """The threshold at which `similarity >= threshold` is right most often: the middle between two neighbouring
-    values."""
+    """The threshold at which `similarity >= threshold` is right most often.
+
+    It is the middle between two neighbouring values.
+    """
     order = np.argsort(similarity)
     values, hit = similarity[order], same[order]
     right = np.concatenate([[0], np.cumsum(~hit)]) + np.concatenate([np.cumsum(hit[::-1])[::-1], [0]])

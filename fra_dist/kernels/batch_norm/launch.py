@@ -11,8 +11,10 @@ from fra_dist.kernels.batch_norm import triton as kernels
 TILE = 4096
 """Values of a tile: 32 a thread of 4 warps, so a bf16 tile is read 16 bytes at a time, four times."""
 MOST_SPLITS = 256
-"""The largest number of parts that a group's rows are split into. A constant, so the order of the sums is the same on
-every GPU."""
+"""The largest number of parts that a group's rows are split into.
+
+A constant, so the order of the sums is the same on every GPU.
+"""
 COLLECTED = 16
 """Channels whose partial sums one program adds up: 128 bytes of float64."""
 BLOCK = 128
@@ -46,8 +48,8 @@ def follow(
     running_mean: Tensor, running_var: Tensor, tracked: Tensor, mean: Tensor, var: Tensor, momentum: float,
     correction: float,
 ) -> None:  # fmt: skip
-    """Update the running statistics in place by one kernel launch; correction is n/(n − 1), for the unbiased
-    variance."""
+    """Update the running statistics in place by one kernel launch; correction is n/(n − 1),
+    for the unbiased variance."""
     groups, channels = mean.shape
     arguments = (running_mean, running_var, tracked, mean, var, momentum, correction, channels)
     settings = {"G": groups, "BLOCK": BLOCK, "num_warps": 4}

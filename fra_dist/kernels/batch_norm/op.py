@@ -142,8 +142,8 @@ class Fused:
 
     @staticmethod
     def finish(*arguments: object) -> tuple[Tensor, ...]:
-        """Mean, biased variance, its inverse root, scale and shift, (G, C) each, as `reference.Reference.finish`
-        returns them."""
+        """Mean, biased variance, its inverse root, scale and shift, (G, C) each,
+        as `reference.Reference.finish` returns them."""
         return Fused._finish(*arguments).unbind()
 
     @staticmethod

@@ -22,8 +22,10 @@ def forward(
     queries: Tensor, keys: Tensor, rows: Tensor, columns: Tensor, spread: float, temperature: float,
     found: Tensor, mass: Tensor,
 ) -> None:  # fmt: skip
-    """Fill `found` with L(u) and `mass` with log Σ_v exp(q(u)·k(v)/τ), each (B, H·W) fp32. Needs B, H·W and D of at
-    least 1."""
+    """Fill `found` with L(u) and `mass` with log Σ_v exp(q(u)·k(v)/τ), each (B, H·W) fp32.
+
+    Needs B, H·W and D of at least 1.
+    """
     settings = _settings(queries, "BU")
     blocks = triton.cdiv(queries.shape[1], settings["BU"])
     given = queries, keys, *_targets(rows, columns, spread), found, mass

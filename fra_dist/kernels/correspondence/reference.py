@@ -19,8 +19,8 @@ TILE = 2**20
 def reference(
     queries: Tensor, keys: Tensor, rows: Tensor, columns: Tensor, *, spread: float, temperature: float
 ) -> Tensor:
-    """`api.correspondence` in plain PyTorch, with the same arguments and result, by tiles of at most TILE pairs of
-    pixels."""
+    """`api.correspondence` in plain PyTorch, with the same arguments and result,
+    by tiles of at most TILE pairs of pixels."""
     with torch.autocast(queries.device.type, enabled=False):
         wide = torch.promote_types(queries.dtype, keys.dtype)
         exact = torch.float64 if wide == torch.float64 else torch.float32

@@ -17,7 +17,8 @@ from fra_dist.kernels.triton_matmul import matmul
 
 @triton.jit
 def log_target(y, x, level, row, column, sharpness):
-    """log t(v|u): y, x and level (log of the normalisation) of u, row and column of v, broadcast together."""
+    """The target's logarithm, log t(v|u): y, x and level (log of the normalisation) of u, row and column of v,
+    broadcast."""
     down, along = row - y, column - x
     return -(down * down + along * along) * sharpness - level
 

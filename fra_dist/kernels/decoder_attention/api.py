@@ -25,8 +25,10 @@ from fra_dist.kernels.decoder_attention.reference import plain, reference
 
 KERNEL = dispatch.register("decoder_attention")
 MOST_WIDTH = {torch.bfloat16: 256, torch.float16: 256, torch.float32: 64}
-"""Widest map that the Triton kernel takes, by dtype. Tiles are as wide as the map; wider ones do not fit the
-registers."""
+"""Widest map that the Triton kernel takes, by dtype.
+
+Tiles are as wide as the map; wider ones do not fit the registers.
+"""
 
 
 def decoder_attention(
@@ -70,8 +72,8 @@ def decoder_attention(
 
 
 def few(queries: int, heads: int, width: int) -> bool:
-    """Whether heads × queries, the rows that pool the map, are fewer than its channels, so that pooling first is
-    cheaper."""
+    """Whether heads × queries, the rows that pool the map, are fewer than its channels,
+    so that pooling first is cheaper."""
     return heads * queries <= width
 
 

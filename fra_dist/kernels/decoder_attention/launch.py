@@ -25,8 +25,10 @@ TILES = {
 def forward(
     rows: Tensor, memory: Tensor, code: Tensor, keep: Tensor | None, scale: float, keep_scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Pooled rows (B, R, D), sums of the weights (B, R), and for the backward pass the log-sums of the scores (B,
-    R)."""
+    """Pooled rows (B, R, D), sums of the weights (B, R), and log-sums of the scores (B, R).
+
+    The backward pass needs the log-sums.
+    """
     settings = _settings("pool", rows, memory, keep)
     blocks = triton.cdiv(rows.shape[1], settings["BR"])
     pooled = torch.empty_like(rows)

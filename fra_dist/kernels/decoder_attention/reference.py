@@ -1,5 +1,5 @@
-"""The decoder's attention in plain PyTorch, in both orders: pooling the map first, or with keys and values of all
-pixels."""
+"""The decoder's attention in plain PyTorch, in both orders: pooling the map first,
+or with keys and values of all pixels."""
 
 import math
 

@@ -71,8 +71,10 @@ def takes(
 
 @torch.no_grad()
 def squares(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
-    """Sums of squares of each parameter and of each gradient, (2, n) float64: Σ p² and Σ g². Raises as `lars_ema`
-    does."""
+    """Sums of squares of each parameter and of each gradient, (2, n) float64: Σ p² and Σ g².
+
+    Raises as `lars_ema` does.
+    """
     _check(parameters, gradients, parameters, (), parameters, parameters)
     if not parameters:
         return torch.zeros(2, 0, dtype=torch.float64)

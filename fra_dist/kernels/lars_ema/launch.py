@@ -1,5 +1,5 @@
-"""Launches the Triton kernels of LARS and the EMA over tables of tensors, which reach the device without a host
-synchronisation."""
+"""Launches the Triton kernels of LARS and the EMA over tables of tensors,
+which reach the device without a host synchronisation."""
 
 import functools
 from collections.abc import Callable

@@ -23,8 +23,8 @@ class Reference:
         weight_decay: list[float], adapt: list[bool], lr: float, momentum: float, trust: float,
         target_momentum: float, squares: Tensor | None, found_inf: Tensor | None,
     ) -> None:  # fmt: skip
-        """One step of LARS, and of the EMA where there are targets, in place; the arguments are those of
-        `api.lars_ema`."""
+        """One step of LARS, and of the EMA where there are targets, in place;
+        the arguments are those of `api.lars_ema`."""
         gradients = [g.to(p.dtype) for g, p in zip(gradients, parameters, strict=True)]
         change = list(torch._foreach_mul(parameters, weight_decay))
         torch._foreach_add_(change, gradients)

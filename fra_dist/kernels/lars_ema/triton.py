@@ -16,8 +16,8 @@ EPSILON = tl.constexpr(1e-8)
 
 @triton.jit
 def chunk_of(addresses, sizes, owner, first, n, CHUNK: tl.constexpr, BLOCK: tl.constexpr):
-    """What a program owns: the tensor, the first element, the end of the aligned full blocks, and the end of the
-    chunk."""
+    """What a program owns: the tensor, the first element, the end of the aligned full blocks,
+    and the end of the chunk."""
     chunk = tl.program_id(0)
     i = tl.load(owner + chunk)
     start = (chunk - tl.load(first + i)) * CHUNK

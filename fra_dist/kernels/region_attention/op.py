@@ -63,8 +63,8 @@ def backward_operator(
     temperature: float,
     epsilon: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The backward kernels as an operator: gradients of features, pixels and prototypes, each in its tensor's dtype and
-    layout."""
+    """The backward kernels as an operator: gradients of features, pixels and prototypes,
+    each in its tensor's dtype and layout."""
     gradients = torch.empty_like(features), torch.empty_like(pixels), torch.empty_like(prototypes)
     if features.shape[0] == 0:
         return gradients[0], gradients[1], gradients[2].zero_()

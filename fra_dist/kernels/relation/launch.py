@@ -1,5 +1,7 @@
-"""Launches the Triton kernels of the semantic relation: tile sizes, grids and partial results. Tensors are
-contiguous."""
+"""Launches the Triton kernels of the semantic relation: tile sizes, grids and partial results.
+
+Tensors are contiguous.
+"""
 
 from typing import Any
 

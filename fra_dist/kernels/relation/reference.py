@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 LEAST_MASS = 1e-300
-"""Smallest mass whose logarithm is taken. float64 holds exp(−700): a region that no pixel is near does not become
-log(0)."""
+"""Smallest mass whose logarithm is taken. float64 holds exp(−700):
+a region that no pixel is near does not become log(0)."""
 
 
 class Reference:

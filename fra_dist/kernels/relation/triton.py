@@ -20,7 +20,7 @@ def places(view, n, q, N, P, Q: tl.constexpr):
 
 @triton.jit
 def log_share(x, scale, bias, q, Q: tl.constexpr):
-    """log softmax over regions, axis 0, of scale x + bias; −inf for regions from Q on."""
+    """The log softmax over regions, axis 0, of scale x + bias; −inf for regions from Q on."""
     logits = tl.where((q < Q)[:, None], x * scale + bias[:, None], float("-inf"))
     logits = logits - tl.max(logits, axis=0)[None, :]
     return logits - tl.log(tl.sum(tl.exp(logits), axis=0))[None, :]

@@ -82,8 +82,10 @@ def square_of(
     points: NDArray[np.float64] | None = None,
     box: tuple[float, float, float, float] | None = None,
 ) -> Square:
-    """The square to cut from a photo of height × width. Raises NoFace for a box or landmarks that are missing or
-    degenerate."""
+    """The square to cut from a photo of height × width.
+
+    Raises NoFace for a box or landmarks that are missing or degenerate.
+    """
     if rule.source == "middle":
         extent = _middle(height, width)
     elif rule.source == "fixed":

@@ -69,8 +69,10 @@ def numbers(path: Path, number: int, words: Sequence[str], count: int) -> NDArra
 
 
 def mask_file(path: Path, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A one-channel picture of class numbers, translated by `table` (256 entries). Raises DataError if it cannot be
-    read."""
+    """A one-channel picture of class numbers, translated by `table` (256 entries).
+
+    Raises DataError if it cannot be read.
+    """
     try:
         with Image.open(io.BytesIO(path.read_bytes()), formats=("PNG",)) as picture:
             if picture.mode not in ("L", "P"):

@@ -44,8 +44,8 @@ class Record:
     box: tuple[float, float, float, float] | None = None
     """The face's x0, y0, x1, y1 in pixels, as the data set gives it."""
     mask: Callable[[], NDArray[np.uint8]] | None = None
-    """Reads the mask, (h, w) class numbers, 255 ignored; it has the same field of view as the photo, maybe at another
-    size."""
+    """Reads the mask, (h, w) class numbers, 255 ignored; it has the same field of view as the photo,
+    maybe at another size."""
     identity: str | None = None
     """Who is shown, where that is known."""
     yaw: float | None = None

@@ -88,8 +88,10 @@ SCHEMES: dict[str, Scheme] = {
     "celeba5": Scheme(5, None, ((0,), (1,))),
 }
 POLYGON_CLASSES = ("skin", "brows", "eyes", "nose", "mouth")
-"""Classes of masks that are drawn from landmarks. Outside the outline of the face nothing is known, so nothing
-counts."""
+"""Classes of masks that are drawn from landmarks.
+
+Outside the outline of the face nothing is known, so nothing counts.
+"""
 
 
 def inter_ocular(points: Floats, scheme: Scheme) -> Floats | None:
@@ -133,8 +135,8 @@ def mirror_order(points: Floats) -> NDArray[np.int64]:
 
 
 def draw_polygons(points: Floats, scheme: Scheme, size: int) -> NDArray[np.uint8]:
-    """A mask (size, size) of POLYGON_CLASSES from points (P, 2), as shares of a square's side; IGNORE outside the
-    face."""
+    """A mask (size, size) of POLYGON_CLASSES from points (P, 2), as shares of a square's side;
+    IGNORE outside the face."""
     places = points * size
     canvas = Image.new("L", (size, size), IGNORE)
     pen = ImageDraw.Draw(canvas)
