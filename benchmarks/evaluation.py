@@ -25,7 +25,7 @@ from study_measure import TASKS
 from torch import Tensor, nn
 
 from fra_dist.eval.datasets import FaceSet, open_set
-from fra_dist.eval.datasets.common.crop_rules import RULES, Square
+from fra_dist.eval.datasets.common.crop_rules import CropRule, Square
 from fra_dist.eval.datasets.common.labelled_face import Record, with_validation
 from fra_dist.eval.features.encoder import BATCH, Encoder, extract
 from fra_dist.eval.features.feature_cache import Cache
@@ -41,7 +41,7 @@ def extraction(encoder: Encoder, count: int, rounds: int) -> dict[str, float]:
     """Images a second of both, and the ratio."""
     photos = render(np.arange(count), encoder.size).images
     records = tuple(Record(str(n), "train", pixels=photo) for n, photo in enumerate(photos))
-    faces = FaceSet("synthetic", Path("."), records, RULES["csv"])
+    faces = FaceSet("synthetic", Path("."), records, CropRule("middle"))
     squares = (Square(0, 0, encoder.size),) * count
     prepared = Prepared(faces, encoder.size, "synthetic", photos, squares, ((encoder.size,) * 2,) * count)
     batches = [encoder.pixels(photos[start : start + BATCH]) for start in range(0, count, BATCH)]

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def lazily(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` of a package whose names live in the modules that `homes` tells: name -> module.
+    """Make `__getattr__` and `__dir__` for a package whose names live in the modules of `homes`: {name: module}.
 
     The package repeats the imports under TYPE_CHECKING, for type checkers and editors. `__getattr__` raises
     AttributeError for names that are not in `homes`.

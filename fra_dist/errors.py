@@ -1,17 +1,17 @@
 """The exceptions that users meet.
 
-Each carries one line: what is wrong, where, and what to do. The command line prints that line and exits with
-status 2; a traceback is shown only for errors that are not one of these.
+Each carries one line: what is wrong, where, and what to do. The command line prints that line and exits with the
+exception's `exit_status`; a traceback is shown only for errors that are not one of these.
 """
 
 from fra_dist.exit_status import FAILED, REFUSED
 
 
 class FraError(Exception):
-    """Base of every error that is the input's fault rather than a defect of this package."""
+    """Base of every error whose cause lies outside this package: the input, a disk, a network, another rank."""
 
     exit_status = REFUSED
-    """Of the command line; it tells launchers that starting again would not help."""
+    """The status that the command line exits with. The default tells launchers that another attempt would not help."""
 
 
 class ConfigError(FraError):
@@ -33,7 +33,7 @@ class SaveError(CheckpointError):
 
 
 class TrainingError(FraError):
-    """The training itself went wrong, and would again."""
+    """The training itself went wrong, and another attempt would go wrong in the same way."""
 
 
 class LaunchError(FraError):
@@ -41,7 +41,7 @@ class LaunchError(FraError):
 
 
 class RendezvousError(LaunchError):
-    """Ranks could not meet; another attempt may."""
+    """The ranks could not meet; another attempt may succeed."""
 
     exit_status = FAILED
 
@@ -53,4 +53,7 @@ class DiskError(FraError):
 
 
 class AccessError(FraError):
-    """A file or folder is there and cannot be used by this user, or is not what it has to be; so it would stay."""
+    """A file or folder is there but this user cannot use it, or it is of the wrong kind.
+
+    Another attempt would not help.
+    """

@@ -1,10 +1,10 @@
-"""Files that a run depends on: is one there, what does it hold, write it as a whole.
+"""Files that a run depends on: whether one is there, what it holds, and writing it as a whole.
 
-"There is nothing" (ENOENT, ENOTDIR) is an answer; every other error means that the answer is not known. Errors that
+"There is nothing" (ENOENT, ENOTDIR) is an answer; every other error means that the answer is not known. Errors that may
 pass (a network file system that lost its server for a moment, a disk that is busy or full) are tried again after
-pauses, 4 seconds in all. Those that stay become a `DiskError`, whose exit status makes launchers try again; errors
-that a restart would meet again (no permission, a read-only disk, a folder in place of a file) become an `AccessError`.
-Both are one line that names the path.
+pauses, 4 seconds in all. Those that stay become a `DiskError`, whose exit status makes launchers try again; errors that
+a restart would meet again (no permission, a read-only disk, a folder in place of a file) become an `AccessError`. Both
+are one line that names the path.
 """
 
 import errno
@@ -22,8 +22,9 @@ from fra_dist.errors import AccessError, DiskError, FraError
 T = TypeVar("T")
 
 ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
-"""There is nothing at that path."""
+"""Error numbers which say that there is nothing at a path."""
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Error numbers which say that a disk or a quota is full."""
 PASSING = FULL | frozenset(
     {
         *(errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT, errno.EBUSY, errno.EREMOTEIO),
@@ -32,17 +33,18 @@ PASSING = FULL | frozenset(
         *(errno.EPROTO, errno.ENOBUFS, errno.ENOMEM, errno.ENFILE, errno.EMFILE, errno.EDEADLK, errno.ENOLCK),
     }
 )
-"""Errors that another attempt may not meet."""
+"""Error numbers that another attempt may not meet."""
 PAUSES: Sequence[float] = (0.1, 0.4, 1.0, 2.5)
-"""Seconds between attempts at one operation."""
+"""Seconds between the attempts at one operation."""
 _NO_FOLDER_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS})
 _PARTIAL = ".partial-"
 
 
 def patiently(operation: Callable[[], T], pauses: Sequence[float] | None = None) -> T:
-    """The result of `operation`, which is called again after a pause while it raises an error that may pass.
+    """Call `operation`, and call it again after each of `pauses` (seconds) while it raises an error that may pass.
 
-    Raises the OSError of the last call, or at once one that would stay. `operation` must be repeatable as a whole.
+    Returns its result. Raises the OSError of the last call, or at once one that would stay. `operation` must be
+    repeatable as a whole.
     """
     for pause in PAUSES if pauses is None else pauses:
         try:
@@ -55,9 +57,9 @@ def patiently(operation: Callable[[], T], pauses: Sequence[float] | None = None)
 
 
 def failure(error: OSError, what: str, refusal: type[FraError] = AccessError) -> FraError:
-    """The exception to raise for `error`: DiskError when another attempt may succeed, else `refusal`.
+    """Make the exception to raise for `error`: a DiskError when another attempt may succeed, else a `refusal`.
 
-    `what` was tried, for example "cannot read RUN/config.yaml"; the reason is added to it.
+    `what` says what was tried, for example "cannot read RUN/config.yaml"; the reason is added to it.
     """
     reason = error.strerror or str(error) or type(error).__name__
     if error.errno not in PASSING:
@@ -67,9 +69,10 @@ def failure(error: OSError, what: str, refusal: type[FraError] = AccessError) ->
 
 
 def status_of(path: Path) -> os.stat_result | None:
-    """What the file system says about a path, links followed; None when there is nothing. Raises Disk- or AccessError.
+    """Return what the file system says about a path, links followed; None when there is nothing.
 
-    A name that no file can have (too long, with a null character) is one of nothing.
+    A name that no file can have (too long, or with a null character) counts as nothing. Raises DiskError or AccessError
+    when the answer cannot be known.
     """
     try:
         return patiently(lambda: os.stat(path))
@@ -82,26 +85,26 @@ def status_of(path: Path) -> os.stat_result | None:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is something at a path. Raises DiskError or AccessError when that cannot be told."""
+    """Whether there is anything at a path. Raises DiskError or AccessError when that cannot be known."""
     return status_of(path) is not None
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is a folder. Raises DiskError or AccessError when that cannot be told."""
+    """Whether there is a folder at a path. Raises DiskError or AccessError when that cannot be known."""
     found = status_of(path)
     return found is not None and stat.S_ISDIR(found.st_mode)
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a regular file. Raises DiskError or AccessError when that cannot be told."""
+    """Whether there is a regular file at a path. Raises DiskError or AccessError when that cannot be known."""
     found = status_of(path)
     return found is not None and stat.S_ISREG(found.st_mode)
 
 
 def names_in(folder: Path, pattern: str = "*") -> list[str]:
-    """Sorted names in a folder, hidden ones too, that match a shell pattern; none when there is no such folder.
+    """List the names in a folder that match a shell pattern, sorted, hidden ones included.
 
-    Raises DiskError or AccessError when the folder cannot be read.
+    The list is empty when there is no such folder. Raises DiskError or AccessError when the folder cannot be read.
     """
     try:
         found = patiently(lambda: os.listdir(folder))
@@ -113,14 +116,14 @@ def names_in(folder: Path, pattern: str = "*") -> list[str]:
 
 
 def paths_in(folder: Path, pattern: str = "*") -> list[Path]:
-    """`names_in` as paths."""
+    """List the paths in a folder that match a shell pattern, as `names_in` lists their names."""
     return [folder / name for name in names_in(folder, pattern)]
 
 
 def open_to_read(path: Path) -> int:
-    """A descriptor of a regular file. A pipe or a device in its place is refused rather than waited for.
+    """Open a regular file and return its descriptor. A pipe or a device in its place is refused, never waited for.
 
-    Raises OSError (EINVAL for something that is not a regular file, EISDIR for a folder).
+    Raises OSError: EISDIR for a folder, EINVAL for anything else that is not a regular file.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     mode = os.fstat(handle).st_mode
@@ -132,7 +135,7 @@ def open_to_read(path: Path) -> int:
 
 
 def raw_bytes(path: Path) -> bytes:
-    """The content of a regular file, tried again after pauses. Raises OSError."""
+    """Read a regular file, tried again after errors that may pass. Raises OSError."""
 
     def read() -> bytes:
         with os.fdopen(open_to_read(path), "rb") as stream:
@@ -142,7 +145,7 @@ def raw_bytes(path: Path) -> bytes:
 
 
 def read_bytes(path: Path) -> bytes | None:
-    """The content of a file; None when there is none. Raises DiskError or AccessError."""
+    """Read a file; None when there is none. Raises DiskError or AccessError when it cannot be read."""
     try:
         return raw_bytes(path)
     except OSError as error:
@@ -152,7 +155,7 @@ def read_bytes(path: Path) -> bytes | None:
 
 
 def parse_object(data: bytes | str) -> dict[str, Any] | None:
-    """A JSON object; None when it is not one, whatever the damage."""
+    """Parse a JSON object; None when `data` is anything else, however it is damaged."""
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
@@ -161,16 +164,19 @@ def parse_object(data: bytes | str) -> dict[str, Any] | None:
 
 
 def read_object(path: Path) -> dict[str, Any] | None:
-    """The JSON object in a file; None when there is no file, or no whole object. Raises DiskError or AccessError."""
+    """Read the JSON object in a file; None when there is no file or it holds no whole object.
+
+    Raises DiskError or AccessError when the file cannot be read.
+    """
     data = read_bytes(path)
     return None if data is None else parse_object(data)
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Put a file in place as a whole: after a crash, or on a disk that fills up, the old or the new one is there.
+    """Put a file in place as a whole: after a crash, or on a full disk, the path holds the old content or the new one.
 
-    A temporary file in the same folder is flushed to the disk and renamed, and so is the folder's entry. Everything is
-    done again after a passing error. Raises OSError; the temporary file is gone then.
+    A temporary file in the same folder is flushed to the disk and renamed, and the folder's entry is flushed too. All
+    of it is tried again after an error that may pass. Raises OSError; the temporary file is then gone.
     """
     data = content.encode() if isinstance(content, str) else content
     partial = path.with_name(f".{path.name}{_PARTIAL}{os.getpid()}")
@@ -191,17 +197,17 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def write_object(path: Path, value: Any, indent: int | None = None) -> None:
-    """`write_whole` of JSON. Raises OSError."""
+    """Write a value as JSON into a file, as a whole like `write_whole`. Raises OSError."""
     write_whole(path, json.dumps(value, indent=indent))
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and its parents unless they are there. Raises OSError."""
+    """Make a folder and its parents unless they exist. Raises OSError."""
     patiently(lambda: path.mkdir(parents=True, exist_ok=True))
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush the names in a folder to the disk, on file systems that can. Raises OSError."""
+    """Flush the names in a folder to the disk, on file systems that can do so. Raises OSError."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
@@ -213,9 +219,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Delete the temporary files of `write_whole` that killed processes left. The caller must be the only writer.
+    """Delete the temporary files of `write_whole` that killed processes left in a folder.
 
-    Never raises: what cannot be deleted does no harm.
+    The caller must be the only writer there. Never raises: what cannot be deleted does no harm.
     """
     try:
         names = os.listdir(folder)

@@ -1,7 +1,7 @@
 """Files of JSON lines: rows that are appended while others read, and that a kill or a bad disk may damage.
 
-A row is a JSON object on a line of its own, in ASCII, so that no character of a name can end a line. What is not a row
-is damage: it is left out, counted and named, and never ends a command. Long files are read from their end, in constant
+A row is a JSON object on a line of its own, in ASCII, so that no character of a name can end a line. Anything else is
+damage: it is left out, counted and reported, and never ends a command. Long files are read from their end, in constant
 memory.
 """
 
@@ -22,18 +22,22 @@ _CHUNK, _FORWARD = 1 << 16, 1 << 20
 
 @dataclass
 class Damage:
-    """Lines of a file that are not rows: how many, and where the first that was met begins (in bytes)."""
+    """Counts the lines of a file that are not rows, and remembers where the first one that was met begins."""
 
     path: Path
+    """The file that is read."""
     count: int = 0
+    """The number of damaged lines met so far."""
     first: int = -1
+    """The offset in bytes of the damaged line that was met first; -1 before any was met."""
 
     def note(self, offset: int) -> None:
+        """Count one more damaged line, which begins at `offset` bytes."""
         self.first = offset if not self.count else self.first
         self.count += 1
 
     def text(self) -> str:
-        """One line about it; empty without damage."""
+        """Describe the damage in one line; an empty string without damage."""
         if not self.count:
             return ""
         which = "1 damaged line was" if self.count == 1 else f"{self.count} damaged lines were"
@@ -41,13 +45,13 @@ class Damage:
 
 
 def step_of_row(row: dict[str, Any]) -> int | None:
-    """The step of a row; None when it has no whole number there."""
+    """Return the step of a row; None when its entry "step" is missing or no whole number."""
     step = row.get("step")
     return step if isinstance(step, int) and not isinstance(step, bool) else None
 
 
 def number_in(row: Mapping[str, Any], name: str) -> float | None:
-    """A finite number of a row; None when it has none of that name."""
+    """Return the entry `name` of a row as a finite float; None when it is missing, not finite or not a number."""
     value = row.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -58,15 +62,15 @@ def number_in(row: Mapping[str, Any], name: str) -> float | None:
 
 
 def encode(row: dict[str, Any]) -> bytes:
-    """A row as a line."""
+    """Encode a row as one line of ASCII that ends with a newline."""
     return json.dumps(row).encode() + b"\n"
 
 
 def append(path: Path, data: bytes) -> None:
-    """Add whole lines to a file, all of them or none. Raises OSError.
+    """Add whole lines to a file: all of them or none. Raises OSError.
 
-    A last line without its end, which a kill left, is ended first: it would spoil the new one. A pipe in the place of
-    the file is an error and not waited for.
+    A last line without its newline, which a kill may leave, is ended first, because it would spoil the new one. A pipe
+    in place of the file is an error and is not waited for.
     """
     handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     try:
@@ -85,9 +89,10 @@ def append(path: Path, data: bytes) -> None:
 
 
 def iterate(path: Path, damage: Damage | None = None) -> Iterator[dict[str, Any]]:
-    """The rows of a file from its beginning, in constant memory; none when it is not there.
+    """Yield the rows of a file from its beginning, in constant memory; none when there is no file.
 
-    A last line without its end counts when it is a whole row: nobody will add to it. Raises DiskError or AccessError.
+    Damaged lines are left out and counted in `damage`. A last line without its newline counts when it is a whole row:
+    nobody will add to it. Raises DiskError or AccessError.
     """
     for offset, line in _lines(path):
         row = parse_object(line)
@@ -98,14 +103,14 @@ def iterate(path: Path, damage: Damage | None = None) -> Iterator[dict[str, Any]
 
 
 def read_all(path: Path, damage: Damage | None = None) -> list[dict[str, Any]]:
-    """`iterate` as a list."""
+    """Return all rows of a file as a list; damaged lines are left out and counted as in `iterate`."""
     return list(iterate(path, damage))
 
 
 def from_end(path: Path, damage: Damage | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(offset, row) from the last row to the first, reading only as far back as is asked for.
+    """Yield (offset in bytes, row) from the last row to the first, reading only as far back as the caller asks.
 
-    None when there is no file. Raises DiskError or AccessError.
+    Yields nothing when there is no file. Raises DiskError or AccessError.
     """
     for offset, line in lines_from_end(path):
         row = parse_object(line)
@@ -116,11 +121,11 @@ def from_end(path: Path, damage: Damage | None = None) -> Iterator[tuple[int, di
 
 
 def lines_from_end(path: Path) -> Iterator[tuple[int, bytes]]:
-    """(offset, line with its end) from the last to the first."""
+    """Yield (offset in bytes, line with its newline), the last line first. Raises DiskError or AccessError."""
     with _opened(path) as handle:
         at, tail = (0, b"") if handle < 0 else (_length(handle, path), b"")
         while at > 0:
-            size = min(max(_CHUNK, len(tail)), at)  # of a long line, twice as much each time
+            size = min(max(_CHUNK, len(tail)), at)  # for a long line, twice as much each time
             at -= size
             tail = _read_at(handle, path, at, size) + tail
             first = tail.find(b"\n") + 1
@@ -132,11 +137,11 @@ def lines_from_end(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def drop_after(path: Path, last: int, look_back: int = 1000) -> Damage:
-    """Take the rows of steps after `last` out of a file, and what a kill left at its end; the damage met on the way.
+    """Remove the rows of steps after `last`, and the unfinished line that a kill left at the end.
 
-    Rows stand in the order of steps, so it is cut where the first of them begins; `look_back` rows before that are
-    looked at as well, and if one of them has to go, what stays behind it is written again. Raises OSError on writing,
-    DiskError or AccessError on reading.
+    Rows are in the order of steps, so the file is cut where the first of them begins. The `look_back` rows before that
+    are examined too; if one of those has to go, the rows behind it that stay are written again. Returns the damage that
+    was met. Raises OSError on writing, DiskError or AccessError on reading.
     """
     damage = Damage(path)
     cut: int | None = None
@@ -162,7 +167,7 @@ def drop_after(path: Path, last: int, look_back: int = 1000) -> Damage:
 
 
 def _rewrite(path: Path, cut: int, kept: list[bytes]) -> None:
-    """Cut a file and add lines; without lines to add that is one operation, else a copy takes its place."""
+    """Cut a file at `cut` and add lines; without lines to add that is one operation, else a copy takes its place."""
     if not kept:
         patiently(lambda: os.truncate(path, cut))
         return
@@ -186,7 +191,7 @@ def _rewrite(path: Path, cut: int, kept: list[bytes]) -> None:
 
 
 def last_rows(path: Path, count: int, wanted: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
-    """The last `count` rows that are `wanted`, oldest first. Raises DiskError or AccessError."""
+    """Return the last `count` rows for which `wanted` is true, oldest first. Raises DiskError or AccessError."""
     found: list[dict[str, Any]] = []
     for _, row in from_end(path):
         if len(found) >= count:
@@ -197,9 +202,11 @@ def last_rows(path: Path, count: int, wanted: Callable[[dict[str, Any]], bool]) 
 
 
 def thinned(path: Path, most: int = 2000) -> list[dict[str, Any]]:
-    """The rows of a file, or of a long one a selection for curves: of each kind of row (those with as many names)
-    `most` or more, evenly spread, the first among them. Memory does not grow with the file; only what is selected is
-    parsed."""
+    """Return the rows of a file, or of a long file an evenly spread selection that is enough to draw curves.
+
+    Rows with the same number of names are one kind. Of each kind at least `most` rows stay (all, if there are fewer),
+    the first among them. Memory does not grow with the file, and only what is selected is parsed.
+    """
     kinds: dict[int, tuple[int, list[tuple[int, bytes]]]] = {}
     seen: dict[int, int] = {}
     for offset, line in _lines(path):
@@ -243,7 +250,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    """A descriptor; -1 when there is no file. Raises DiskError or AccessError."""
+    """Open a file to read and give its descriptor; -1 when there is no file. Raises DiskError or AccessError."""
     try:
         handle = patiently(lambda: open_to_read(path))
     except OSError as error:
@@ -265,7 +272,7 @@ def _length(handle: int, path: Path) -> int:
 
 
 def _read_at(handle: int, path: Path, at: int, size: int) -> bytes:
-    """`size` bytes, fewer only at the end of the file: a disk may give them in pieces."""
+    """Read `size` bytes, fewer only at the end of the file: a disk may give them in pieces."""
 
     def read() -> bytes:
         data = b""

@@ -1,9 +1,9 @@
 """Exclusive locks for file systems without flock (Lustre without `-o flock`, some NFS): files that their holder renews.
 
-    LOCK.lease    the name of its holder; made only when there is none, its time of change renewed every 5 seconds
+    LOCK.lease    the name of its holder; created only when there is none, its mtime renewed every 5 seconds
 
-A lease that nobody has renewed for a minute belongs to a process that died and may be taken. Times are those of the
-file system, of this file and of one written for comparison: clocks of machines do not matter.
+A lease that nobody has renewed for a minute belongs to a process that died and may be taken. Ages are measured by the
+clock of the file system, against a file written for the comparison: clocks of machines do not matter.
 """
 
 import errno
@@ -18,22 +18,28 @@ from pathlib import Path
 from fra_dist.files import ABSENT, patiently
 
 WITHOUT_FLOCK = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
-"""What flock says where it does not work."""
+"""Error numbers of flock on file systems where it does not work."""
 RENEWED, EXPIRES = 5.0, 60.0
-"""Seconds between renewals, and after which a lease that is not renewed is anyone's."""
+"""RENEWED: seconds between renewals. EXPIRES: seconds after which a lease that nobody has renewed may be taken."""
 
 
 class Lease:
-    """Held from a successful `take` until `release` or the end of the process."""
+    """A lock made of a file that its holder renews.
+
+    It is held from a successful `take` until `release` or the end of the process.
+    """
 
     def __init__(self, lock: Path) -> None:
-        """lock: the file that flock would have been asked for."""
+        """Prepare the lease that stands for `lock`, the file that flock would have been asked for.
+
+        Nothing is written yet.
+        """
         self.path = lock.with_name(f"{lock.name}.lease")
         self.holder = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._stop = threading.Event()
 
     def take(self) -> bool:
-        """Make the lease ours; False when somebody else holds it. Raises OSError."""
+        """Take the lease and begin to renew it; False when another process holds it. Raises OSError."""
         if not self._make():
             age = age_of(self.path)
             if age is not None and age < EXPIRES:
@@ -45,7 +51,7 @@ class Lease:
         return True
 
     def release(self) -> None:
-        """Let others have it. Never raises: one that stays expires."""
+        """Give the lease up. Never raises: a lease that cannot be deleted expires."""
         self._stop.set()
         try:
             if self._ours():
@@ -65,8 +71,10 @@ class Lease:
         return True
 
     def _clear(self) -> None:
-        """Take an expired lease out of the way: of several that try, one succeeds in renaming it. A new one, that
-        another has made meanwhile, is put back."""
+        """Remove an expired lease: of several processes that try, one succeeds in renaming it.
+
+        A new lease that another process has made meanwhile is put back.
+        """
         doomed = self.path.with_name(f".{self.path.name}.{self.holder}")
         try:
             os.rename(self.path, doomed)
@@ -86,14 +94,17 @@ class Lease:
         while not self._stop.wait(RENEWED):
             try:
                 if not self._ours():
-                    return  # we were away for so long that somebody took it: the attempt's number tells us
+                    return  # this process was suspended so long that another took it; `fence` tells it so
                 os.utime(self.path)
             except OSError:
                 continue  # tried again before it expires
 
 
 def age_of(lease: Path) -> float | None:
-    """Seconds since a lease was renewed, by the clock of its file system; None when there is none. Raises OSError."""
+    """Return the seconds since a lease was renewed, by the clock of its file system; None when there is no lease.
+
+    Raises OSError.
+    """
     try:
         renewed = patiently(lambda: os.stat(lease)).st_mtime
     except OSError as error:
@@ -111,13 +122,13 @@ def age_of(lease: Path) -> float | None:
 
 
 _HELD: dict[int, Lease] = {}
-"""Of locks that flock could not take, by the descriptor of the lock's file."""
+"""The leases that stand for locks which flock could not take, by the descriptor of the lock's file."""
 
 
 def lock(handle: int, path: Path) -> bool:
     """Take the exclusive lock of an open file, by flock or else by a lease; False when another process holds it.
 
-    Raises OSError when neither works. `close` lets go of it.
+    Raises OSError when neither works. `close` gives the lock up.
     """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -135,19 +146,19 @@ def lock(handle: int, path: Path) -> bool:
 
 
 def close(handle: int) -> None:
-    """Close a file that `lock` was asked for, and give up its lock."""
+    """Close a file that `lock` was called for, and give up its lock."""
     unlock(handle)
     os.close(handle)
 
 
 def unlock(handle: int) -> None:
-    """Give up what stands for the lock of a file that is about to be closed."""
+    """Give up the lease that stands for the lock of a file; a lock by flock ends when the file is closed."""
     if (lease := _HELD.pop(handle, None)) is not None:
         lease.release()
 
 
 def is_locked_by_other(handle: int, path: Path) -> bool:
-    """Whether a process holds the lock of an open file. Raises OSError when that cannot be told."""
+    """Whether another process holds the lock of an open file. Raises OSError when that cannot be known."""
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return False
@@ -160,6 +171,6 @@ def is_locked_by_other(handle: int, path: Path) -> bool:
 
 
 def is_leased(lock: Path) -> bool:
-    """True while somebody holds the lease that stands for a lock. Raises OSError."""
+    """Whether a process holds the lease that stands for `lock`. Raises OSError."""
     age = age_of(lock.with_name(f"{lock.name}.lease"))
     return age is not None and age < EXPIRES

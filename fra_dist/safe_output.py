@@ -1,6 +1,6 @@
-"""Standard output and error of a run, which must go on when nobody takes what it says.
+"""Standard output and error of a run, which must continue when nobody reads its output.
 
-A terminal is dropped, `| head` closes a pipe, the log lies on a disk that is full: what cannot be written is left out.
+A terminal is dropped, `| head` closes a pipe, or the log lies on a full disk: what cannot be written is left out.
 """
 
 import errno
@@ -13,7 +13,7 @@ _GONE = frozenset({errno.EPIPE, errno.EBADF, errno.EIO, errno.ENXIO})
 
 
 class SafeOutput:
-    """A text or binary stream whose `write` and `flush` never raise for the sake of what is behind it.
+    """A text or binary stream whose `write` and `flush` never raise because of what is behind it.
 
     When that is gone for good (a closed pipe, a dropped terminal), everything goes to the null device from then on.
     """
@@ -22,6 +22,10 @@ class SafeOutput:
         self._stream = stream
 
     def write(self, text: Any) -> int:
+        """Write as much as the stream takes; returns the length of `text` in any case.
+
+        Never raises for the stream's sake.
+        """
         try:
             self._stream.write(text)
         except (OSError, ValueError) as error:
@@ -29,10 +33,12 @@ class SafeOutput:
         return len(text)
 
     def writelines(self, lines: Iterable[Any]) -> None:
+        """Write each of `lines` in order. Never raises for the stream's sake."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
+        """Flush the stream. Never raises for the stream's sake."""
         try:
             self._stream.flush()
         except (OSError, ValueError) as error:
@@ -40,9 +46,11 @@ class SafeOutput:
 
     @property
     def buffer(self) -> "SafeOutput":
+        """The binary stream below this text stream, made safe too."""
         return SafeOutput(self._stream.buffer)
 
     def isatty(self) -> bool:
+        """Whether the stream is a terminal; False for one that is closed or broken."""
         try:
             return bool(self._stream.isatty())
         except (OSError, ValueError):
@@ -57,7 +65,7 @@ class SafeOutput:
 
 
 def protect() -> None:
-    """Make `sys.stdout` and `sys.stderr` of this process safe."""
+    """Replace `sys.stdout` and `sys.stderr` of this process by `SafeOutput` streams."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by whoever started us
@@ -67,7 +75,7 @@ def protect() -> None:
 
 
 def to_null(stream: Any) -> None:
-    """Let a stream's descriptor lead to the null device."""
+    """Redirect the descriptor of a stream to the null device. Never raises."""
     try:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())

@@ -1,4 +1,4 @@
-"""What several packages say of each other's objects, so that none imports the other for a type's sake."""
+"""Protocols of objects that several packages share, so that none imports another only for a type."""
 
 from typing import Protocol
 
@@ -6,46 +6,57 @@ from torch import Tensor
 
 
 class CrossRank(Protocol):
-    """What a model or a loss needs to know of the other ranks."""
+    """What a model or a loss needs to know of the other ranks, and the collectives that it may call."""
 
     @property
     def world(self) -> int:
-        """How many ranks there are."""
+        """The number of ranks."""
         ...
 
     @property
     def rank(self) -> int:
-        """Which of them this one is, from 0."""
+        """The number of this rank, from 0."""
         ...
 
     def sum(self, x: Tensor) -> Tensor:
-        """Elementwise sum over ranks, differentiable; any shape, equal on all ranks."""
+        """Sum `x` elementwise over the ranks, differentiably; any shape, equal on all ranks."""
         ...
 
     def mean(self, x: Tensor) -> Tensor:
-        """Elementwise mean over ranks, differentiable: the global mean when every rank has as many images."""
+        """Average `x` elementwise over the ranks, differentiably.
+
+        It is the global mean when all ranks have equally many images.
+        """
         ...
 
     def gather(self, x: Tensor) -> Tensor:
-        """(B, ...) of each rank -> (world · B, ...), rank after rank, without gradient; equal shapes on all ranks."""
+        """Concatenate (B, ...) of each rank to (world · B, ...), in the order of ranks, without gradient.
+
+        Shapes are equal on all ranks.
+        """
         ...
 
 
 class SingleRank:
-    """One process: sums and means over ranks are the value itself."""
+    """The `CrossRank` of a single process: sums and means over ranks are the value itself."""
 
     world = 1
+    """The number of ranks, which is 1."""
     rank = 0
+    """The number of this rank, which is 0."""
 
     def sum(self, x: Tensor) -> Tensor:
+        """Return `x`: the sum over one rank."""
         return x
 
     def mean(self, x: Tensor) -> Tensor:
+        """Return `x`: the mean over one rank."""
         return x
 
     def gather(self, x: Tensor) -> Tensor:
+        """Return `x` without its gradient: the concatenation over one rank."""
         return x.detach()
 
 
 SINGLE = SingleRank()
-"""The ranks of a run on one process."""
+"""The `CrossRank` of a run on one process."""

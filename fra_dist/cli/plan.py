@@ -12,6 +12,7 @@ from fra_dist.data.order.plan_quality import measure_shuffle, rank_bytes, shards
 from fra_dist.data.shards.manifest import Manifest, load_manifest
 from fra_dist.data.stores.remote_folder import StoreOptions
 from fra_dist.errors import ConfigError
+from fra_dist.formats import size_text
 from fra_dist.train.sizes import Sizes, derive_sizes
 
 _STEPS = 32
@@ -57,23 +58,23 @@ def describe(
     total, each = float(shard_bytes.sum()), float(shard_bytes.sum()) / manifest.total
     small, large = int(manifest.sizes.min()), int(manifest.sizes.max())
     held = f"{small:,}" if small == large else f"{small:,} to {large:,}"
-    yield "data", f"{manifest.total:,} samples, {_size(total)}, {len(manifest.shards):,} shards of {held} samples"
+    yield "data", f"{manifest.total:,} samples, {size_text(total)}, {len(manifest.shards):,} shards of {held} samples"
     world = f"{ranks:,} rank{'s' if ranks > 1 else ''}"
     batch = f"{sizes.global_batch:,} images = {world} x {sizes.accumulation} accumulated x {sizes.micro_batch}"
-    yield "batch", f"{batch}; {_size(each * sizes.global_batch)} a step, {_size(each * sizes.per_rank)} a rank"
+    yield "batch", f"{batch}; {size_text(each * sizes.global_batch)} a step, {size_text(each * sizes.per_rank)} a rank"
     epochs = sizes.total_steps * sizes.global_batch / manifest.total
     yield "steps", f"{plan.steps_per_epoch:,.2f} an epoch, {sizes.total_steps:,} in all = {epochs:,.2f} epochs"
     yield "last batch", _last_batch(plan)
     yield "order", _order(plan)
     own = f"rank 0 reads {manifest.total // ranks:,} samples of {shards_of_rank(plan, 0, ranks):,} shards in an epoch"
     balance = rank_bytes(plan, shard_bytes, ranks, _STEPS)
-    spread = f"{_size(balance.min())} to {_size(balance.max())}"
+    spread = f"{size_text(balance.min())} to {size_text(balance.max())}"
     yield "ranks", f"{own}; over {_STEPS} steps the ranks read {spread} each"
     shards = working_set(plan, range(per_node), ranks)
     need = float(np.sort(shard_bytes)[::-1][:shards].sum())
     node = f"a node of {per_node} rank{'s' if per_node > 1 else ''}"
-    yield "cache", f"{node} reads from {shards:,} shards at a time: {_size(need)}; {_cache(config, need)}"
-    rates = f"{_size(rate * each)}/s a rank and {_size(rate * each * ranks)}/s in all"
+    yield "cache", f"{node} reads from {shards:,} shards at a time: {size_text(need)}; {_cache(config, need)}"
+    rates = f"{size_text(rate * each)}/s a rank and {size_text(rate * each * ranks)}/s in all"
     yield "read rate", f"{rates} at {rate:,.0f} images/s a rank"
 
 
@@ -103,11 +104,3 @@ def _last_batch(plan: Plan) -> str:
         f"the end of an epoch cuts a batch: batch {plan.samples // plan.global_batch:,} takes the last {rest:,} "
         f"samples of the first epoch and {plan.global_batch - rest:,} of the second; none is dropped or repeated"
     )
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 1000 or unit == "TB":
-            break
-        count /= 1000
-    return f"{count:,.3g} {unit}" if count < 1000 else f"{count:,.0f} {unit}"

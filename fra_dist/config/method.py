@@ -167,6 +167,9 @@ class LossConfig(Section):
     """Photos of the global batch, in its order, inside which partners are found: a photo and the one half a group
     further on. Must divide what a forward pass of all ranks sees into groups of which every rank has an even number of
     photos; null: the global batch."""
+    extra: dict[str, NonNegative] = Field(default_factory=dict)
+    """Weights of loss terms from outside the package, by name: an entry point of the group `fra_dist.loss_terms`, or
+    `module:function`. Training imports what is named here; nothing else does."""
 
     @model_validator(mode="after")
     def _exchanged(self) -> Self:
@@ -177,4 +180,4 @@ class LossConfig(Section):
     @property
     def needs_places(self) -> bool:
         """Whether a term asks where the two views lie in their photos."""
-        return self.correspondence > 0 or self.relation_match == "geometry"
+        return self.correspondence > 0 or self.relation_match == "geometry" or bool(self.extra)

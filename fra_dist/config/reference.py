@@ -146,7 +146,8 @@ def _describe(annotation: Any, metadata: Sequence[Any]) -> str:
         each = _describe(parts[0], ())
         return f"list of values, each {each}" if parts[-1] is Ellipsis else f"list of {len(parts)} values, each {each}"
     if origin is dict:
-        return "section with keys of its own"
+        each = "" if parts[1] is Any else f", each {_describe(parts[1], ())}"
+        return f"section with keys of its own{each}"
     limits = _limits(metadata)
     return _KINDS.get(annotation, "value") + (f", {limits}" if limits else "")
 

@@ -1,7 +1,8 @@
-"""From photos to shards to batches: the rooms are in order of use. Names are imported when first used.
+"""From photos to shards to batches: the data packages, in the order in which data flows through them.
 
-`making` photos to WebDataset shards; `shards` their manifest, index and bytes; `stores` folders behind a URL;
-`order` which sample is read when, and what happens to it; `decoding` bytes to views; `loading` batches for a step.
+`making` turns photos into WebDataset shards; `shards` holds their manifest, index and bytes; `stores` reads folders
+behind a URL; `order` decides which sample is read when and how it is augmented; `decoding` turns bytes into views;
+`loading` delivers batches to a training step. Names are imported when they are first used.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Ranks: who we are (`context`) and what we compute together (`collectives`)."""
+"""Ranks: which one this process is (`context`) and what all of them compute together (`collectives`)."""
 
 from fra_dist.distributed.collective_waits import WAITS
 from fra_dist.distributed.collectives import ProcessGroupRanks, gather_to_main

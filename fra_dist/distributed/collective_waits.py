@@ -1,7 +1,7 @@
-"""How long this rank has waited for the others inside exchanges: what it took itself is the rest of its time.
+"""How long this rank has waited for the others inside collectives: the rest of its time is its own work.
 
-On a CPU every exchange is timed on the host. On a GPU the host does not wait, so exchanges are timed by events on the
-device, in steps that are `sampled`, and read later, when the device is known to have come past them.
+On a CPU every collective is timed on the host. On a GPU the host does not wait for them, so they are timed by events on
+the device, while `sampling` is set, and read later, when the device is known to have passed them.
 """
 
 import time
@@ -12,17 +12,18 @@ import torch
 
 
 class Waits:
-    """One for the process: `WAITS`."""
+    """Adds up the time that a process spends in collectives. There is one instance for the process: `WAITS`."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        """On the host, so far."""
+        """Seconds that the host has spent in collectives so far; only collectives of CPU tensors count here."""
         self.sampling = False
+        """Whether collectives on a GPU are timed by events now."""
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
     @contextmanager
     def around(self, device: torch.device) -> Iterator[None]:
-        """What is done inside is waiting."""
+        """Count the time spent inside this context as waiting for the other ranks."""
         if device.type != "cuda":
             begin = time.perf_counter()
             yield
@@ -37,7 +38,10 @@ class Waits:
             yield
 
     def take_sample(self) -> float:
-        """Seconds that the sampled exchanges took on the device, which must have done them; forgets them."""
+        """Return the seconds that the sampled collectives took on the device, and forget them.
+
+        The device must have completed them already.
+        """
         total = sum(before.elapsed_time(after) for before, after in self._events) / 1000
         self._events.clear()
         return total

@@ -1,4 +1,4 @@
-"""Where this process stands among its peers; `fra_dist.distributed.environment` reads the environment."""
+"""The place of this process among the ranks, and the collectives of the hosts; `environment` reads the variables."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -22,23 +22,33 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RankContext:
-    """The topology as a value. `rank` counts all processes, `local_rank` those of this node."""
+    """The topology of a run, as this process sees it. It is a value: it does not change after `start`."""
 
     rank: int
+    """The number of this process among all processes of the run, from 0."""
     world: int
+    """The number of processes of the run."""
     local_rank: int
+    """The number of this process among those of its node, from 0; on a GPU machine it chooses the device."""
     node: int
+    """The number of this node, from 0."""
     device: torch.device
+    """The device that this rank computes on."""
     cross: CrossRank
+    """Differentiable sums, means and gathers over the ranks, as models and losses use them."""
     control: dist.ProcessGroup | None = None
-    """A gloo group for decisions of the hosts, so that they do not wait for a GPU; None: the default group."""
+    """A gloo group for decisions of the hosts, so that they need not wait for a GPU; None: the default group serves."""
 
     @property
     def is_main(self) -> bool:
+        """Whether this is rank 0, which writes what the run leaves on disk."""
         return self.rank == 0
 
     def agree_any(self, *flags: bool) -> list[bool]:
-        """For each flag, true on every rank when it is true on at least one. One small exchange between the hosts."""
+        """For each flag, whether it is true on at least one rank; the answer is the same on every rank.
+
+        One small collective between the hosts.
+        """
         if self.world == 1:
             return list(flags)
         votes = torch.tensor(flags, dtype=torch.uint8)
@@ -47,12 +57,15 @@ class RankContext:
         return votes.bool().tolist()
 
     def meet(self) -> None:
-        """Wait for every rank, on the host; a part of the step that one rank works in and the others do not."""
+        """Wait on the host until every rank has arrived here: a barrier around work that only some of the ranks do."""
         if self.world > 1:
             dist.barrier(group=self.control)
 
     def gather(self, values: Sequence[float]) -> list[list[float]]:
-        """The values of each rank, by rank, on every rank: equally many everywhere. One exchange between the hosts."""
+        """Give every rank the values of all ranks, as rows in the order of ranks; each rank gives equally many.
+
+        One collective between the hosts.
+        """
         if self.world == 1:
             return [list(values)]
         rows = [torch.empty(len(values), dtype=torch.float64) for _ in range(self.world)]
@@ -61,10 +74,11 @@ class RankContext:
 
 
 def start(device: str = "auto", timeout_minutes: float = 10.0) -> RankContext:
-    """Join the process group that the environment describes (gloo on the CPU, NCCL on GPUs) and say who we are.
+    """Join the process group that the environment describes and return this rank's context.
 
-    A single process joins a group of one without opening a port, so that one code path serves every size.
-    Raises LaunchError when the GPU asked for is not there or the rendezvous fails.
+    The backend is gloo on the CPU and NCCL on GPUs. `device` is auto, cpu or cuda; `timeout_minutes` is how long a
+    collective may take. A single process joins a group of one without opening a port, so that one code path serves
+    every size. Raises LaunchError when the requested GPU is not there, and RendezvousError when the ranks cannot meet.
     """
     rank, world, local, node = read_ranks(os.environ)
     place = _device(device, local)
@@ -83,16 +97,16 @@ def stop() -> None:
 
 
 def barrier() -> None:
-    """Wait for every rank."""
+    """Wait until every rank of the default process group has arrived here."""
     if dist.is_initialized() and dist.get_world_size() > 1:
         dist.barrier()
 
 
 def from_main(produce: Callable[[], T]) -> T:
-    """What `produce` returns on rank 0, on every rank; an error that it raises there is raised on every rank, one of a
-    disk as DiskError or AccessError.
+    """Call `produce` on rank 0 and return its value on every rank.
 
-    The value must be picklable. A refusal, or a disk that fails, ends all ranks and leaves none waiting.
+    An error that it raises on rank 0 is raised on every rank, so that none is left waiting; an OSError becomes a
+    DiskError or an AccessError. The value must be picklable.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return produce()
@@ -111,7 +125,10 @@ def from_main(produce: Callable[[], T]) -> T:
 
 
 def from_all(value: T) -> list[T]:
-    """The value of every rank, by rank, on every rank. It must be picklable. Used at start-up; every rank calls it."""
+    """Return the values of all ranks, in the order of ranks, on every rank.
+
+    A collective for start-up and rare events. The values must be picklable.
+    """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return [value]
     values: list[Any] = [None] * dist.get_world_size()

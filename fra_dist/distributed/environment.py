@@ -1,6 +1,6 @@
-"""What the environment says about this process: its rank, where ranks meet, which launch it belongs to.
+"""What the environment variables say about this process: its rank, where ranks meet, which launch it belongs to.
 
-The only file that reads rank variables. It imports neither torch nor anything else that is slow, because every
+This is the only file that reads rank variables. It imports neither torch nor anything else that is slow, because every
 launcher process uses it too.
 """
 
@@ -23,14 +23,19 @@ _SCHEMES = {
 
 @dataclass(frozen=True)
 class LaunchName:
-    """Who started this process. With a number, a later attempt of the same launch may take the run folder over."""
+    """Which launch started this process.
+
+    A numbered attempt may take the run folder over from an earlier one of its launch.
+    """
 
     name: str
+    """The name of the launch, such as "slurm job 812"."""
     attempt: int | None = None
+    """The number of the attempt within the launch; None when the launcher does not count attempts."""
 
 
 def read_ranks(env: Mapping[str, str]) -> tuple[int, int, int, int]:
-    """(rank, world, local rank, node) from torchrun's or SLURM's variables; (0, 1, 0, 0) when there are none.
+    """Return (rank, world, local rank, node) from torchrun's or SLURM's variables; (0, 1, 0, 0) when there are none.
 
     A SLURM allocation counts only inside a job step (`srun`), where SLURM_STEP_ID is set and is not the batch script.
     Raises LaunchError on an incomplete or impossible set.
@@ -56,15 +61,15 @@ def read_ranks(env: Mapping[str, str]) -> tuple[int, int, int, int]:
 
 
 def in_slurm_step(env: Mapping[str, str]) -> bool:
-    """True in a process that `srun` started."""
+    """Whether this process was started by `srun`, as part of a job step."""
     return env.get("SLURM_STEP_ID", "").isdigit() and "SLURM_PROCID" in env
 
 
 def read_rendezvous(env: Mapping[str, str]) -> tuple[str, int] | None:
-    """(address, port) of rank 0: MASTER_ADDR and MASTER_PORT or, in a SLURM step, derived from the step.
+    """Return (address, port) of rank 0: MASTER_ADDR and MASTER_PORT or, in a SLURM step, derived from the step.
 
-    The port depends on job, restart and step, so that neither a neighbour's job nor the attempt before uses it.
-    None when nothing is known. Raises LaunchError when MASTER_PORT is not a port.
+    The port depends on job, restart and step, so that neither a neighbour's job nor the attempt before uses it. None
+    when nothing is known. Raises LaunchError when MASTER_PORT is not a port or the node list cannot be read.
     """
     address, port = env.get("MASTER_ADDR"), env.get("MASTER_PORT")
     if address and port:
@@ -80,7 +85,11 @@ def read_rendezvous(env: Mapping[str, str]) -> tuple[str, int] | None:
 
 
 def first_host(nodes: str) -> str:
-    """The first host of a SLURM list: `gpu[003-004,9],login` -> `gpu003`, `rack[1-2]node[01-04]` -> `rack1node01`."""
+    """Return the first host of a SLURM node list, as in `gpu[003-004,9],login` -> `gpu003`.
+
+    Brackets may be anywhere: `rack[1-2]node[01-04]` gives `rack1node01`. Raises LaunchError when the list cannot be
+    read.
+    """
     match = re.match(r"(?:[^\[\],\s]|\[[\w,-]+\])+(?=,|$)", nodes)
     if match is None:
         raise LaunchError(f"cannot read the node list {nodes!r}: set MASTER_ADDR and MASTER_PORT instead")
@@ -88,7 +97,7 @@ def first_host(nodes: str) -> str:
 
 
 def several_nodes(env: Mapping[str, str]) -> bool:
-    """True when the environment says that the ranks are on more than one machine."""
+    """Whether the environment says that the ranks are on more than one machine."""
     local = env.get("LOCAL_WORLD_SIZE", "")
     if local.isdigit() and env.get("WORLD_SIZE", "").isdigit():
         return int(env["WORLD_SIZE"]) > int(local)
@@ -97,7 +106,7 @@ def several_nodes(env: Mapping[str, str]) -> bool:
 
 
 def read_launch(env: Mapping[str, str]) -> LaunchName:
-    """The launch that this process is part of: ours, SLURM's job, torchrun's run, or just this process."""
+    """Name the launch that this process is part of: of fra-dist's launcher, SLURM, torchrun, or this process alone."""
     if LAUNCH in env:
         number = env.get(ATTEMPT, "")
         return LaunchName(env[LAUNCH], int(number) if number.isdigit() else None)
@@ -109,6 +118,6 @@ def read_launch(env: Mapping[str, str]) -> LaunchName:
 
 
 def _slurm_tasks(env: Mapping[str, str]) -> int:
-    """Tasks of the step, which may be fewer than those of the allocation (SLURM_NTASKS)."""
+    """Return the tasks of the job step, which may be fewer than those of the allocation (SLURM_NTASKS)."""
     text = env.get("SLURM_STEP_NUM_TASKS") or env.get("SLURM_NTASKS") or "1"
     return int(text) if text.isdigit() else 1

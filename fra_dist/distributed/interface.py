@@ -1,7 +1,7 @@
-"""Which network interface leads to the other ranks.
+"""The choice of the network interface that leads to the other ranks.
 
-Gloo listens at the address of this machine's own name. On Debian and its kin that is 127.0.1.1 (/etc/hosts), which no
-other machine can reach: the interface that leads to rank 0 is taken instead.
+Gloo listens at the address of this machine's own name. On Debian and its relatives that is 127.0.1.1 (/etc/hosts),
+which no other machine can reach: the interface that leads to rank 0 is used instead.
 """
 
 import errno
@@ -22,7 +22,10 @@ _GET_ADDRESS = 0x8915  # SIOCGIFADDR
 
 
 def resolve(host: str, seconds: float = _PATIENCE) -> str:
-    """An address of `host`. Raises RendezvousError, in one line with the cure, after `seconds` at most."""
+    """Look up an address of `host`, for `seconds` at most.
+
+    Raises RendezvousError, one line with the cure, when none is found.
+    """
     found: list[str] = []
     reason = [f"no answer in {seconds:.0f} s"]
 
@@ -44,10 +47,10 @@ def resolve(host: str, seconds: float = _PATIENCE) -> str:
 
 
 def choose_interface(host: str, several_nodes: bool, environment: MutableMapping[str, str] = os.environ) -> None:
-    """Make gloo use the interface that leads to `host`, where rank 0 is, when this machine's own name is of no use.
+    """Make gloo use the interface that leads to `host`, where rank 0 is, if this machine's name leads only to itself.
 
-    A choice of the user's stays. Raises RendezvousError when `host` has no address, or only one of this machine's
-    inside although there are other nodes.
+    A choice that the user made in GLOO_SOCKET_IFNAME stays. Raises RendezvousError when `host` has no address, or when
+    there are several nodes and its address is one that only its own machine can reach.
     """
     address = resolve(host)
     if not several_nodes or environment.get(VARIABLE):
@@ -69,7 +72,7 @@ def choose_interface(host: str, several_nodes: bool, environment: MutableMapping
 
 
 def local_address(address: str) -> str:
-    """The address that this machine has in the network that leads to another; nothing is sent. Raises OSError."""
+    """Return the address of this machine in the network that leads to `address`. Nothing is sent. Raises OSError."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect((address, 9))
@@ -77,7 +80,7 @@ def local_address(address: str) -> str:
 
 
 def interface_of(address: str) -> str | None:
-    """The name of the interface with an IPv4 address; None when there is none."""
+    """Return the name of the network interface that has an IPv4 address; None when no interface has it."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         for _, name in socket.if_nameindex():
             request = struct.pack("256s", name.encode()[:15])

@@ -3,13 +3,15 @@
 `describe()` says which path each kernel takes and why; `force("reference")` or `force("triton")` insists on one.
 """
 
-from fra_dist.kernels import batch_norm as _batch_norm  # noqa: F401  (registers itself)
-from fra_dist.kernels import correspondence as _correspondence  # noqa: F401  (registers itself)
-from fra_dist.kernels import decoder_attention as _decoder_attention  # noqa: F401  (registers itself)
-from fra_dist.kernels import dropout_mask as _dropout_mask  # noqa: F401  (registers itself)
-from fra_dist.kernels import lars_ema as _lars_ema  # noqa: F401  (registers itself)
-from fra_dist.kernels import region_attention as _region_attention  # noqa: F401  (registers itself)
-from fra_dist.kernels import relation as _relation  # noqa: F401  (registers itself)
+import pkgutil
+from importlib import import_module
+
 from fra_dist.kernels.dispatch import Choice, describe, force
 
-__all__ = ["Choice", "describe", "force"]
+__all__ = ["KERNELS", "Choice", "describe", "force"]
+
+KERNELS = tuple(sorted(one.name for one in pkgutil.iter_modules(__path__) if one.ispkg))
+"""Every folder here is a kernel."""
+
+for _kernel in KERNELS:
+    import_module(f"{__name__}.{_kernel}")  # registers itself, so that `describe` knows it before it is called

@@ -6,25 +6,17 @@ gradients differ is left out for the rest of the process (`dispatch.distrust`), 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 
 import torch
 from torch import Tensor
 
-from fra_dist.kernels import (
-    batch_norm,
-    correspondence,
-    decoder_attention,
-    dispatch,
-    dropout_mask,
-    lars_ema,
-    region_attention,
-    relation,
-)
-from fra_dist.types import SINGLE
+from fra_dist.kernels import KERNELS, dispatch
+from fra_dist.kernels.small_cases import Make
 
 LIMITS = {torch.float32: 1e-3, torch.bfloat16: 3e-2}
 """Largest relative difference (norms of whole tensors) by the dtype of the maps; rounding is a tenth of it or less."""
-Make = Callable[..., Tensor]
+SmallCase = Callable[[Make, torch.dtype], list[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -48,16 +40,14 @@ def check_kernels(device: torch.device) -> list[Finding]:
     if obstacle is not None:
         raise ValueError(f"no Triton kernel can run here: {obstacle}")
     with dispatch.aside():
-        found = [_try(name, run, dtype, device) for name, run in _CHECKS.items() for dtype in LIMITS]
+        found = [_try(name, run, dtype, device) for name, run in _small_cases().items() for dtype in LIMITS]
     for finding in found:
         if finding.problem is not None:
             dispatch.distrust(finding.kernel, f"self-check in {finding.dtype}: {finding.problem}")
     return found
 
 
-def _try(
-    kernel: str, run: Callable[[Make, torch.dtype], list[Tensor]], dtype: torch.dtype, device: torch.device
-) -> Finding:
+def _try(kernel: str, run: SmallCase, dtype: torch.dtype, device: torch.device) -> Finding:
     name = str(dtype).removeprefix("torch.")
     try:
         with dispatch.force("reference"):
@@ -91,73 +81,5 @@ def _numbers(device: torch.device, dtype: torch.dtype, rounded: torch.dtype) -> 
     return make
 
 
-def _backward(outputs: list[Tensor], inputs: list[Tensor], make: Make) -> list[Tensor]:
-    """Outputs, and gradients of a random combination of them."""
-    loss = sum(((out * make(*out.shape, dtype=out.dtype)).sum() for out in outputs), start=outputs[0].new_zeros(()))
-    return [*outputs, *torch.autograd.grad(loss, inputs)]
-
-
-def _region_attention(make: Make, dtype: torch.dtype) -> list[Tensor]:
-    features, pixels = make(3, 48, 9, 7, grad=True), make(3, 32, 9, 7, grad=True)
-    prototypes = make(5, 32, grad=True)
-    outputs = region_attention.region_attention(features, pixels, prototypes, 0.3)
-    return _backward(list(outputs), [features, pixels, prototypes], make)
-
-
-def _batch_norm(make: Make, dtype: torch.dtype) -> list[Tensor]:
-    exact = torch.float64 if dtype == torch.float64 else torch.float32
-    x, rest = (make(8, 24, 5, 5).contiguous(memory_format=torch.channels_last).requires_grad_() for _ in range(2))
-    weight, bias = (make(24, dtype=exact, grad=True) for _ in range(2))
-    out, mean, var = batch_norm.batch_norm(x, weight, bias, rest, cross=SINGLE, groups=2, relu=True)
-    return [mean, var, *_backward([out], [x, rest, weight, bias], make)]
-
-
-def _relation(make: Make, dtype: torch.dtype) -> list[Tensor]:
-    student, teacher = make(2, 3, 5, 6, 7, grad=True), make(2, 3, 5, 6, 7)
-    cross_entropy, gap, share = relation.semantic_relation(
-        student, teacher, student_temperature=0.5, teacher_temperature=0.4, rounds=3, cross=SINGLE
-    )
-    return [share, *_backward([cross_entropy, gap], [student], make)]
-
-
-def _lars_ema(make: Make, dtype: torch.dtype) -> list[Tensor]:
-    exact = torch.float64 if dtype == torch.float64 else torch.float32
-    shapes = ((33, 65), (70,), (4, 3, 3, 3))
-    weights, velocities, targets = ([make(*shape, dtype=exact) for shape in shapes] for _ in range(3))
-    gradients = [make(*shape) for shape in shapes]
-    lars_ema.lars_ema(
-        *(weights, gradients, velocities), weight_decay=[0.1, 0.0, 0.1], adapt=[True, False, True],
-        lr=0.3, momentum=0.9, trust=0.5, targets=targets, target_momentum=0.9,
-    )  # fmt: skip
-    return [*weights, *velocities, *targets]
-
-
-def _decoder_attention(make: Make, dtype: torch.dtype) -> list[Tensor]:
-    queries, memory = make(3, 5, 64, grad=True), make(3, 30, 64, grad=True)
-    code, weight, bias = make(30, 64), make(192, 64), make(192)
-    weight = (weight.detach() / 8).requires_grad_()
-    out = decoder_attention.decoder_attention(queries, memory, code, weight, bias, 4)
-    return _backward([out], [queries, memory, weight], make)
-
-
-def _correspondence(make: Make, dtype: torch.dtype) -> list[Tensor]:
-    queries, keys = (make(2, 63, 40).div(6).requires_grad_() for _ in range(2))
-    rows, columns = make(2, 9, dtype=torch.float32).abs() * 4, make(2, 7, dtype=torch.float32).abs() * 4
-    out = correspondence.correspondence(queries, keys, rows, columns, spread=0.7, temperature=0.1)
-    return _backward([out], [queries, keys], make)
-
-
-def _dropout_mask(make: Make, dtype: torch.dtype) -> list[Tensor]:
-    keys = torch.arange(-2, 3, device=make(1).device) * 0x1234567890ABCDEF
-    return [dropout_mask.dropout_mask(keys, torch.Size((10, 3, 500)), 7, 4, 0.3)]
-
-
-_CHECKS: dict[str, Callable[[Make, torch.dtype], list[Tensor]]] = {
-    region_attention.KERNEL: _region_attention,
-    batch_norm.KERNEL: _batch_norm,
-    relation.KERNEL: _relation,
-    lars_ema.KERNEL: _lars_ema,
-    decoder_attention.KERNEL: _decoder_attention,
-    correspondence.KERNEL: _correspondence,
-    dropout_mask.KERNEL: _dropout_mask,
-}
+def _small_cases() -> dict[str, SmallCase]:
+    return {name: import_module(f"fra_dist.kernels.{name}.small_case").run for name in KERNELS}

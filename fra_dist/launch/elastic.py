@@ -2,8 +2,8 @@
 
     wait for workers -> attempt -> complete | stopped by us to change size | failed -> again, from the newest checkpoint
 
-A worker that dies ends the attempt at once. A node that is to be drained, or enough new ones for a larger world, make
-the driver ask all ranks to stop; they save, so no step is lost.
+A worker that dies ends the attempt at once. A node that is to be drained, or enough new workers for a larger world,
+make the driver ask all ranks to stop; they save, so no step is lost.
 """
 
 import time
@@ -25,16 +25,22 @@ from fra_dist.train.signals import StopFlag
 
 @dataclass(frozen=True)
 class Pace:
-    """In seconds. `settle`: how long to wait for more workers than the least; `grow_after`: how long a larger world
-    must have been possible before it is worth a restart; `save_within`: how long ranks may take to stop."""
+    """How patient the driver of an elastic run is; all values in seconds."""
 
     settle: float = 5.0
+    """How long to wait for more workers once there are as many as the smallest world needs."""
     grow_after: float = 30.0
+    """How long a larger world must have been possible before it is worth a restart."""
     save_within: float = 600.0
+    """How long the ranks may take to save and stop when they are asked to."""
 
 
 def drive(launch: Launch, cluster: Cluster, sizes: tuple[int, ...], pace: Pace, stop: StopFlag) -> int:
-    """0: complete; 75: stopped and saved. Raises RunFailed when the run is given up. `stop` must be entered."""
+    """Run attempts until the run is complete (returns 0) or is stopped and saved (75).
+
+    `sizes` are the possible numbers of workers, ascending; `stop` must be entered. Raises RunFailed when the run is
+    given up after too many failures.
+    """
     ledger = Ledger.open(launch.run, cluster.name, launch.max_failures)
     _wait_for_former(launch.run, stop)
     while True:
@@ -55,7 +61,7 @@ def drive(launch: Launch, cluster: Cluster, sizes: tuple[int, ...], pace: Pace, 
 
 
 class Attempt:
-    """One world from start to end."""
+    """One attempt of an elastic run: a fixed number of workers, from their start to their end."""
 
     def __init__(
         self,
@@ -75,6 +81,7 @@ class Attempt:
         self.larger_since: float | None = None
 
     def run(self) -> Outcome:
+        """Start the ranks and watch them until all have ended or one has failed; return how the attempt ended."""
         try:
             folder = self.ledger.begin_attempt(self.world)
         except DiskError as error:
@@ -128,7 +135,7 @@ class Attempt:
             self.group.ask_to_stop()
 
     def _grown(self) -> str:
-        """Why to restart with a larger world; empty while that is not possible or not for long enough."""
+        """Say why to restart with a larger world; empty while that is not possible or not for long enough."""
         world = largest(self.sizes, self.world + self.cluster.free()) if self.world < self.sizes[-1] else 0
         if world <= self.world:
             self.larger_since = None
@@ -139,7 +146,7 @@ class Attempt:
 
 
 def _gather(cluster: Cluster, sizes: tuple[int, ...], pace: Pace, stop: StopFlag) -> Group | None:
-    """Wait for workers; None when asked to stop."""
+    """Wait for workers and return them; None when asked to stop."""
     since, told, enough = time.monotonic(), 0.0, 0.0
     while stop.requested is None:
         world = largest(sizes, cluster.free())
@@ -157,7 +164,10 @@ def _gather(cluster: Cluster, sizes: tuple[int, ...], pace: Pace, stop: StopFlag
 
 
 def _wait_for_former(run: Path, stop: StopFlag, patience: float = 30.0) -> None:
-    """A driver that was killed leaves its ranks a few seconds; the trainer refuses if someone else is writing."""
+    """Wait for the ranks of a driver that was killed, which end a few seconds after it.
+
+    If somebody else is writing, the trainer refuses.
+    """
     end = time.monotonic() + patience
     while is_locked(run) and time.monotonic() < end and stop.requested is None:
         time.sleep(0.5)

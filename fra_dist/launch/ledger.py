@@ -1,8 +1,10 @@
-"""The state of a launch over all its attempts, and the rule for going on.
+"""The state of a launch over all its attempts, and the rule for when there is another attempt.
 
-RUN/launch/state.json     {"launch": "slurm job 812", "state": "running", "attempt": 3, ...}; at the end, the result
-RUN/launch/attempt-0003/  records and logs of that attempt's ranks
-RUN/history.jsonl         a line for each attempt that did not end well, beside those of the trainer
+    RUN/launch/state.json     {"launch": "slurm job 812", "state": "running", "attempt": 3, ...}; at the end, the result
+    RUN/launch/attempt-0003/  records and logs of that attempt's ranks
+    RUN/history.jsonl         a line for each attempt that did not end well, beside those of the trainer
+
+A launcher that is started again under the same name resumes from this state.
 """
 
 import shutil
@@ -24,47 +26,69 @@ _KEPT = 20
 
 
 class RunFailed(LaunchError):
-    """The launcher has given the run up."""
+    """The launcher has given the run up after too many failures or a refusal."""
 
     exit_status = FAILED
 
 
 @dataclass
 class Ledger:
-    """`failures` and `idle_stops` count since the newest checkpoint, step `best`, appeared."""
+    """The state of a launch over all its attempts, kept in RUN/launch/state.json.
+
+    `failures` and `idle_stops` count since the newest checkpoint, of step `best`, appeared.
+    """
 
     run: Path
+    """The run folder."""
     launch: str
+    """The name of the launch, such as "slurm job 812"."""
     max_failures: int = 3
+    """How many attempts in a row may fail without a newer checkpoint."""
     state: State = "pending"
+    """What the launch is doing now, or how it ended."""
     reason: str = ""
+    """Why the last attempt did not complete the run; empty when there is nothing to say."""
     attempt: int = 0
+    """The number of the newest attempt, from 1; 0 before the first."""
     world: int = 0
+    """The number of ranks of the newest attempt."""
     best: int = -1
+    """The step of the newest checkpoint seen so far; -1 when there is none."""
     failures: int = 0
+    """Failed attempts since the newest checkpoint appeared."""
     idle_stops: int = 0
+    """Attempts that were stopped without a newer checkpoint since the newest one appeared."""
     restarts: int = 0
+    """How many attempts were followed by another one."""
     log: str = ""
+    """The file that holds the launcher's output; empty when it is not known."""
 
     @classmethod
     def open(cls, run: Path, launch: str, max_failures: int = 3) -> "Ledger":
-        """Go on with what RUN/launch/state.json says of this launch, or begin."""
+        """Read what RUN/launch/state.json says of this launch, or begin a new ledger.
+
+        Raises DiskError or AccessError when that file cannot be read.
+        """
         known = {k: v for k, v in read_state(run).items() if k in cls.__dataclass_fields__ and k != "run"}
         if known.get("launch") == launch:
             return cls(**{**known, "run": run, "max_failures": max_failures})
         return cls(run, launch, max_failures, best=newest_step(run))
 
     def save(self) -> None:
+        """Write RUN/launch/state.json. A disk that refuses is reported on standard error; the launch continues."""
         row = {**asdict(self), "run": str(self.run), "time": round(time.time(), 1)}
         path = self.run / "launch" / "state.json"
         try:
             files.make_folder(path.parent)
             files.write_object(path, row, indent=1)
-        except OSError as error:  # the launch itself goes on
+        except OSError as error:  # the launch itself continues
             print(f"warning: cannot write {path}: {error.strerror}", file=sys.stderr, flush=True)
 
     def begin_attempt(self, world: int) -> Path:
-        """Number the next attempt and make its folder. Raises DiskError or AccessError."""
+        """Number the next attempt of `world` ranks, make its folder and return it; old folders are deleted.
+
+        Raises DiskError or AccessError.
+        """
         self.attempt = max(self.attempt, read_attempt(self.run).get("attempt", 0)) + 1
         self.state, self.world = "running", world
         folder = self.run / "launch" / f"attempt-{self.attempt:04d}"
@@ -79,7 +103,7 @@ class Ledger:
         return folder
 
     def settle(self, outcome: Outcome, ask_again: bool = True) -> bool:
-        """Take note of how the attempt ended; True when there should be another.
+        """Record how the attempt ended; True when there should be another.
 
         `ask_again` is False when the user wants the run to stop. Failures count only while no newer checkpoint appears.
         """
@@ -116,7 +140,7 @@ class Ledger:
         return again
 
     def _newest_step(self) -> int:
-        """As far as the disk tells; the best so far while it does not."""
+        """Return the newest checkpoint's step as far as the disk tells, and the best so far while it does not."""
         try:
             return newest_step(self.run)
         except FraError as error:
@@ -124,26 +148,26 @@ class Ledger:
             return self.best
 
     def delay(self) -> float:
-        """Seconds to wait before the next attempt: none after progress, then 1, 2, 4, ... 30."""
+        """Return the seconds to wait before the next attempt: 0 after progress, then 1, 2, 4, ... up to 30."""
         return 0.0 if self.failures == 0 else min(2.0 ** (self.failures - 1), 30.0)
 
 
 def read_state(run: Path) -> dict[str, Any]:
-    """The last state that a launcher wrote; empty when there is none, or none that is whole.
+    """Read the last state that a launcher wrote; an empty dictionary when there is none, or none that is whole.
 
-    Raises DiskError or AccessError when that cannot be told.
+    Raises DiskError or AccessError when the file cannot be read.
     """
     return files.read_object(run / "launch" / "state.json") or {}
 
 
 def newest_step(run: Path) -> int:
-    """The step of the newest finished checkpoint; -1 when there is none. Raises DiskError or AccessError."""
+    """Return the step of the newest finished checkpoint; -1 when there is none. Raises DiskError or AccessError."""
     names = [name.removeprefix("step-") for name in files.names_in(run / "checkpoints", "step-*")]
     return max((int(name) for name in names if name.isdecimal()), default=-1)
 
 
 def last_logged_step(run: Path) -> int:
-    """The last step in metrics.jsonl; 0 when there is none."""
+    """Return the last step in metrics.jsonl; 0 when there is none or the file cannot be read."""
     try:
         steps = (json_lines.step_of_row(row) for _, row in json_lines.from_end(run / "metrics.jsonl"))
         return next((step for step in steps if step is not None), 0)
@@ -152,7 +176,10 @@ def last_logged_step(run: Path) -> int:
 
 
 def last_row(path: Path, having: str = "") -> dict[str, Any]:
-    """The last row of a JSON lines file (one with the entry `having`), which may be long and still grow."""
+    """Return the last row of a file of JSON lines that has the entry `having`, or the last row of all without it.
+
+    Empty when there is none. Reads from the end, so the file may be long and still grow.
+    """
     for _, row in json_lines.from_end(path):
         if not having or having in row:
             return row
@@ -160,14 +187,14 @@ def last_row(path: Path, having: str = "") -> dict[str, Any]:
 
 
 def all_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON lines file; none when it is not there, and damaged lines are left out."""
+    """Return the rows of a file of JSON lines; damaged lines are left out, and without a file there are none."""
     return json_lines.read_all(path)
 
 
 def note(run: Path, event: str, **facts: Any) -> None:
-    """Add a line to RUN/history.jsonl; one write, so that it does not mix with the trainer's lines.
+    """Add a line to RUN/history.jsonl in one write, so that it does not mix with the trainer's lines.
 
-    What the disk does not take goes to standard error instead: a launch does not end for it.
+    What the disk does not take goes to standard error instead: the launch does not end because of it.
     """
     row = {"time": round(time.time(), 1), "event": event, **facts}
     try:

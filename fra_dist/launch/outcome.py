@@ -1,4 +1,4 @@
-"""How an attempt ended, read from the records that its ranks left."""
+"""How an attempt ended, judged from the records that its ranks left."""
 
 import signal
 from dataclasses import dataclass
@@ -12,12 +12,16 @@ from fra_dist.exit_status import HUNG, REFUSED, STOPPED
 
 @dataclass(frozen=True)
 class Outcome:
+    """How an attempt ended."""
+
     kind: Literal["complete", "stopped", "refused", "failed"]
+    """"complete", "stopped" (saved, or nothing to save), "refused" (the input cannot be used) or "failed"."""
     cause: str = ""
+    """Why it ended so, in one line; empty when there is nothing to say."""
 
 
 def judge(folder: Path, world: int, told: str = "") -> Outcome:
-    """The outcome of the attempt of `world` ranks whose records lie in `folder`; `told`: what the launcher saw itself.
+    """Judge the attempt of `world` ranks whose records are in `folder`. `told`: what the launcher itself saw go wrong.
 
     Ranks that die pull others down: the first that was killed, else the first that failed, is named as the cause.
     """
@@ -43,7 +47,7 @@ def judge(folder: Path, world: int, told: str = "") -> Outcome:
 
 
 def first_cause(folder: Path, failed: list[dict[str, Any]]) -> str:
-    """Why an attempt failed, out of the records of its ranks that did, in the order of time."""
+    """Say why an attempt failed; `failed` are the records of its failed ranks in the order of time."""
     silent = [r for r in failed if r.get("cause")]
     hung = [r for r in failed if r["code"] == HUNG]
     killed = [r for r in failed if r["code"] < 0 and r["code"] != -signal.SIGTERM]
@@ -51,15 +55,19 @@ def first_cause(folder: Path, failed: list[dict[str, Any]]) -> str:
 
 
 def refusal(folder: Path) -> str:
-    """What the first rank that refused its input said; empty when none did."""
+    """Return what the first rank that refused its input said; an empty string when none did.
+
+    Raises DiskError or AccessError when the records cannot be read.
+    """
     refused = [row for row in read_records(folder) if row["code"] == REFUSED]
     return (_last_line(folder, refused[0]) or _describe(folder, refused[0])) if refused else ""
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
-    """Records in the order in which they came, by the clock of the file system; damaged ones are left out.
+    """Read the records of an attempt in the order in which they were written, by the clock of the file system.
 
-    Raises DiskError or AccessError when the folder or a record cannot be read: it may hold the cause.
+    Damaged records are left out. Raises DiskError or AccessError when the folder or a record cannot be read: it may
+    hold the cause.
     """
     rows = []
     for path in files.paths_in(folder, "rank-*.json"):
@@ -82,7 +90,7 @@ def _describe(folder: Path, row: dict[str, Any]) -> str:
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log that is not blank; empty when there is none."""
+    """Return the last line of a log that is not blank, at most 300 characters; empty when there is none."""
     try:
         with log.open("rb") as stream:
             stream.seek(max(0, stream.seek(0, 2) - 4000))
@@ -93,5 +101,5 @@ def last_line(log: Path) -> str:
 
 
 def _last_line(folder: Path, row: dict[str, Any]) -> str:
-    """From the record: the next attempt may have begun its log in the place of this one."""
+    """Return the last line from the record: the next attempt may have begun its log in the place of this one."""
     return str(row["last"]) if "last" in row else last_line(folder / f"rank-{row['rank']}.log")

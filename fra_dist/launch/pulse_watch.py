@@ -1,4 +1,4 @@
-"""The other end of `train.pulse`: how long a trainer has given no sign of life, and what to do about it."""
+"""The launcher's end of `train.liveness.pulse`: how long a trainer has been silent, and how it is then ended."""
 
 import os
 import signal
@@ -13,7 +13,10 @@ _WHY = {"T": "its process was stopped", "t": "a debugger held it", "D": "it wait
 
 
 class Silence:
-    """Reads the pipe `handle`. Time passes in small ticks: a node that was suspended and continued is not silent."""
+    """Listens to the pulse of a trainer on the pipe `handle` and measures how long it has been silent.
+
+    Time passes in small ticks: a node that was suspended and continued is not silent.
+    """
 
     def __init__(self, handle: int) -> None:
         self.handle, self.quiet, self.patience = handle, 0.0, 0.0
@@ -21,7 +24,7 @@ class Silence:
         os.set_blocking(handle, False)
 
     def too_long(self) -> bool:
-        """True when the trainer has said for how long it may be silent, and has been so for longer."""
+        """Whether the trainer has been silent for longer than it said it might be. Call it about every half second."""
         now = time.monotonic()
         self.quiet += min(now - self._before, _TICK)
         self._before = now
@@ -33,7 +36,7 @@ class Silence:
         return 0 < self.patience < self.quiet
 
     def end(self, process: int) -> str:
-        """Kill the trainer, after the stacks of its threads if it can write them; what was wrong with it."""
+        """Kill the trainer, after it has written the stacks of its threads if it can; return what was wrong with it."""
         state = state_of(process)
         try:
             if state not in "Tt":
@@ -53,7 +56,7 @@ class Silence:
 
 
 def state_of(process: int) -> str:
-    """Linux's letter for the state of a process: T stopped, D waiting for a disk, Z dead; Z when it is not there."""
+    """Return Linux's letter for the state of a process: T stopped, D waiting for a disk, Z dead or not there."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

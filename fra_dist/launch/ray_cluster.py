@@ -1,7 +1,8 @@
-"""What an elastic run needs of Ray, which is imported only here.
+"""What an elastic run needs of Ray, which only this module imports.
 
-A placement group with one agent a worker; an agent runs one rank (`launch.task`) as a subprocess. Ray Train is not
-used: it runs the trainer in a thread, where no signal arrives, and stopping a job kills its workers unsaved.
+There is a placement group with one agent for each worker; an agent runs one rank (`launch.task`) as a subprocess. Ray
+Train is not used: it runs the trainer in a thread, where no signal arrives, and stopping a job kills its workers
+unsaved.
 """
 
 import logging
@@ -27,41 +28,54 @@ from fra_dist.launch.world import Place, rank_environments, rank_order
 
 @dataclass(frozen=True)
 class Need:
-    """Of one worker."""
+    """What one worker needs of the cluster."""
 
     cpus: float = 1
+    """CPUs for each worker."""
     gpus: float = 0
+    """GPUs for each worker."""
 
     def bundle(self) -> dict[str, float]:
+        """Return the need as a bundle of a placement group: {resource: amount}, without zeros."""
         return {name: value for name, value in (("CPU", self.cpus), ("GPU", self.gpus)) if value}
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A task has ended: `code` of its process, or None when its worker is gone altogether, then `why`."""
+    """How the task of one rank ended."""
 
     rank: int
+    """The rank whose task has ended."""
     code: int | None
+    """The exit status of the task; None when its worker is gone altogether."""
     why: str = ""
+    """What happened to a worker that is gone; empty for a task with an exit status."""
 
 
 class Agent:
-    """Runs one rank. Its methods return at once or, `poll`, within a second."""
+    """Runs one rank, as a Ray actor. Its methods return at once; `poll` returns within a second."""
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
 
     def place(self) -> Place:
+        """Return where this agent runs."""
         context = ray.get_runtime_context()
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         return Place(context.get_node_id(), ray.util.get_node_ip_address(), len([g for g in gpus.split(",") if g]))
 
     def free_port(self) -> int:
+        """Return a TCP port that is free on this node now."""
         with socket.socket() as one:
             one.bind(("", 0))
             return int(one.getsockname()[1])
 
     def start(self, trainer: Sequence[str], folder: str, ranks: Mapping[str, str]) -> None:
+        """Start the task of a rank.
+
+        `trainer` is the command of one rank, `folder` the folder of the attempt's records, `ranks` the rank
+        environment.
+        """
         env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
         env |= {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **ranks}
         task = [sys.executable, "-u", "-m", "fra_dist.launch.task", "--lifeline", "--folder", folder, "--"]
@@ -69,7 +83,7 @@ class Agent:
         self.process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
 
     def poll(self) -> int | None:
-        """The task's exit status; None while it runs."""
+        """Return the task's exit status; None while it runs."""
         assert self.process is not None
         try:
             return self.process.wait(0.5)
@@ -77,15 +91,19 @@ class Agent:
             return None
 
     def send(self, number: int) -> None:
+        """Send a signal to the task, if it still runs."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
 
 
 class Cluster:
-    """A connection to Ray; at its end everything that it started is gone."""
+    """A connection to Ray, used as a context; when it is left, everything that it started is gone."""
 
     def __init__(self, address: str, need: Need) -> None:
-        """Raises LaunchError when no cluster answers. `local` starts one on this machine for as long as we run."""
+        """Connect to the cluster at `address`; `local` starts one on this machine for as long as this process runs.
+
+        Raises LaunchError when no cluster answers.
+        """
         self.need = need
         try:
             ray.init(
@@ -109,17 +127,17 @@ class Cluster:
         ray.shutdown()
 
     def free(self) -> int:
-        """How many more workers fit now on nodes that are not draining."""
+        """Count how many more workers would fit now, on nodes that are not draining."""
         draining = self.draining()
         per_node = ray._private.state.available_resources_per_node()
         return sum(self._fit(left) for node, left in per_node.items() if node not in draining)
 
     def draining(self) -> set[str]:
-        """Nodes that will be taken away soon. Private in Ray, which has no public call for it."""
+        """Return the ids of the nodes that will be taken away soon. Private in Ray, which has no public call for it."""
         return set(ray._private.state.state.get_draining_nodes())
 
     def group(self, world: int, patience: int = 20) -> "Group | None":
-        """`world` agents, or None when the cluster cannot place them all within `patience` seconds."""
+        """Start `world` agents; None when the cluster cannot place them all within `patience` seconds."""
         reserved = placement_group([self.need.bundle()] * world, strategy="PACK")
         if not reserved.wait(patience):
             remove_placement_group(reserved)
@@ -135,7 +153,7 @@ class Cluster:
 
 
 class Group:
-    """One attempt's agents; index = rank."""
+    """The agents of one attempt, in the order of their ranks; their places are in `places`."""
 
     def __init__(self, reserved: PlacementGroup, world: int, need: Need) -> None:
         self._reserved = reserved
@@ -155,6 +173,7 @@ class Group:
         self._polls: dict[Any, int] = {}
 
     def start(self, trainer: Sequence[str], folder: Path, extra: Mapping[str, str]) -> None:
+        """Start the trainer on all ranks; `extra` are environment variables that all of them get."""
         port = ray.get(self.agents[0].free_port.remote(), timeout=60)
         environments = rank_environments(self.places, port)
         for agent, ranks in zip(self.agents, environments, strict=True):
@@ -162,7 +181,7 @@ class Group:
         self._polls = {agent.poll.remote(): rank for rank, agent in enumerate(self.agents)}
 
     def wait(self, seconds: float) -> list[Ended]:
-        """The tasks that have ended since the last call; waits for the first one, but not longer than `seconds`."""
+        """Return the tasks that have ended since the last call; waits for the first one, for `seconds` at most."""
         done, _ = ray.wait(list(self._polls), num_returns=1, timeout=seconds) if self._polls else ([], [])
         ended = []
         for ref in done:
@@ -180,11 +199,12 @@ class Group:
         return ended
 
     def ask_to_stop(self) -> None:
+        """Ask all ranks with SIGTERM to save and stop. Does not wait for them."""
         for agent in self.agents:
             agent.send.remote(int(signal.SIGTERM))
 
     def end(self) -> None:
-        """Kill what is left; an agent's end closes its task's lifeline."""
+        """Kill what is left of the agents; the end of an agent closes its task's lifeline, which ends the rank."""
         for agent in self.agents:
             ray.kill(agent)
         remove_placement_group(self._reserved)

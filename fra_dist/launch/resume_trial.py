@@ -1,4 +1,4 @@
-"""Two real runs of one configuration: one left alone, one stopped at random steps by random means and resumed."""
+"""Two real runs of one configuration: one is left alone, one is stopped at random steps by random means and resumed."""
 
 import os
 import random
@@ -20,21 +20,27 @@ from fra_dist.launch.trainer_command import absolute
 from fra_dist.train.run_dir.fence import is_locked
 
 MEANS = (signal.SIGKILL, signal.SIGTERM, signal.SIGUSR2)
+"""The signals by which runs are stopped."""
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Stop:
-    """End the run with a signal, `delay` seconds after the row of `step` was written."""
+    """One stop of a run: a signal, `delay` seconds after the row of `step` was written."""
 
     step: int
+    """The step after whose row the signal is sent."""
     means: signal.Signals
+    """The signal that stops the run."""
     delay: float = 0.0
+    """Seconds between the row and the signal."""
 
 
 def draw_stops(count: int, steps: int, seed: int) -> list[Stop]:
-    """`count` stops at different steps, each means used before one comes again. The last steps are left out: with
-    short ones the run would be over first. Raises LaunchError when there are not so many steps.
+    """Draw `count` stops at different steps; every signal is used before one comes again.
+
+    The last quarter of the steps is left out: with short steps the run would be over first. Raises LaunchError when
+    there are not enough steps.
     """
     room = range(1, max(2, steps * 3 // 4))
     if count > len(room):
@@ -46,7 +52,7 @@ def draw_stops(count: int, steps: int, seed: int) -> list[Stop]:
 
 
 def trial_config(config: Config, steps: int) -> Config:
-    """The configuration with so few steps, a row and the samples of every step, and frequent checkpoints."""
+    """Return the configuration for a trial: at most `steps` steps, rows and samples of each, many checkpoints."""
     steps = min(config.train.steps or steps, steps)
     warmup = config.optim.warmup_steps
     warmup = steps // 4 if warmup is None or warmup >= steps else warmup
@@ -62,7 +68,7 @@ def trial_config(config: Config, steps: int) -> Config:
 
 
 class Trial:
-    """One run folder, `folder/NAME`, trained by processes of its own."""
+    """One run in the folder `folder/NAME`, trained by processes of its own."""
 
     def __init__(self, folder: Path, name: str, config: Config, say: Say) -> None:
         self.run, self.name, self.say = folder / name, name, say
@@ -72,7 +78,7 @@ class Trial:
         self.yaml.write_text(dump_config(config.model_copy(update={"output": str(self.run)})))
 
     def complete(self, world: int = 1) -> None:
-        """Train to the end. Raises LaunchError when the run fails."""
+        """Train to the end with `world` ranks. Raises LaunchError when the run fails."""
         began = time.monotonic()
         before = self.reached()
         status = self._start(world).wait()
@@ -82,7 +88,10 @@ class Trial:
         self.say(f"{self.name}: complete{after}, {_ranks(world)}, {time.monotonic() - began:.1f} s")
 
     def stop(self, stop: Stop, world: int = 1) -> bool:
-        """Train until the stop; False when the run was over before. Raises LaunchError when it fails by itself."""
+        """Train with `world` ranks until the stop; False when the run was over before it.
+
+        Raises LaunchError when the run fails by itself.
+        """
         goal = max(stop.step, self.reached() + 1)
         process = self._start(world)
         try:
@@ -102,11 +111,11 @@ class Trial:
         return status != 0
 
     def reached(self) -> int:
-        """The last step that a row was written for."""
+        """Return the last step that a metrics row was written for."""
         return last_logged_step(self.run)
 
     def resumed_from(self) -> int:
-        """The step that the last attempt began with."""
+        """Return the step at which the last attempt resumed; 0 when none has."""
         rows = [row for row in all_rows(self.run / "history.jsonl") if row["event"] == "resume"]
         return int(rows[-1]["step"]) if rows else 0
 
@@ -124,7 +133,7 @@ class Trial:
             )
 
     def _until_unlocked(self, patience: float = 60.0) -> None:
-        """Ranks whose launcher was killed die a moment later."""
+        """Wait until nobody writes to the run: ranks whose launcher was killed die a moment later."""
         end = time.monotonic() + patience
         while is_locked(self.run):
             if time.monotonic() > end:
@@ -132,7 +141,7 @@ class Trial:
             time.sleep(0.1)
 
     def _cause(self, world: int) -> str:
-        """What the rank that failed said last."""
+        """Return what the rank that failed said last."""
         records = sorted(self.run.glob("launch/torchrun-*"), key=lambda path: path.stat().st_mtime)
         if world > 1 and records:
             return judge(records[-1], world).cause

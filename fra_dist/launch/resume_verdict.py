@@ -1,4 +1,4 @@
-"""Are two runs the same? To the bit, or as near as another number of ranks allows."""
+"""Whether two runs are the same: to the bit, or as near as another number of ranks allows."""
 
 import json
 from collections.abc import Iterator
@@ -13,25 +13,31 @@ from fra_dist.train.checkpoints.reading import MODEL, OPTIMIZER, Checkpoint, new
 from fra_dist.train.run_dir.folder import repeatable
 
 FIRST_LOSS = 1e-5
-"""How near the first loss after a resume at another world size must be, relative."""
+"""Largest relative difference that the first loss may have after a resume at another world size."""
 TRAJECTORY = 1e-6
-"""And every later one in float64. In float32 the order of sums differs, and the runs drift apart."""
+"""Largest relative difference of every later loss in float64. In float32 runs drift: the order of sums differs."""
 
 
 @dataclass
 class Verdict:
-    """`lines` says what was compared; `faults` what is not as it must be, the first difference first."""
+    """The result of comparing two runs."""
 
     lines: list[str] = field(default_factory=list)
+    """What was compared, one line each."""
     faults: list[str] = field(default_factory=list)
+    """What is not as it must be, the first difference of each kind."""
 
     @property
     def good(self) -> bool:
+        """Whether no fault was found."""
         return not self.faults
 
 
 def same_bits(one: Path, two: Path) -> Verdict:
-    """Weights, target, prototypes, buffers, optimiser, metric rows and samples of two run folders, bit for bit."""
+    """Compare weights, target, prototypes, buffers, optimiser, metric rows and samples of two run folders bit for bit.
+
+    Raises CheckpointError when one of them has no good checkpoint.
+    """
     verdict = Verdict()
     first, second = _last(one), _last(two)
     for file in (MODEL, OPTIMIZER):
@@ -50,7 +56,12 @@ def same_bits(one: Path, two: Path) -> Verdict:
 
 
 def near(one: Path, two: Path, resumed: int, double: bool) -> Verdict:
-    """The same samples at every step, the first loss after `resumed` within FIRST_LOSS, and how far the rest drifts."""
+    """Compare two runs of which the second resumed after step `resumed` at another world size.
+
+    The samples must be the same at every step, the first loss within FIRST_LOSS and, if `double`, every later one
+    within TRAJECTORY; the verdict's lines tell how far the rest drifts. Raises CheckpointError when one has no good
+    checkpoint.
+    """
     verdict = Verdict()
     a, b = samples(one), samples(two)
     wrong = list(row_differences("samples", a, b))
@@ -74,7 +85,7 @@ def near(one: Path, two: Path, resumed: int, double: bool) -> Verdict:
 
 
 def metric_rows(run: Path) -> dict[int, dict[str, Any]]:
-    """{step: row without what the machine decides}."""
+    """Return {step: metrics row without what depends on the machine} of a run folder."""
     found: dict[int, dict[str, Any]] = {}
     for row in all_rows(run / "metrics.jsonl"):
         found.setdefault(row["step"], {}).update(repeatable(row))
@@ -82,7 +93,7 @@ def metric_rows(run: Path) -> dict[int, dict[str, Any]]:
 
 
 def samples(run: Path) -> dict[int, list[int]]:
-    """{step: sorted ids of the global batch}, from the sample logs of all ranks."""
+    """Return {step: sorted sample ids of the global batch} of a run folder, from the sample logs of all ranks."""
     found: dict[int, list[int]] = {}
     for path in sorted((run / "samples").glob("rank-*.jsonl")):
         for row in all_rows(path):
@@ -91,7 +102,7 @@ def samples(run: Path) -> dict[int, list[int]]:
 
 
 def row_differences(name: str, one: dict[int, Any], two: dict[int, Any]) -> Iterator[str]:
-    """One line for each step whose row differs; JSON is compared, in which NaN equals NaN."""
+    """Yield one line for each step whose rows differ. They are compared as JSON, in which NaN equals NaN."""
     for step in sorted(one.keys() | two.keys()):
         a, b = one.get(step), two.get(step)
         if json.dumps(a) == json.dumps(b):

@@ -1,4 +1,4 @@
-"""What `fra-dist status RUN` shows, read from the files of the run folder alone."""
+"""What `fra-dist status RUN` shows, read only from the files of the run folder."""
 
 import time
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 from fra_dist import files
 from fra_dist.config import load_config
 from fra_dist.errors import FraError, LaunchError
+from fra_dist.formats import clock_text
 from fra_dist.json_lines import number_in, step_of_row
 from fra_dist.launch.ledger import all_rows, last_row, newest_step, read_state
 from fra_dist.train.run_dir.fence import is_locked, read_attempt
@@ -15,7 +16,7 @@ _QUIET = 600  # seconds without a metrics row after which a run that should be r
 
 
 def overview(run: Path) -> str:
-    """One screen about a run. Raises LaunchError when `run` is no run folder."""
+    """Describe a run on one screen. Raises LaunchError when `run` is not a run folder."""
     history, state = _events(run), read_state(run)
     if not history and not state and not files.exists(run / "config.yaml"):
         raise LaunchError(f"{run} is not a run folder: it has neither config.yaml nor history.jsonl")
@@ -45,7 +46,7 @@ def overview(run: Path) -> str:
 
 
 def progress_line(run: Path) -> str:
-    """The same in one line: attempt, step, images/s and time left."""
+    """Describe a run in one line: attempt, step, images/s and time left."""
     metrics, attempt = last_row(run / "metrics.jsonl", "images_per_second"), read_attempt(run)
     parts = [f"attempt {attempt['attempt']}"] if "attempt" in attempt else []
     parts.append(f"step {_progress(run, metrics)}")
@@ -62,7 +63,7 @@ def _events(run: Path) -> list[dict[str, Any]]:
 
 def _speed(metrics: dict[str, Any]) -> str:
     pace, left = number_in(metrics, "images_per_second"), number_in(metrics, "seconds_left")
-    return "" if not pace else f"{pace:.0f} images/s" + ("" if left is None else f", {_clock(left)} left")
+    return "" if not pace else f"{pace:.0f} images/s" + ("" if left is None else f", {clock_text(left)} left")
 
 
 def _whole(rows: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
@@ -74,7 +75,7 @@ def _state(run: Path, history: list[dict[str, Any]], state: dict[str, Any]) -> s
     writing = is_locked(run)
     if writing:
         age = _age(run / "metrics.jsonl")
-        return "running" + (f", but the last metrics row is {_clock(age)} old" if age > _QUIET else "")
+        return "running" + (f", but the last metrics row is {clock_text(age)} old" if age > _QUIET else "")
     said = state.get("state", "")
     if said in ("failed", "stopped", "complete"):
         return f"{said}: {state['reason']}" if state.get("reason") and said != "complete" else str(said)
@@ -98,11 +99,11 @@ def _progress(run: Path, metrics: dict[str, Any]) -> str:
 def _checkpoint(run: Path, history: list[dict[str, Any]], now: float) -> str:
     step = newest_step(run)
     times = [row["time"] for row in history if row["event"] == "checkpoint"]
-    return "none" if step < 0 else f"step {step}" + (f", {_clock(now - times[-1])} ago" if times else "")
+    return "none" if step < 0 else f"step {step}" + (f", {clock_text(now - times[-1])} ago" if times else "")
 
 
 def _slow_ranks(history: list[dict[str, Any]]) -> list[str]:
-    """What was said about ranks of the present attempt that are slower than the others."""
+    """Return what was reported about slow ranks in the present attempt."""
     begun = max((i for i, row in enumerate(history) if row["event"] in ("start", "resume")), default=0)
     rows = [row for row in history[begun:] if row["event"] == "straggler"]
     rows = _whole(rows, "rank", "host", "times", "why", "step")
@@ -114,7 +115,7 @@ def _slow_ranks(history: list[dict[str, Any]]) -> list[str]:
 
 
 def _alarms(history: list[dict[str, Any]]) -> list[str]:
-    """The signs of collapse that last, as they were told."""
+    """Return the signs of collapse that are not over, as they were reported."""
     found: dict[str, dict[str, Any]] = {}
     for row in history:
         if row["event"] == "alarm" and _whole([row], "sign", "step", "text"):
@@ -130,9 +131,3 @@ def _alarms(history: list[dict[str, Any]]) -> list[str]:
 def _age(path: Path) -> float:
     found = files.status_of(path)
     return time.time() - found.st_mtime if found else 0.0  # below 0 when the server's clock is ahead
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(max(int(seconds), 0), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}"

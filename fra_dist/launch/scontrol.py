@@ -1,4 +1,4 @@
-"""Asking SLURM's controller, which may be busy, restarting or out of reach for a while, and reading what it says."""
+"""Asking SLURM's controller, which may be busy, restarting or out of reach for a while, and reading its answers."""
 
 import re
 import subprocess
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from fra_dist.errors import LaunchError
 
 PAUSES = (1.0, 2.0, 5.0, 10.0)
-"""Seconds between the times that the same is asked."""
+"""Seconds between the times that the same question is asked."""
 _TIMEOUT = 60.0
 _KEY = r"[A-Za-z][\w:/]*="
 _FIRST, _NEXT = re.compile(_KEY), re.compile(rf"\s+(?={_KEY})")
@@ -19,13 +19,16 @@ _TO_THE_END = frozenset((*_CHOSEN, "WorkDir", "StdErr", "StdIn", "StdOut"))
 
 
 class Answer(NamedTuple):
+    """What `scontrol` answered."""
+
     fine: bool
+    """Whether the command succeeded."""
     text: str
-    """What was printed; of an answer that is not fine, the error."""
+    """What it printed; of an answer that is not fine, the error."""
 
 
 def scontrol(*words: str) -> Answer:
-    """Run `scontrol` once. Raises LaunchError when there is no such command."""
+    """Run `scontrol` once with the given words. Raises LaunchError when there is no such command."""
     try:
         said = subprocess.run(["scontrol", *words], capture_output=True, text=True, errors="replace", timeout=_TIMEOUT)
     except subprocess.TimeoutExpired:
@@ -39,9 +42,9 @@ def scontrol(*words: str) -> Answer:
 
 
 def show_job(job_id: str, pauses: Sequence[float] = PAUSES) -> dict[str, str]:
-    """What `scontrol show job` says of a job, asked again after each pause while SLURM does not answer.
+    """Return what `scontrol show job` says of a job: {name: value}.
 
-    Raises LaunchError when it has not in the end.
+    SLURM is asked again after each pause (seconds) while it does not answer. Raises LaunchError when it never does.
     """
     for pause in (*pauses, None):
         answer = scontrol("show", "job", job_id)
@@ -53,10 +56,10 @@ def show_job(job_id: str, pauses: Sequence[float] = PAUSES) -> dict[str, str]:
 
 
 def parse_job(text: str) -> dict[str, str]:
-    """{name: value} of the lines that `scontrol show job` prints, without -o: with it, a path that holds a space and
-    something like a name could not be told from two values.
+    """Parse the output of `scontrol show job` (without -o) into {name: value}.
 
-    Names and comments that users choose, and paths, run to the end of their line, so that spaces in them stay.
+    Names and comments that users choose, and paths, run to the end of their line, so that spaces in them stay. With -o,
+    a path with a space and something like a name in it could not be told from two values.
     """
     found: dict[str, str] = {}
     for line in text.splitlines():
@@ -70,7 +73,7 @@ def parse_job(text: str) -> dict[str, str]:
 
 
 def seconds_of(duration: str) -> float:
-    """SLURM's [DAYS-]HOURS:MINUTES:SECONDS in seconds; infinity for "UNLIMITED" and the like."""
+    """Convert SLURM's [DAYS-]HOURS:MINUTES:SECONDS to seconds; infinity for "UNLIMITED" and the like."""
     match = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):(\d+)", duration)
     if match is None:
         return float("inf")

@@ -1,8 +1,8 @@
-"""Submission to SLURM. submitit is imported only here.
+"""Submission to SLURM; only this module imports submitit.
 
 submitit writes the batch script, submits it and keeps the job's files in RUN/launch/slurm. What runs in the job is our
-own driver (`slurm_job`), as the batch process itself (`use_srun=False`): submitit's requeueing, which saves on rank 0
-alone and counts every signal of a short job as a time-out, is not used.
+own driver (`slurm_job`), as the batch process itself (`use_srun=False`). submitit's requeueing is not used: it saves on
+rank 0 alone and counts every signal of a short job as a time-out.
 """
 
 import shlex
@@ -21,32 +21,44 @@ from fra_dist.launch.trainer_command import Launch
 
 @dataclass(frozen=True)
 class Resources:
-    """What `sbatch` is asked for; None leaves the site's default. `time` as SLURM writes it: minutes or [D-]HH:MM:SS.
-
-    One rank a GPU, or `ranks_per_node` on CPUs. `extra` holds further sbatch options by their long names.
-    """
+    """What `sbatch` is asked for; None leaves the site's default."""
 
     nodes: int = 1
+    """The number of nodes."""
     gpus_per_node: int | None = None
+    """GPUs on each node; one rank runs on each."""
     ranks_per_node: int | None = None
+    """Ranks on each node, for runs on CPUs."""
     cpus_per_task: int | None = None
+    """CPUs for each rank."""
     time: str | None = None
+    """The time limit as SLURM writes it: minutes or [D-]HH:MM:SS."""
     partition: str | None = None
+    """The partition to submit to."""
     account: str | None = None
+    """The account to charge."""
     qos: str | None = None
+    """The quality of service."""
     constraint: str | None = None
+    """Features that the nodes must have."""
     exclude: str | None = None
+    """Nodes that must not be used."""
     mem: str | None = None
+    """Memory on each node, as SLURM writes it."""
     signal_lead: int = 120
+    """Seconds before the time limit at which SLURM signals the ranks to save."""
     setup: tuple[str, ...] = ()
+    """Shell lines to run in the batch script before the driver starts."""
     extra: dict[str, str | bool] = field(default_factory=dict)
+    """Further sbatch options by their long names."""
 
     @property
     def tasks_per_node(self) -> int:
+        """The number of ranks on each node."""
         return self.ranks_per_node or self.gpus_per_node or 1
 
     def parameters(self, name: str) -> dict[str, Any]:
-        """submitit's parameters."""
+        """Return the parameters of submitit's executor for a job called `name`."""
         chosen: dict[str, Any] = {
             "job_name": name,
             "nodes": self.nodes,
@@ -66,12 +78,16 @@ class Resources:
 
 @dataclass(frozen=True)
 class Submitted:
+    """A job that was submitted."""
+
     job_id: str
+    """SLURM's number of the job."""
     log: Path
+    """The file that holds the job's output."""
 
 
 def batch_script(launch: Launch, resources: Resources) -> str:
-    """The sbatch script that `submit` would hand in; needs no SLURM on this machine."""
+    """Return the sbatch script that `submit` would hand in; needs no SLURM on this machine."""
     from submitit.slurm.slurm import _make_sbatch_string
 
     command = f"{shlex.quote(launch.trainer[0])} -u -m submitit.core._submit {shlex.quote(str(_folder(launch)))}"
@@ -79,9 +95,9 @@ def batch_script(launch: Launch, resources: Resources) -> str:
 
 
 def submit(launch: Launch, resources: Resources, write: Callable[[], object] = lambda: None) -> Submitted:
-    """Submit the run, after `write` has put its configuration in place (not before: that could disturb a run at work).
+    """Submit the run, after `write` has put its configuration in place (not earlier: that could disturb a running job).
 
-    Raises LaunchError when SLURM is missing or refuses, or when a job is at work on this run.
+    Raises LaunchError when SLURM is missing or refuses, or when another job is running this run.
     """
     import submitit
     from submitit.core.utils import FailedJobError, FailedSubmissionError
@@ -106,7 +122,10 @@ def submit(launch: Launch, resources: Resources, write: Callable[[], object] = l
 
 
 def job_state(job_id: str) -> str | None:
-    """SLURM's word for the state of a job; empty when SLURM does not (or no longer) know it, None without an answer."""
+    """Ask SLURM for the state of a job, such as "RUNNING".
+
+    Empty when SLURM does not, or no longer, know the job; None when it does not answer.
+    """
     if shutil.which("squeue") is None:
         return ""
     try:

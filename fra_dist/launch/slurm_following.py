@@ -1,4 +1,4 @@
-"""Watching a SLURM run from outside: its log as it grows, and a line that says how far it is."""
+"""Watching a SLURM run from outside: its log as it grows, and a line that shows its progress."""
 
 import shutil
 import sys
@@ -16,13 +16,14 @@ _QUIET = 60.0
 
 
 class Screen:
-    """Text that scrolls by above a line that is written anew; where that cannot be, a line now and then."""
+    """Prints text that scrolls above a status line that is rewritten; off a terminal, a status line now and then."""
 
     def __init__(self, out: TextIO) -> None:
         self.out, self.interactive, self.line = out, out.isatty(), ""
         self.at_start, self.told = True, time.monotonic()
 
     def text(self, text: str) -> None:
+        """Print text above the status line."""
         if not text:
             return
         self._wipe()
@@ -32,7 +33,7 @@ class Screen:
         self.out.flush()
 
     def status(self, line: str) -> None:
-        """Show `line`; not on a terminal, only when it has changed and nothing was said for a minute."""
+        """Show `line` as the status; off a terminal, only when it has changed and nothing was printed for a minute."""
         if self.interactive:
             if self.at_start:
                 self._wipe()
@@ -44,6 +45,7 @@ class Screen:
         self.out.flush()
 
     def close(self) -> None:
+        """Remove the status line."""
         if self.interactive:
             self._wipe()
 
@@ -54,9 +56,10 @@ class Screen:
 
 
 def follow(run: Path, submitted: Submitted, poll: float = 1.0, out: TextIO | None = None) -> str:
-    """Show the job's log and its progress until the run ends for good; returns the last state.
+    """Show the job's log and its progress until the run ends for good; return the last state.
 
-    Ctrl-C only stops the following.
+    `poll` is the number of seconds between two looks, `out` the stream to print to (standard output by default). Ctrl-C
+    ends only the following, not the run.
     """
     screen, shown, queue, asked = Screen(out or sys.stdout), 0, "PENDING", 0.0
     try:
@@ -80,7 +83,7 @@ def follow(run: Path, submitted: Submitted, poll: float = 1.0, out: TextIO | Non
 
 
 def _state(run: Path) -> str:
-    """The launcher's word; `unknown` while the disk does not answer."""
+    """Return the launcher's word for the state; "unknown" while the disk does not answer."""
     try:
         return str(read_state(run).get("state", "pending"))
     except DiskError:

@@ -1,8 +1,8 @@
-"""Inside a SLURM job: one process on the first node that starts the ranks with `srun`, again and again.
+"""The driver inside a SLURM job: one process on the first node that starts the ranks with `srun`, again and again.
 
     allocation ── this driver ── srun step of attempt 1 (a task a rank) ── fails
                               ── srun step of attempt 2 ── USR2 before the time limit: saves, stops
-                              ── scontrol requeue, and the job starts anew later, perhaps on other nodes
+                              ── scontrol requeue, and the job starts again later, perhaps on other nodes
 
 Why not one `srun` as the job: a rank that dies then ends the job, and a new one waits in the queue; here the next
 attempt begins in the same allocation seconds later. SLURM sends the time-limit signal to the tasks of the step, which
@@ -30,12 +30,16 @@ from fra_dist.launch.scontrol import scontrol, seconds_of, show_job
 from fra_dist.launch.trainer_command import Launch, prepare_launch, trainer_command
 
 REQUEUE_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 30.0)
-"""Together less than the two minutes that a job has left, by default, when it has saved."""
+"""Seconds between attempts to requeue: together less than the two minutes that a job has left after saving."""
 _TAKEN = "SLURM took the job off its nodes: node lost or preempted"
 
 
 def drive(launch: Launch, signal_lead: int = 120) -> int:
-    """Run attempts until the run is complete (0) or has to wait for the requeued job (75). Raises RunFailed."""
+    """Run attempts until the run is complete (returns 0) or has to wait for the requeued job (75).
+
+    `signal_lead` is the number of seconds before the time limit at which SLURM signals the ranks. Raises RunFailed when
+    the run is given up.
+    """
     job = Job(os.environ, signal_lead)
     ledger = Ledger.open(launch.run, job.name, launch.max_failures)
     ledger.log = job.shown().get("StdOut", ledger.log)
@@ -65,7 +69,7 @@ def drive(launch: Launch, signal_lead: int = 120) -> int:
 
 
 class Job:
-    """The SLURM job that this process runs in."""
+    """The SLURM job that this process runs in. Raises LaunchError outside of one."""
 
     def __init__(self, env: Mapping[str, str], signal_lead: int) -> None:
         try:
@@ -81,9 +85,9 @@ class Job:
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # meant for the tasks; reaches us too with `scancel --full`
 
     def step(self, command: Sequence[str], env: Mapping[str, str]) -> int:
-        """Run one task a rank; the status of `srun`.
+        """Run one task for each rank as a job step; return the status of `srun`.
 
-        A task with a bad status ends the step at once, one that is done leaves the others two minutes to end.
+        A task with a bad status ends the step at once; one that has finished leaves the others two minutes to end.
         """
         srun = ["srun", "--kill-on-bad-exit=1", "--wait=120", "--unbuffered", "--mpi=none"]
         if self.cpus_per_task:
@@ -92,12 +96,12 @@ class Job:
         return process.wait()
 
     def seconds_left(self) -> float:
-        """Until the time limit, by the clock of SLURM's controller: ours may be wrong."""
+        """Return the seconds until the time limit, by the clock of SLURM's controller: ours may be wrong."""
         shown = self.shown()
         return seconds_of(shown.get("TimeLimit", "")) - min(seconds_of(shown.get("RunTime", "")), 1e9)
 
     def owner(self) -> Literal["us", "slurm", "user"]:
-        """Who decides what comes next: the user has cancelled the job, SLURM has requeued it, or we are to go on."""
+        """Say who decides what comes next: the user, who cancelled the job; SLURM, which requeued it; or the driver."""
         shown = self.shown()
         state = shown.get("JobState", "RUNNING")
         if state == "CANCELLED":
@@ -105,7 +109,10 @@ class Job:
         return "us" if state == "RUNNING" and int(shown.get("Restarts", self.restarts)) == self.restarts else "slurm"
 
     def shown(self) -> dict[str, str]:
-        """What `scontrol show job` says; empty, with a warning, when SLURM does not answer: the attempt goes on."""
+        """Return what `scontrol show job` says.
+
+        Empty, with a warning, when SLURM does not answer: the attempt continues.
+        """
         try:
             return show_job(self.id)
         except LaunchError as error:
@@ -113,10 +120,10 @@ class Job:
             return {}
 
     def requeue(self, ledger: Ledger, pauses: Sequence[float] = REQUEUE_PAUSES) -> None:
-        """Ask SLURM to queue the job again; it ends this process soon after.
+        """Ask SLURM to queue the job again; SLURM ends this process soon after.
 
-        It is asked again after each of the pauses (seconds) while it refuses or does not answer, because a controller
-        that restarts does so for a while and the chain of jobs would end here. Raises RunFailed when it goes on.
+        It is asked again after each of the pauses (seconds) while it refuses or does not answer, because a restarting
+        controller does so for a while and the chain of jobs would end here. Raises RunFailed when it keeps refusing.
         """
         for pause in (*pauses, None):
             answer = scontrol("requeue", self.id)
@@ -155,7 +162,10 @@ def _attempt(launch: Launch, ledger: Ledger, job: Job) -> Outcome:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """For plain sbatch scripts: `exec python -m fra_dist.launch.slurm_job CONFIG key=value ...`."""
+    """Run the driver from a plain sbatch script: `exec python -m fra_dist.launch.slurm_job CONFIG key=value ...`.
+
+    Returns the exit status.
+    """
     parser = argparse.ArgumentParser(prog="python -m fra_dist.launch.slurm_job")
     parser.add_argument("config")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
@@ -170,7 +180,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _kept_or_new(config: str, overrides: Sequence[str], max_failures: int) -> Launch:
-    """A requeued job goes on with the configuration of its first start, whatever the file says by now."""
+    """Return the launch.
+
+    A requeued job resumes with the configuration of its first start, whatever the file says now.
+    """
     launch = prepare_launch(config, overrides, max_failures, write=False)
     name = f"slurm job {os.environ.get('SLURM_JOB_ID')}"
     if read_state(launch.run).get("launch") == name:

@@ -1,12 +1,12 @@
 """One rank as launchers start it: `python -m fra_dist.launch.task [--folder DIR] [--lifeline] -- TRAINER ...`.
 
-The trainer is a subprocess in a session of its own. Signals that ask it to stop are passed on; how it ended is
-written to DIR/rank-R.json and its output to DIR/rank-R.log (rank 0 is shown as well). This process exits with 0 when
-the trainer is done or has stopped with a checkpoint (status 75), so that neither srun nor torchrun kills the other
-ranks while they still save; any other status is passed on.
+The trainer is a subprocess in a session of its own. Signals that ask it to stop are passed on; how it ended is written
+to DIR/rank-R.json and its output to DIR/rank-R.log (rank 0 is shown as well). This process exits with 0 when the
+trainer is done or has stopped with a checkpoint (status 75), so that neither srun nor torchrun kills the other ranks
+while they still save; any other status is passed on.
 
-A trainer that gives no sign of life for longer than it said it might (`train.pulse`) is killed: it is stopped as a
-whole, or none of its Python threads can run.
+A trainer that gives no sign of life for longer than it said it might (`train.liveness.pulse`) is killed: it is stopped
+as a whole, or none of its Python threads can run.
 
 When this process dies, the kernel kills the trainer. With --lifeline it also ends when its standard input is closed,
 with --with-parent when the process that started it dies.
@@ -39,10 +39,11 @@ from fra_dist.train.signals import heeded
 
 _PR_SET_PDEATHSIG = 1
 _RECORD = 4096
-"""Bytes of a record, which are set aside on the disk before the trainer starts: one that fills up takes it still."""
+"""Bytes of a record, reserved on the disk before the trainer starts: a disk that fills up still takes it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run one rank from the command line and return the exit status: 2 when it cannot see the attempt's folder."""
     parser = argparse.ArgumentParser(prog="python -m fra_dist.launch.task")
     parser.add_argument("--folder", type=Path, help="of this attempt, made by the launcher on a shared file system")
     parser.add_argument("--lifeline", action="store_true")
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class Task:
-    """One trainer process from start to record."""
+    """One trainer process, from its start to the record of how it ended."""
 
     def __init__(self, rank: int, folder: Path | None, command: Sequence[str], lifeline: bool) -> None:
         self.rank, self.folder, self.command, self.lifeline = rank, folder, list(command), lifeline
@@ -76,6 +77,7 @@ class Task:
         self.cause = ""
 
     def run(self) -> int:
+        """Run the trainer to its end, record how it ended, and return the exit status of this process."""
         for number in heeded():
             signal.signal(number, self._pass_on)
         log = self._open_log()
@@ -98,7 +100,7 @@ class Task:
         if code < 0 and -code in self.asked:
             code = STOPPED  # it had not got as far as handling signals: nothing was done, nothing is lost
         if self.cause:
-            code = -signal.SIGKILL  # also when it came to its end in that moment
+            code = -signal.SIGKILL  # also when it ended by itself in that moment
         if code == 130 and signal.SIGINT in self.asked:
             code = STOPPED
         if self.folder is not None:
@@ -126,7 +128,7 @@ class Task:
         return child.returncode
 
     def _open_log(self) -> BinaryIO | None:
-        """Where the trainer writes; this process's own output when the disk does not take a log."""
+        """Open the trainer's log; None, for this process's own output, when the disk does not take a log."""
         if self.folder is None:
             return None
         path = self.folder / f"rank-{self.rank}.log"
@@ -137,7 +139,7 @@ class Task:
             return None
 
     def _reserve(self) -> None:
-        """Room for the record."""
+        """Reserve the bytes of the record on the disk."""
         if self.folder is not None:
             try:
                 (self.folder / f".rank-{self.rank}.json").write_bytes(b" " * _RECORD)
@@ -174,7 +176,7 @@ class Task:
 
 
 def _appears(folder: Path, patience: float = 10.0) -> bool:
-    """A network file system may show a new folder a few seconds late."""
+    """Whether the folder is there in the end: a network file system may show a new one a few seconds late."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
         try:
@@ -187,7 +189,7 @@ def _appears(folder: Path, patience: float = 10.0) -> bool:
 
 
 def _write_record(path: Path, row: dict[str, object]) -> None:
-    """In the bytes that were reserved for it, then under its name. Raises OSError."""
+    """Write a record into the bytes that were reserved for it, then give it its name. Raises OSError."""
     handle = os.open(path.with_name(f".{path.name}"), os.O_WRONLY | os.O_CREAT, 0o666)
     try:
         os.pwrite(handle, json.dumps(row).encode()[:_RECORD].ljust(_RECORD), 0)
@@ -212,7 +214,7 @@ def _closed(stream: object) -> bool:
 
 
 def die_with_parent(parent: int) -> Callable[[], None]:
-    """What a process calls to be killed when `parent` ends."""
+    """Return a function for a new process to call, after which the kernel kills it when the process `parent` ends."""
     libc = ctypes.CDLL(None, use_errno=True)
 
     def prepare() -> None:

@@ -1,4 +1,4 @@
-"""torchrun: on this machine, or as one node of several.
+"""Runs under torchrun: on this machine, or as one node of several.
 
 torchrun restarts all ranks when one fails (`max_restarts` times in all) and, with `nodes=MIN:MAX`, when a node comes or
 goes. Each rank runs under `launch.task`, so a rank that stopped with a checkpoint counts as done and is not restarted;
@@ -30,16 +30,24 @@ from fra_dist.train.signals import EARLY, heeded
 
 @dataclass(frozen=True)
 class Topology:
-    """`nodes`: a number or MIN:MAX. `rendezvous`: HOST:PORT of one of the nodes, the same on all; `run_id` as well."""
+    """The nodes and ranks of a run under torchrun."""
 
     ranks_per_node: int = 1
+    """Ranks on each node."""
     nodes: str = "1"
+    """How many nodes: a number, or MIN:MAX."""
     rendezvous: str | None = None
+    """HOST:PORT of one of the nodes, the same on all; None for a single node."""
     run_id: str = "fra"
+    """A name of the run, the same on all nodes."""
     max_restarts: int = 3
+    """How often torchrun may restart all ranks."""
 
     def arguments(self) -> list[str]:
-        """torchrun's. Raises LaunchError when several nodes have no place to meet."""
+        """Return torchrun's arguments.
+
+        Raises LaunchError when several nodes have no rendezvous, or one without an address.
+        """
         words = [f"--nnodes={self.nodes}", f"--nproc-per-node={self.ranks_per_node}"]
         words.append(f"--max-restarts={self.max_restarts}")
         if self.rendezvous:
@@ -53,9 +61,10 @@ class Topology:
 
 
 def _address_here(rendezvous: str) -> list[str]:
-    """What other nodes reach this one at: torchrun would give its name, which may lead nowhere from there.
+    """Return torchrun's argument for an address at which other nodes reach this one.
 
-    Raises RendezvousError when the place to meet has no address.
+    Without it torchrun would give its name, which may lead nowhere from there. Raises RendezvousError when the place to
+    meet has no address.
     """
     try:
         here = local_address(resolve(rendezvous.rpartition(":")[0].strip("[]") or rendezvous))
@@ -65,8 +74,9 @@ def _address_here(rendezvous: str) -> list[str]:
 
 
 def run_torchrun(launch: Launch, topology: Topology) -> int:
-    """Run this node's part to its end. 0: complete; 75: stopped and saved; else torchrun failed.
+    """Run this node's part of the run to its end.
 
+    Returns 0 when the run is complete, 75 when it is stopped and saved, else the status with which torchrun failed.
     Raises LaunchError with the words of a rank that refused its input.
     """
     history = launch.run / "history.jsonl"
@@ -105,14 +115,14 @@ def run_torchrun(launch: Launch, topology: Topology) -> int:
 
 
 class Restarts:
-    """Writes down in the run's history why torchrun starts all ranks again: one line, whichever node sees it first."""
+    """Records in the run's history why torchrun starts all ranks again: one line, by whichever node sees it first."""
 
     def __init__(self, run: Path, records: Path, most: int) -> None:
         self.run, self.records, self.most = run, records, most
         self.noted: set[int] = set()
 
     def look(self) -> None:
-        """Note a restart that the records of this node's ranks show. The last failure is no restart."""
+        """Record, once each, a restart or a last failure that the records of this node's ranks show."""
         failed = self._failed()
         number = max((int(row.get("restart", 0)) for row in failed), default=-1)
         if number < 0 or number in self.noted:
@@ -141,7 +151,10 @@ class Restarts:
 
 
 def _wait(process: "subprocess.Popen[bytes]", records: Path, restarts: Restarts) -> str:
-    """Wait for torchrun, and end it when a rank refuses its input, which it would only start again; why, then."""
+    """Wait for torchrun; end it when a rank refuses its input, because it would only start it again.
+
+    Return why, then.
+    """
     while True:
         try:
             process.wait(0.5)
@@ -188,7 +201,7 @@ def _is_task(pid: int) -> bool:
 
 
 def _ended(history: Path, before: int) -> int:
-    """All tasks ended well; whether the run is complete or saved is in the rows that this launch added."""
+    """Return 0 or 75 after all tasks ended well. The rows that this launch added say whether the run is complete."""
     found = files.status_of(history)
     if found is None or found.st_size == before:
         return STOPPED  # asked to stop before it had begun

@@ -1,4 +1,4 @@
-"""What a launcher starts: the trainer's command line and the run folder."""
+"""What a launcher starts: the trainer's command line, and the run folder with the resolved configuration."""
 
 import sys
 from collections.abc import Sequence
@@ -12,23 +12,26 @@ from fra_dist.errors import LaunchError
 
 @dataclass(frozen=True)
 class Launch:
-    """`trainer` is the command of one rank, without its rank environment. `max_failures`: in a row, without a newer
-    checkpoint in between."""
+    """What a launcher needs to know of a run."""
 
     run: Path
+    """The run folder."""
     trainer: tuple[str, ...]
+    """The command of one rank, without its rank environment."""
     max_failures: int = 3
+    """How many attempts in a row may fail without a newer checkpoint."""
 
     @property
     def folder(self) -> Path:
-        """RUN/launch: what launchers write."""
+        """RUN/launch, the folder for what launchers write."""
         return self.run / "launch"
 
 
 def prepare_launch(config: str, overrides: Sequence[str], max_failures: int = 3, write: bool = True) -> Launch:
     """Resolve the configuration once, keep it as RUN/launch/config.yaml, and name the command that trains with it.
 
-    Later edits of `config` do not reach restarts. Raises ConfigError, or LaunchError when the folder cannot be written.
+    Later edits of `config` do not reach restarts. Without `write` nothing is written. Raises ConfigError, or
+    LaunchError or DiskError when the folder cannot be written.
     """
     resolved = absolute(load_config(config, overrides))
     run = Path(resolved.output)
@@ -44,7 +47,7 @@ def prepare_launch(config: str, overrides: Sequence[str], max_failures: int = 3,
 
 
 def absolute(config: Config) -> Config:
-    """The same run wherever it is started: `output`, `data.shards` and the folders of probes as absolute paths."""
+    """Make `output`, `data.shards` and the folders of probes absolute, so that a run can be started anywhere."""
     data = config.data.model_copy(update={"shards": _absolute(config.data.shards)})
     sets = tuple(one.model_copy(update={"data": _absolute(one.data)}) for one in config.probe.sets)
     probe = config.probe.model_copy(update={"sets": sets})
@@ -56,5 +59,5 @@ def _absolute(place: str) -> str:
 
 
 def trainer_command(config: str | Path, overrides: Sequence[str] = ()) -> tuple[str, ...]:
-    """The command of one rank."""
+    """Return the command that runs one rank of a run with the given configuration file and overrides."""
     return (sys.executable, "-m", "fra_dist.cli.main", "pretrain", str(config), *overrides)

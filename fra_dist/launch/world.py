@@ -1,4 +1,4 @@
-"""How many workers an elastic run uses, and which rank each of them is. Arithmetic only."""
+"""How many workers an elastic run uses, and which rank each of them is; arithmetic only."""
 
 import ipaddress
 import re
@@ -12,14 +12,16 @@ from fra_dist.train.sizes import share_of_rank, worlds_that_fit
 
 @dataclass(frozen=True)
 class Bounds:
-    """At least `low` workers, at most `high`."""
+    """The bounds of the number of workers of an elastic run."""
 
     low: int
+    """The smallest number of workers."""
     high: int
+    """The largest number of workers."""
 
     @classmethod
     def parse(cls, text: str) -> "Bounds":
-        """`4` or `2:16`. Raises LaunchError."""
+        """Parse `4` or `2:16`. Raises LaunchError for anything else."""
         match = re.fullmatch(r"(\d+)(?::(\d+))?", text)
         low = int(match[1]) if match else 0
         high = int(match[2] or low) if match else 0
@@ -30,17 +32,20 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Place:
-    """Where one agent runs: `node` as the cluster names it, `address` that other nodes reach, the GPUs it sees."""
+    """Where one agent runs."""
 
     node: str
+    """The name of the node, as the cluster knows it."""
     address: str
+    """The address at which other nodes reach it."""
     gpus: int = 0
+    """The number of GPUs that the agent sees."""
 
 
 def world_sizes(config: Config, bounds: Bounds) -> tuple[int, ...]:
-    """The numbers of workers, ascending, over which the global batch can be divided.
+    """Return the numbers of workers, ascending, over which the global batch can be divided.
 
-    Raises ConfigError that names the nearest sizes when there is none within the bounds.
+    Raises ConfigError, which names the nearest sizes, when there is none within the bounds.
     """
     fitting = worlds_that_fit(config)
     sizes = tuple(w for w in fitting if bounds.low <= w <= bounds.high)
@@ -56,19 +61,19 @@ def world_sizes(config: Config, bounds: Bounds) -> tuple[int, ...]:
 
 
 def largest(sizes: Sequence[int], free: int) -> int:
-    """The largest of `sizes` that `free` workers allow; 0 when there are too few."""
+    """Return the largest of `sizes` that `free` workers allow; 0 when there are too few."""
     return max((w for w in sizes if w <= free), default=0)
 
 
 def rank_order(places: Sequence[Place]) -> list[int]:
-    """Indices of `places` in the order of their ranks: nodes together, by address as numbers."""
+    """Return the indices of `places` in the order of their ranks: nodes together, by address as numbers."""
     return sorted(range(len(places)), key=lambda i: (_number(places[i].address), places[i].node, i))
 
 
 def rank_environments(places: Sequence[Place], port: int) -> list[Mapping[str, str]]:
-    """torchrun's variables for each rank; `places` in the order of the ranks.
+    """Return torchrun's variables for each rank; `places` are in the order of the ranks, `port` is free on the first.
 
-    A worker that sees one GPU alone calls it device 0, whichever number it has on its node.
+    A worker that sees a single GPU calls it device 0, whichever number the GPU has on its node.
     """
     nodes = list(dict.fromkeys(place.node for place in places))
     on_node = dict.fromkeys(nodes, 0)

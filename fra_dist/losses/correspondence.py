@@ -34,8 +34,8 @@ def correspondence_terms(
     `correspondence`: L, this rank's part times the number of ranks, so that the mean over ranks is the whole; also over
     forward passes, where `placement.shown` counts what all of them show. It is 0 when no pixel is shown by both views.
     Without gradient and of this rank's photos alone: `correspondence_ratio`, L over what it is when every place is as
-    likely (1: nothing is known, 0: all is found), and `overlap`, the part of the pixels that both views show. Raises
-    ValueError when the photos cannot be exchanged in groups.
+    likely (1: nothing is known, 0: all is found), and `views/overlap`, the part of the pixels that both views show.
+    Raises ValueError when the photos cannot be exchanged in groups.
     """
     height, width = pixels[0].shape[2:]
     rows = [_pixel_rows(view) for view in pixels]
@@ -49,7 +49,7 @@ def correspondence_terms(
     with torch.no_grad():
         unknown = math.log(height * width) - _entropy(y, x, config.correspondence_spread)
         ratio = (apart * shown).sum() / (unknown * shown).sum().clamp_min(torch.finfo(exact).tiny)
-    return {"correspondence": loss, "correspondence_ratio": ratio, "overlap": shown.mean()}
+    return {"correspondence": loss, "correspondence_ratio": ratio, "views/overlap": shown.mean()}
 
 
 def _apart(rows: Sequence[Tensor], here: int, x: Tensor, y: Tensor, config: LossConfig, cross: CrossRank) -> Tensor:

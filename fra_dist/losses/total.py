@@ -1,6 +1,6 @@
 """The loss of a step, term by term, as FRA (arXiv 2403.02138) sums it.
 
-    total    = w_g · global + w_l · local + w_r · relation + w_c · correspondence
+    total    = w_g · global + w_l · local + w_r · relation + w_c · correspondence + those of loss.extra
     global   = global_12 + global_21, each consistency of an online view's prediction with the other view's target
     local    = local_12 + local_21, each the same for regions, plus w_d · decorrelation
     relation = mean over views of (cross-entropy + entropy gap)
@@ -12,14 +12,17 @@ B images of this rank, Q regions, D width, H×W map.
 """
 
 import math
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from functools import reduce
+from operator import add
 
 import torch
 from torch import Tensor
 
 from fra_dist.config import LossConfig
+from fra_dist.config.extensions import short_name
 from fra_dist.distributed import SINGLE, CrossRank
+from fra_dist.errors import ConfigError
 from fra_dist.losses.consistency import consistency, contrast, decorrelation, less_mean
 from fra_dist.losses.correspondence import correspondence_terms
 from fra_dist.losses.diagnostics import (
@@ -29,39 +32,11 @@ from fra_dist.losses.diagnostics import (
     region_overlap,
     similarity_spread,
 )
+from fra_dist.losses.extra_terms import extra_term
 from fra_dist.losses.geometry import Placement
+from fra_dist.losses.loss_inputs import Output
 from fra_dist.losses.presence import held_regions, matched_consistency, matched_mean
 from fra_dist.losses.relation import semantic_relation
-
-
-class View(Protocol):
-    """One network's tensors of one view; see `models.fra.NetworkOutput`."""
-
-    @property
-    def global_embedding(self) -> Tensor: ...
-    @property
-    def pixels(self) -> Tensor | None: ...
-    @property
-    def local_embedding(self) -> Tensor | None: ...
-    @property
-    def similarity(self) -> Tensor | None: ...
-    @property
-    def prototypes(self) -> Tensor | None: ...
-
-
-class Output(Protocol):
-    """See `models.fra.FRAOutput`."""
-
-    @property
-    def online(self) -> Sequence[View]: ...
-    @property
-    def target(self) -> Sequence[View]: ...
-    @property
-    def local_views(self) -> Sequence[View]: ...
-    @property
-    def prediction(self) -> Sequence[Tensor]: ...
-    @property
-    def local_prediction(self) -> Sequence[Tensor] | None: ...
 
 
 def fra_loss(
@@ -75,25 +50,42 @@ def fra_loss(
     placement: where the two views lie, for relation_match=geometry and correspondence, which raise ValueError without
     it.
 
-    Diagnostics, without gradient: `embedding_spread` (0 collapsed, about 1 healthy), `embedding_rank` (directions that
-    this rank's embeddings spread over) and, with a decoder, `relation_ratio` (relation over ln Q: 1 is the symmetric
-    saddle), `query_cosine` (mean cosine between different prototypes), `similarity_spread` (standard deviation over
-    regions), `region_overlap` (mean cosine between the maps of different regions), `region_share_min` (smallest part of
-    all pixels that one region holds) and `regions_in_use` (how many hold at least 1 %);
-    with match=present `matched` (part of the (image, region) pairs that is compared); with relation_match=geometry or
-    correspondence `overlap` (part of the pixels that both views show).
+    Diagnostics, without gradient, by the names that rows of metrics have: `embedding/spread` (0 collapsed, about 1
+    healthy), `embedding/rank` (directions that this rank's embeddings spread over) and, with a decoder,
+    `relation_ratio` (relation over ln Q: 1 is the symmetric saddle), `queries/cosine` (mean cosine between different
+    prototypes), `regions/similarity_spread` (standard deviation over regions), `regions/overlap` (mean cosine between
+    the maps of different regions), `regions/min_share` (smallest part of all pixels that one region holds) and
+    `regions/in_use` (how many hold at least 1 %); with match=present `regions/matched` (part of the (image, region)
+    pairs that is compared); with relation_match=geometry or correspondence `views/overlap` (part of the pixels that
+    both views show). Raises ConfigError for a term of loss.extra that cannot be had.
     """
     with torch.autocast(output.prediction[0].device.type, enabled=False):
-        terms = _global_terms(output)
-        total = config.global_ * terms["global"]
-        if output.local_prediction is not None:
-            terms |= _local_terms(output, config, cross)
-            terms |= _relation_terms(output, config, cross, placement)
-            total = total + config.local * terms["local"] + config.relation * terms["relation"]
-        if config.correspondence:
-            terms |= correspondence_terms(_both_pixels(output), _placed(placement, "correspondence"), config, cross)
-            total = total + config.correspondence * terms["correspondence"]
-        return {"total": total, **terms}
+        terms: dict[str, Tensor] = {}
+        parts = []
+        for name, weight, found in _weighted(output, config, cross, placement):
+            if name in terms or name == "total":
+                raise ConfigError(f"loss.extra: another term is called {name!r}: give yours another name")
+            parts.append(weight * found[name])
+            terms |= found
+        return {"total": reduce(add, parts), **terms}
+
+
+def _weighted(
+    output: Output, config: LossConfig, cross: CrossRank, placement: Placement | None
+) -> Iterator[tuple[str, float, dict[str, Tensor]]]:
+    """(name, weight, what it gives under that name and beside it) of each term, in the order in which they are summed.
+
+    A name with a slash is a metric, and is that of its row in metrics.jsonl; the others are `loss/NAME` there.
+    """
+    yield "global", config.global_, _global_terms(output)
+    if output.local_prediction is not None:
+        yield "local", config.local, _local_terms(output, config, cross)
+        yield "relation", config.relation, _relation_terms(output, config, cross, placement)
+    if config.correspondence:
+        places = _placed(placement, "correspondence")
+        yield "correspondence", config.correspondence, correspondence_terms(_both_pixels(output), places, config, cross)
+    for name, weight in config.extra.items():
+        yield short_name(name), weight, extra_term(name, output, cross, placement)
 
 
 def _global_terms(output: Output) -> dict[str, Tensor]:
@@ -102,7 +94,7 @@ def _global_terms(output: Output) -> dict[str, Tensor]:
     )
     extra = {"global_crops": torch.stack(crops).mean()} if crops else {}
     embedding, both = output.online[0].global_embedding, _twice_the_mean(forward, back, crops)
-    signs = {"embedding_spread": embedding_spread(embedding), "embedding_rank": embedding_rank(embedding)}
+    signs = {"embedding/spread": embedding_spread(embedding), "embedding/rank": embedding_rank(embedding)}
     return {"global": both, "global_12": forward, "global_21": back, **extra, **signs}
 
 
@@ -122,7 +114,7 @@ def _local_terms(output: Output, config: LossConfig, cross: CrossRank) -> dict[s
     forward, back, *crops = terms
     extra = {"local_crops": torch.stack(crops).mean()} if crops else {}
     if matched:
-        extra["matched"] = torch.stack(matched).to(forward.dtype).mean()
+        extra["regions/matched"] = torch.stack(matched).to(forward.dtype).mean()
     return {
         "local": _twice_the_mean(forward, back, crops),
         "local_12": forward,
@@ -193,12 +185,12 @@ def _relation_terms(
         "cross_entropy": cross_entropy,
         "entropy_gap": entropy_gap,
         "relation_ratio": relation.detach() / math.log(student.shape[2]),
-        "query_cosine": query_cosine(present(output.online[0].prototypes)),
-        "similarity_spread": similarity_spread(student),
-        "region_overlap": region_overlap(student, config.student_temperature),
-        "region_share_min": share.min(),
-        "regions_in_use": (share >= 0.01).sum().to(share.dtype),
-        **({} if terms.overlap is None else {"overlap": terms.overlap}),
+        "queries/cosine": query_cosine(present(output.online[0].prototypes)),
+        "regions/similarity_spread": similarity_spread(student),
+        "regions/overlap": region_overlap(student, config.student_temperature),
+        "regions/min_share": share.min(),
+        "regions/in_use": (share >= 0.01).sum().to(share.dtype),
+        **({} if terms.overlap is None else {"views/overlap": terms.overlap}),
     }
 
 

@@ -1,25 +1,26 @@
-"""Synthetic faces with their truth: `render(seeds, size)`.
+"""Synthetic faces with ground truth: `render(seeds, size)`.
 
 Every picture depends on its seed, on `identities` and on the size alone, whichever batch it is drawn in: to the bit on
-one machine, and up to a rounding of sines on another.
-The same seed at another size is the same face. A picture of 112 px takes a few milliseconds of one core.
+one machine, and up to rounding of sines on another. The same seed at another size is the same face. A picture of 112 px
+takes a few milliseconds of one core.
 
 The head is a star-shaped surface met by parallel rays, so that turning it moves, shortens and hides features as it
 should; colour, light and cast shadows follow the surface. An identity decides shape, skin, hair, eyes, age and beard;
 the picture's own seed decides pose, expression, light, background, clothes, glasses, hat and what hides the face.
 
-Truth that comes with a picture:
+Ground truth that comes with a picture:
 
-- `masks`: the region of every pixel, an index of `REGION_NAMES`. What hides a face (hand, scarf, face mask, bar, cup,
-  hat, dark glasses) and clothes are background; skin includes ears, neck and beard; eyes include the lids' edges;
-  clear glasses hide nothing.
+- `masks`: the region of every pixel, an index of `REGION_NAMES`. What hides a face (hand, scarf, face mask, bar,
+  cup, hat, dark glasses) and clothes are background; skin includes ears, neck and beard; eyes include the lids'
+  edges; clear glasses hide nothing.
 - `landmarks`: the 68 points of the iBUG scheme in pixels (x right, y down, the middle of the first pixel at 0.5):
-  jaw 0-16, brows 17-26, nose 27-35, eyes 36-47, mouth 48-67, each from the image's left; 36 is the outer corner of the
-  eye on the image's left. They lie on the face whether it is hidden or not, except that the jaw follows the outline.
-- `pose`: yaw, pitch and roll in degrees: yaw > 0 turns the nose to the image's right, pitch > 0 lifts it, roll > 0
-  turns the head clockwise in the image.
-- `expression` (index of EXPRESSIONS) with its `strength` from 0.25 to 1, `attributes` (ATTRIBUTES), `age` in years,
-  `identity`.
+  jaw 0-16, brows 17-26, nose 27-35, eyes 36-47, mouth 48-67, each from the image's left; 36 is the outer corner
+  of the eye on the image's left. They lie on the face whether it is hidden or not, except that the jaw follows
+  the outline.
+- `pose`: yaw, pitch and roll in degrees: yaw > 0 turns the nose to the image's right, pitch > 0 lifts it,
+  roll > 0 turns the head clockwise in the image.
+- `expression` (index of EXPRESSIONS) with its `strength` from 0.25 to 1, `attributes` (ATTRIBUTES), `age` in
+  years, `identity`.
 """
 
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ from fra_dist.synthetic.shot import EXPRESSIONS, Shot, draw_shot
 __all__ = ["ATTRIBUTES", "EXPRESSIONS", "REGION_NAMES", "Faces", "render"]
 
 REGION_NAMES = ("background", "hair", "skin", "brows", "eyes", "nose", "mouth")
+"""Names of the regions in `Faces.masks`, by index."""
 ATTRIBUTES = (
     "male",
     "old",
@@ -63,6 +65,7 @@ ATTRIBUTES = (
     "turned_left",
     "turned_right",
 )
+"""Names of the columns of `Faces.attributes`."""
 MIN_SIZE, MAX_SIZE = 16, 1024
 _CHUNK = 16  # faces prepared together
 _SEED_STREAM, _PERSON_STREAM, _SHOT_STREAM = 0, 1, 2
@@ -70,17 +73,26 @@ _SEED_STREAM, _PERSON_STREAM, _SHOT_STREAM = 0, 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Faces:
-    """N pictures of S × S pixels and their truth, in the order of the seeds."""
+    """N pictures of S x S pixels and their ground truth, in the order of the seeds."""
 
-    images: np.ndarray  # (N, S, S, 3) uint8 RGB
-    masks: np.ndarray  # (N, S, S) uint8, index of REGION_NAMES
-    landmarks: np.ndarray  # (N, 68, 2) float32, x and y in pixels
-    expression: np.ndarray  # (N,) int64, index of EXPRESSIONS
-    strength: np.ndarray  # (N,) float32
-    attributes: np.ndarray  # (N, len(ATTRIBUTES)) bool
-    pose: np.ndarray  # (N, 3) float32: yaw, pitch, roll in degrees
-    age: np.ndarray  # (N,) float32 years
-    identity: np.ndarray  # (N,) int64
+    images: np.ndarray
+    """Pictures (N, S, S, 3), uint8 RGB."""
+    masks: np.ndarray
+    """Region of every pixel (N, S, S), uint8, an index of REGION_NAMES."""
+    landmarks: np.ndarray
+    """The 68 points of the iBUG scheme (N, 68, 2), float32, x and y in pixels."""
+    expression: np.ndarray
+    """Expression of each face (N,), int64, an index of EXPRESSIONS."""
+    strength: np.ndarray
+    """Strength of the expression (N,), float32, 0.25 to 1."""
+    attributes: np.ndarray
+    """Whether each face has each attribute (N, len(ATTRIBUTES)), bool."""
+    pose: np.ndarray
+    """Yaw, pitch and roll of each head (N, 3), float32, in degrees."""
+    age: np.ndarray
+    """Age of each person (N,), float32, in years."""
+    identity: np.ndarray
+    """Number of the person in each picture (N,), int64; equal numbers are the same person."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -119,7 +131,7 @@ def _attributes(p: Person, s: Shot) -> list[bool]:
 
 
 def cast_of(seeds: np.ndarray, identities: int | None) -> np.ndarray:
-    """The identity (N,) of each seed: the seed itself, or one of `identities` people."""
+    """The identity (N,) of each seed (N,): the seed itself, or one of `identities` people chosen by its hash."""
     if identities is None:
         return seeds
     return (hashed(seeds, _SEED_STREAM) % np.uint64(identities)).astype(np.int64)

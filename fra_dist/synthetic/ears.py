@@ -1,4 +1,4 @@
-"""Ears: a flat ellipsoid on each side of the head, joined to what the rays met."""
+"""Ears: a flat ellipsoid on each side of the head, joined to the surface that the rays met."""
 
 import math
 
@@ -12,7 +12,11 @@ _FLARE = math.radians(28.0)  # how far an ear's face turns towards the viewer
 
 
 def add_ears(hits: Hits, rays: Rays, turn: np.ndarray, p: Person, pixel: float) -> list[tuple[Box, np.ndarray, Plane]]:
-    """Joins the ears to depth, cover and normals in place; returns each ear's box, pixels and darkness of its folds."""
+    """Join the ears to depth, cover and normals of the hits, in place.
+
+    Returns for each ear its box, the pixels that it takes there, and how dark its folds are. pixel: width of a pixel in
+    head units.
+    """
     folds = []
     for side in (-1.0, 1.0):
         centre = (side * 0.745 * p.width, 0.13, -0.12)

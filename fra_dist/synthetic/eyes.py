@@ -1,4 +1,4 @@
-"""The eyes: lids, white, iris, lashes and the light's reflection. Both are painted at once, mirrored on x = 0."""
+"""The eyes: lids, white, iris, lashes and the light's reflection. Both are painted at once, mirrored at x = 0."""
 
 import numpy as np
 
@@ -9,10 +9,14 @@ from fra_dist.synthetic.planes import Box, Plane, blend, ramp, sample, tinted
 from fra_dist.synthetic.shot import Shot
 
 IRIS_RADIUS = 0.066
+"""Radius of the iris in head units."""
 
 
 def paint_eyes(sheet: Sheet, p: Person, shot: Shot, lay: Layout) -> tuple[Box, Plane] | None:
-    """Paints the eyes; returns the box and the reflections to add after shading, or None when they lie outside."""
+    """Paint both eyes on the sheet.
+
+    Returns the box of the eyes and the opacity of the reflections to add after shading, or None when they lie outside.
+    """
     box = sheet.around(36, 47, 0.12)
     if sheet.region[box].size == 0:
         return None

@@ -15,17 +15,23 @@ BACKGROUND, HAIR, SKIN, BROWS, EYES, NOSE, MOUTH = range(7)
 
 @dataclass(slots=True)
 class Sheet:
-    """The head's pixel box: colour (3, h, w), how glossy, and the region."""
+    """The head's box of pixels (h, w): surface, colour, gloss and regions."""
 
     hits: Hits
-    pixel: float  # a pixel's width in head units
+    """Where the pixels' rays meet the head."""
+    pixel: float
+    """Width of a pixel in head units."""
     albedo: np.ndarray
+    """Colour of the surface (3, h, w), linear."""
     glossy: Plane
+    """How strongly each pixel reflects the key light like a mirror."""
     region: np.ndarray
-    points: np.ndarray  # (68, 2) landmarks in pixels of this box
+    """Region of every pixel (h, w), BACKGROUND to MOUTH."""
+    points: np.ndarray
+    """The 68 landmarks (68, 2) in pixels of this box."""
 
     def around(self, first: int, last: int, margin: float) -> Box:
-        """The box around landmarks first..last with a margin in head units."""
+        """The box around landmarks first .. last with a margin in head units, cut at the sheet's edge."""
         low = self.points[first : last + 1].min(0) - margin / self.pixel
         high = self.points[first : last + 1].max(0) + margin / self.pixel
         height, width = self.region.shape
@@ -34,22 +40,22 @@ class Sheet:
         return slice(min(y0, y1), y1), slice(min(x0, x1), x1)
 
     def frontal(self, box: Box) -> tuple[Plane, Plane, Plane]:
-        """(x, y) of the head frame inside a box, and 1 where the surface faces forward there."""
+        """(x, y) of the head frame inside a box, and a plane that is 1 where the surface faces forward and else 0."""
         return self.hits.x[box], self.hits.y[box], (self.hits.z[box] > 0.1).astype(np.float32)
 
     def mark(self, box: Box, where: np.ndarray, region: int) -> None:
-        """Labels pixels of a box."""
+        """Label the pixels of a box for which `where` is true as a region."""
         self.region[box][where] = region
 
 
 def linear(colour: tuple[float, ...] | np.ndarray) -> np.ndarray:
-    """sRGB to linear light, as a square (the camera takes the root again)."""
+    """sRGB to linear light, approximated by the square (the last step of rendering takes the root again)."""
     value = np.asarray(colour, np.float32)
     return value * value
 
 
 def paint_skin(sheet: Sheet, p: Person, shot: Shot, lay: Layout) -> None:
-    """Complexion: blotches, red cheeks and nose, dark sockets, freckles and the lines of age and expression."""
+    """Paint the complexion: blotches, red cheeks and nose, dark sockets, freckles, and lines of age and expression."""
     hits = sheet.hits
     blotches = sample("skin", hits.column * 1.9 + p.noise, hits.row * 2.3)
     blotches *= 0.032
@@ -113,7 +119,7 @@ def _creases(p: Person, shot: Shot, lay: Layout, x: Plane, y: Plane) -> Plane:
 
 
 def paint_beard(sheet: Sheet, p: Person, lay: Layout) -> None:
-    """Stubble, moustache, goatee or full beard; it stays labelled skin."""
+    """Paint stubble, moustache, goatee or full beard; its pixels stay labelled as skin."""
     if p.beard == "none":
         return
     box = sheet.around(0, 16, 0.2)
@@ -142,7 +148,7 @@ def paint_beard(sheet: Sheet, p: Person, lay: Layout) -> None:
 
 
 def paint_brows(sheet: Sheet, p: Person, lay: Layout) -> None:
-    """Both brows, of short hairs, mirrored on x = 0."""
+    """Paint both brows as short hairs, mirrored at x = 0."""
     box = sheet.around(17, 26, 0.09)
     if sheet.region[box].size == 0:
         return
@@ -161,7 +167,7 @@ def paint_brows(sheet: Sheet, p: Person, lay: Layout) -> None:
 
 
 def paint_nose(sheet: Sheet, p: Person, lay: Layout) -> None:
-    """The nostrils; the rest of the nose is relief."""
+    """Paint the nostrils; the rest of the nose is relief of the surface."""
     box = sheet.around(27, 35, 0.16)
     if sheet.region[box].size == 0:
         return
@@ -176,7 +182,7 @@ def paint_nose(sheet: Sheet, p: Person, lay: Layout) -> None:
 
 
 def paint_mouth(sheet: Sheet, p: Person, shot: Shot, lay: Layout) -> None:
-    """Lips, and what an open mouth shows."""
+    """Paint the lips, and what an open mouth shows."""
     box = sheet.around(48, 67, 0.06)
     if sheet.region[box].size == 0:
         return

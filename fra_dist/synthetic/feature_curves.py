@@ -12,6 +12,7 @@ from fra_dist.synthetic.planes import Plane
 from fra_dist.synthetic.shot import Action
 
 JAW_POINTS = 17
+"""Number of landmarks on the jaw, which precede those of the features."""
 _LIDS = np.array([1.0, 0.36, -0.36, -1.0, -0.36, 0.36], np.float32)
 _BROW = np.linspace(0.02, 0.98, 5, dtype=np.float32)
 _BRIDGE = np.linspace(0.0, 1.0, 4, dtype=np.float32)
@@ -25,29 +26,36 @@ _LIPS = np.array(
 
 @dataclass(frozen=True, slots=True)
 class Eye:
-    """An eye whose own coordinates grow outwards (u, in half-widths) and down (v)."""
+    """An eye; lengths are in head units. Its own coordinates grow outwards (u, in half-widths) and down (v)."""
 
-    side: float  # -1 on the image's left
+    side: float
+    """-1 for the eye on the image's left, 1 for the other."""
     x: float
+    """x of the eye's centre."""
     y: float
+    """y of the eye's centre."""
     width: float
+    """Half the eye's width."""
     upper: float
+    """Height of the upper lid above the line of the corners."""
     lower: float
+    """Depth of the lower lid below the line of the corners."""
     tilt: float
+    """Slope by which the outer corner is raised."""
 
     def local(self, x: Plane, y: Plane) -> tuple[Plane, Plane]:
-        """(u, v) of frontal coordinates."""
+        """(u, v) of frontal coordinates (x, y)."""
         u = (x - self.x) * (self.side / self.width)
         return u, (y - self.y) + u * (self.tilt * self.width)
 
     def lids(self, u: Plane) -> tuple[Plane, Plane]:
-        """v of the upper and of the lower lid; both 0 at the corners u = ±1."""
+        """v of the upper and of the lower lid at u; both are 0 at the corners u = ±1."""
         bulge = 1.0 - u * u
         bulge *= 1.0 + 0.35 * (1.0 - bulge)
         return bulge * (0.14 * u - 1.0) * self.upper, bulge * (1.0 + 0.12 * u) * self.lower
 
     def points(self) -> np.ndarray:
-        """(6, 2): outer corner, two on the upper lid, inner corner, two on the lower lid, going inwards and back."""
+        """Landmarks (6, 2): outer corner, two on the upper lid, inner corner, two on the lower lid, in this order."""
         u = _LIDS
         up, low = self.lids(u)
         v = np.concatenate([up[:3], low[3:]]) - u * (self.tilt * self.width)
@@ -56,46 +64,60 @@ class Eye:
 
 @dataclass(frozen=True, slots=True)
 class Brow:
-    """A brow as a parabola over w, 0 at the inner and 1 at the outer end, plus an arch."""
+    """A brow: a straight line over w (0 at the inner and 1 at the outer end) plus an arch; lengths in head units."""
 
     side: float
+    """-1 for the brow on the image's left, 1 for the other."""
     inner: tuple[float, float]
+    """(x, y) of the inner end; x is measured from the middle of the face."""
     outer: tuple[float, float]
+    """(x, y) of the outer end; x is measured from the middle of the face."""
     arch: float
+    """Height of the brow's arch."""
     weight: float
+    """Thickness of the brow."""
 
     def local(self, x: Plane, y: Plane) -> tuple[Plane, Plane]:
-        """(w, distance below the brow's middle line)."""
+        """(w, distance below the brow's middle line) of frontal coordinates (x, y)."""
         w = (x * self.side - self.inner[0]) * (1.0 / (self.outer[0] - self.inner[0]))
         return w, y - self.middle(w)
 
     def middle(self, w: Plane) -> Plane:
-        """y of the middle line; the arch peaks at two thirds."""
+        """y of the middle line at w; the arch peaks at about two thirds."""
         peak = w * (1.0 - w) * (0.4 + 1.1 * w) * (4.0 / 1.05)
         return self.inner[1] + w * (self.outer[1] - self.inner[1]) - self.arch * peak
 
     def points(self) -> np.ndarray:
-        """(5, 2) from the inner to the outer end."""
+        """Landmarks (5, 2) from the inner to the outer end."""
         x = self.side * (self.inner[0] + _BROW * (self.outer[0] - self.inner[0]))
         return np.stack([x, self.middle(_BROW) - 0.2 * self.weight], 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Mouth:
-    """Lips as four curves over u, -1 to 1 from corner to corner."""
+    """The lips, as four curves over u, which runs from -1 to 1 from corner to corner; lengths are in head units."""
 
     x: float
+    """x of the middle of the mouth."""
     y: float
+    """y of the line between the closed lips, in the middle."""
     width: float
+    """Half the width of the mouth."""
     corner: float
+    """How far the corners lie below the middle; negative is above."""
     skew: float
+    """How far the corner on the image's right is lowered, and the other one raised."""
     open_up: float
+    """How far the upper lip is raised from the line."""
     open_down: float
+    """How far the lower lip is lowered from the line."""
     upper: float
+    """Thickness of the upper lip."""
     lower: float
+    """Thickness of the lower lip."""
 
     def curves(self, u: Plane) -> tuple[Plane, Plane, Plane, Plane]:
-        """y of the upper lip's top and bottom and of the lower lip's top and bottom."""
+        """y of the upper lip's top and bottom and of the lower lip's top and bottom, at u."""
         square = np.minimum(u * u, 1.2)
         bulge = 1.0 - square
         middle = self.y + self.corner * square + self.skew * u
@@ -106,7 +128,7 @@ class Mouth:
         return top, inner, lower, lower + self.lower * bulge * (1.0 + 0.35 * square)
 
     def points(self) -> np.ndarray:
-        """(20, 2): twelve around the outside, eight around the inside, each from the left corner clockwise."""
+        """Landmarks (20, 2): twelve around the outside, then eight inside, each clockwise from the left corner."""
         u = _LIPS
         top, inner, lower, bottom = self.curves(u)
         y = np.concatenate([top[:7], bottom[7:12], inner[12:17], lower[17:]])
@@ -116,16 +138,24 @@ class Mouth:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """All features of one face in one expression."""
+    """All features of one face in one expression; lengths are in head units."""
 
     eyes: tuple[Eye, Eye]
+    """The eye on the image's left, then the one on its right."""
     brows: tuple[Brow, Brow]
+    """The brow on the image's left, then the one on its right."""
     mouth: Mouth
+    """The lips."""
     nose_top: float
+    """y of the upper end of the nose's bridge."""
     nose_tip: float
+    """y of the tip of the nose."""
     nose_base: float
+    """y of the base of the nose."""
     nose_width: float
-    drop: float  # how far the jaw has come down
+    """Half the width of the nose at its base."""
+    drop: float
+    """How far the jaw has come down."""
 
     def points(self) -> np.ndarray:
         """(51, 2) frontal coordinates of points 17 to 67 of the iBUG scheme."""
@@ -178,7 +208,7 @@ def _mouth(p: Person, a: Action) -> Mouth:
 
 
 def lay_out(p: Person, a: Action) -> Layout:
-    """The layout of a person's face while these actions last."""
+    """The layout of person `p`'s face under facial actions `a`."""
     up = 0.028 * a.nose_wrinkle
     return Layout(
         eyes=(_eye(p, a, -1.0), _eye(p, a, 1.0)),

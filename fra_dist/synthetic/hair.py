@@ -12,6 +12,7 @@ from fra_dist.synthetic.rays import Hits
 from fra_dist.synthetic.shot import Shot
 
 LONG = ("bob", "long", "wavy")
+"""Styles whose hair hangs below the head."""
 _ANGLES = (0.0, 22.0, 38.0, 50.0, 62.0, 70.0, 77.0, 84.0, 92.0, 108.0, 125.0, 180.0)
 
 
@@ -83,7 +84,10 @@ _THICKNESS = {
 
 
 def grow(p: Person, full: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(field, R with hair): the field is positive where hair grows, in head units from the hairline."""
+    """(field, R with hair) of a head with surface R = `full`, each (ROWS, 2·HALF).
+
+    The field is the distance from the hairline in head units, positive where hair grows.
+    """
     dx, dy, dz = whole_directions()
     y = full * dy
     line = _hairline(p)
@@ -103,7 +107,7 @@ def grow(p: Person, full: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def strands(p: Person, hits: Hits) -> Plane:
-    """Light and dark along the strands, about -1 to 1, over a box of hits."""
+    """Light and dark along the strands of hair, about -1 to 1, at the places where the rays hit the head."""
     if p.style in ("curly", "buzz", "bald"):
         fine = 90.0 if p.style != "curly" else 42.0
         curl = sample("grain", hits.column * (fine / 45.0) + p.noise, hits.row * (fine / 30.0))
@@ -125,7 +129,7 @@ def strands(p: Person, hits: Hits) -> Plane:
 
 
 def coverage(p: Person, distance: Plane, lines: Plane, pixel: float) -> Plane:
-    """Opacity of the hair from the distance to its edge, with loose strands there."""
+    """Opacity of the hair (h, w) from the distance to its edge in head units, with loose strands at the edge."""
     loose = {"bald": 0.05, "buzz": 0.05, "curly": 0.04, "fringe": 0.045}.get(p.style, 0.035)
     soft = 0.7 * pixel + (0.10 if p.style in ("buzz", "bald") else 0.012)
     cover = ramp(distance + loose * lines, -soft, soft)
@@ -135,7 +139,7 @@ def coverage(p: Person, distance: Plane, lines: Plane, pixel: float) -> Plane:
 
 
 def length_below(p: Person) -> float:
-    """y where long hair ends, head units; 0 for hair that does not hang."""
+    """y at which long hair ends, in head units; 0 for hair that does not hang."""
     if p.style == "bob":
         return 0.75 + 0.3 * p.hair_length
     return 1.1 + 1.0 * p.hair_length if p.style in LONG else 0.0

@@ -22,7 +22,7 @@ ROW_SCALE, COLUMN_SCALE = ROWS / 2 - 0.51, HALF - 0.51
 
 @lru_cache(maxsize=1)
 def directions() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Unit vectors (x, y, z), each (ROWS, HALF), of the half grid with x > 0."""
+    """Unit vectors (x, y, z), each (ROWS, HALF), of the half of the grid with x > 0."""
     t = np.clip((np.arange(ROWS) + 0.5 - ROWS / 2) / ROW_SCALE, -1, 1)
     angle = 2 * np.arcsin(np.minimum((np.arange(HALF) + 0.5) / COLUMN_SCALE, 1))
     level = np.sqrt(1 - t * t)[:, None]
@@ -103,7 +103,7 @@ def _relief(p: Person, shot: Shot, lay: Layout, r: Plane) -> None:
 
 
 def bare_head(p: Person, shot: Shot, lay: Layout) -> np.ndarray:
-    """R (ROWS, 2·HALF) of the head without ears and hair."""
+    """The surface R (ROWS, 2·HALF) of a person's head in this shot, without ears and hair."""
     half = _skull(p, lay.drop)
     _relief(p, shot, lay, half)
     return mirror(half)
@@ -111,7 +111,7 @@ def bare_head(p: Person, shot: Shot, lay: Layout) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def whole_directions() -> np.ndarray:
-    """(3, ROWS, 2·HALF): unit vectors of the whole grid."""
+    """Unit vectors (3, ROWS, 2·HALF) of the whole grid."""
     x, y, z = directions()
     return np.stack([np.concatenate([-x[:, ::-1], x], 1), mirror(y), mirror(z)])
 
@@ -132,7 +132,7 @@ def _tangents() -> tuple[np.ndarray, np.ndarray]:
 
 
 def normal_grids(grid: np.ndarray, turn: np.ndarray) -> list[np.ndarray]:
-    """Unit normals (x, y, z) of the surface R = grid on the grid, in the image frame: R e_r − ∇R on the sphere."""
+    """Unit normals (x, y, z) of the surface R = grid at each texel, in the image frame: R e_r − ∇R on the sphere."""
     across, down = np.zeros_like(grid), np.zeros_like(grid)
     np.subtract(grid[:, 2:], grid[:, :-2], out=across[:, 1:-1])
     np.subtract(grid[2:], grid[:-2], out=down[1:-1])
@@ -149,8 +149,10 @@ def normal_grids(grid: np.ndarray, turn: np.ndarray) -> list[np.ndarray]:
 
 
 def rotation(shot: Shot) -> np.ndarray:
-    """(3, 3) from the head frame to the image's: yaw > 0 turns the nose to the image's right, pitch > 0 lifts it,
-    roll > 0 turns the head clockwise in the image."""
+    """The rotation (3, 3) from the head frame to the image frame.
+
+    yaw > 0 turns the nose to the image's right, pitch > 0 lifts it, roll > 0 turns the head clockwise in the image.
+    """
     cy, sy, cp, sp = math.cos(shot.yaw), math.sin(shot.yaw), math.cos(shot.pitch), math.sin(shot.pitch)
     cr, sr = math.cos(shot.roll), math.sin(shot.roll)
     yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])

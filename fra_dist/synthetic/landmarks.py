@@ -1,4 +1,4 @@
-"""The 68 landmarks of faces that are laid out and turned: all of a chunk at once, each by itself."""
+"""The 68 landmarks of faces that are laid out and turned: a chunk at once, each face independent of the others."""
 
 from functools import lru_cache
 

@@ -1,4 +1,4 @@
-"""Light on the head: cast shadows and shading."""
+"""Light on the head: cast shadows, shading and gloss."""
 
 import numpy as np
 
@@ -7,7 +7,10 @@ from fra_dist.synthetic.shot import Shot
 
 
 def cast_shadow(depth: Plane, shot: Shot, pixel: float) -> Plane:
-    """0 to 1: how much of the key light the surface itself keeps from each pixel, by steps towards the light."""
+    """Share of the key light that the surface itself keeps from each pixel, 0 to 1, found by steps towards the light.
+
+    pixel: width of a pixel in head units.
+    """
     lx, ly, lz = shot.light
     shade = np.zeros_like(depth)
     height, width = depth.shape
@@ -28,8 +31,10 @@ def cast_shadow(depth: Plane, shot: Shot, pixel: float) -> Plane:
 def shade(
     shot: Shot, normal: tuple[Plane, Plane, Plane], shadow: Plane | float, wraps: tuple[float, float, float]
 ) -> np.ndarray:
-    """(3, h, w) light that arrives: a key light that wraps around the edge by `wraps` (red most, as skin scatters it)
-    and a sky-to-floor fill."""
+    """Light that arrives at each pixel (3, h, w): a key light and a fill light between sky and floor.
+
+    wraps: how far the key light reaches around the edge in red, green and blue; red most, as skin scatters it.
+    """
     nx, ny, nz = normal
     lx, ly, lz = shot.light
     facing = nx * lx + ny * ly + nz * lz
@@ -46,7 +51,7 @@ def shade(
 
 
 def gloss(shot: Shot, normal: tuple[Plane, Plane, Plane], shadow: Plane | float) -> Plane:
-    """Mirror-like share of the key light, (h·n)¹⁶ with h halfway between light and viewer."""
+    """Mirror-like share of the key light (h, w): (h·n)¹⁶, h halfway between light and viewer (Blinn, SIGGRAPH 1977)."""
     lx, ly, lz = shot.light
     length = (lx * lx + ly * ly + (lz + 1.0) ** 2) ** 0.5
     nx, ny, nz = normal

@@ -13,7 +13,7 @@ from fra_dist.synthetic.surroundings import Picture
 
 
 def paint_face_mask(sheet: Sheet, shot: Shot, lay: Layout) -> None:
-    """A pleated mask over nose, mouth and chin, lying on the surface."""
+    """Paint a pleated face mask over nose, mouth and chin, lying on the surface."""
     x, y = np.abs(sheet.hits.x), sheet.hits.y
     top = lay.nose_tip - 0.10 + 0.55 * x * x
     front = ramp(sheet.hits.z, 0.05, 0.15)
@@ -124,6 +124,6 @@ _PAINTERS = {"scarf": _scarf, "hand": _hand, "bar": _bar, "cup": _cup}
 
 
 def paint_occluder(pic: Picture, p: Person, shot: Shot) -> None:
-    """Paints what hides the face, other than the face mask, which lies on the head."""
+    """Paint the thing that hides the face, if any, except the face mask, which lies on the head."""
     if shot.occlusion in _PAINTERS:
         _PAINTERS[shot.occlusion](pic, p, shot)

@@ -1,4 +1,4 @@
-"""Who is in the picture: everything that follows from the identity seed."""
+"""The person in a picture: everything that follows from the identity seed."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,10 @@ import numpy as np
 from fra_dist.synthetic.draws import Draws
 
 Colour = tuple[float, float, float]  # sRGB, 0 to 1
+"""An sRGB colour, each channel from 0 to 1."""
 
 SKIN = np.array([(0.95, 0.80, 0.72), (0.89, 0.70, 0.58), (0.78, 0.57, 0.43), (0.58, 0.39, 0.28), (0.36, 0.24, 0.18)])
+"""Skin colours from light to dark, sRGB (5, 3)."""
 HAIR = np.array(
     [
         (0.06, 0.055, 0.055),
@@ -21,6 +23,7 @@ HAIR = np.array(
         (0.66, 0.65, 0.63),
     ]
 )
+"""Hair colours (8, 3), sRGB, in the order of BLACK to WHITE."""
 BLACK, DARK_BROWN, BROWN, RED, BLOND, PALE_BLOND, GREY, WHITE = range(8)
 IRIS = np.array(
     [
@@ -32,52 +35,92 @@ IRIS = np.array(
         (0.46, 0.52, 0.56),
     ]
 )
+"""Colours of the iris (6, 3), sRGB."""
 
 STYLES = ("bald", "buzz", "short", "side_part", "fringe", "bob", "long", "wavy", "curly", "bun")
+"""Hair styles."""
 BEARDS = ("none", "stubble", "moustache", "goatee", "full")
+"""Kinds of beard."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Lengths are in head units (the eyes' line is 0, the chin about 1); shape factors are about 1."""
+    """A person's looks. Lengths are in head units (the eyes' line is 0, the chin about 1); factors are about 1."""
 
     masculine: float
-    age: float  # 0 is about 18 years, 1 about 80
+    """How masculine the features are, 0 to 1; more than 0.5 counts as male."""
+    age: float
+    """Age on a scale from 0 (about 18 years) to 1 (about 80)."""
     skin: Colour
+    """Colour of the skin."""
     darkness: float
+    """Darkness of the skin, 0 to 1; 0 is the lightest."""
     hair: Colour
+    """Colour of the hair."""
     hair_kind: int
+    """Kind of the hair's colour, BLACK to WHITE."""
     iris: Colour
+    """Colour of the iris."""
     style: str
+    """Hair style, one of STYLES."""
     beard: str
+    """Kind of beard, one of BEARDS."""
     parting: float
+    """Side and slant of the parting and the strands; negative is the image's left."""
     hairline: float
+    """y of the hairline over the forehead, in head units; negative is above the eyes."""
     receding: float
+    """How far the hairline recedes, 0 to 1."""
     hair_volume: float
+    """Factor of the thickness of the hair."""
     hair_length: float
+    """Length of hair that hangs, 0 to 1."""
     width: float
+    """Factor of the width of the head."""
     jaw: float
+    """Factor of the width of the jaw."""
     chin: float
+    """y of the chin, in head units."""
     cheek: float
+    """Fullness of the cheeks, -1 (hollow) to 1."""
     eye_distance: float
+    """Distance of each eye's centre from the middle of the face, in head units."""
     eye_width: float
+    """Half the width of an eye, in head units."""
     eye_height: float
+    """Factor of the opening of the eyes."""
     eye_tilt: float
+    """Tilt of the eyes; positive raises the outer corners."""
     crease: float
+    """Strength of the crease above the eye, 0 to 1."""
     brow_height: float
+    """Height of the brows above the line of the eyes, in head units."""
     brow_weight: float
+    """Factor of the thickness of the brows."""
     brow_arch: float
+    """Factor of the height of the brows' arch."""
     nose_length: float
+    """y of the base of the nose, in head units."""
     nose_width: float
+    """Half the width of the nose, in head units."""
     nose_height: float
+    """How far the nose stands out, in head units."""
     mouth_width: float
+    """Half the width of the mouth, in head units."""
     mouth_height: float
+    """y of the line between the lips, in head units."""
     upper_lip: float
+    """Thickness of the upper lip, in head units."""
     lower_lip: float
+    """Thickness of the lower lip, in head units."""
     ears: float
+    """Factor of the size of the ears."""
     freckles: float
+    """Strength of freckles, 0 to 1."""
     makeup: float
+    """Strength of make-up, 0 to 1."""
     noise: float
+    """Where the person's textures begin in the noise tiles, in texels."""
 
 
 def _blend(table: np.ndarray, place: float) -> np.ndarray:
@@ -99,7 +142,7 @@ def _style(d: Draws, masculine: float, age: float) -> str:
 
 
 def draw_person(row: np.ndarray) -> Person:
-    """The person that one row of uniforms (at least 96) stands for."""
+    """The person that one row of uniform numbers in [0, 1) (at least 96) stands for."""
     d = Draws(row.tolist())
     masculine = 0.5 + (0.5 if d.chance(0.5) else -0.5) * (0.35 + 0.65 * d.unit())
     age = d.unit() ** 1.4
@@ -110,6 +153,7 @@ def draw_person(row: np.ndarray) -> Person:
     iris = IRIS[d.pick((0.7, 0.3) if darkness > 0.55 or kind == BLACK else (0.12, 0.25, 0.18, 0.13, 0.22, 0.1))]
     style = _style(d, masculine, age)
     bearded = masculine > 0.5
+    # A number is drawn even where no beard grows: leaving it out would change every such face.
     beard = BEARDS[d.pick((0.42, 0.22, 0.08, 0.10, 0.18))] if bearded else (d.unit(), "none")[1]
     receding = max(0.0, d.near(0.9 * age - 0.15, 0.25)) if bearded else 0.0
     return Person(

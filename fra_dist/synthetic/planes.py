@@ -1,4 +1,4 @@
-"""Small float32 operations on planes of pixels: soft steps, noise tiles, blending, shifting."""
+"""Small float32 operations on planes of pixels: soft steps, noise tiles, blending, blurring."""
 
 from functools import lru_cache
 
@@ -6,19 +6,21 @@ import numpy as np
 
 Plane = np.ndarray  # (h, w) float32
 Box = tuple[slice, slice]
+"""Rows and columns of a box of pixels."""
 
 TILE = 256
+"""Side of a noise tile in texels."""
 
 
 def ramp(x: Plane, low: float, high: float) -> Plane:
-    """0 below `low`, 1 above `high`, straight between; `high` may be the smaller one."""
+    """0 below `low`, 1 above `high`, linear between them; `high` may be below `low`, which turns the ramp round."""
     scaled = x - low
     scaled *= 1.0 / (high - low)
     return np.minimum(np.maximum(scaled, 0.0, out=scaled), 1.0, out=scaled)
 
 
 def smooth(x: Plane, low: float, high: float) -> Plane:
-    """As `ramp`, with level ends (3t² − 2t³)."""
+    """A smooth step from 0 at `low` to 1 at `high`: like `ramp`, but with level ends (3t² − 2t³)."""
     t = ramp(x, low, high)
     return t * t * (3.0 - 2.0 * t)
 
@@ -27,7 +29,10 @@ Number = float | np.ndarray  # (k, 1, 1) float32 for k at once
 
 
 def spot(x: Plane, y: Plane, x0: Number, y0: Number, rx: Number, ry: Number) -> Plane:
-    """A soft bump of height 1: (1 + d²)⁻² with d in radii; a Gaussian's shape at a tenth of its cost."""
+    """A soft bump of height 1 around (x0, y0): (1 + d²)⁻² with d in radii rx, ry.
+
+    It has about the shape of a Gaussian, at a tenth of its cost.
+    """
     dx = x - x0
     dx *= 1.0 / rx
     dy = y - y0
@@ -41,7 +46,7 @@ def spot(x: Plane, y: Plane, x0: Number, y0: Number, rx: Number, ry: Number) -> 
 
 
 def blend(canvas: np.ndarray, box: Box, alpha: Plane, colour: np.ndarray | tuple[float, float, float]) -> None:
-    """Lays `colour`, (3,) or (3, h, w), over canvas (3, S, S) inside the box with opacity alpha (h, w)."""
+    """Lay `colour`, (3,) or (3, h, w), over the canvas (3, S, S) inside a box with opacity alpha (h, w), in place."""
     target = canvas[:, box[0], box[1]]
     paint = np.asarray(colour, np.float32)
     change = (paint if paint.ndim == 3 else paint[:, None, None]) - target
@@ -50,19 +55,22 @@ def blend(canvas: np.ndarray, box: Box, alpha: Plane, colour: np.ndarray | tuple
 
 
 def tinted(colour: np.ndarray | tuple[float, float, float], tone: Plane) -> np.ndarray:
-    """(3, h, w): a colour (3,) times a tone (h, w)."""
+    """A colour (3,) multiplied by a tone (h, w), as (3, h, w)."""
     return np.asarray(colour, np.float32)[:, None, None] * tone
 
 
 def window(size: int, x0: float, y0: float, x1: float, y1: float) -> Box:
-    """The pixel box around image fractions, cut at the image's edge."""
+    """The box of pixels around bounds given as fractions of an image of `size` pixels, cut at the image's edge."""
     left, right = max(0, int(x0 * size) - 1), min(size, int(x1 * size) + 2)
     top, bottom = max(0, int(y0 * size) - 1), min(size, int(y1 * size) + 2)
     return slice(top, max(bottom, top)), slice(left, max(right, left))
 
 
 def soften(plane: np.ndarray, variance: float) -> np.ndarray:
-    """Blurs (..., h, w) by this variance in pixels², with three-tap passes; the border is repeated."""
+    """Blur (..., h, w) by a variance in pixels², with three-tap passes; pixels at the border are repeated.
+
+    Returns the blurred planes.
+    """
     while variance > 1e-4:
         side = min(variance, 0.5) / 2.0
         variance -= 0.5
@@ -106,7 +114,7 @@ def tile(kind: str) -> np.ndarray:
 
 
 def sample(kind: str, column: Plane, row: Plane) -> Plane:
-    """The noise tile read at (row, column), in texels, nearest, repeated without end."""
+    """The noise tile of a kind, read at (row, column) in texels without interpolation; the tile repeats without end."""
     index = row.astype(np.int32) & (TILE - 1)
     index *= TILE
     return tile(kind).take(index + (column.astype(np.int32) & (TILE - 1)))

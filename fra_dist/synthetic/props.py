@@ -1,4 +1,4 @@
-"""Things in front of the face: glasses, hats, and what hides parts of it (labelled background)."""
+"""Things that are worn on the head: glasses and hats."""
 
 import math
 
@@ -16,7 +16,10 @@ _TILT = {"beanie": 0.16, "cap": 0.10}
 
 
 def raise_hat(shot: Shot, full: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(field, R with the hat): the field is positive where the hat covers the head."""
+    """(field, R with the hat) of a head with surface R = `full`; the field is positive where the hat covers the head.
+
+    directions: unit vectors (3, ROWS, 2·HALF) of the grid.
+    """
     _, dy, dz = directions
     rim = _RIM + 0.08 * shot.prop[0]
     tilt = _TILT[shot.hat]
@@ -30,7 +33,7 @@ def raise_hat(shot: Shot, full: np.ndarray, directions: np.ndarray) -> tuple[np.
 
 
 def paint_hat(sheet: Sheet, shot: Shot, field: np.ndarray) -> Plane:
-    """Colours the hat on the head's box and returns its opacity."""
+    """Colour the hat on the head's sheet and return its opacity (h, w). field: from `raise_hat`."""
     hits = sheet.hits
     distance = hits.taps.read(field)
     cover = ramp(distance, -0.7 * sheet.pixel, 0.7 * sheet.pixel)
@@ -48,7 +51,7 @@ def paint_hat(sheet: Sheet, shot: Shot, field: np.ndarray) -> Plane:
 
 
 def paint_brim(pic: Picture, shot: Shot) -> None:
-    """The peak of a cap: a curved plate that stands off the forehead, seen in the head's own directions."""
+    """Paint the peak of a cap: a curved plate that stands off the forehead, turned with the head."""
     rim = _RIM + 0.08 * shot.prop[0]
     inner, outer = [], []
     for k in range(-6, 7):
@@ -61,7 +64,7 @@ def paint_brim(pic: Picture, shot: Shot) -> None:
 
 
 def hat_colour(shot: Shot) -> np.ndarray:
-    """Linear light."""
+    """The colour of the hat (3,), in linear light."""
     return linear((0.12 + 0.7 * shot.prop[1], 0.12 + 0.55 * shot.prop[2], 0.12 + 0.6 * shot.prop[3]))
 
 
@@ -88,13 +91,13 @@ def _fill(pic: Picture, ring: np.ndarray, colour: np.ndarray) -> None:
 
 
 def shade_down(y: Plane) -> Plane:
-    """1 at the top row falling to 0 at the bottom one: the roundness of a thing lit from above."""
+    """A plane that falls from 1 at the top row to 0 at the bottom row: the look of a round thing lit from above."""
     top, bottom = float(y[0, 0]), float(y[-1, 0])
     return 1.0 - (y - top) * (1.0 / max(bottom - top, 1e-6))
 
 
 def paint_glasses(pic: Picture, shot: Shot, p: Person, lay: Layout) -> None:
-    """Frames and lenses in a plane before the eyes, and the arms to the ears."""
+    """Paint frames and lenses in a plane before the eyes, and the arms to the ears."""
     if shot.glasses == "none":
         return
     depth = 0.86

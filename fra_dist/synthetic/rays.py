@@ -1,4 +1,4 @@
-"""Parallel rays that meet the head's surface: depth, place on the grid, normal."""
+"""Parallel rays that meet the head's surface: depth, place on the surface's grid, and normal."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,10 @@ from fra_dist.synthetic.planes import Plane
 
 
 def grid_index(x: Plane, y: Plane, z: Plane, r: Plane) -> tuple[Plane, Plane]:
-    """Fractional (row, column) of points at distance r; texel i covers [i, i + 1)."""
+    """Fractional (row, column) on the head's grid of points (x, y, z) at distance r from its origin.
+
+    Texel i covers [i, i + 1).
+    """
     flat = x * x
     flat += z * z
     flat = np.sqrt(flat, out=flat)
@@ -27,11 +30,14 @@ def grid_index(x: Plane, y: Plane, z: Plane, r: Plane) -> tuple[Plane, Plane]:
 
 @dataclass(frozen=True, slots=True)
 class Taps:
-    """Places between the texels' centres of a grid, ready to be read from any grid."""
+    """Places between the centres of a grid's texels, prepared for bilinear reads of any grid of that shape."""
 
     index: np.ndarray
+    """Flat index of the texel above and to the left of each place."""
     right: Plane
+    """Weight of the texels on the right, 0 to 1."""
     down: Plane
+    """Weight of the texels below, 0 to 1."""
 
     @classmethod
     def at(cls, row: Plane, column: Plane) -> "Taps":
@@ -45,7 +51,7 @@ class Taps:
         return cls(i.astype(np.int64), right, down)
 
     def read(self, grid: np.ndarray) -> Plane:
-        """The grid there, bilinear."""
+        """The values of a grid at these places, by bilinear interpolation."""
         flat = grid.ravel()
         top = flat.take(self.index)
         change = flat[1:].take(self.index)
@@ -65,34 +71,50 @@ class Taps:
 
 @dataclass(slots=True)
 class Hits:
-    """Where the rays of a pixel box meet the head; planes (h, w) float32."""
+    """Where the rays of a box of pixels meet the head, as float32 planes (h, w)."""
 
-    alpha: Plane  # how much of the pixel the head covers
-    x: Plane  # head frame
+    alpha: Plane
+    """Share of the pixel that the head covers."""
+    x: Plane
+    """x of the point in the head frame."""
     y: Plane
+    """y of the point in the head frame."""
     z: Plane
-    depth: Plane  # z of the image frame
-    row: Plane  # of the grid
+    """z of the point in the head frame."""
+    depth: Plane
+    """z of the point in the image frame."""
+    row: Plane
+    """Fractional row of the point on the head's grid."""
     column: Plane
+    """Fractional column of the point on the head's grid."""
     taps: Taps
-    normal: tuple[Plane, Plane, Plane]  # image frame
+    """The same places, ready to read any grid of the head."""
+    normal: tuple[Plane, Plane, Plane]
+    """Unit normal (x, y, z) in the image frame, a plane each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rays:
-    """Parallel rays p = o + c·depth in the head frame, through (qx, qy) of the image frame."""
+    """Parallel rays p = o + c·depth in the head frame, through the points (qx, qy) of the image frame."""
 
     qx: Plane
+    """x of each ray in the image frame."""
     qy: Plane
+    """y of each ray in the image frame."""
     x: Plane
+    """x of o in the head frame."""
     y: Plane
+    """y of o in the head frame."""
     z: Plane
+    """z of o in the head frame."""
     square: Plane
+    """Squared distance of each ray from the head's origin."""
     step: tuple[float, float, float]
+    """The direction c, (x, y, z), that all rays share."""
 
     @classmethod
     def through(cls, turn: np.ndarray, qx: Plane, qy: Plane) -> "Rays":
-        """The rays of a picture whose head is turned so."""
+        """The rays through image-frame points (qx, qy) of a head whose rotation is `turn` (3, 3)."""
         (a, b, c), (d, e, f), step = ([float(v) for v in row] for row in turn)
         square = qx * qx + qy * qy
         return cls(qx, qy, a * qx + d * qy, b * qx + e * qy, c * qx + f * qy, square, (step[0], step[1], step[2]))
@@ -104,19 +126,22 @@ class Rays:
         return Rays(self.qx[::step, ::step], self.qy[::step, ::step], x, y, z, square, self.step)
 
     def at(self, depth: Plane) -> tuple[Plane, Plane, Plane]:
-        """Points (x, y, z) at a depth."""
+        """Points (x, y, z) of the rays at a depth, in the head frame."""
         cx, cy, cz = self.step
         return self.x + cx * depth, self.y + cy * depth, self.z + cz * depth
 
     def place(self, depth: Plane) -> tuple[Plane, Plane, Plane]:
-        """(distance from the origin, row, column) at a depth."""
+        """(distance from the origin, row, column) of the rays at a depth."""
         r = np.sqrt(self.square + depth * depth)
         return r, *grid_index(*self.at(depth), r)
 
 
 def approach(grid: np.ndarray, rays: Rays, top: float, steps: int, offset: np.ndarray | int = 0) -> Plane:
-    """The depth of the first meeting, or of the nearest miss, roughly (to about a texel). `top` is the largest R;
-    `offset` tells rays through several grids laid end to end where theirs begins."""
+    """Depth at which each ray first meets the surface R = grid, or misses it most narrowly, to about a texel.
+
+    top: the largest R; steps: iterations of the secant rule; offset: where each ray's grid begins, when several grids
+    are laid end to end.
+    """
     flat = grid.ravel()
     depth = np.sqrt(np.maximum(top * top - rays.square, 0.0))
     move = gap = depth
@@ -149,8 +174,10 @@ def _spread(coarse: Plane, step: int, shape: tuple[int, ...]) -> Plane:
 
 
 def cast(grid: np.ndarray, rays: Rays, turn: np.ndarray, pixel: float) -> Hits:
-    """Follows the rays (`pixel` is a pixel's width in head units) to the surface R = grid: roughly on every few pixels,
-    then on every pixel by the secant rule."""
+    """Follow the rays to the surface R = grid: roughly on every few pixels, then on every pixel by the secant rule.
+
+    turn: rotation (3, 3) of the head; pixel: width of a pixel in head units.
+    """
     step = min(3, max(1, round(0.045 / pixel)))
     depth = approach(grid, rays.every(step) if step > 1 else rays, float(grid.max()), 6)
     if step > 1:

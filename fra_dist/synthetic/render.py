@@ -1,4 +1,4 @@
-"""One picture from one person and one shot."""
+"""Renders one picture from one person and one shot."""
 
 import math
 from dataclasses import dataclass
@@ -21,30 +21,38 @@ _ALL = (slice(None), slice(None))
 
 @dataclass(frozen=True, slots=True)
 class Sitter:
-    """A person before the camera: the layout of the face, the head's rotation (3, 3) and bare surface."""
+    """A person before the camera: everything of a picture that does not depend on its size."""
 
     person: Person
+    """Who is in the picture."""
     shot: Shot
+    """How the picture is taken."""
     lay: Layout
+    """Where the features lie on the face in this expression."""
     turn: np.ndarray
+    """Rotation (3, 3) from the head frame to the image frame."""
     bare: np.ndarray
+    """Surface of the head without ears and hair, R (ROWS, 2·HALF), as in `head`."""
 
 
 def seat(person: Person, shot: Shot) -> Sitter:
-    """What of a picture does not depend on its size."""
+    """Prepare a picture of a person: the part that does not depend on the picture's size."""
     lay = lay_out(person, shot.action)
     return Sitter(person, shot, lay, head.rotation(shot), head.bare_head(person, shot, lay))
 
 
 def find_points(sitters: list[Sitter]) -> np.ndarray:
-    """Landmarks (n, 68, 2) in head units around each head's centre."""
+    """Landmarks (n, 68, 2) of n sitters, in head units around each head's centre."""
     frontal = np.stack([s.lay.points() for s in sitters])
     turns = np.stack([s.turn for s in sitters]).astype(np.float32)
     return landmarks(np.stack([s.bare for s in sitters]), turns, frontal)
 
 
 def paint(sitter: Sitter, points: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(image (S, S, 3) uint8, regions (S, S) uint8, landmarks (68, 2) float32 in pixels, x then y)."""
+    """Paint one picture of `size` pixels: (image (S, S, 3) uint8, regions (S, S) uint8, landmarks (68, 2) float32).
+
+    points: the sitter's landmarks (68, 2) from `find_points`. The landmarks returned are in pixels, x then y.
+    """
     p, shot, lay = sitter.person, sitter.shot, sitter.lay
     pic = _easel(shot, sitter.turn, size)
     paint_body(pic, p, shot)

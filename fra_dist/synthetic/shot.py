@@ -1,4 +1,4 @@
-"""How the picture was taken: everything that follows from the image seed."""
+"""How a picture was taken: everything that follows from the picture's own seed."""
 
 import math
 from dataclasses import dataclass
@@ -8,9 +8,13 @@ import numpy as np
 from fra_dist.synthetic.draws import Draws
 
 EXPRESSIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear")
+"""Names of the expressions, by index."""
 OCCLUSIONS = ("none", "hand", "scarf", "face_mask", "bar", "cup")
+"""Kinds of things that hide part of a face."""
 GLASSES = ("none", "round", "square", "sun")
+"""Kinds of glasses."""
 HATS = ("none", "beanie", "cap")
+"""Kinds of hats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,55 +22,102 @@ class Action:
     """Facial actions from 0 to 1, named after what they do (after the action units of Ekman and Friesen's FACS)."""
 
     brow_inner: float = 0.0
+    """Raises the inner ends of the brows."""
     brow_outer: float = 0.0
+    """Raises the outer ends of the brows."""
     brow_lower: float = 0.0
+    """Lowers the brows and draws them together."""
     lid_up: float = 0.0
+    """Raises the upper lids."""
     droop: float = 0.0
+    """Lets the upper lids droop."""
     squint: float = 0.0
+    """Tightens the lids."""
     cheek: float = 0.0
+    """Raises the cheeks, which lifts the lower lids."""
     nose_wrinkle: float = 0.0
+    """Wrinkles the nose."""
     lip_raise: float = 0.0
+    """Raises the upper lip."""
     corner_up: float = 0.0
+    """Pulls the corners of the mouth up, as in a smile."""
     corner_down: float = 0.0
+    """Pulls the corners of the mouth down."""
     chin_up: float = 0.0
+    """Pushes the chin and the lower lip up."""
     stretch: float = 0.0
+    """Stretches the mouth sideways."""
     press: float = 0.0
+    """Presses the lips together."""
     pucker: float = 0.0
+    """Draws the corners of the mouth together."""
     part: float = 0.0
+    """Parts the lips."""
     jaw: float = 0.0
+    """Drops the jaw."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """Angles in radians, places in shares of the image's side, `scale` is sides per head unit."""
+    """How one picture is taken: pose, expression, light, camera, and what surrounds or hides the face.
+
+    Angles are in radians, places in shares of the image's side.
+    """
 
     yaw: float
+    """Turn of the head; positive turns the nose to the image's right."""
     pitch: float
+    """Nod of the head; positive lifts the nose."""
     roll: float
+    """Tilt of the head; positive turns it clockwise in the image."""
     centre: tuple[float, float]
+    """(x, y) of the head's origin in the image."""
     scale: float
+    """Length of a head unit as a share of the image's side."""
     expression: int
+    """Expression of the face, an index of EXPRESSIONS."""
     strength: float
+    """Strength of the expression, 0.25 to 1."""
     action: Action
+    """Facial actions that make the expression."""
     gaze: tuple[float, float]
+    """(x, y) by which the irises are moved, in head units."""
     light: tuple[float, float, float]
+    """Unit vector (x right, y down, z to the viewer) towards the key light."""
     key: float
+    """Strength of the key light."""
     ambient: float
+    """Strength of the fill light."""
     key_colour: tuple[float, float, float]
+    """Linear RGB factors of the key light."""
     fill_colour: tuple[float, float, float]
+    """Linear RGB factors of the fill light."""
     exposure: float
+    """Factor of the picture's exposure."""
     contrast: float
+    """Strength of the tone curve's contrast, 0 to 0.5."""
     blur: float
+    """Standard deviation of the camera's blur, as a share of the image's side."""
     grain: float
+    """Standard deviation of the grain, in levels of 0 to 1."""
     grey: bool
+    """Whether the picture is grey."""
     glasses: str
+    """Kind of glasses that are worn, one of GLASSES."""
     hat: str
+    """Kind of hat that is worn, one of HATS."""
     occlusion: str
+    """Kind of thing that hides part of the face, one of OCCLUSIONS."""
     prop: tuple[float, float, float, float]
+    """Four numbers in [0, 1) that vary the shape, place and colour of hats, glasses and what hides the face."""
     cloth: tuple[float, float, float]
+    """Hue, saturation and value of the clothes, each in [0, 1)."""
     cloth_kind: int
+    """Kind of the clothes, 0 to 3: neckline and pattern."""
     backdrop: tuple[float, ...]
+    """72 numbers in [0, 1) that the background is made from."""
     noise: float
+    """Where the picture's textures begin in the noise tiles, in texels."""
 
 
 def act(expression: int, strength: float, variant: tuple[float, float]) -> Action:
@@ -142,7 +193,7 @@ def _tint(d: Draws, spread: float) -> tuple[float, float, float]:
 
 
 def draw_shot(row: np.ndarray) -> Shot:
-    """The picture that one row of 192 uniforms stands for."""
+    """The shot that one row of 192 uniform numbers in [0, 1) stands for."""
     d = Draws(row.tolist())
     wide = d.chance(0.3)
     yaw = d.near(0.0, 34.0 if wide else 14.0)

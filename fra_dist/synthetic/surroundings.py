@@ -16,23 +16,30 @@ _COARSE = 40
 
 @dataclass(slots=True)
 class Picture:
-    """The image in linear light (3, S, S), its regions (S, S), and pixel centres in head units around the head."""
+    """A picture while it is painted."""
 
     colour: np.ndarray
+    """The image in linear light (3, S, S)."""
     region: np.ndarray
+    """Region of every pixel (S, S), as in `face`."""
     qx: Plane
+    """x of the pixels' centres, in head units from the head's centre (S, S)."""
     qy: Plane
+    """y of the pixels' centres, in head units from the head's centre (S, S)."""
     pixel: float
+    """Width of a pixel in head units."""
     size: int
+    """Side S of the picture in pixels."""
     turn: np.ndarray
+    """Rotation (3, 3) from the head frame to the image frame."""
 
     def box(self, x0: float, y0: float, x1: float, y1: float) -> Box:
-        """The pixel box around head-unit bounds relative to the head's centre."""
+        """The box of pixels around bounds in head units from the head's centre, cut at the image's edge."""
         left, top, unit = float(self.qx[0, 0]), float(self.qy[0, 0]), 1.0 / (self.pixel * self.size)
         return window(self.size, (x0 - left) * unit, (y0 - top) * unit, (x1 - left) * unit, (y1 - top) * unit)
 
     def project(self, x: float, y: float, z: float) -> tuple[float, float]:
-        """(qx, qy) of a point of the head frame."""
+        """(qx, qy) in the image frame of a point of the head frame."""
         t = self.turn
         return (float(t[0, 0] * x + t[0, 1] * y + t[0, 2] * z), float(t[1, 0] * x + t[1, 1] * y + t[1, 2] * z))
 
@@ -53,7 +60,7 @@ def _places() -> tuple[Plane, Plane]:
 
 
 def backdrop(shot: Shot, size: int) -> np.ndarray:
-    """(3, S, S) out-of-focus surroundings: a gradient, then patches, bars and lamps of varied sharpness."""
+    """Surroundings out of focus (3, S, S): a gradient, then patches, bars and lamps of varied sharpness."""
     b = shot.backdrop
     x, y = _places()
     hue = np.array([b[0], 0.5 * (b[0] + b[1]), b[1]], np.float32) * 0.35 + 0.65
@@ -124,7 +131,7 @@ class _Body:
 
 
 def paint_body(pic: Picture, p: Person, shot: Shot) -> None:
-    """Shoulders in clothes, hair that hangs behind the neck, then the neck."""
+    """Paint shoulders in clothes, hair that hangs behind the neck, then the neck."""
     top = pic.project(0.0, 0.55, -0.22)
     neck = (0.385 + 0.075 * p.masculine) * p.width
     depth = 0.17 + (0.30 if shot.cloth_kind == 1 else 0.05 * shot.cloth[2])

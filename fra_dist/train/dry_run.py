@@ -1,4 +1,4 @@
-"""What a run will take, measured on a few images of noise before anything is trained."""
+"""What a run will cost in memory and time, measured on a few images of noise before anything is trained."""
 
 import time
 from pathlib import Path
@@ -25,9 +25,10 @@ _STATES = {"lars": 1, "adamw": 2}
 
 
 def describe(config: Config) -> str:
-    """The resolved configuration, parameter counts, sizes, memory and time, as text for `--dry-run`.
+    """Describe a run before it starts: resolved configuration, parameter counts, sizes, memory and time, as text.
 
-    Memory of activations and time of a step are measured with up to 8 images on this machine and scaled.
+    Memory of activations and time of a step are measured with up to 8 images on this machine and scaled. Raises
+    ConfigError or DataError when the run could not start.
     """
     ctx = distributed.start(config.train.device)
     try:

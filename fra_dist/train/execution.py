@@ -1,4 +1,4 @@
-"""How the networks are carried out: views apart or together, blocks computed again in backward, or compiled."""
+"""How the networks are executed: views apart or together, blocks computed again in backward, compiled or not."""
 
 import importlib.util
 
@@ -16,17 +16,17 @@ from fra_dist.models.recompute import recompute_blocks
 
 
 def set_execution(model: FRA, config: TrainConfig, device: torch.device) -> None:
-    """Apply `group_views`, `channels_last`, `activation_checkpointing` and `compile` in place; parameters keep names.
+    """Apply `group_views`, `channels_last`, `activation_checkpointing` and `compile` to a model in place.
 
-    Compiled are backbone and heads of both networks and the predictors: the decoder's dropout would draw other numbers.
-    Raises ConfigError for a backbone without blocks or with norms whose views cannot be grouped, or when a compiler is
-    needed and missing.
+    Parameters keep their names. Backbone and heads of both networks and the predictors are compiled; the decoder is
+    not, because its dropout would draw other numbers. Raises ConfigError for a backbone without blocks or with norms
+    whose views cannot be grouped, or when a compiler is needed and missing.
     """
     helps = device.type == "cuda" or model.online.cross.world > 1
     if config.group_views or (config.group_views is None and helps and can_be_grouped(model)):
         model.group_views()
     if config.channels_last:
-        if config.backend == "torch":  # DeepSpeed's engine does it by itself, after it has put the weights together
+        if config.backend == "torch":  # the DeepSpeed engine does it itself, once DeepSpeed has laid out the weights
             lay_out_weights(model)
         if device.type == "cpu":
             use_patches(model.online.backbone)
@@ -43,12 +43,15 @@ def set_execution(model: FRA, config: TrainConfig, device: torch.device) -> None
 
 
 def lay_out_weights(model: nn.Module) -> None:
-    """Weights of convolutions in channels-last layout, as the maps have it."""
+    """Put the weights of convolutions into channels-last layout, in place, to match the layout of the maps."""
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def trust_kernels(device: torch.device) -> None:
-    """On a GPU: try the kernels first, and leave out, on every rank, those that fail on any. Every rank calls it."""
+    """On a GPU, try the fused kernels first and disable, on every rank, those that fail on any rank.
+
+    Every rank calls it. On a CPU it only takes part in the collective.
+    """
     failed: dict[str, str] = {}
     if dispatch.device_obstacle(device.type, device.index) is None and dispatch.wish() == "auto":
         from fra_dist.kernels.self_check import check_kernels  # only GPUs need it
@@ -56,7 +59,7 @@ def trust_kernels(device: torch.device) -> None:
         failed = {finding.kernel: finding.problem for finding in check_kernels(device) if finding.problem}
     for rank, of_rank in enumerate(from_all(failed)):
         for kernel, problem in of_rank.items():
-            if kernel not in failed:  # ranks on different paths would wait for each other's exchanges
+            if kernel not in failed:  # ranks on different paths would wait for each other's collectives
                 dispatch.distrust(kernel, f"self-check of rank {rank}: {problem}")
 
 
@@ -68,8 +71,10 @@ def _compiled_parts(model: FRA) -> list[nn.Module]:
 
 
 def _leave_norms(part: nn.Module) -> None:
-    """Norms over ranks run as written: their exchange cannot be traced. Here, because a decorator on the class would
-    import the compiler, seconds of every start."""
+    """Keep norms over ranks out of compiled code: their collective cannot be traced.
+
+    It is done here, because a decorator on the class would import the compiler, which takes seconds of every start.
+    """
     for module in part.modules():
         if isinstance(module, BatchNorm) and module.cross.world > 1:
             module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign]

@@ -1,8 +1,8 @@
 """What the guard's decisions leave in the run folder.
 
-RUN/guard/passed_over.json    {"41": "nonfinite"}: steps, counted from 0, that the run leaves out, and why
-    retried.json              [41]: steps that the run went back for once, to do them again
-    step-00000042/            what was read at a step that went wrong, and the command that does it again
+    RUN/guard/passed_over.json    {"41": "nonfinite"}: steps, counted from 0, that the run leaves out, and why
+        retried.json              [41]: steps that the run went back for once, to do them again
+        step-00000042/            what was read at a step that went wrong, and the command that does it again
 
 The two lists outlive a return to an earlier checkpoint, and a restart after it: both must come to the same decisions.
 """
@@ -26,7 +26,7 @@ _NAMED = 1024
 
 
 def read_passed_over(folder: Path) -> dict[int, str]:
-    """Steps, counted from 0, that the run in `folder` leaves out, each with the fault for which it does.
+    """Read the steps, counted from 0, that the run in `folder` leaves out: {step: the fault for which it does}.
 
     The user may write a bare list of steps; their fault is then empty. Raises TrainingError when the file cannot be
     read or is damaged.
@@ -36,12 +36,15 @@ def read_passed_over(folder: Path) -> dict[int, str]:
 
 
 def read_retried(folder: Path) -> list[int]:
-    """Steps, counted from 0, that the run in `folder` has gone back for. Raises as `read_passed_over` does."""
+    """Read the steps, counted from 0, that the run in `folder` has gone back for, to do them again.
+
+    Raises TrainingError when the file cannot be read or is damaged.
+    """
     return [int(step) for step in _read(folder / FOLDER / RETRIED, "it lists the steps that were done again")]
 
 
 def write_passed_over(folder: Path, steps: Mapping[int, str]) -> None:
-    """Replace the list of steps that the run leaves out. Raises LaunchError when the disk refuses."""
+    """Replace the list of steps that the run leaves out; {step: fault}. Raises LaunchError when the disk refuses."""
     _write(folder / FOLDER / PASSED_OVER, {str(step): steps[step] for step in sorted(steps)})
 
 
@@ -51,14 +54,14 @@ def write_retried(folder: Path, steps: Iterable[int]) -> None:
 
 
 def fault_record(folder: Path, step: int) -> Path:
-    """The folder that describes a step (counted from 0) of the run in `folder` that went wrong."""
+    """Return the folder that describes a step (counted from 0) of the run in `folder` that went wrong."""
     return folder / FOLDER / f"step-{step + 1:08d}"
 
 
 def write_fault_record(folder: Path, verdict: Verdict, plan: Plan, manifest: Manifest, world: int) -> None:
     """Describe a step that went wrong: what all ranks read at it, and the command that does it again.
 
-    Raises OSError.
+    `plan` says which samples the step has, `manifest` names them, and `world` is the number of ranks. Raises OSError.
     """
     path, step = fault_record(folder, verdict.step), verdict.step + 1
     planned = plan.batch(verdict.step)
@@ -99,7 +102,7 @@ def _read(path: Path, what: str) -> Any:
 
 
 def _write(path: Path, value: Any) -> None:
-    """Whole or not at all, and on the disk before the run relies on it."""
+    """Write a file whole or not at all, and onto the disk before the run relies on it."""
     partial = path.with_name(f".{path.name}-{os.getpid()}")
     try:
         path.parent.mkdir(exist_ok=True)

@@ -1,12 +1,12 @@
-"""Judges steps that went wrong: a loss or gradient that is not finite, or a loss that jumps.
+"""The guard, which judges steps that went wrong: a loss or gradient that is not finite, or a loss that jumps.
 
-A step that is not finite has been left out on the device already (`engine.Update`), so looking can wait for the next
-log step or checkpoint; nothing is read in between. The guard judges and changes nothing but its own record: it returns
-verdicts, and the loop in `trainer.py` acts on them.
+A step that is not finite has been left out on the device already (`engines.protocol.Update`), so judging it can wait
+for the next log step or checkpoint; nothing is read from the device in between. The guard judges and changes nothing
+but its own record: it returns verdicts, and the loop in `trainer` acts on them.
 
-Verdicts repeat: they depend on the steps in their order, never on how many of them one look covers. What they depend
-on besides (the steps in a row that were not finite, the losses of the last log steps) is saved with each checkpoint
-and put back when a run goes on from it or returns to it, so that steps which were undone count no more.
+Verdicts repeat: they depend on the steps in their order, never on how many of them one look covers. What else they
+depend on (the steps in a row that were not finite, the losses of the last log steps) is saved with each checkpoint and
+restored when a run resumes from it or returns to it, so that steps which were undone no longer count.
 """
 
 import math
@@ -35,28 +35,31 @@ Action = Literal["skip", "note", "retry", "rollback", "stop"]
 class Verdict:
     """A step that went wrong, and what is to be done about it.
 
-    step: counted from 0.
-    action: `skip` (its update was left out already) and `note` need nothing; `retry` and `rollback` ask to return to
-        the checkpoint before the step, and `rollback` to leave the step out from then on; `stop` ends the run.
-    reason: what was wrong, in words.
-    setting: the setting that asks for the action, as `guard.KEY=VALUE`.
+    Of the actions, `skip` (the update was left out already) and `note` need nothing; `retry` and `rollback` ask to
+    return to the checkpoint before the step, and `rollback` also to leave the step out from then on; `stop` ends the
+    run.
     """
 
     step: int
+    """The step that went wrong, counted from 0."""
     fault: Fault
+    """"nonfinite": the loss or a gradient was not finite; "spike": the loss jumped."""
     action: Action
+    """What is to be done: "skip", "note", "retry", "rollback" or "stop"."""
     reason: str
+    """What was wrong, in words."""
     setting: str
+    """The setting that asks for the action, as `guard.KEY=VALUE`."""
 
     @property
     def without_checkpoint(self) -> Action:
-        """The action where there is no checkpoint to return to."""
+        """The action to take when there is no checkpoint to return to."""
         if self.action not in ("retry", "rollback"):
             return self.action
         return "skip" if self.fault == "nonfinite" else "note"
 
     def diagnosis(self, record: Path) -> str:
-        """One line for the user of a run that ends; `record` is the folder that describes the step."""
+        """Describe in one line why the run ends, for its user; `record` is the folder that describes the step."""
         return (
             f"stopped at step {self.step + 1} ({self.setting}): {self.reason}. Lower optim.lr, lengthen the warm-up, "
             f"set optim.clip or train.precision=fp32; {record} names the samples and how to do the step again"
@@ -71,7 +74,7 @@ class _Seen(NamedTuple):
 
 
 class Guard:
-    """One a run, on every rank; all come to the same verdicts, from numbers that are the same on all.
+    """Judges the steps of a run. There is one on every rank; all reach the same verdicts from the same numbers.
 
     Args:
         settings: the policies and their limits.
@@ -91,23 +94,23 @@ class Guard:
         self.passed_over, self.retried = dict(passed_over or {}), set(retried)
         self.losses: deque[float] = deque(maxlen=settings.spike_window)
         self.in_a_row = 0
-        """Steps up to the last one judged that were not finite, done or left out for it."""
+        """How many steps in a row, up to the last one judged, were not finite or left out for that reason."""
         self.jumps_left_out = 0
-        """The same of steps that were left out because their loss jumped."""
+        """How many steps in a row, up to the last one judged, were left out because their loss had jumped."""
         self._waiting: list[_Seen] = []
 
     def note(self, step: int, terms: Mapping[str, Tensor]) -> None:
         """Keep the loss of a step, and whether its update was applied, on the device until the next judgement."""
-        self._waiting.append(_Seen(step, (terms["total"].detach(), terms["applied"])))
+        self._waiting.append(_Seen(step, (terms["total"].detach(), terms["step/applied"])))
 
     def note_left_out(self, step: int) -> None:
-        """Keep in mind that the run left a step out."""
+        """Record that the run left a step out."""
         self._waiting.append(_Seen(step, None))
 
     def judge(self, cross: CrossRank) -> list[Verdict]:
-        """Verdicts on the steps since the last judgement, in order; none after one that stops the run.
+        """Return verdicts on the steps since the last judgement, in order; after one that stops the run there are none.
 
-        A collective over the ranks. Reads from the device, which waits for it.
+        A collective over the ranks, and a host synchronisation: it reads the losses from the device.
         """
         seen, self._waiting = self._waiting, []
         values = _fetch([one.terms for one in seen if one.terms is not None], cross)
@@ -122,18 +125,20 @@ class Guard:
         return verdicts
 
     def state(self) -> dict[str, Any]:
-        """What the next verdicts depend on, as JSON values, for the checkpoint of the last judged step."""
+        """Return what the next verdicts depend on, as JSON values, for the checkpoint of the last judged step."""
         return {"in_a_row": self.in_a_row, "jumps_left_out": self.jumps_left_out, "losses": list(self.losses)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave; steps that were noted since are forgotten."""
+        """Restore what `state` gave; steps that were noted since are forgotten."""
         self._waiting.clear()
         self.in_a_row, self.jumps_left_out = int(state["in_a_row"]), int(state["jumps_left_out"])
         self.losses = deque(map(float, state["losses"]), self.settings.spike_window)
 
     def _count_left_out(self, step: int) -> None:
-        """A step goes on counting as what it was left out for: otherwise a run of which every step fails would go back
-        and leave out one after the other, to its end."""
+        """Count a step that is left out as what it was left out for.
+
+        Otherwise a run in which every step fails would go back and leave out one after the other, to its end.
+        """
         fault = self.passed_over.get(step)
         self.in_a_row += fault == "nonfinite"
         self.jumps_left_out += fault == "spike"
@@ -141,7 +146,7 @@ class Guard:
     def _judge_step(self, step: int, total: float, fine: bool) -> Verdict | None:
         self.in_a_row = 0 if fine else self.in_a_row + 1
         verdict = self._spike(step, total) if fine else self._nonfinite(step, total)
-        self.jumps_left_out = 0
+        self.jumps_left_out = 0  # after `_spike`, which reads it: this step was not left out
         if (step + 1) % self.log_every == 0 and math.isfinite(total):
             self.losses.append(total)
         return verdict
@@ -153,6 +158,7 @@ class Guard:
             if self.in_a_row > 1:
                 reason = f"{self.in_a_row} steps in a row were not finite"
             return Verdict(step, "nonfinite", "stop", reason, f"guard.patience={patience}")
+        # a step is done again once: if it fails again, the cause is not passing, and it is left out
         action: Action = "rollback" if policy == "retry" and step in self.retried else policy
         return Verdict(step, "nonfinite", action, reason, f"guard.nonfinite={policy}")
 
@@ -162,13 +168,14 @@ class Guard:
             return None
         policy, patience = self.settings.spike, self.settings.patience
         reason = f"the loss is {total:.4g}, {score:.0f} robust deviations above its median"
+        # 0 < ...: with guard.patience=1 too, a first jump is rolled back and not the end of the run
         if policy == "rollback" and 0 < self.jumps_left_out >= patience - 1:
             reason += f", and the {self.jumps_left_out} steps before it were left out for that"
             return Verdict(step, "spike", "stop", reason, f"guard.patience={patience}")
         return Verdict(step, "spike", policy, reason, f"guard.spike={policy}")
 
     def _score(self, total: float) -> float:
-        """(x − median) / max(1.4826 MAD, 0.1 % of the median), over the loss at the last log steps."""
+        """(x − median) / max(1.4826 MAD, 0.1 % of the median) of a loss, over the losses at the last log steps."""
         if len(self.losses) < _MIN_ROWS:
             return 0.0
         median = statistics.median(self.losses)
@@ -177,7 +184,7 @@ class Guard:
 
 
 def _fetch(terms: Sequence[tuple[Tensor, Tensor]], cross: CrossRank) -> Iterator[tuple[float, bool]]:
-    """(mean loss over the ranks, whether the update was applied) of each step. One collective, none without steps."""
+    """(mean loss over the ranks, whether the update was applied) for each step. One collective, none without steps."""
     if not terms:
         return iter(())
     totals = cross.mean(torch.stack([total.double() for total, _ in terms])).tolist()

@@ -1,7 +1,7 @@
 """Faults put into a run on purpose, to see what it does about them: FRA_DIST_FAULTS="nan@5,nan!9".
 
-`nan@5` spoils the first photo of rank 0 in step 5 once, as a passing defect of the hardware would; `nan!9` does it
-whenever step 9 is done. Without the variable nothing is touched.
+`nan@5` damages the first photo of rank 0 in step 5 once, as a passing defect of the hardware would; `nan!9` does it
+whenever step 9 is done. Without the variable nothing is changed.
 """
 
 import os
@@ -13,10 +13,14 @@ from fra_dist.data.loading.batch import Batch
 from fra_dist.errors import ConfigError
 
 VARIABLE = "FRA_DIST_FAULTS"
+"""The environment variable that lists the faults."""
 
 
 class Faults:
-    """Read once at the start of an attempt. Raises ConfigError for what is not understood."""
+    """The faults that the environment asks for, read once at the start of an attempt.
+
+    Raises ConfigError for a fault that is not understood.
+    """
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self.once: set[int] = set()
@@ -30,7 +34,7 @@ class Faults:
             (self.once if match[1] == "@" else self.always).add(int(match[2]))
 
     def touch(self, batch: Batch, rank: int) -> Batch:
-        """The batch, or a spoilt copy of it."""
+        """Return the batch of a rank or, when its step has a fault on this rank, a copy with a photo of NaN."""
         step = batch.step + 1
         if step not in self.once and step not in self.always:
             return batch

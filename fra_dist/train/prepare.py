@@ -1,4 +1,4 @@
-"""A run put together from its configuration, and taken apart again."""
+"""Putting a run together from its configuration, and taking it apart again."""
 
 import os
 import sys
@@ -33,13 +33,14 @@ from fra_dist.train.step import Step, check_map_sizes
 from fra_dist.train.trainer import Run
 
 _READING = 60.0
-"""Seconds that reading a part of the start may take, however short a time-out of the steps is."""
+"""Seconds that reading a part of the start may take, however short the time-out of the steps is."""
 
 
 def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run:
-    """Build every part and go on from the newest good checkpoint, if the run folder has one and `origin` agrees.
+    """Build every part of a run, and resume from the newest good checkpoint or from where `origin` says.
 
-    Raises ConfigError, DataError, CheckpointError or LaunchError, each before the first step.
+    `force` accepts a configuration that differs from the checkpoint's. Raises ConfigError, DataError, CheckpointError
+    or LaunchError, each before the first step.
     """
     if config.train.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -100,8 +101,11 @@ def _prepare(config: Config, force: bool, origin: Origin, watch: StartWatch) -> 
 
 
 def close(run: Run) -> None:
-    """Stop the input and let go of the run folder. The process group stays: DeepSpeed cannot join a second one."""
-    with ExitStack() as parts:  # each one, even after an error of another
+    """Stop the input, finish what is being saved, and release the run folder.
+
+    The process group stays: DeepSpeed cannot join a second one.
+    """
+    with ExitStack() as parts:  # each one, even after an error of another; the last added is closed first
         parts.callback(run.folder.close)
         parts.callback(run.engine.close)
         parts.callback(run.saver.close)  # before another process may write here
@@ -109,14 +113,16 @@ def close(run: Run) -> None:
 
 
 def _exchange_minutes(config: Config) -> float:
-    """How long an exchange between ranks may take: longer than one rank may keep the others waiting, so that the
-    watchdog, which can name it, comes first."""
+    """Return the minutes that a collective may take.
+
+    They are more than one rank may keep the others waiting, so that the watchdog, which can name it, comes first.
+    """
     slow = max(SLOW, config.checkpoint.patience_seconds, config.train.watchdog_seconds or 0.0)
     return max(20.0, slow / 60 + 5)
 
 
 def _load_shards(config: Config, ctx: RankContext) -> Manifest:
-    """The manifest, read once and sent to all ranks; one rank of each node looks whether the files are there."""
+    """Read the manifest on rank 0 and send it to all ranks; one rank of each node checks that the files are there."""
     manifest = distributed.from_main(lambda: load_manifest(config.data.shards, False, StoreOptions.of(config.data)))
     problem = None
     if ctx.local_rank == 0:

@@ -1,4 +1,4 @@
-"""Doing a step of a run again, from the checkpoint before it, to see where it goes wrong."""
+"""Replaying a step of a run from the checkpoint before it, to see where it goes wrong."""
 
 import tempfile
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from fra_dist.train.trainer import Run
 
 
 def replay(folder: Path, step: int) -> Iterator[str]:
-    """Lines about step `step` (from 1, as in the metrics) of the run in `folder`, which is not changed.
+    """Yield lines about step `step` (from 1, as in the metrics) of the run in `folder`, which is not changed.
 
     The steps since the newest good checkpoint before it are done first, so on the same machine and number of ranks the
     step meets the weights that it met in the run. Raises ConfigError when the run has no such step.

@@ -1,4 +1,4 @@
-"""From which checkpoint a run goes on, at its start and in the middle."""
+"""Which checkpoint a run resumes from, at its start and when it goes back in the middle."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,24 +21,26 @@ from fra_dist.train.sizes import Sizes
 
 @dataclass(frozen=True)
 class Origin:
-    """What the user says about it; the newest good checkpoint of the run folder when nothing.
-
-    fresh: begin at step 0; what the folder holds is moved to RUN/former-N.
-    source: a checkpoint or a run folder. One of this run goes back to that step, and later ones are set aside.
-    """
+    """Where the user wants a run to start: by default from the newest good checkpoint of the run folder."""
 
     fresh: bool = False
+    """Begin at step 0; what the folder holds is moved to RUN/former-N."""
     source: Path | None = None
+    """A checkpoint or a run folder to resume from; None: the run folder itself.
+
+    With a checkpoint of this run, the run goes back to its step and later checkpoints are set aside.
+    """
 
 
 NEWEST = Origin()
+"""The default: resume from the newest good checkpoint."""
 
 
 def choose_checkpoint(folder: RunFolder, config: Config, origin: Origin, force: bool = False) -> Checkpoint | None:
-    """The checkpoint to go on from, or None at the start of a run. Called on rank 0, with the folder claimed.
+    """Choose the checkpoint to resume from; None at the start of a run. Called on rank 0, with the folder claimed.
 
-    Everything in the folder that is of later steps is set aside or dropped, and the history says what was done.
-    Raises CheckpointError when there are checkpoints but none can be used, ConfigError when the one chosen has another
+    Everything in the folder that is of later steps is set aside or dropped, and the history says what was done. Raises
+    CheckpointError when there are checkpoints but none can be used, ConfigError when the chosen one has another
     configuration (unless `force`), DiskError or AccessError when one cannot be read: nothing is set aside then.
     """
     if origin.source is not None:
@@ -64,7 +66,11 @@ def choose_checkpoint(folder: RunFolder, config: Config, origin: Origin, force: 
 
 
 def newest_before(folder: RunFolder, step: int) -> Checkpoint | None:
-    """The newest good checkpoint of at most `step` steps, with everything later set aside; None when there is none."""
+    """Return the newest good checkpoint of at most `step` steps; None when there is none. Called on rank 0.
+
+    Later checkpoints are set aside and later rows forgotten. Raises as `choose_checkpoint` does when one cannot be
+    read.
+    """
     found, damage = newest_good(folder.checkpoints, before=step + 1)
     for text in damage:
         folder.note("notice", text=text)
@@ -110,8 +116,10 @@ def _refuse_other(found: Checkpoint, config: Config, force: bool) -> None:
 
 
 def guard_state(memory: Mapping[str, Any], folder: RunFolder, window: int) -> Mapping[str, Any]:
-    """What the guard goes on from: its record in the memory of a checkpoint, or, of one from before it was kept there,
-    the last `window` losses in the metrics of `folder`. Every rank calls it, with rows after the checkpoint forgotten.
+    """Return the state that the guard resumes with, from the `memory` of a checkpoint.
+
+    A checkpoint from before it was kept there has none: then it is the last `window` losses in the metrics of `folder`.
+    Every rank calls it, after rows behind the checkpoint were forgotten.
     """
     known = memory.get(MEMORY)
     if isinstance(known, dict):
@@ -122,9 +130,9 @@ def guard_state(memory: Mapping[str, Any], folder: RunFolder, window: int) -> Ma
 def load_batches(
     config: Config, manifest: Manifest, ctx: RankContext, folder: RunFolder, start: int, sizes: Sizes
 ) -> Loader:
-    """Batches of this rank from step `start` on, without reading again what the run knows to be bad.
+    """Open the batches of this rank from step `start` on, without reading again the samples that are known to be bad.
 
-    Every rank calls it: all know the same samples, those that rank 0 reads, however late a shared disk is.
+    Every rank calls it. All of them use the list that rank 0 reads, however late a shared disk shows it to them.
     """
     bad = distributed.from_main(lambda: [sample.id for sample in read_quarantine(folder.path)])
     return make_loader(config, manifest, ctx, start, sizes.total_steps, known_bad=bad, check_files=False)

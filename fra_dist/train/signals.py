@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: the loop reads a flag at step boundaries, before the first step a run just ends."""
+"""Signals that ask a run to stop: the loop reads a flag at step boundaries; before that, the process ends at once."""
 
 import os
 import signal
@@ -11,20 +11,22 @@ from fra_dist.exit_status import INTERRUPTED, STOPPED
 STOP_SIGNALS = tuple(
     getattr(signal, f"SIG{name}") for name in ("TERM", "INT", "USR1", "USR2", "HUP", "XCPU", "QUIT", "ALRM")
 )
-"""What schedulers, terminals, shells and users send to end a process: none of them may end a run unsaved."""
+"""The signals by which schedulers, terminals, shells and users end a process: none of them may end a run unsaved."""
 
 _ALWAYS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 
 
 def heeded() -> tuple[signal.Signals, ...]:
-    """The signals to act upon: not those with which somebody else has plans (`nohup` ignores SIGHUP, a debugger or a
-    profiler has its own handler)."""
+    """Return the stop signals to act upon: not those for which somebody else has plans.
+
+    `nohup` ignores SIGHUP, and a debugger or a profiler has handlers of its own.
+    """
     free = (signal.SIG_DFL, _do_nothing)
     return tuple(number for number in STOP_SIGNALS if number in _ALWAYS or signal.getsignal(number) in free)
 
 
 class StopFlag:
-    """While entered, the signals that ask to stop only set `.requested`; a second Ctrl-C ends the process at once."""
+    """A context in which the stop signals only set `requested`; a second Ctrl-C ends the process at once."""
 
     def __init__(self) -> None:
         self.requested: signal.Signals | None = None
@@ -50,17 +52,17 @@ class StopFlag:
 
 
 class EarlyStop:
-    """From `begin` until a `StopFlag` takes over, a signal that asks to stop ends the process with status 75.
+    """From `begin` until a `StopFlag` takes over, a signal that asks to stop ends the process with status 75, or 130.
 
     Nothing has been done then that could be lost. A thread does it, because the interpreter answers no signal while a
-    library waits for other ranks or a disk. One for the process: `EARLY`.
+    library waits for other ranks or a disk. There is one instance for the process: `EARLY`.
     """
 
     def __init__(self) -> None:
         self._pipe: tuple[int, int] | None = None
 
     def begin(self) -> None:
-        """Called in the main thread, before anything that takes long."""
+        """Begin to listen. Called in the main thread, before anything that takes long."""
         if self._pipe is not None or threading.current_thread() is not threading.main_thread():
             return
         self._pipe = os.pipe()
@@ -71,7 +73,7 @@ class EarlyStop:
         threading.Thread(target=self._listen, args=(self._pipe[0],), name="fra-early-stop", daemon=True).start()
 
     def end(self) -> None:
-        """Others handle the signals from now on. Called in the main thread."""
+        """Stop listening, because others handle the signals from now on. Called in the main thread."""
         if self._pipe is None:
             return
         signal.set_wakeup_fd(-1)
@@ -95,4 +97,4 @@ EARLY = EarlyStop()
 
 
 def _do_nothing(number: int, frame: FrameType | None) -> None:
-    """The wakeup descriptor gets a number only of signals that have a handler."""
+    """Handle a signal: the wakeup descriptor is written to only for signals that have a handler."""

@@ -6,25 +6,37 @@ from fra_dist.config import Config
 from fra_dist.errors import ConfigError
 
 MAX_STEPS = 2**31 - 1
-"""As train.steps: the place of a sample in a run of so many fits into 64 bits."""
+"""Largest number of steps, as for train.steps: with it the place of a sample in a run still fits into 64 bits."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """`global_batch` = world × `per_rank`; `per_rank` = `accumulation` × `micro_batch`; `lr` is the scaled one."""
+    """The sizes of a run: `global_batch` = world × `per_rank` and `per_rank` = `accumulation` × `micro_batch`."""
 
     samples: int
+    """Samples in the data set."""
     global_batch: int
+    """Images in a step, over all ranks."""
     per_rank: int
+    """Images in a step of one rank."""
     micro_batch: int
+    """Images in one forward pass of one rank."""
     accumulation: int
+    """Forward passes in a step of one rank."""
     total_steps: int
+    """Optimiser steps of the whole run."""
     warmup_steps: int
+    """Steps of the learning rate's warm-up."""
     lr: float
+    """The peak learning rate, scaled with the global batch."""
 
 
 def derive_sizes(config: Config, samples: int, world: int) -> Sizes:
-    """Raises ConfigError when the batch cannot be divided or the data set is smaller than one batch."""
+    """Derive the sizes of a run from its configuration, the number of samples and the world size.
+
+    Raises ConfigError when the batch cannot be divided, the data set is smaller than one batch, or the warm-up or the
+    run has too many steps.
+    """
     batch = config.train.global_batch
     if samples < batch:
         raise ConfigError(
@@ -48,7 +60,7 @@ def derive_sizes(config: Config, samples: int, world: int) -> Sizes:
 
 
 def accumulation_note(sizes: Sizes) -> str | None:
-    """One line on what accumulation changes, or None when a step is one forward pass."""
+    """Say in one line what accumulation changes; None when a step is one forward pass."""
     if sizes.accumulation == 1:
         return None
     seen = sizes.global_batch // sizes.accumulation
@@ -59,10 +71,10 @@ def accumulation_note(sizes: Sizes) -> str | None:
 
 
 def share_of_rank(config: Config, world: int) -> tuple[int, int]:
-    """(images of one rank a step, images of one forward pass).
+    """Return (images of one rank in a step, images of one forward pass).
 
     A share above train.micro_batch is done in passes of equal size: the largest that divides the share and is neither
-    above train.micro_batch nor below half of it. So a run can go on at another world size with the memory it had.
+    above train.micro_batch nor below half of it. So a run can resume at another world size with the memory it had.
     Raises ConfigError, which names world sizes that can, when the batch cannot be divided.
     """
     divided = _divide(config, world)
@@ -85,7 +97,7 @@ def share_of_rank(config: Config, world: int) -> tuple[int, int]:
 
 
 def worlds_that_fit(config: Config) -> list[int]:
-    """All world sizes over which the global batch can be divided, ascending."""
+    """Return all world sizes over which the global batch can be divided, ascending."""
     batch = config.train.global_batch
     return [world for world in range(1, batch // 2 + 1) if batch % world == 0 and _divide(config, world) is not None]
 

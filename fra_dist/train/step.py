@@ -1,4 +1,4 @@
-"""One optimiser step: micro batches, losses, update, target. Nothing here waits for the device."""
+"""One optimiser step: micro batches, losses, update, target. There is no host synchronisation in it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -8,8 +8,10 @@ from torch import Tensor
 
 from fra_dist.config import Config
 from fra_dist.data.loading.batch import Geometry
+from fra_dist.data.order.counter_random import key
 from fra_dist.distributed import RankContext
 from fra_dist.losses.correspondence import check_exchange
+from fra_dist.losses.extra_terms import check_extra_terms
 from fra_dist.losses.geometry import Placement, shown_pixels
 from fra_dist.losses.total import fra_loss
 from fra_dist.models.dropout import image_keys
@@ -27,14 +29,17 @@ Views = tuple[Tensor, ...]
 
 
 def check_map_sizes(model: FRA, config: Config) -> None:
-    """Raises ConfigError when a view is too small for regions."""
+    """Raise ConfigError when a view is too small for the regions of the model."""
     model.check_image_size(config.data.image_size)
     if config.data.local_views:
         model.check_image_size(config.data.local_size)
 
 
 class Step:
-    """Everything that a step needs, and `run`, which does one."""
+    """Does the optimiser steps of a run, one with each call of `run`.
+
+    Raises ConfigError when the loss or CUDA graphs cannot be used with these sizes.
+    """
 
     def __init__(
         self,
@@ -47,6 +52,7 @@ class Step:
     ) -> None:
         self.config, self.model, self.engine, self.optimizer = config, model, engine, optimizer
         self.ctx, self.sizes = ctx, sizes
+        check_extra_terms(config.loss)
         check_exchange(config.loss, sizes.global_batch, sizes.accumulation, ctx.world)
         self.map = model.check_image_size(config.data.image_size) if config.loss.correspondence else None
         self.dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
@@ -60,10 +66,11 @@ class Step:
             self.graphed = Graphed(self._recorded, [p for p in model.parameters() if p.requires_grad])
 
     def run(self, step: int, views: Views, geometry: Geometry | None = None) -> dict[str, Tensor]:
-        """Do step number `step` (from 0) on this rank's share of the batch: two views (B, 3, S, S), and local views.
+        """Do step number `step` (from 0) on this rank's share of the batch.
 
-        Returns the named loss terms and diagnostics, means over micro batches, and `applied` and `gradient_norm` (see
-        `engine.Update`): 0-dim tensors on the device.
+        `views` are two views (B, 3, S, S) and perhaps local views; `geometry` says where they lie in their photos.
+        Returns the named loss terms and diagnostics, means over micro batches, and `step/applied` and `gradient/norm`
+        (see `engines.protocol.Update`): 0-dim tensors on the device.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step)
@@ -86,13 +93,13 @@ class Step:
         self.following.finish(update.applied)
         means = {name: value / self.sizes.accumulation for name, value in sums.items()}
         if self.model.revival is not None:
-            means["revived"] = self.model.revival.revived.to(self.dtype)
-        return {**means, "applied": update.applied, "gradient_norm": update.gradient_norm}
+            means["regions/revived"] = self.model.revival.revived.to(self.dtype)
+        return {**means, "step/applied": update.applied, "gradient/norm": update.gradient_norm}
 
     def _pass(
         self, views: Sequence[Tensor], keys: Tensor, placement: Placement | None, last: bool
     ) -> tuple[Mapping[str, Tensor], Update | None]:
-        """Forward, losses and backward of a micro batch, and the update after the last one."""
+        """Do forward, losses and backward of a micro batch, and the update after the last one."""
         if self.graphed is not None:
             assert isinstance(self.engine, TorchEngine)
             places = () if placement is None else placement.tensors()
@@ -110,7 +117,7 @@ class Step:
         return fra_loss(output, self.config.loss, self.ctx.cross, placement)
 
     def _recorded(self, keys: Tensor, *tensors: Tensor) -> dict[str, Tensor]:
-        """What a graph holds of a step."""
+        """Do the part of a step that a CUDA graph holds: forward, losses and backward."""
         assert isinstance(self.engine, TorchEngine)
         placed = (2 if self.map is None else 3) if self.config.loss.needs_places else 0
         terms = self._terms(tensors[placed:], keys, Placement(*tensors[:placed]) if placed else None, last=True)
@@ -118,40 +125,44 @@ class Step:
         return {name: value.detach() for name, value in terms.items()}
 
     def learning_rate(self, step: int) -> float:
+        """The peak-scaled learning rate of a step, which counts from 0."""
         optim, sizes = self.config.optim, self.sizes
         final = optim.final_lr * sizes.global_batch / optim.lr_batch
         return learning_rate(step, sizes.total_steps, sizes.warmup_steps, sizes.lr, optim.schedule, final, optim.drops)
 
     def weight_decay(self, step: int) -> float:
+        """The weight decay of a step, which counts from 0."""
         optim = self.config.optim
         return weight_decay(step, self.sizes.total_steps, optim.weight_decay, optim.weight_decay_end)
 
     def ema_momentum(self, step: int) -> float:
+        """The EMA momentum of a step, which counts from 0."""
         optim = self.config.optim
         return ema_momentum(step, self.sizes.total_steps, optim.ema_momentum, optim.ema_schedule)
 
     def heatmap_temperature(self, step: int) -> float:
+        """The temperature of the heatmaps at a step, which counts from 0."""
         model = self.config.model
         return heatmap_temperature(
             step, self.sizes.total_steps, model.heatmap_temperature, model.heatmap_temperature_end
         )
 
     def _number(self, step: int) -> int:
-        """Of the seed and the step, modulo 2^64, for all that a step draws."""
+        """Return a number made of the seed and the step, modulo 2^64, for all that a step draws."""
         return _modulo_64((self.config.seed * 1_000_003 + step) * 65_537)
 
     def _keys(self, step: int, number: int) -> Tensor:
-        """Of the images of a micro batch: rank r has places r, r + world, ... of the global batch."""
+        """Return the keys of the images of a micro batch: rank r has places r, r + world, ... of the global batch."""
         first = number * self.sizes.micro_batch
         places = torch.arange(first, first + self.sizes.micro_batch, device=self.ctx.device)
         return image_keys(self._number(step), places * self.ctx.world + self.ctx.rank)
 
     def _seed(self, step: int) -> None:
-        """For what a backbone may draw: it depends on the step and the rank alone, so a resumed run draws the same."""
-        torch.manual_seed(_modulo_64(self._number(step) + self.ctx.rank))
+        """Seed what a backbone may draw by seed, step and rank alone, so that a resumed run draws the same."""
+        torch.manual_seed(drawing_seed(self.config.seed, step, self.ctx.rank))
 
     def _placement(self, geometry: Geometry | None) -> Placement | None:
-        """Where the two views lie, when the loss asks for it, and how much of each other they show."""
+        """Return where the two views lie, when the loss asks for it, and how much of each other they show."""
         if geometry is None or not self.config.loss.needs_places:
             return None
         boxes, flips = torch.from_numpy(geometry.boxes[:2]), torch.from_numpy(geometry.flips[:2])
@@ -174,6 +185,15 @@ class Step:
             yield some, placement and placement.part(first, end), i == count - 1
 
 
+def drawing_seed(seed: int, step: int, rank: int) -> int:
+    """A 32-bit seed for torch's generators from the seed of the run, a step and a rank.
+
+    Hashed, because torch's generator on a CPU takes 32 bits of a seed alone: sums of multiples of step and rank gave
+    one rank the stream that the next one had 65,535 steps later.
+    """
+    return int(key(seed, step, rank)[0]) >> 32
+
+
 def _modulo_64(number: int) -> int:
-    """What torch takes as a seed: the product of a large one and a step is longer."""
+    """Return a number that torch takes as a seed: the product of a large one and a step is longer."""
     return number & 0xFFFF_FFFF_FFFF_FFFF

@@ -1,4 +1,4 @@
-"""A run and its loop; `prepare.py` puts it together."""
+"""A run and its loop; `prepare` puts the run together."""
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,52 +32,70 @@ from fra_dist.train.step import Step
 
 @dataclass
 class Run:
-    """The parts of a run. `completed` counts optimiser steps that are done, in earlier attempts too."""
+    """The parts of a run, and what its loop does with them between the hooks."""
 
     config: Config
+    """The configuration of the run."""
     ctx: RankContext
+    """The place of this rank among the others."""
     folder: RunFolder
+    """The run folder."""
     manifest: Manifest
+    """The data set."""
     sizes: Sizes
+    """Steps and images of the run."""
     model: FRA
+    """The model, with its online and its target network."""
     optimizer: torch.optim.Optimizer
+    """The optimiser over the trained parameters."""
     engine: Engine
+    """The engine that carries forward, backward and update."""
     step: Step
+    """Does the optimiser steps."""
     loader: Loader
+    """The batches of this rank."""
     completed: int
+    """Optimiser steps that are done, in earlier attempts too."""
     saver: Saver
+    """Writes checkpoints in the background."""
     guard: Guard
+    """Judges steps that went wrong."""
     memory: dict[str, Any] = field(default_factory=dict)
-    """Small JSON values of hooks that outlive a stop: saved with each checkpoint, of rank 0."""
+    """Small JSON values of hooks and of the guard that outlive a stop; rank 0's are saved with each checkpoint."""
     faults: Faults = field(default_factory=Faults)
+    """Faults that are put into the batches on purpose."""
     phases: Phases = field(default_factory=Phases)
+    """Where the loop is in its work, for the watchdog."""
     hosts: tuple[str, ...] = field(default_factory=lambda: (platform.node(),))
-    """Of the ranks, by rank."""
+    """The host of each rank, by rank."""
     stopped_by: str | None = None
+    """What asked the run to stop, a signal or another rank; None while nothing has."""
     save_due: bool = False
-    """After `agree`: every rank takes part in a checkpoint now. Before it, a hook of any rank may set it."""
+    """Whether a checkpoint is due. A hook of any rank may set it; after `agree` it is the same on every rank."""
 
     def agree(self, stop: StopFlag) -> None:
-        """Come to one mind with the other ranks on what this step boundary is for."""
+        """Agree with the other ranks on whether to stop and whether to save at this step boundary: a collective."""
         stopping, self.save_due = self.ctx.agree_any(stop.requested is not None, self.save_due)
         if stopping:
             self.stopped_by = stop.requested.name if stop.requested else "another rank"
 
     def batches(self) -> Iterator[Batch]:
-        """Those from the step after `completed` on, also after `go_back`; with those of steps that are left out."""
+        """Yield the batches of the steps after `completed`, also after `go_back`. Steps to be left out are included."""
         while self.completed < self.sizes.total_steps:
             loader = self.loader
             for batch in loader:
                 self.completed = batch.step + 1
                 yield self.faults.touch(batch, self.ctx.rank)
-                if self.loader is not loader:
+                if self.loader is not loader:  # the run went back: begin with the batches of the new loader
                     break
             else:
                 return
 
     def take_step(self, batch: Batch) -> dict[str, Tensor]:
-        """Do an optimiser step, or leave it out where the guard has it on its list. The terms of `Step.run`, or none
-        of a step that is left out."""
+        """Do an optimiser step, or leave it out when the guard's list has it.
+
+        Returns the terms of `Step.run`; empty for a step that is left out.
+        """
         if batch.step in self.guard.passed_over:
             self.guard.note_left_out(batch.step)
             return {}
@@ -86,7 +104,7 @@ class Run:
         return terms
 
     def looks_wrong(self) -> bool:
-        """Let the guard judge, at log steps, before every checkpoint and at the end, and do what it asks for.
+        """Let the guard judge, at log steps, before every checkpoint and at the end, and do what its verdicts ask for.
 
         True when the run went back to a checkpoint. Raises TrainingError on all ranks when a verdict stops the run.
         """
@@ -96,12 +114,13 @@ class Run:
         if not (at_log or at_save or at_end):
             return False
         verdicts = self.guard.judge(self.ctx.cross)
-        went_back = any(self._act(verdict) for verdict in verdicts)  # steps after it will be done again
+        # `any` stops at the first verdict that goes back: the steps of later ones will be done again
+        went_back = any(self._act(verdict) for verdict in verdicts)
         self.memory[MEMORY] = self.guard.state()
         return went_back
 
     def go_back(self, before: int) -> int | None:
-        """Return to the newest good checkpoint of at most `before` steps; its step, or None when there is none.
+        """Return to the newest good checkpoint of at most `before` steps; gives its step, or None when there is none.
 
         Every rank calls it at a step boundary. Later checkpoints are set aside and later rows forgotten.
         """
@@ -119,7 +138,7 @@ class Run:
         return found.step
 
     def _act(self, verdict: Verdict) -> bool:
-        """Do what a verdict asks for and write it down. True when the run went back."""
+        """Do what a verdict asks for and record it. True when the run went back."""
         self._describe(verdict)
         if verdict.action == "stop":
             self._tell(verdict, "stop")
@@ -138,7 +157,7 @@ class Run:
         return True
 
     def _remember(self, verdict: Verdict) -> None:
-        """What must not be forgotten by a restart from the checkpoint that the run went back to."""
+        """Record what a restart from the checkpoint that the run went back to must not forget."""
         guard, path = self.guard, self.folder.path
         if verdict.action == "retry":
             guard.retried.add(verdict.step)
@@ -163,29 +182,29 @@ class Run:
 
 
 class Hook:
-    """Side effects around the loop. Hooks are called in the order of the list, on every rank."""
+    """Base class of the side effects around the loop. Hooks are called in the order of the list, on every rank."""
 
     patience = SLOW
-    """Seconds that a call may take before the watchdog ends the attempt; less than its time-out counts as that."""
+    """Seconds that a call of `after_step` may take before the watchdog ends the attempt; its time-out is the least."""
 
     def begin(self, run: Run) -> None:
-        """Before the first step of this attempt."""
+        """Called before the first step of this attempt."""
 
     def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
-        """After each optimiser step; `terms` are on the device, so reading them waits for it.
+        """Called after each optimiser step; `terms` are on the device, so reading them is a host synchronisation.
 
-        Also after a step that was left out, for what is due at it: `terms` is empty then.
+        It is also called after a step that was left out, for what is due at it; `terms` is empty then.
         """
 
     def went_back(self, run: Run) -> None:
-        """After the run returned to the checkpoint of step `run.completed`: the steps after it will be done again."""
+        """Called after the run returned to the checkpoint of step `run.completed`; later steps will be done again."""
 
     def end(self, run: Run) -> None:
-        """After the last step of this attempt, also when the run was asked to stop."""
+        """Called after the last step of this attempt, also when the run was asked to stop."""
 
 
 def train(run: Run, hooks: Sequence[Hook]) -> bool:
-    """Train to the last step or to a signal. True when the run is complete."""
+    """Train to the last step or to a signal, with the hooks around each step. True when the run is complete."""
     phases, slow = run.phases, max(SLOW, run.config.checkpoint.patience_seconds + 60)
     attempt = distributed.from_main(lambda: run.folder.attempt)
     watchdog = Watchdog(run.config, run.ctx, phases, run.hosts, run.folder.path, attempt)

@@ -155,8 +155,8 @@ def guarded(ctx: RankContext) -> dict[str, Tensor]:
                 same = [torch.equal(before[name], after[name]) for name in after if name in before]
                 found[f"{case}|unchanged/{number}"] = ctx.cross.mean(torch.tensor(same).double().mean())
                 found[f"{case}|finite/{number}"] = torch.tensor(all(v.isfinite().all() for v in after.values()))
-                found[f"{case}|applied/{number}"] = ctx.cross.mean(terms["applied"])
-                found[f"{case}|norm/{number}"] = terms["gradient_norm"]
+                found[f"{case}|applied/{number}"] = ctx.cross.mean(terms["step/applied"])
+                found[f"{case}|norm/{number}"] = terms["gradient/norm"]
             training.engine.close()
     return found
 

@@ -12,7 +12,7 @@ from torch import Tensor
 WORKER = Path(__file__).with_name("method_worker.py")
 WORLDS = (1, 2, 3, 4)
 WAYS = ("double", "double-accumulated", "grouped", "extended", "clusters", "detached", "byol", "float")
-LOCAL = ("embedding_spread", "embedding_rank", "region_overlap", "correspondence_ratio")
+LOCAL = ("embedding/spread", "embedding/rank", "regions/overlap", "correspondence_ratio")
 """Diagnostics that are about a rank's own images."""
 
 
@@ -34,7 +34,7 @@ def test_ranks_together_are_one(runs: dict[int, dict[str, Tensor]], world: int, 
     assert len(expected) > 8
     worst = {}
     for name, value in expected.items():
-        if name.rpartition("/")[2] in LOCAL:
+        if name.partition("|term/")[2] in LOCAL:
             continue
         ours = runs[world][name].double()
         # gradients that are 0 but for rounding are compared with the size of a typical one
@@ -50,7 +50,7 @@ def test_accumulation_changes_what_batch_statistics_see(runs: dict[int, dict[str
 
 
 def test_the_extended_step_does_what_it_is_for(runs: dict[int, dict[str, Tensor]]) -> None:
-    names = ("term/matched", "term/overlap", "buffer/revival.revived")
+    names = ("term/regions/matched", "term/views/overlap", "buffer/revival.revived")
     matched, overlap, revived = (runs[1][f"extended|{name}"].item() for name in names)
     assert 0.05 < matched < 0.95
     assert 0.05 < overlap < 0.95
@@ -60,8 +60,8 @@ def test_the_extended_step_does_what_it_is_for(runs: dict[int, dict[str, Tensor]
 def test_the_corresponding_steps_do_what_they_are_for(runs: dict[int, dict[str, Tensor]]) -> None:
     for way in ("clusters", "detached", "byol"):
         assert runs[1][f"{way}|term/correspondence"] > 0.5
-        assert 0.05 < runs[1][f"{way}|term/overlap"] < 0.95
+        assert 0.05 < runs[1][f"{way}|term/views/overlap"] < 0.95
         assert runs[1][f"{way}|grad/online.pixel_projector.linear1.weight"].any()
-    assert 0.05 < runs[1]["clusters|term/matched"] < 0.95
+    assert 0.05 < runs[1]["clusters|term/regions/matched"] < 0.95
     before_and_after = (runs[1][f"clusters|buffer/{name}.prototypes"] for name in ("online", "target"))
     assert all(abs(p.norm(dim=1) - 1).max() < 1e-12 for p in before_and_after)

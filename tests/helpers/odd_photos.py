@@ -55,6 +55,16 @@ def png16(image: NDArray[np.uint8]) -> bytes:
     return png(image.shape[1], image.shape[0], 16, 2, rows)
 
 
+def garbled_png() -> bytes:
+    """Its header and its checksums are sound; only a decoder finds that its pixels are not."""
+    data = bytearray(png(30, 40, 8, 2, b"".join(b"\0" + bytes(x * y % 251 for x in range(90)) for y in range(40))))
+    at = data.index(b"IDAT")
+    end = at + 4 + int.from_bytes(data[at - 4 : at], "big")
+    data[at + 4 : end] = b"\xff" * (end - at - 4)
+    data[end : end + 4] = zlib.crc32(data[at:end]).to_bytes(4, "big")
+    return bytes(data)
+
+
 def bad_photos() -> dict[str, tuple[bytes, str]]:
     """Name -> (bytes, a word of the reason for which it is left out)."""
     good = saved(picture())
@@ -63,9 +73,10 @@ def bad_photos() -> dict[str, tuple[bytes, str]]:
         "zero.jpg": (b"", "empty"),
         "text.jpg": (b"I am no photo at all\n" * 20, "not an image"),
         "cut.jpg": (good[: len(good) // 2], "truncated"),
-        "cut_last_byte.jpg": (good[:-1], "truncated"),
+        "cut_last_blocks.jpg": (good[:-12], "truncated"),
         "cut_and_closed.jpg": (good[: len(good) // 2] + b"\xff\xd9", "truncated"),
         "cut_in_header.jpg": (good[:100], "truncated"),
+        "flipped.png": (as_png[:90] + bytes([as_png[90] ^ 4]) + as_png[91:], "checksum"),
         "cut.png": (as_png[: len(as_png) // 2], "truncated"),
         "one.jpg": (saved(picture(1, 1)), "1x1"),
         "thin.png": (saved(picture(8, 400), "PNG"), "too small"),

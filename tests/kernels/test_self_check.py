@@ -9,17 +9,9 @@ import torch
 from fra_dist import kernels
 from fra_dist.cli import main
 from fra_dist.kernels import dispatch, self_check
-from tests.kernels.interpreting import interpret
+from tests.kernels.interpreting import HERE, interpret
 
-KERNELS = (
-    "region_attention",
-    "batch_norm",
-    "relation",
-    "lars_ema",
-    "decoder_attention",
-    "correspondence",
-    "dropout_mask",
-)
+KERNELS = sorted(path.parent.name for path in HERE.glob("*/checks.py"))
 
 
 @pytest.fixture(scope="module")

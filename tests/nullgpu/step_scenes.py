@@ -1,4 +1,6 @@
-"""Training steps on the null GPU: prints, as JSON, what a step of each scene asks of it. Run by `test_steps.py`.
+"""Training steps on the null GPU: prints, as JSON, what a step of each scene asks of it.
+
+Run by `test_steps_on_null_gpu.py`.
 
 Words: a group of SCENES, and which of them. Every scene of a group is run in the same process.
 """

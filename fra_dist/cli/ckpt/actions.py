@@ -8,6 +8,7 @@ from pathlib import Path
 from fra_dist import files
 from fra_dist.config import dump_config
 from fra_dist.errors import CheckpointError
+from fra_dist.formats import size_text
 from fra_dist.train.checkpoints.compare import Difference, contents_of, differences
 from fra_dist.train.checkpoints.compare import average as mean_of
 from fra_dist.train.checkpoints.reading import (
@@ -48,7 +49,7 @@ def show(args: argparse.Namespace) -> int:
     if found.averaged:
         rows.append(("mean of steps", ", ".join(map(str, found.averaged))))
     for file, (tensors, values, size) in contents_of(found.path).items():
-        rows.append((file, f"{tensors} tensors, {values:,} values, {_bytes(size)}"))
+        rows.append((file, f"{tensors} tensors, {values:,} values, {size_text(size)}"))
     model = found.config.model
     regions = f"{model.regions} regions" if model.decoder else "no regions"
     rows.append(("model", f"{model.backbone}, {regions}, width {model.width}, hidden {model.hidden}"))
@@ -162,15 +163,7 @@ def _loss(path: Path) -> str:
 
 
 def _size(path: Path) -> str:
-    return _bytes(sum(file.stat().st_size for file in path.iterdir() if file.is_file()))
-
-
-def _bytes(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}" if unit != "B" else f"{count:.0f} B"
-        count /= 1000
-    return f"{count:.3g} GB"
+    return size_text(sum(file.stat().st_size for file in path.iterdir() if file.is_file()))
 
 
 def _written(path: Path) -> str:

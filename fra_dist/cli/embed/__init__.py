@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fra_dist.cli import arguments
 from fra_dist.errors import DataError
+from fra_dist.formats import clock_text
 
 if TYPE_CHECKING:
     from fra_dist.eval.embed.photo_stream import Source
@@ -162,7 +163,7 @@ class _Clock:
             rate = (self.done - self.first) / (now - self.began)
             left = int((self.total - self.done) / max(rate, 1e-9))
             print(
-                f"{self.done} of {self.total} photos, {rate:.0f} a second, {left // 60}:{left % 60:02d} left",
+                f"{self.done} of {self.total} photos, {rate:.0f} a second, {clock_text(left)} left",
                 flush=True,
             )
 

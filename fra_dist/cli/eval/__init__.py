@@ -19,7 +19,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", help=f"{', '.join(TASKS)}, all, miniature, or a checkpoint for a quick look")
     parser.add_argument("suite", nargs="?", help="with `all`: the suite file")
     parser.add_argument("--checkpoint", metavar="RUN_OR_FILE", help="run, weights, or random:resnet50")
-    parser.add_argument("--dataset", metavar="NAME", help="layout of the data: rafdb, celeba, wflw, csv, ...")
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="layout of the data: rafdb, celeba, wflw, csv, ..., or module:reader"
+    )
     parser.add_argument("--data", metavar="DIR", help="folder of the data set; for a quick look: labelled shards")
     parser.add_argument("--out", metavar="PATH", help="folder for results (for a quick look: a JSON file)")
     parser.add_argument(

@@ -19,7 +19,7 @@ TUNED = ("epochs", "batch", "lr", "patience")
 
 def run_one(args: argparse.Namespace) -> int:
     """One task. Raises ConfigError, CheckpointError or DataError."""
-    from fra_dist.eval.datasets import READERS
+    from fra_dist.eval.datasets import find_reader
     from fra_dist.eval.features.networks import on_device, open_encoder
     from fra_dist.eval.results import settings_of
     from fra_dist.eval.settings import TaskEntry
@@ -27,8 +27,7 @@ def run_one(args: argparse.Namespace) -> int:
     for option in ("checkpoint", "dataset", "data"):
         if getattr(args, option) is None:
             raise ConfigError(f"{args.what} needs --{option}")
-    if args.dataset not in READERS:
-        raise DataError(f"--dataset {args.dataset} is not known: use {', '.join(READERS)}")
+    find_reader(args.dataset)
     values: dict[str, Any] = {key: getattr(args, key) for key in TOLD}
     values["tune"] = {key: getattr(args, key) for key in TUNED if getattr(args, key) is not None}
     entry = TaskEntry(task=args.what, dataset=args.dataset, data=args.data, settings=settings_of(values))

@@ -1,13 +1,13 @@
-"""The DALI path: encoded photos in, views out, on the CPU or, with a GPU, decoded and augmented there.
+"""The DALI graph: encoded photos in, views out, on the CPU or, with a GPU, decoded and augmented there.
 
-DALI draws nothing itself: every number comes from `views.py` through external sources, so it has no state and the
+DALI draws nothing itself: every number comes from `order.views` through external sources, so it has no state and the
 geometry is known to the host. With `data.decode: once` a photo is decoded and the views are cut from it; with `crops`
-the region of each view is decoded by itself, which is faster on a CPU (`benchmarks/input.py`). This is the only file
+the region of each view is decoded by itself, which is faster on a CPU (`benchmarks/input.py`). This is the only module
 that imports DALI.
 
-After the resize the graph of a CPU runs `pixels.py` as one operator per view, some ten times as fast as a chain of
-DALI's operators on a CPU. The graph of a GPU is that chain; both follow torchvision's operations on uint8 pixels,
-and `tests/unit/data/test_pipelines.py` bounds their differences from them.
+After the resize the graph of a CPU runs `pixels.finish` as one operator per view, some ten times as fast as a chain of
+DALI's operators on a CPU. The graph of a GPU is that chain; both follow torchvision's operations on uint8 pixels, and
+`tests/unit/data/test_pipelines.py` bounds their differences from them.
 """
 
 from typing import Any
@@ -27,11 +27,11 @@ _FLOOR = -0.5 / 255  # makes DALI's rounding to the nearest a rounding down, as 
 
 
 def build_graph(config: DataConfig, batch_size: int, gpu: int | None, chain: bool) -> Any:
-    """A built DALI pipeline for at most batch_size photos.
+    """Build the DALI pipeline for at most `batch_size` photos.
 
-    gpu: number of the GPU, None for the CPU; chain: the chain of operators, which a GPU needs.
-    Inputs: `encoded`, and `view0.NAME`, `view1.NAME`, ... with the names of `dali_pipeline.py`; outputs: the views,
-    (B, 3, S, S) float32.
+    gpu: number of the GPU, None for the CPU; chain: use the chain of operators, which a GPU needs. Inputs: `encoded`,
+    and `view0.NAME`, `view1.NAME`, ... with the names that `DaliPipeline` feeds; outputs: the views, (B, 3, S, S)
+    float32.
     """
     settings = {
         "batch_size": batch_size,
@@ -53,7 +53,7 @@ def build_graph(config: DataConfig, batch_size: int, gpu: int | None, chain: boo
 class _Finish(NumbaFunction):  # type: ignore[misc]
     """DALI's NumbaFunction around the functions that `pixels.py` has compiled and numba has cached.
 
-    The stock class compiles generic wrappers anew in every process, for many seconds.
+    The stock class compiles generic wrappers again in every process, which takes many seconds.
     """
 
     def _get_run_fn_cpu(self, *_: Any) -> int | None:

@@ -1,4 +1,4 @@
-"""Batches through the DALI graph of `dali.py`: feeding, waiting, and what to do when a photo breaks it."""
+"""Batches through the DALI graph of `dali_graph`: feeding, collecting, and recovery when a photo breaks the graph."""
 
 import io
 from collections import deque
@@ -14,18 +14,22 @@ from torch import Tensor
 from fra_dist.config import DataConfig
 from fra_dist.data.decoding import pixels
 from fra_dist.data.decoding.dali_graph import build_graph
-from fra_dist.data.decoding.images import BadImage, decode
+from fra_dist.data.decoding.images import BadImage, Head, check_agreement, decode
 from fra_dist.data.decoding.jitter_slots import chain_numbers
 from fra_dist.data.decoding.pipeline import Request, UndecodableError
 from fra_dist.data.order.views import views_of
 
 Outcome = tuple[Tensor, ...] | UndecodableError
+"""Views of a request, one tensor each, or the error that says which of its photos cannot be decoded."""
 
 _FAILURES = (RuntimeError, IndexError, ValueError)  # what DALI makes of an error inside an operator
 
 
 class DaliPipeline:
-    """Implements `pipeline.Pipeline`. chain: use the chain of operators on a CPU too."""
+    """Implements `pipeline.Pipeline` with DALI, on the CPU or a GPU.
+
+    batch_size: photos of the largest request; chain: use the chain of DALI operators on a CPU too.
+    """
 
     def __init__(self, config: DataConfig, device: torch.device, batch_size: int, chain: bool = False) -> None:
         self.config, self.device, self.batch_size = config, device, batch_size
@@ -40,52 +44,68 @@ class DaliPipeline:
         self.pipe = build_graph(self.config, self.batch_size, self.gpu_index, self.chain)
 
     def submit(self, request: Request) -> None:
+        """Begin to work on a request; returns at once."""
         self.waiting.append((request, self._feed(request)))
 
     def collect(self) -> tuple[Tensor, ...]:
+        """The views of the oldest request not collected yet. Raises UndecodableError."""
         return _views(self.done.popleft() if self.done else self._next())
 
     def redo(self, request: Request) -> tuple[Tensor, ...]:
+        """Process a request at once; those under way are finished first and kept. Raises UndecodableError."""
         while self.waiting:  # DALI works in order: what is under way comes first, and is kept
             self.done.append(self._next())
         self.submit(request)
         return _views(self._next())
 
     def close(self) -> None:
+        """Drop what is under way, stop the threads and release DALI's memory."""
         self.waiting.clear()
         self.done.clear()
         self.pool.shutdown(wait=True)
         self.pipe = None
 
     def _next(self) -> Outcome:
-        """Outcome of the oldest request under way. A failure may leave the pipeline dead: it is built anew."""
+        """Outcome of the oldest request under way. A failure may leave the pipeline dead, so it is built again."""
         request, reasons = self.waiting[0]
         if not reasons:
             try:
                 outcome: Outcome = self._outputs()
             except _FAILURES:
                 self.pipe = build_graph(self.config, self.batch_size, self.gpu_index, self.chain)
-                reasons = self._find_bad(request)
+                reasons, spared = self._find_bad(request)
                 if not reasons:
-                    raise
+                    if not spared:
+                        raise
+                    self._feed(request)
+                    outcome = self._outputs()
+                # The new graph knows nothing of the requests that the old one was fed.
                 for later, failed in list(self.waiting)[1:]:
                     if not failed:
                         self._feed(later)
         self.waiting.popleft()
         return UndecodableError(reasons) if reasons else outcome
 
-    def _find_bad(self, request: Request) -> dict[int, str]:
-        """Each photo alone: DALI names only the first bad one of a batch, and not always."""
-        reasons = {}
+    def _find_bad(self, request: Request) -> tuple[dict[int, str], int]:
+        """(why photos cannot be used, how many DALI cannot decode and Pillow can: those become bitmaps).
+
+        Each photo alone: DALI names only the first bad one of a batch, and not always. Pillow decides, so that both
+        pipelines leave the same photos out.
+        """
+        reasons, spared, images = {}, 0, request.images
         for i in range(len(request.images)):
             alone = tuple(params.take([i]) for params in request.params)
             try:
                 self._feed(Request([request.images[i]], [request.heads[i]], alone))
                 self._outputs()
-            except _FAILURES as error:
-                reasons[i] = _reason(error)
+            except _FAILURES:
                 self.pipe = build_graph(self.config, self.batch_size, self.gpu_index, self.chain)
-        return reasons
+                bitmap = _as_bitmap(request.images[i], request.heads[i])
+                if isinstance(bitmap, BadImage):
+                    reasons[i] = str(bitmap)
+                else:
+                    images[i], spared = bitmap, spared + 1
+        return reasons, spared
 
     def _outputs(self) -> tuple[Tensor, ...]:
         return tuple(self._tensor(output) for output in self.pipe.outputs())
@@ -109,7 +129,8 @@ class DaliPipeline:
         """Start on a request; when there are photos that DALI need not even try, say which and why instead."""
         images = list(request.images)
         odd = [i for i, head in enumerate(request.heads) if not head.plain]
-        converted = dict(zip(odd, self.pool.map(_as_bitmap, [images[i] for i in odd]), strict=True))
+        bitmaps = self.pool.map(_as_bitmap, [images[i] for i in odd], [request.heads[i] for i in odd])
+        converted = dict(zip(odd, bitmaps, strict=True))
         reasons = {i: str(result) for i, result in converted.items() if isinstance(result, BadImage)}
         if reasons:
             return reasons
@@ -135,19 +156,13 @@ def _views(outcome: Outcome) -> tuple[Tensor, ...]:
     return outcome
 
 
-def _as_bitmap(data: bytes) -> bytes | BadImage:
+def _as_bitmap(data: bytes, head: Head) -> bytes | BadImage:
     """Anything but a plain JPEG is decoded here and handed on uncompressed, so that DALI meets no odd kinds."""
     out = io.BytesIO()
     try:
-        Image.fromarray(decode(data)).save(out, "BMP")
+        photo = decode(data, checked=True)
+        check_agreement(head, *photo.shape[:2])
+        Image.fromarray(photo).save(out, "BMP")
     except BadImage as error:
         return error
     return out.getvalue()
-
-
-def _reason(error: Exception) -> str:
-    """The line of DALI's report that says what went wrong."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    marks = [i for i, line in enumerate(lines) if line.startswith("encountered")]
-    line = lines[marks[0] + 1] if marks and marks[0] + 1 < len(lines) else lines[0] if lines else "cannot be decoded"
-    return line[:160]

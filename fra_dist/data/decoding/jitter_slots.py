@@ -1,8 +1,8 @@
-"""View numbers for the chain of operators in `dali.py`.
+"""Arguments of the jitter in `dali_graph`'s chain of operators, which has a fixed order while each sample has its own.
 
-**The order of the jitter.** Brightness, contrast and saturation are cheap to have in a graph several times, hue is
-not, and each sample has the four in its own order. So the chain has three slots for the cheap ones, the hue, and three
-slots again; each of the three goes to a slot before or after the hue, the other slots stay empty for that sample.
+Brightness, contrast and saturation are cheap to have in a graph several times, hue is not, and each sample has the four
+in its own order. So the chain has three slots for the cheap operations, then the hue, then three slots again; each of
+the three goes to a slot before or after the hue, and the other slots stay empty for that sample.
 """
 
 from typing import Any
@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from fra_dist.data.order.views import HUE, ViewParams, blur_radius
 
 SLOTS = 6
+"""Slots of the chain: three before the hue and three after it."""
 EMPTY = HUE
-"""What a slot holds when it does nothing."""
+"""The kind of a slot that does nothing."""
 
 
 def chain_numbers(params: ViewParams, size: int) -> dict[str, NDArray[Any]]:
-    """Arguments of the chain by name, each (B,)."""
+    """Arguments of the chain's operators by name, each (B,), for views of `size` pixels."""
     kinds, factors = fill_slots(params)
     numbers = {
         "hue": params.hue.astype(np.float32),
@@ -34,7 +35,7 @@ def chain_numbers(params: ViewParams, size: int) -> dict[str, NDArray[Any]]:
 
 
 def fill_slots(params: ViewParams) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Kinds and factors (B, 6): operations before the hue in slots 0 to 2, those after it in slots 3 to 5."""
+    """Kinds and factors of the slots, each (B, 6): operations before the hue in slots 0 to 2, later ones in 3 to 5."""
     rows = np.arange(len(params))
     factors = np.stack([params.brightness, params.contrast, params.saturation, np.ones(len(params))], axis=1)
     place = np.argmax(params.order == HUE, axis=1)

@@ -1,4 +1,4 @@
-"""Which kind of decoding pipeline a run uses: DALI, or Pillow with torchvision."""
+"""Chooses the decoding pipeline of a run: DALI, or Pillow with torchvision."""
 
 import torch
 
@@ -8,9 +8,9 @@ from fra_dist.errors import DataError
 
 
 def open_pipeline(config: DataConfig, device: torch.device, batch_size: int) -> Pipeline:
-    """The pipeline that `data.pipeline` names; auto takes DALI where it is installed.
+    """Open the pipeline that `data.pipeline` names; `auto` takes DALI where it is installed.
 
-    batch_size: of the largest request. Raises DataError when DALI is asked for and cannot be loaded.
+    batch_size: photos of the largest request. Raises DataError when DALI is asked for and cannot be loaded.
     """
     if config.pipeline != "torch":
         try:

@@ -1,10 +1,10 @@
-"""What the loader asks of a decoder: encoded photos and view numbers in, batches of pixels out, one a view.
+"""The interface between the loader and a decoder: encoded photos and view parameters in, batches of pixels out.
 
-`dali_pipeline` and `torch_pipeline` are the two kinds, and `open_pipeline` chooses. Batches are handed in ahead of time
-and come out in the same order.
+`dali_pipeline` and `torch_pipeline` implement it, and `open_pipeline` chooses. Requests are submitted ahead of time and
+their results come out in the same order.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableSequence, Sequence
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
@@ -14,15 +14,21 @@ from fra_dist.data.order.views import ViewParams
 
 
 class Request(NamedTuple):
-    """B encoded photos, what their headers say, and what to do to them in each view."""
+    """B encoded photos, what their headers say, and how each view of them is augmented."""
 
-    images: Sequence[bytes]
+    images: MutableSequence[bytes]
+    """The encoded photos, as `images.whole` gives them. A pipeline may replace a photo by another encoding of it."""
     heads: Sequence[Head]
+    """Parsed header of each photo."""
     params: tuple[ViewParams, ...]
+    """Augmentation parameters of each view, of B photos each."""
 
 
 class UndecodableError(Exception):
-    """Some photos of a request cannot be decoded: their positions in it, and why."""
+    """Some photos of a request cannot be decoded.
+
+    reasons: why, in a few words, by position of the photo in the request.
+    """
 
     def __init__(self, reasons: Mapping[int, str]) -> None:
         super().__init__(f"{len(reasons)} photos cannot be decoded")
@@ -30,7 +36,7 @@ class UndecodableError(Exception):
 
 
 class Pipeline(Protocol):
-    """Belongs to one thread."""
+    """Decodes and augments batches of photos. An instance belongs to one thread."""
 
     def submit(self, request: Request) -> None:
         """Begin to work on a request; returns at once."""
@@ -39,12 +45,14 @@ class Pipeline(Protocol):
     def collect(self) -> tuple[Tensor, ...]:
         """The views of the oldest request not collected yet, each (B, 3, S, S) float32, normalised, on the device.
 
-        Raises UndecodableError, after which the next collect belongs to the next request.
+        Raises UndecodableError, after which the next `collect` belongs to the next request.
         """
         ...
 
     def redo(self, request: Request) -> tuple[Tensor, ...]:
-        """Do a request at once, without disturbing those that wait. Raises UndecodableError."""
+        """Process a request at once, without losing those under way. Raises UndecodableError."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Stop the threads and release the memory; the pipeline cannot be used afterwards."""
+        ...

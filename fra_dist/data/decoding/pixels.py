@@ -1,11 +1,12 @@
 """Everything after the resize, on the CPU: jitter, grey, blur, solarise, flip and normalisation of one view.
 
-Compiled by numba, because a chain of whole-image operations (DALI's or torch's) spends ten times as long on its way
-through memory; `dali.py` runs it inside its graph. The steps are torchvision's on uint8 images, with the same
-rounding: each operation ends in whole levels of 0 to 255. Compiled once a machine, then read from numba's cache.
+Compiled by numba, because a chain of whole-image operations (DALI's or torch's) takes ten times as long, most of it
+moving pixels through memory; `dali_graph` runs it inside its graph. The steps are torchvision's on uint8 images, with
+the same rounding: each operation ends in whole levels of 0 to 255. Compiled once per machine, then read from numba's
+cache.
 
-Pixels are float32 planes (3, n * n) that hold whole numbers. Fast-math is limited to flags that cannot change a
-result for finite numbers, so that every processor computes the same.
+Pixels are float32 planes (3, n * n) that hold whole numbers. Fast-math is limited to flags that cannot change a result
+for finite numbers, so that every processor computes the same.
 """
 
 import math
@@ -19,16 +20,20 @@ from numpy.typing import NDArray
 from fra_dist.data.order.views import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParams, blur_radius
 
 F = np.float32
+"""The type of all pixel arithmetic."""
 _compile: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"nnan", "ninf", "nsz"}}
 _FULL = F(255)
 
-# Where the numbers of `pack` stand.
+# Columns of `pack`.
 _FACTORS, _GREY, _SIGMA, _RADIUS, _SOLARISE, _FLIP, _MEAN, _STD = 4, 8, 9, 10, 11, 12, 13, 16
 _NUMBERS = 19
 
 
 def pack(params: ViewParams, size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float32]:
-    """The numbers of B views as `finish` wants them, (B, 19)."""
+    """The parameters of B views as the rows (B, 19) that `finish` takes.
+
+    size: side of the views in pixels; mean, std: of each channel, in [0, 1].
+    """
     out = np.empty((len(params), _NUMBERS), np.float32)
     out[:, :_FACTORS] = params.order
     p, radius = params, blur_radius(params.sigma, size)
@@ -82,7 +87,7 @@ def _turned(distance, chroma, peak, low, high):  # type: ignore[no-untyped-def]
 
 @njit(**_compile)
 def _hue(planes, shift):  # type: ignore[no-untyped-def]
-    """Turn the hue of HSV by `shift` circles (at most one half), without the way through HSV.
+    """Turn the hue of HSV by `shift` circles (at most one half), without converting to HSV and back.
 
     With M, m, C the largest and smallest channel and their difference: channel c, followed around the circle by p
     and q, lies A = r + g + b - 2c + M - 2m from the pixel's hue (times C, in sixths), on the side that p > q tells.
@@ -161,7 +166,10 @@ def _normalise(out, planes, numbers, n):  # type: ignore[no-untyped-def]
 
 @njit(**_compile)
 def finish(out, image, numbers):  # type: ignore[no-untyped-def]
-    """image (n, n, 3) uint8 -> out (3, n, n) float32, by one row of `pack`."""
+    """Augment and normalise one view: image (n, n, 3) uint8 into out (3, n, n) float32.
+
+    numbers: the view's row of `pack`.
+    """
     n = image.shape[0]
     planes = np.empty((3, n * n), F)
     for y in range(n):
@@ -207,7 +215,7 @@ def _for_dali(signature: Any) -> Callable[[Callable[..., None]], Any]:
 
 @_for_dali(_signature)
 def finish_sample(outs, out_shapes, out_ranks, out_count, ins, in_shapes, in_ranks, in_count):  # type: ignore[no-untyped-def]
-    """`finish` as DALI's NumbaFunction calls it for one sample: inputs are the image and the numbers."""
+    """`finish` with the signature by which DALI's NumbaFunction calls it for a sample: inputs are image and numbers."""
     n = in_shapes[0][0]
     numbers = carray(ins[1], (4 * _NUMBERS,)).view(F)
     finish(carray(outs[0], (3, n, n)), carray(ins[0], (n, n, 3)), numbers)
@@ -215,7 +223,7 @@ def finish_sample(outs, out_shapes, out_ranks, out_count, ins, in_shapes, in_ran
 
 @_for_dali(types.void(*(_pointers[2], types.CPointer(types.int32), types.int32) * 2, types.int32))
 def finish_shapes(out_shapes, out_ranks, out_count, in_shapes, in_ranks, in_count, samples):  # type: ignore[no-untyped-def]
-    """Shapes of the outputs of a batch, in the layout that DALI's NumbaFunction uses: pointers to each one's shape."""
+    """Write the output shapes of a batch in the layout of DALI's NumbaFunction: one pointer to each sample's shape."""
     for i in range(samples):
         out_shapes[i][0] = 3
         out_shapes[i][1] = out_shapes[i][2] = in_shapes[i][0]

@@ -1,6 +1,6 @@
-"""The torch path: Pillow decodes, torchvision augments, a pool of threads does both.
+"""The torch pipeline: Pillow decodes, torchvision augments, a pool of threads does both.
 
-It is the plain statement of what the views are, and what `dali.py` is compared with.
+It is the reference implementation of the views, with which `dali_graph` is compared.
 """
 
 from collections import deque
@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from fra_dist.config import DataConfig
-from fra_dist.data.decoding.images import BadImage, decode
+from fra_dist.data.decoding.images import BadImage, check_agreement, decode
 from fra_dist.data.decoding.pipeline import Request, UndecodableError
 from fra_dist.data.order.views import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParams, blur_radius, views_of
 
@@ -30,15 +30,19 @@ class TorchPipeline:
         self.waiting: deque[list[Future[tuple[Tensor, ...]]]] = deque()
 
     def submit(self, request: Request) -> None:
+        """Begin to work on a request in the pool of threads; returns at once."""
         self.waiting.append(self._begin(request))
 
     def collect(self) -> tuple[Tensor, ...]:
+        """The views of the oldest request not collected yet. Raises UndecodableError."""
         return self._finish(self.waiting.popleft())
 
     def redo(self, request: Request) -> tuple[Tensor, ...]:
+        """Process a request at once, beside those under way. Raises UndecodableError."""
         return self._finish(self._begin(request))
 
     def close(self) -> None:
+        """Stop the threads and drop requests not collected yet."""
         self.pool.shutdown(wait=True, cancel_futures=True)
         self.waiting.clear()
 
@@ -63,14 +67,13 @@ class TorchPipeline:
 
 
 def _render(request: Request, i: int, sizes: Sequence[int]) -> tuple[Tensor, ...]:
-    photo = torch.from_numpy(np.array(decode(request.images[i]))).permute(2, 0, 1)
-    if photo.shape[1:] != (request.heads[i].height, request.heads[i].width):
-        raise BadImage("the size in the header is not that of the pixels")
+    photo = torch.from_numpy(np.array(decode(request.images[i], checked=True))).permute(2, 0, 1)
+    check_agreement(request.heads[i], *photo.shape[1:])
     return tuple(augment(photo, params, i, size) for params, size in zip(request.params, sizes, strict=True))
 
 
 def augment(photo: Tensor, params: ViewParams, i: int, size: int) -> Tensor:
-    """View i of `params`: (3, H, W) uint8 to (3, size, size) uint8, in the order of METHOD's augmentations."""
+    """View i of `params`: (3, H, W) uint8 to (3, size, size) uint8, with the augmentations in the order of METHOD."""
     x0, y0, x1, y1 = params.box[i].tolist()
     view = F.resized_crop(photo, y0, x0, y1 - y0, x1 - x0, [size, size], InterpolationMode.BILINEAR, antialias=True)
     if params.flip[i]:

@@ -1,6 +1,6 @@
 """An iterator of batches, prepared ahead of the trainer in one background thread (and the threads of the pipeline).
 
-What comes out depends on the configuration, the shards and the step only: not on prefetching, threads, world size or
+The batches depend on the configuration, the shards and the step only: not on prefetching, threads, world size or
 restarts.
 """
 
@@ -28,11 +28,13 @@ from fra_dist.data.stores.remote_folder import RemoteFolder
 from fra_dist.distributed import RankContext
 
 CLOSE_PATIENCE = 10.0
-"""Seconds that closing a loader waits for a read of the data disk to end; the thread dies with the process."""
+"""Seconds that closing a loader waits for a read of the data disk to end; after that the thread dies with the
+process."""
 
 
 def make_plan(config: Config, manifest: Manifest) -> Plan:
-    """The plan of a configuration on a data set. Raises DataError when it has fewer samples than a global batch."""
+    """The reading plan of a configuration on a data set. Raises DataError when there are fewer samples than a global
+    batch."""
     data = config.data
     return Plan(manifest.sizes, config.seed, config.train.global_batch, data.shuffle_streams, data.shuffle_window)
 
@@ -46,10 +48,11 @@ def make_loader(
     known_bad: Iterable[int] = (),
     check_files: bool = True,
 ) -> "Loader":
-    """Batches of this rank for steps start_step .. stop_step - 1 (without end when None).
+    """A loader of this rank's batches for steps start_step .. stop_step - 1 (without end when stop_step is None).
 
-    known_bad: ids that an earlier attempt found undecodable; they are replaced without being read again.
-    check_files: look first whether every shard is there; one rank of a node suffices.
+    known_bad: ids that an earlier attempt found undecodable; they are replaced without being read again. check_files:
+    check first that every shard is there; it is enough that one rank of a node does so.
+
     Raises ConfigError when the ranks cannot share the batch, DataError when the data set is too small or incomplete.
     """
     plan = make_plan(config, manifest)
@@ -66,9 +69,9 @@ def make_loader(
 
 
 class Loader:
-    """Iterates over `Batch`; `close` it, or use it in a `with` statement.
+    """Iterates over `Batch`; call `close` when done, or use it in a `with` statement.
 
-    wait_seconds: total time that `next` spent waiting for a batch, for the data-wait share of a run.
+    wait_seconds: total time that `next` has spent waiting for a batch, which gives the data-wait share of a run.
     """
 
     def __init__(
@@ -113,12 +116,12 @@ class Loader:
 
     @property
     def source_stats(self) -> dict[str, float]:
-        """What was read from a store so far (`remote_source.STATS`); empty for a local folder."""
+        """Counts of what was read from a store so far, named as in `remote_source.STATS`; empty for a local folder."""
         counters = self._folder.counters if self._folder is not None else None
         return {} if counters is None else {name: counters[name] for name in STATS}
 
     def close(self) -> None:
-        """Stop the threads and let go of files. Safe to call twice."""
+        """Stop the threads and close the files. Calling it again does nothing."""
         self._finish()
 
     def __enter__(self) -> Self:
@@ -181,11 +184,11 @@ def _produce(
         if ahead is not None:
             ahead.close()
         pipeline.close()
-        feeder.reader.close()
+        feeder.close()
 
 
 def _collect(feeder: Feeder, pipeline: Pipeline, batch: Prepared) -> Batch:
-    """Wait for a batch; put substitutes in place of photos that cannot be decoded, until all can."""
+    """Collect a batch; put substitutes in place of photos that cannot be decoded, until all can be."""
     views = None
     try:
         views = pipeline.collect()

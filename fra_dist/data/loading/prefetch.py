@@ -1,4 +1,4 @@
-"""Copies the shards of the plan's next steps before the reader asks for them."""
+"""Copies the shards that the plan's next steps need into the cache, before the reader asks for them."""
 
 import contextlib
 import queue
@@ -19,15 +19,15 @@ from fra_dist.distributed import RankContext
 from fra_dist.errors import DataError
 
 THREADS = 4
-"""Downloads at a time of one rank."""
+"""Downloads that one rank runs at a time."""
 _AGAIN = 64  # steps without need of a shard after which it is asked for again, should it have been evicted
 
 
 class Prefetcher:
-    """Walks the plan of one rank ahead of its reader. One thread looks, THREADS fetch; all end with `close`.
+    """Walks the plan of one rank ahead of its reader: one thread looks ahead, THREADS threads fetch, until `close`.
 
-    shard_bytes: size of each shard (for the bound); fetch: gets a shard's number, may be called by several threads;
-    shards, most_bytes: copies that may wait for the reader.
+    shard_bytes: size of each shard in bytes; fetch: gets the number of a shard to fetch, and may be called by several
+    threads; shards, most_bytes: how many copies, and how many bytes of them, may wait for the reader.
     """
 
     def __init__(
@@ -56,13 +56,14 @@ class Prefetcher:
             thread.start()
 
     def reached(self, step: int) -> None:
-        """The reader begins with a step."""
+        """Note that the reader begins with a step, which makes space for shards of later steps."""
         with self._moved:
             self._reached = step
             self._moved.notify()
 
     def close(self, wait: float = 5.0) -> None:
-        """Stop. `fetch` must end by itself by then: threads that do not within `wait` seconds are left behind."""
+        """Stop all threads. One whose `fetch` does not end within `wait` seconds is left behind; it dies with the
+        process."""
         with self._moved:
             self._stopped = True
             self._moved.notify()
@@ -82,6 +83,7 @@ class Prefetcher:
         while self.stop_step is None or step < self.stop_step:
             ids = self.plan.batch(step, self.rank, self.world).ids
             for shard in np.unique(np.searchsorted(self.plan.first_ids, ids, "right") - 1).tolist():
+                # A shard never needed before counts as last needed _AGAIN steps ago, so that it is fetched.
                 known = step - last.get(shard, step - _AGAIN) < _AGAIN
                 last[shard] = step
                 if known:
@@ -95,7 +97,7 @@ class Prefetcher:
             step += 1
 
     def _wait_for_room(self, step: int, waiting: "deque[tuple[int, int]]", size: int) -> bool:
-        """Until a copy of `size` bytes, needed at `step`, may be made. False when it is time to stop."""
+        """Wait until a copy of `size` bytes, needed at `step`, may be made. False when it is time to stop."""
         with self._moved:
             while not self._stopped:
                 while waiting and waiting[0][0] <= self._reached:
@@ -109,7 +111,7 @@ class Prefetcher:
         return False
 
     def _wait_for_step(self, step: int) -> bool:
-        """Until the reader is there. False when it is time to stop."""
+        """Wait until the reader reaches a step. False when it is time to stop."""
         with self._moved:
             while self._reached < step and not self._stopped:
                 self._moved.wait()
@@ -126,7 +128,10 @@ class Prefetcher:
 def start_prefetcher(
     config: DataConfig, source: Source, manifest: Manifest, plan: Plan, ctx: RankContext, steps: tuple[int, int | None]
 ) -> Prefetcher | None:
-    """For the steps from the first number to before the second; None where nothing is copied."""
+    """Start fetching ahead for steps steps[0] .. steps[1] - 1; None where no copies of shards are kept.
+
+    steps[1] may be None, for a run without end.
+    """
     shards = plan.streams_of_rank(ctx.world) if config.prefetch_shards is None else config.prefetch_shards
     if not isinstance(source, CachedSource) or not shards:
         return None
@@ -139,7 +144,8 @@ def start_prefetcher(
 
 
 def horizon(plan: Plan) -> int:
-    """Steps in which every stream goes through about two shards, or two windows where those are larger."""
+    """How many steps to look ahead: those in which every stream passes about two shards, or two windows if these are
+    larger."""
     held = plan.sizes[plan.sizes > 0]
     each = max(float(held.mean()), float(plan.window))
     return min(8192, 8 + ceil(2 * each * plan.streams / plan.global_batch))

@@ -1,9 +1,9 @@
-"""Samples that cannot be used: their names on disk, their share, and who takes their place.
+"""Samples that cannot be used: the file that names them, the share that is allowed, and their substitutes.
 
 **The substitute.** In place of bad sample s of epoch e come candidates number 0, 1, 2, ...: the first four drawn from
 the shard of s (most likely open already), the others from the whole data set, each by a hash of (seed, e, s, number).
-The first good candidate is used, with its own views of epoch e. Nothing else decides, so every world size, restart
-and thread count puts the same sample in the same place.
+The first good candidate is used, with its own views of epoch e. Nothing else decides, so every world size, restart and
+thread count puts the same sample in the same place.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,15 +17,20 @@ from fra_dist.data.order.counter_random import key, permute
 from fra_dist.errors import DataError
 
 FILE = "quarantine.jsonl"
+"""Name of the file in a run's folder that lists bad samples, a JSON line each."""
 ATTEMPTS = 64
+"""Candidates that are tried in place of one bad sample."""
 _NEAR = 4
 _SHARD, _SET = 5, 6  # domains of the hash, beside those of plan.py and views.py
 MIN_COUNT = 16
-"""Bad samples below which the share is not judged: a few in a small set are no sign of a broken one."""
+"""Number of bad samples below which the share is not judged: a few in a small set are no sign of a broken one."""
 
 
 def candidates(seed: int, epoch: int, sample: int, shard_start: int, shard_samples: int, total: int) -> Iterator[int]:
-    """Ids to try, in order, in place of a bad sample."""
+    """Sample ids to try, in order, in place of bad sample `sample` of an epoch.
+
+    shard_start, shard_samples: first id and number of samples of its shard; total: samples of the whole data set.
+    """
     for number in range(min(_NEAR, shard_samples - 1)):
         # A walk over the shard that starts after the sample itself visits nobody twice.
         here = int(permute(number, shard_samples - 1, key(_SHARD, seed, epoch, sample))[0])
@@ -35,7 +40,10 @@ def candidates(seed: int, epoch: int, sample: int, shard_start: int, shard_sampl
 
 
 class Quarantine:
-    """The bad samples that this rank knows, and how many of those it read were bad."""
+    """The bad samples that this rank knows of.
+
+    known: ids of all of them; met: ids of those that its plan led it to; read: how many samples it has read.
+    """
 
     def __init__(self, known: Iterable[int] = ()) -> None:
         self.known = set(known)
@@ -43,7 +51,7 @@ class Quarantine:
         self.read = 0
 
     def add(self, sample: int, planned: bool = True) -> bool:
-        """Note a bad sample; True when this rank did not know. Only planned ones count for the share."""
+        """Note a bad sample; True when this rank did not know of it. Only planned ones count for the allowed share."""
         if planned:
             self.met.add(sample)
         new = sample not in self.known
@@ -52,7 +60,10 @@ class Quarantine:
 
 
 def judge(bad: int, read: int, total: int, max_share: float, example: BadSample | None = None) -> None:
-    """Raises DataError when `bad` samples of `read` are more than the allowed share; `total`: samples of the set."""
+    """Raise DataError when `bad` of `read` samples are more than the share `max_share`.
+
+    total: samples of the data set, which bounds `read`; example: one bad sample to name in the message.
+    """
     read = max(1, min(read, total))
     enough = bad >= MIN_COUNT or (max_share == 0 and bad > 0)
     if enough and bad / read > max_share:
@@ -64,12 +75,13 @@ def judge(bad: int, read: int, total: int, max_share: float, example: BadSample 
 
 
 def quarantine_row(sample: BadSample, step: int) -> dict[str, Any]:
-    """A line of quarantine.jsonl: step, id, shard, key, reason."""
+    """The JSON object of a line of quarantine.jsonl: step, id, shard, key, reason."""
     return {"step": step, **asdict(sample)}
 
 
 def read_quarantine(folder: str | Path) -> list[BadSample]:
-    """The bad samples that a run has noted; damaged lines are passed over. Raises DiskError or AccessError."""
+    """The bad samples that a run has noted in its folder; damaged lines are passed over. Raises DiskError or
+    AccessError."""
     found = []
     for row in json_lines.iterate(Path(folder) / FILE):
         try:

@@ -1,4 +1,4 @@
-"""Is a folder of shards what its manifest says? `check_shards` compares everything with everything."""
+"""Checks that a folder of shards is what its manifest says: tars, indices, keys, statistics and pixels."""
 
 import hashlib
 import zlib
@@ -14,33 +14,40 @@ from fra_dist.data.decoding.images import BadImage
 from fra_dist.data.making.cleaning import look, verify
 from fra_dist.data.making.workers import Progress, in_order, usable_cores
 from fra_dist.data.shards import tars
-from fra_dist.data.shards.index import DECODED, Rows, ShardEntry, read_index
+from fra_dist.data.shards.index import GREY, PLAIN, Rows, ShardEntry, read_index
 from fra_dist.data.shards.manifest import MANIFEST, SKIPPED, Manifest
 from fra_dist.data.shards.pixel_statistics import size_stats
 from fra_dist.errors import DataError
 
-_MOST = 50  # problems of one shard that are told
+_KINDS = PLAIN | GREY
+_MOST = 50  # problems of one shard that are reported
 
 
 class ShardCheck(NamedTuple):
-    """What is wrong with a shard, a line each; hashes of its keys; how many images were decoded."""
+    """What the check of one shard found."""
 
     problems: list[str]
+    """What is wrong with the shard, a line each."""
     keys: NDArray[np.uint64]
+    """64-bit hashes of the keys of its samples."""
     decoded: int
+    """How many of its images were decoded."""
 
 
 @dataclass(frozen=True)
 class CheckTask:
-    """Check one shard in any process; `positions` of the samples to decode, None for all."""
+    """The check of one shard, which any process can run by calling it."""
 
     folder: Path
+    """The folder of shards."""
     entry: ShardEntry
+    """What the manifest says of the shard."""
     positions: tuple[int, ...] | None
+    """Positions of the samples to decode in the shard's index; None decodes all."""
     all_indexed: bool
-    """Every sample of the tar must be in the index."""
+    """Whether every sample of the tar must be in the index."""
     every_image: bool = False
-    """Each image is a sample by itself."""
+    """Whether each image is a sample by itself, rather than each group of members with one key."""
 
     def __call__(self) -> ShardCheck:
         name, path = self.entry.name, self.folder / self.entry.name
@@ -81,9 +88,11 @@ class CheckTask:
 def check_shards(
     manifest: Manifest, decode: int | None = 0, workers: int | None = None, progress: Progress | None = None
 ) -> Iterator[str]:
-    """Yield what is wrong, a line each naming shard and key: checksums, tar structure, index, unique keys, decoding.
+    """Yield what is wrong with a folder of shards, a line each that names shard and key.
 
-    decode: how many images to decode, evenly spaced over the set; None for all.
+    Checked are checksums, the structure of the tars, indices, that keys are unique, decoding, and the manifest's
+    statistics. decode: how many images to decode, evenly spaced over the set, None for all; workers: processes, None
+    for one per core; progress: called with the number of shards checked and their total.
     """
     made_here = manifest.source.get("kind") != "tars"
     tasks = [
@@ -147,7 +156,7 @@ def _look_at(path: Path, row: Rows) -> str | None:
         return f"it is {width}x{height}, its index says {int(row['width'])}x{int(row['height'])}"
     if zlib.crc32(data) != int(row["crc"]):
         return "its bytes are not those of its index (the checksum differs)"
-    if flags != int(row["flags"]) & ~DECODED:
+    if flags & _KINDS != int(row["flags"]) & _KINDS:
         return "its index says that it is a picture of another kind"
     return None
 

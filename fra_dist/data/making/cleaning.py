@@ -1,8 +1,8 @@
-"""One photo as it comes, to one clean JPEG: upright, 8 bits, RGB or grey, decodable to its last line.
+"""Turns one photo as it comes into one clean JPEG: upright, 8 bits, RGB or grey, decodable to its last line.
 
-A JPEG that is all that already is kept byte for byte. Anything else that Pillow reads (rotated by EXIF, CMYK, 16 bits,
-palette, transparent, PNG, WebP, TIFF, ...; the first frame of an animation) is decoded and encoded anew, without its
-metadata. Transparent parts become white. Colour profiles are not applied.
+A JPEG that has all these properties is kept byte for byte. Anything else that Pillow reads (rotated by EXIF, CMYK, 16
+bits, palette, transparent, PNG, WebP, TIFF, ...; the first frame of an animation) is decoded and encoded again, without
+its metadata. Transparent parts become white. Colour profiles are not applied.
 """
 
 import io
@@ -12,18 +12,28 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from fra_dist.data.decoding.images import BadImage, formats, heif_can_be_read, probe, to_rgb
+from fra_dist.data.decoding.images import (
+    BadImage,
+    Head,
+    check_agreement,
+    formats,
+    heif_can_be_read,
+    pixels_of,
+    probe,
+    to_rgb,
+    turn_of,
+    upright,
+    whole,
+)
 from fra_dist.data.making.faces.annotations import Face
 from fra_dist.data.making.faces.detectors import find_face
 from fra_dist.data.making.faces.face_crop import CropRule, crop, face_pixels
 from fra_dist.data.making.faces.quality import QualityRule, check_face, check_pixels, perceptual_hash
-from fra_dist.data.shards.index import DECODED, GREY, PLAIN
+from fra_dist.data.shards.index import CHECKED, DECODED, GREY, OPEN, PLAIN
 from fra_dist.data.shards.pixel_statistics import Moments, moments
 
-_ORIENTATION = 0x0112
-_UNREADABLE = -1
 _HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypheim")
 _GREY_MODES = ("1", "L", "I", "F")
 
@@ -33,64 +43,77 @@ class PhotoRules:
     """What is done to photos on their way into shards."""
 
     size: int | None = None
-    """Largest length of the side that `side` names, in pixels; larger photos are scaled down, none is scaled up."""
+    """Most pixels of the side that `side` names, None for any; larger photos are scaled down, none is scaled up."""
     side: Literal["shorter", "longer"] = "shorter"
+    """The side of a photo that `size` limits."""
     quality: int = 92
-    """Of the JPEGs that are encoded anew; chroma is not subsampled."""
+    """Quality of the JPEGs that are encoded again, 1 to 100; chroma is not subsampled."""
     min_side: int = 16
-    """Photos whose shorter side has fewer pixels, after scaling, are left out."""
+    """Photos whose shorter side has fewer pixels than this, after scaling, are left out."""
     crop: CropRule | None = None
-    """Cut the face out; None: the whole photo."""
+    """How the face is cut out; None keeps the whole photo."""
     detector: str | None = None
-    """Finds faces that no file names; see `preparation/detectors.py`."""
+    """Name of the detector that finds faces where no file names them, as in `faces.detectors`."""
     bounds: QualityRule = field(default_factory=QualityRule)
+    """Bounds of quality; photos outside them are left out."""
 
 
 class CleanPhoto(NamedTuple):
-    """A JPEG, its size in pixels, index flags, whether the bytes are those that came in, and pixel statistics."""
+    """A clean JPEG, with what the index and the statistics need."""
 
     jpeg: bytes
+    """Bytes of the JPEG."""
     height: int
+    """Height in pixels."""
     width: int
+    """Width in pixels."""
     flags: int
+    """Sum of the flags in `shards.index` that hold for the JPEG."""
     kept: bool
+    """Whether these are the bytes that came in (with an end mark, if that was missing), not a new encoding."""
     moments: Moments
+    """Pixel statistics, as in `pixel_statistics`."""
 
 
 class _Final(NamedTuple):
-    """A photo decoded, cut and scaled; kept: nothing was done to it, so its bytes can stay. pixels: before scaling.
-    whole: the photo that a face was cut from."""
+    """A photo decoded, cut and scaled; kept: its bytes, where nothing was done to it, so that they can stay. pixels:
+    before scaling. whole: the photo that a face was cut from."""
 
     image: Image.Image
-    kept: bool
+    kept: bytes | None
     pixels: int
     whole: Image.Image | None = None
 
 
 def clean_photo(data: bytes, rules: PhotoRules, face: Face | None = None) -> CleanPhoto:
-    """Raises BadImage, with a reason of a few words, for what is no photo, not whole, too small, too large, or out of
-    `rules.bounds`. face: where it is, if a file says so."""
+    """Turn an encoded photo into a clean JPEG. face: where the face is, if a file says so.
+
+    Raises BadImage, with a reason in a few words, for data that is no photo, not whole, too small, too large, or
+    outside `rules.bounds`.
+    """
     final = _finish(data, rules, face)
     image = final.image
     flags = DECODED | PLAIN | (GREY if image.mode == "L" else 0)
-    jpeg = data if final.kept else encode_jpeg(image, rules.quality)
-    return CleanPhoto(jpeg, image.height, image.width, flags, final.kept, moments(np.asarray(image)))
+    jpeg = final.kept or encode_jpeg(image, rules.quality)
+    return CleanPhoto(jpeg, image.height, image.width, flags, final.kept is not None, moments(pixels_of(image)))
 
 
 class Hashed(NamedTuple):
-    """What near-copies are found by: the perceptual hash of what `clean_photo` gives, in hexadecimal, the pixels of
-    that before scaling, and where a face was cut out, the hash of the whole photo."""
+    """Hashes of a photo, by which near-copies are found."""
 
     hash: str
+    """Perceptual hash, in hexadecimal, of the picture that `clean_photo` gives."""
     pixels: int
+    """Number of pixels of that picture before it was scaled."""
     whole: str = ""
+    """Where a face was cut out, the perceptual hash of the whole photo; else empty."""
 
 
 def hash_photo(data: bytes, rules: PhotoRules, face: Face | None = None) -> Hashed:
-    """Raises BadImage as `clean_photo` does."""
+    """The hashes of an encoded photo; arguments and errors are those of `clean_photo`."""
     final = _finish(data, rules, face)
-    whole = "" if final.whole is None else perceptual_hash(final.whole).hex()
-    return Hashed(perceptual_hash(final.image).hex(), final.pixels, whole)
+    around = "" if final.whole is None else perceptual_hash(final.whole).hex()
+    return Hashed(perceptual_hash(final.image).hex(), final.pixels, around)
 
 
 def _finish(data: bytes, rules: PhotoRules, face: Face | None) -> _Final:
@@ -103,69 +126,75 @@ def _finish(data: bytes, rules: PhotoRules, face: Face | None) -> _Final:
 
 def _whole(data: bytes, rules: PhotoRules) -> _Final:
     head = probe(data)
-    height, width = _scaled(head.height, head.width, rules)
-    if min(height, width) < rules.min_side:
-        raise BadImage(f"{head.width}x{head.height} pixels, too small: the shorter side needs {rules.min_side}")
-    scaled = (height, width) != (head.height, head.width)
+    data = whole(data)
     with _quiet(), _translated(), Image.open(io.BytesIO(data), formats=formats()) as image:
-        turn = _orientation(image)
-        plain = head.plain and turn == 1 and image.mode in ("L", "RGB")
-        enough = (2 * height, 2 * width) if turn > 4 else (2 * width, 2 * height)
-        if scaled:
-            image.draft(None, enough)  # a JPEG decoder can halve the picture while it decodes
+        turn = turn_of(image)
+        full_width, full_height = image.size[::-1] if turn > 4 else image.size
+        height, width = _scaled(full_height, full_width, rules)
+        if min(height, width) < rules.min_side:
+            raise BadImage(f"{full_width}x{full_height} pixels, too small: the shorter side needs {rules.min_side}")
+        scaled = (height, width) != (full_height, full_width)
+        if scaled:  # a JPEG decoder can halve the picture while it decodes
+            image.draft(None, (2 * height, 2 * width) if turn > 4 else (2 * width, 2 * height))
         image.load()
-        _refuse_closed_cut(image, data, enough if scaled else None)
+        if head.plain and turn == 1 and image.mode in ("L", "RGB") and not scaled:
+            return _Final(image.copy(), data, height * width)
         grey = _is_grey(image)
-        if plain and not scaled:
-            return _Final(image.copy(), True, height * width)
-        upright = _upright_rgb(image, turn)
+        seen = to_rgb(upright(image, turn))
         if scaled:
-            upright = upright.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    return _Final(upright.getchannel(0) if grey else upright, False, head.height * head.width)
+            seen = seen.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return _Final(seen.getchannel(0) if grey else seen, None, full_height * full_width)
 
 
 def _face(data: bytes, rules: PhotoRules, rule: CropRule, face: Face | None) -> _Final:
-    probe(data)
-    with _quiet(), _translated(), Image.open(io.BytesIO(data), formats=formats()) as image:
-        turn = _orientation(image)
-        image.load()
-        _refuse_closed_cut(image, data, None)
-        grey = _is_grey(image)
-        upright = _upright_rgb(image, turn)
+    _, seen, grey = _decoded(data)
     if face is None:
         if rules.detector is None:
             raise BadImage("no face is named for it")
-        face = find_face(np.asarray(upright), rules.detector)
+        face = find_face(pixels_of(seen), rules.detector)
         if face is None:
             raise BadImage("no face found")
     with _translated():  # whatever numbers a file or a detector gives
         check_face(face, rules.bounds)
-        cut = crop(upright, face, rule)
+        cut = crop(seen, face, rule)
     if min(cut.size) < rules.min_side:
         raise BadImage(f"a face of {cut.width}x{cut.height} pixels, too small: it needs {rules.min_side}")
     side = rule.margin * face_pixels(face)
-    return _Final(cut.getchannel(0) if grey else cut, False, int(side * side), upright)
+    return _Final(cut.getchannel(0) if grey else cut, None, int(side * side), seen)
+
+
+def _decoded(data: bytes) -> tuple[Head, Image.Image, bool]:
+    """(what the header says, the whole photo, upright, in RGB, whether it is grey). Raises BadImage."""
+    head = probe(data)
+    with _quiet(), _translated(), Image.open(io.BytesIO(whole(data)), formats=formats()) as image:
+        turn = turn_of(image)
+        image.load()
+        return head, to_rgb(upright(image, turn)), _is_grey(image)
 
 
 def look(data: bytes) -> tuple[int, int, int]:
-    """(upright height, width, index flags) from the header alone. Raises BadImage as far as that tells."""
+    """(height, width, index flags) of an encoded photo, upright, without decoding it.
+
+    Raises BadImage as far as damage shows without decoding.
+    """
     head = probe(data)
+    flags = (PLAIN if head.plain else 0) | CHECKED | (OPEN if whole(data) is not data else 0)
     with _quiet(), _translated(), Image.open(io.BytesIO(data), formats=formats()) as image:
-        return head.height, head.width, (PLAIN if head.plain else 0) | (GREY if _is_grey(image) else 0)
+        return head.height, head.width, flags | (GREY if _is_grey(image) else 0)
 
 
 def verify(data: bytes) -> NDArray[np.uint8]:
-    """Decode an encoded image completely: pixels (H, W) or (H, W, 3). Raises BadImage when it is not whole."""
-    probe(data)
-    with _quiet(), _translated(), Image.open(io.BytesIO(data), formats=formats()) as image:
-        turn = _orientation(image)
-        image.load()
-        _refuse_closed_cut(image, data, None)
-        return np.asarray(image if image.mode == "L" else _upright_rgb(image, turn))
+    """Decode an encoded photo completely: pixels (H, W) of a grey one, (H, W, 3) of any other, uint8.
+
+    Raises BadImage when it is not whole, or when its header gives another size, by which views would be drawn.
+    """
+    head, seen, grey = _decoded(data)
+    check_agreement(head, seen.height, seen.width)
+    return pixels_of(seen.getchannel(0) if grey else seen)
 
 
 def encode_jpeg(image: Image.Image, quality: int) -> bytes:
-    """The same picture gives the same bytes with the same version of Pillow's JPEG library."""
+    """A picture as JPEG. The same picture gives the same bytes with the same version of Pillow's JPEG library."""
     out = io.BytesIO()
     image.save(out, "JPEG", quality=quality, subsampling=0)
     return out.getvalue()
@@ -180,47 +209,6 @@ def _scaled(height: int, width: int, rules: PhotoRules) -> tuple[int, int]:
 
 def _is_grey(image: Image.Image) -> bool:
     return image.mode in _GREY_MODES or image.mode.startswith("I;")
-
-
-def _upright_rgb(image: Image.Image, turn: int) -> Image.Image:
-    if turn > 1:
-        image = ImageOps.exif_transpose(image)
-    if image.has_transparency_data:
-        over = image.convert("RGBA")
-        image = Image.new("RGBA", over.size, (255, 255, 255, 255))
-        image.alpha_composite(over)
-    return to_rgb(image)
-
-
-def _orientation(image: Image.Image) -> int:
-    """1 to 8 as EXIF counts them; _UNREADABLE when the EXIF block is damaged: taken for upright, and not kept."""
-    try:
-        turn = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # whatever the parser meets in foreign bytes
-        return _UNREADABLE
-    return turn if turn in range(1, 9) else 1
-
-
-def _refuse_closed_cut(image: Image.Image, data: bytes, enough: tuple[int, int] | None) -> None:
-    """Find a JPEG that was cut and then given an end mark, which decoders take without a word.
-
-    They fill what is missing with mid-grey, into which the colours beside it may run. Where the last pixel is as light
-    as that, bytes are put before the end mark: in a whole photo nothing reads them, in a cut one they change pixels.
-    A cut within the last block is not found.
-    """
-    if image.format not in ("JPEG", "MPO") or image.mode not in ("L", "RGB"):
-        return
-    width, height = image.size
-    last = np.asarray(image.crop((width - 1, height - 1, width, height)).convert("L"))
-    if abs(int(last[0, 0]) - 128) > 2:
-        return
-    end = data.rfind(b"\xff\xd9")
-    with Image.open(io.BytesIO(data[:end] + b"\x55" * 64 + data[end:]), formats=formats()) as again:
-        if enough is not None:
-            again.draft(None, enough)
-        again.load()
-        if np.any(np.asarray(again) != np.asarray(image)):
-            raise BadImage("truncated")
 
 
 class _quiet(warnings.catch_warnings):

@@ -1,4 +1,4 @@
-"""What worker processes do with photos: read and clean them, or read and hash them."""
+"""The work that worker processes do with photos: read and clean them, or read and hash them."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -9,29 +9,38 @@ from fra_dist.data.making.faces.annotations import Face
 from fra_dist.data.shards.samples import Encoded, Skip, json_bytes
 
 MAX_BYTES = 256 << 20
-"""A file with more bytes is left out."""
+"""Files larger than this are left out."""
 
 
 class Read(NamedTuple):
-    """Where a photo is: byte -1 is a whole file, `drop` as in Found. face: where the face is, if a file says so;
-    reason: why it is out."""
+    """Where the bytes of a photo are, and what is already known of it."""
 
     key: str
+    """WebDataset key that its sample gets."""
     name: str
+    """Name relative to the source."""
     file: str
+    """Path of the file that holds the photo."""
     byte: int
+    """First byte of the photo in the file; -1 when the photo is the whole file."""
     size: int
+    """Size of the photo in bytes."""
     face: Face | None = None
+    """Where the face is, if a file of annotations says so."""
     reason: str = ""
+    """Why the photo is left out; empty when it is used."""
     drop: tuple[int, ...] = ()
+    """Positions of 4-byte gaps that are not part of the photo, as in `listing.Found`."""
 
 
 @dataclass(frozen=True)
 class PhotoTask:
-    """Read and clean photos."""
+    """Read and clean photos: calling it gives, for each, an encoded sample or why it was left out."""
 
     reads: tuple[Read, ...]
+    """The photos to clean."""
     rules: PhotoRules
+    """What is done to each photo."""
 
     def __call__(self) -> list[Encoded | Skip]:
         return [_encode(read, self.rules) for read in self.reads]
@@ -39,10 +48,12 @@ class PhotoTask:
 
 @dataclass(frozen=True)
 class HashTask:
-    """Read and hash photos; None for one that cannot be used."""
+    """Read and hash photos: calling it gives, for each, its hashes, or None when it cannot be used."""
 
     reads: tuple[Read, ...]
+    """The photos to hash."""
     rules: PhotoRules
+    """What is done to each photo before it is hashed."""
 
     def __call__(self) -> list[Hashed | None]:
         return [_hash(read, self.rules) for read in self.reads]
@@ -74,7 +85,7 @@ def _hash(read: Read, rules: PhotoRules) -> Hashed | None:
 
 
 def read_photo(read: Read) -> bytes:
-    """Its bytes as they are. Raises BadImage for too many, OSError."""
+    """The bytes of a photo as the source holds them. Raises BadImage when there are too many, OSError."""
     if read.size > MAX_BYTES:
         raise BadImage(f"{read.size} bytes, more than {MAX_BYTES >> 20} MiB")
     with open(read.file, "rb", buffering=0) as source:

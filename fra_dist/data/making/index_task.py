@@ -1,4 +1,4 @@
-"""Index one tar: a value that any process can call."""
+"""Indexes one tar: a task that any process can call."""
 
 import hashlib
 import zlib
@@ -12,7 +12,7 @@ import numpy as np
 from fra_dist.data.decoding.images import BadImage
 from fra_dist.data.making.cleaning import look, verify
 from fra_dist.data.shards import tars
-from fra_dist.data.shards.index import DECODED, INDEX_DTYPE, ShardEntry, index_bytes, index_name
+from fra_dist.data.shards.index import CHECKED, DECODED, INDEX_DTYPE, ShardEntry, index_bytes, index_name
 from fra_dist.data.shards.pixel_statistics import Moments, moments
 from fra_dist.data.shards.samples import Skip
 from fra_dist.data.shards.tar_reads import Opened
@@ -20,6 +20,7 @@ from fra_dist.data.shards.writer import write_whole
 from fra_dist.errors import DataError
 
 IMAGE_EXTENSIONS = frozenset(["jpg", "jpeg", "png", "webp", "avif", "bmp", "gif", "tif", "tiff", "ppm", "pgm"])
+"""Extensions of the members that are taken for images."""
 _MOST_BYTES = 1 << 30
 _COMPRESSED = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "xz": b"\xfd7zXZ\0", "bzip2": b"BZh", "zip": b"PK\3\4"}
 
@@ -28,30 +29,37 @@ class Indexed(NamedTuple):
     """What was found in a tar."""
 
     entry: ShardEntry
+    """The shard's entry for the manifest."""
     skipped: list[Skip]
+    """Entries that were left out."""
     damage: list[str]
+    """Damaged places of the tar, a line each."""
     images: Counter[str]
-    """Extensions of the images that were indexed."""
+    """How many images of each extension were indexed."""
     several: Counter[str]
-    """Extensions of samples with more than one image, the one that counts first."""
+    """How many samples have several images, by the images' extensions, the one that counts first."""
     extensions: set[str]
+    """All extensions of members in the tar."""
     without: int
-    """Samples that have no image."""
+    """Number of samples that have no image."""
     moments: Moments
-    """Zero unless the images were decoded."""
+    """Sum of the images' moments; zero unless the images were decoded."""
 
 
 @dataclass(frozen=True)
 class IndexTask:
-    """Writes `folder/NAME.idx.npy` for `folder/NAME.tar`; see `index_tars`."""
+    """Index `folder/NAME.tar`: calling it writes `folder/NAME.idx.npy` and says what was found; see `index_tars`."""
 
     folder: Path
+    """The folder of tars."""
     name: str
+    """File name of the tar, relative to the folder."""
     wanted: tuple[str, ...]
-    """Extensions of the images that count; none: all that are known."""
+    """Extensions of the images that count; empty for all that are known."""
     every: bool
-    """Each of them is a sample by itself; otherwise a sample has one."""
+    """Whether each image is a sample by itself; otherwise a sample has one image."""
     decode: bool
+    """Whether every image is decoded completely; otherwise only what can be told without decoding is checked."""
 
     def __call__(self) -> Indexed:
         path = self.folder / self.name
@@ -60,15 +68,23 @@ class IndexTask:
         packed = compression(path)
         if packed is not None:
             raise DataError(f"{path} is compressed ({packed}), so its files cannot be found by place: unpack it first")
+        if (found := tars.stands_in(path)) is not None:
+            raise DataError(f"{path} is {found}")
         without, total, rows = 0, np.zeros(7, np.int64), list[tuple[int, ...]]()
         for sample in tars.samples(tars.scan(path)):
             if isinstance(sample, tars.Damage):
                 damage.append(str(sample))
                 skipped.append(Skip(self.name, str(sample)))
                 continue
+            if isinstance(sample, tars.Unreadable):
+                if sample.name.lower().rpartition(".")[2] in IMAGE_EXTENSIONS:
+                    skipped.append(Skip(f"{self.name}: {sample.name}", sample.reason))
+                continue
             extensions.update(sample.members)
             choice = choose(sample.members, self.wanted)
-            without += not choice
+            if not choice:
+                without += 1
+                skipped.append(Skip(f"{self.name}: {sample.key}", "no image in this sample"))
             if len(choice) > 1 and not self.every:
                 several[", ".join(choice)] += 1
             for extension in choice if self.every else choice[:1]:
@@ -94,7 +110,7 @@ class IndexTask:
         height, width, flags = look(data)
         crc = zlib.crc32(data)
         if self.decode:
-            return height, width, flags | DECODED, crc, moments(verify(data))
+            return height, width, flags & ~CHECKED | DECODED, crc, moments(verify(data))
         return height, width, flags, crc, np.zeros(7, np.int64)
 
     def _write(self, path: Path, rows: np.ndarray) -> ShardEntry:

@@ -1,4 +1,4 @@
-"""An index and a manifest for WebDataset tars that others made: `index_tars`.
+"""Makes an index and a manifest for WebDataset tars that others made: `index_tars`.
 
 One image of each sample is indexed. Where a sample has several, the one with the simplest extension counts (`jpg`
 before `mask.png`), then the first in the tar, unless an extension is named. With several extensions named, or `all`,
@@ -30,14 +30,16 @@ from fra_dist.data.stores.remote_folder import is_remote
 from fra_dist.errors import ConfigError, DataError
 
 MEASURED = 1000
-"""Images, evenly spaced over the set, that are decoded for the colour statistics."""
+"""Number of images, evenly spaced over the set, that are decoded for the colour statistics."""
 
 
 class IndexResult(NamedTuple):
-    """The manifest, and lines that the owner of the tars should read."""
+    """What `index_tars` made."""
 
     manifest: Manifest
+    """The manifest that was written."""
     notes: list[str]
+    """Lines that the owner of the tars should read, such as how much was left out."""
 
 
 def index_tars(
@@ -49,11 +51,14 @@ def index_tars(
 ) -> IndexResult:
     """Index every tar in a folder and below, and write the manifest. The tars are not changed.
 
-    image_extension: which image of a sample counts, as in the tar after the first dot (`jpg`, `left.png`). Several,
-    with commas between them, or `all`: each is a sample of its own, with the key `7.left` for `7.left.png`.
-    decode: decode every image completely and leave out those that fail; otherwise headers are looked at.
-    What cannot be indexed is named in `skipped.jsonl`; a damaged tar is read on after the damage.
-    Raises DataError when there are no tars, nothing usable in them, or the folder cannot be read or written.
+    image_extension: which image of a sample counts, as named in the tar after the first dot (`jpg`, `left.png`). With
+    several, separated by commas, or `all`, each is a sample of its own, with the key `7.left` for `7.left.png`. decode:
+    decode every image completely and leave out those that fail; otherwise only headers are read. workers: processes,
+    None for one per core; progress: called with the number of tars indexed and their total.
+
+    What cannot be indexed is named in `skipped.jsonl`; a damaged tar is read on after the damage. Raises DataError when
+    there are no tars, they hold nothing usable, or the folder cannot be read or written; ConfigError for extensions
+    that make no sense.
     """
     if is_remote(folder):
         raise DataError(

@@ -1,8 +1,8 @@
-"""What of a set of shards is finished, so that a stopped `shards make` goes on instead of starting anew.
+"""Records which shards are finished, so that a stopped `shards make` resumes instead of starting over.
 
-`making.jsonl` exists while shards are being made: its first line says of what and how, each further line one finished
-shard. A line is written after the shard's files have their final names. `hashes.jsonl` does the same for the first
-pass, in which near-copies are looked for.
+`making.jsonl` exists while shards are being made: its first line identifies the source and the options, each further
+line one finished shard. A line is written after the shard's files have their final names. `hashes.jsonl` does the same
+for the first pass, in which near-copies are looked for.
 """
 
 import json
@@ -17,16 +17,20 @@ from fra_dist.errors import DataError
 from fra_dist.files import failure
 
 JOURNAL = "making.jsonl"
+"""File name of the journal of finished shards."""
 HASHES = "hashes.jsonl"
+"""File name of the journal of hashed photos."""
 REPORT = "report.html"
+"""File name of the report on a set of shards."""
 _OURS = re.compile(r"shard-\d{6,}\.(tar|idx\.npy)|manifest\.json|skipped\.jsonl|(making|hashes)\.jsonl|report\.html")
 
 
 class Journal:
-    """Opened for one folder by one process at a time; `records` are those of an earlier attempt.
+    """The journal of one folder, held by one process at a time; `records` are those of earlier attempts and of this
+    one.
 
-    Raises DataError when another process holds it, when it belongs to another source or other options, or when the
-    folder cannot be written.
+    identity: a JSON object of the source and the options; name: file name in the folder. Raises DataError when another
+    process holds the journal, when it belongs to another source or other options, or when the folder cannot be written.
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any], name: str = JOURNAL) -> None:
@@ -58,12 +62,12 @@ class Journal:
             self._append(identity)
 
     def append(self, record: dict[str, Any]) -> None:
-        """Note a finished shard; it stays noted after a power cut."""
+        """Add a record, such as a finished shard. It is on the disk when this returns, and so survives a power cut."""
         self.records.append(record)
         self._append(record)
 
     def remove(self) -> None:
-        """All is done."""
+        """Delete the journal, when all work is done."""
         self.path.unlink(missing_ok=True)
 
     def _append(self, value: dict[str, Any]) -> None:
@@ -80,9 +84,9 @@ class Journal:
 
 
 def prepare_folder(folder: Path, overwrite: bool) -> None:
-    """Make the folder; with `overwrite`, take away what `shards make` wrote there before, and nothing else.
+    """Make the folder for shards; with `overwrite`, delete what `shards make` wrote there before, and nothing else.
 
-    Raises DataError when it holds other things, or cannot be made.
+    Raises DataError when the folder holds other things, or cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

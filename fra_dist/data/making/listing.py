@@ -1,4 +1,4 @@
-"""What a folder tree or a tar holds: the photos by relative name, and what cannot be looked at."""
+"""Lists a folder tree or tars: the photos by relative name, and what cannot be looked at."""
 
 import os
 import stat
@@ -30,31 +30,40 @@ PHOTO_EXTENSIONS = frozenset(
         "heif",
     ]
 )
-"""Files with one of these, or with none, are taken for photos. HEIC is among them to be named when it is left out."""
+"""Files with one of these extensions, or with none, are taken for photos.
+
+HEIC is among them so that such photos are named when they are left out.
+"""
 
 
 class Found(NamedTuple):
-    """A photo in a listing: relative name, size in bytes, and its byte in the file of many (0 in a folder).
-
-    drop: places in it of 4 bytes that are not part of it, which only RecordIO has. tar: of a folder of tars, the one.
-    """
+    """A photo in a listing."""
 
     name: str
+    """Name relative to the source."""
     size: int
+    """Size in bytes."""
     offset: int = 0
+    """Position of its first byte in the file that holds it; 0 in a folder of photos."""
     drop: tuple[int, ...] = ()
+    """Positions within the photo of 4 bytes each that are not part of it; only RecordIO has such gaps."""
     tar: str = ""
+    """In a folder of tars, the relative name of the tar that holds it; else empty."""
 
 
 class Listing(NamedTuple):
+    """The photos of a source, and what was passed over."""
+
     photos: list[Found]
+    """The photos, in the order of the source."""
     skipped: list[Skip]
+    """Entries that look like photos but cannot be read."""
     ignored: int
-    """Files that are no photos by their extension, and hidden ones."""
+    """Number of files that are hidden or, by their extension, no photos."""
 
 
 def list_folder(root: Path) -> Listing:
-    """Every photo below a folder, sorted by name. Links are followed, each folder is visited once.
+    """Every photo below a folder, sorted by name. Links are followed, and each folder is visited once.
 
     Raises DataError when the folder itself cannot be read.
     """
@@ -95,16 +104,23 @@ def _scan(folder: Path, seen: set[tuple[int, int]]) -> "list[os.DirEntry[str]]":
 
 
 def list_tar(path: Path) -> Listing:
-    """Every photo in a tar, in its order; of two members with one name the later counts. Raises DataError."""
+    """Every photo in a tar, in the tar's order; of two members with one name the later counts. Raises DataError."""
     photos: dict[str, Found] = {}
     skipped: list[Skip] = []
     ignored = 0
+    if (found := tars.stands_in(path)) is not None:
+        return Listing([], [Skip(path.name, found)], 0)
     for item in tars.scan(path):
         if isinstance(item, tars.Damage):
             skipped.append(Skip(path.name, str(item)))
             continue
         name = item.name.removeprefix("./").lstrip("/")
-        if any(_hidden(part) for part in name.split("/")) or not is_photo_name(name.rpartition("/")[2]):
+        if isinstance(item, tars.Unreadable):
+            if is_photo_name(name.rpartition("/")[2]):
+                skipped.append(Skip(name, item.reason))
+            else:
+                ignored += 1
+        elif any(_hidden(part) for part in name.split("/")) or not is_photo_name(name.rpartition("/")[2]):
             ignored += 1
         else:
             photos.pop(name, None)
@@ -113,7 +129,10 @@ def list_tar(path: Path) -> Listing:
 
 
 def list_tars(root: Path) -> Listing:
-    """Every photo in every tar of a folder and below; names begin with that of the tar without its extension."""
+    """Every photo in every tar of a folder and below; a photo's name begins with its tar's name without extension.
+
+    Raises DataError when a tar cannot be read.
+    """
     photos, skipped, ignored = list[Found](), list[Skip](), 0
     for path in sorted(path for path in root.rglob("*.tar") if path.is_file() and not _hidden(path.name)):
         name = path.relative_to(root).as_posix()
@@ -125,7 +144,7 @@ def list_tars(root: Path) -> Listing:
 
 
 def is_photo_name(base: str) -> bool:
-    """By its extension, and not hidden."""
+    """Whether a file name (without folder) is that of a photo: not hidden, and with a suitable extension or none."""
     _, dot, extension = base.rpartition(".")
     return not _hidden(base) and (not dot or extension.lower() in PHOTO_EXTENSIONS)
 

@@ -1,4 +1,4 @@
-"""Photos to WebDataset shards: `make_shards`.
+"""Makes WebDataset shards from photos: `make_shards`.
 
 The bytes of every file depend on the source and the options only, not on the number of workers, the machine or how
 often the work was stopped.
@@ -31,21 +31,22 @@ _ONE_PROCESS = 256  # entries that are not worth starting processes for
 
 @dataclass(frozen=True)
 class ShardOptions:
-    """How shards are made."""
+    """How shards are made. Raises ConfigError when a value is out of range or values contradict each other."""
 
     shard_samples: int = 4096
     """Most samples in a shard."""
     shard_bytes: int | None = None
-    """Most bytes in a shard; one sample that alone is larger gets its own."""
+    """Most bytes in a shard, None for no limit; a sample that alone is larger gets a shard of its own."""
     photos: PhotoRules = field(default_factory=PhotoRules)
+    """What is done to each photo."""
     order: Order = "shuffled"
-    """Of photos: shuffled once by `seed`, or as in the source (names sorted; the tar's order)."""
+    """Order of the photos: shuffled once by `seed`, or as in the source (sorted by name, or the order of the tar)."""
     seed: int = 0
-    """Of the shuffle; of synthetic faces: which ones."""
+    """Seed of the shuffle; for synthetic faces it decides which faces are rendered."""
     workers: int | None = None
-    """Processes; None: one a core."""
+    """Number of processes; None for one per core."""
     selection: Selection = field(default_factory=Selection)
-    """Where faces are, and which photos are not to be used."""
+    """Where faces are, and which photos are left out."""
     overwrite: bool = False
     """Replace shards that an earlier call made in the same folder."""
 
@@ -96,9 +97,12 @@ def make_shards(
 ) -> Manifest:
     """Write the photos of a folder tree or a tar, or synthetic faces, as shards into folder `out`.
 
-    A folder in which the same call was stopped is gone on with; one in which it was finished is left as it is.
+    source: as `photo_sources.open_source` takes it; progress: called with the number of entries done and their total.
+    When the same call was stopped before, the work resumes; when it was finished, the folder is left as it is. Photos
+    that cannot be used do not stop the work: they are named in `out/skipped.jsonl`.
+
     Raises DataError when the source cannot be read or holds nothing usable, when `out` holds something else, and when
-    it cannot be written. Photos that cannot be used do not stop the work: they are named in `out/skipped.jsonl`.
+    it cannot be written; ConfigError for options that do not suit the source.
     """
     options = options or ShardOptions()
     folder = Path(out)
@@ -130,7 +134,7 @@ def make_shards(
 
 
 def _write(source: Source, folder: Path, options: ShardOptions, journal: Journal, progress: Progress) -> None:
-    """Make the shards that the journal does not know of."""
+    """Make the shards that the journal does not list yet."""
     last: dict[str, Any] = journal.records[-1] if journal.records else {"next": 0, "moments": [0] * 7}
     totals, skipped = np.array(last["moments"], np.int64), list[Skip]()
     writer = None
@@ -217,7 +221,7 @@ def _finished(folder: Path, identity: dict[str, Any]) -> Manifest:
 
 
 def _identity(source: Source, options: ShardOptions) -> dict[str, Any]:
-    """What decides the bytes that come out."""
+    """Everything that decides the bytes of the shards: source, options and versions, as a JSON object."""
     chosen = {**asdict(options.photos), "shard_samples": options.shard_samples, "shard_bytes": options.shard_bytes}
     chosen["selection"] = options.selection.description()
     identity = {

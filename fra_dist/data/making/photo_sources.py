@@ -1,7 +1,7 @@
-"""Where photos for shards come from: a folder tree, tars of photos, RecordIO, or the renderer of synthetic faces.
+"""Sources of photos for shards: a folder tree, tars of photos, RecordIO, or the renderer of synthetic faces.
 
-A source is a fixed sequence of entries. `task(places)` gives a small value that any process can call to read, check
-and encode those entries, so that what comes out does not depend on who does the work.
+A source is a fixed sequence of entries. `task(places)` gives a small value that any process can call to read, check and
+encode those entries, so that the result does not depend on which process does the work.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from fra_dist.data.decoding.images import BadImage
+from fra_dist.data.decoding.stand_ins import stand_in
 from fra_dist.data.making.cleaning import PhotoRules
 from fra_dist.data.making.cleaning_tasks import HashTask, PhotoTask, Read, read_photo
 from fra_dist.data.making.faces.annotations import Annotations
@@ -30,7 +31,9 @@ CHUNK = 32
 """Entries of one task."""
 
 Order = Literal["shuffled", "source"]
+"""Order of the entries: shuffled by a seed, or as in the source."""
 Task = Callable[[], list[Encoded | Skip]]
+"""Called without arguments in any process; gives for each of its entries a sample, or why it was left out."""
 
 _ORDER = 17  # domain of the hash that orders photos
 _SYNTHETIC = re.compile(r"synthetic:(\d{1,9})(?:@(\d{1,5}))?(?:/(\d{1,9}))?")
@@ -41,17 +44,19 @@ class Source(Protocol):
     """A sequence of len(source) entries."""
 
     description: dict[str, Any]
-    """For the manifest; the same entries and choices give the same description on any machine."""
+    """What the manifest says of the source; the same entries and options give the same description on any machine."""
     skipped: list[Skip]
-    """What could not even be listed."""
+    """Entries that could not even be listed."""
 
     def __len__(self) -> int: ...
 
-    def task(self, places: range) -> Task: ...
+    def task(self, places: range) -> Task:
+        """The task that makes samples of the entries at these places."""
+        ...
 
 
 class Photos:
-    """Photos in a folder, in a file of many (a tar, RecordIO), or in a folder of tars."""
+    """Photos in a folder, in a single file that holds many (a tar, RecordIO), or in a folder of tars."""
 
     def __init__(self, path: Path, kind: str, listing: Listing, order: Order, seed: int, rules: PhotoRules) -> None:
         self.path, self.kind, self.rules = path, kind, rules
@@ -59,9 +64,9 @@ class Photos:
         self.photos: Sequence[Found] = listing.photos
         self.keys = make_keys([photo.name for photo in listing.photos])
         self.faces: Annotations | None = None
-        """Where the faces are."""
+        """Where the faces are, if files say so; `selection.select` sets it."""
         self.left_out: dict[str, str] = {}
-        """Names of photos that are not to be used, and why."""
+        """Why photos are left out, by relative name."""
         places = np.arange(len(self.photos))
         self.order = permute(places, len(places), key(_ORDER, seed)) if order == "shuffled" and places.size else places
         self.description = {
@@ -78,13 +83,15 @@ class Photos:
         return len(self.photos)
 
     def task(self, places: range) -> PhotoTask:
+        """The task that reads and cleans the photos at these places."""
         return PhotoTask(self._reads(places), self.rules)
 
     def hash_task(self, places: range) -> HashTask:
+        """The task that reads and hashes the photos at these places."""
         return HashTask(self._reads(places), self.rules)
 
     def name(self, place: int) -> str:
-        """Relative name of an entry."""
+        """Name of the photo at a place, relative to the source."""
         return self.photos[int(self.order[place])].name
 
     def _reads(self, places: range) -> tuple[Read, ...]:
@@ -102,7 +109,7 @@ class Photos:
 
 
 class SyntheticFaces:
-    """Faces of the seeds `seed * 10^9`, `seed * 10^9 + 1`, ...: sets made with other seeds share no picture."""
+    """Rendered faces of the seeds `seed * 10^9`, `seed * 10^9 + 1`, ...: sets of other seeds share no picture."""
 
     def __init__(self, count: int, size: int, people: int | None, seed: int, quality: int) -> None:
         self.count, self.size, self.people, self.quality = count, size, people, quality
@@ -121,13 +128,15 @@ class SyntheticFaces:
         return self.count
 
     def task(self, places: range) -> FaceTask:
+        """The task that renders the faces at these places."""
         return FaceTask(
             tuple(range(self.first + places.start, self.first + places.stop)), self.size, self.people, self.quality
         )
 
 
 def open_source(spec: str | Path, order: Order, seed: int, rules: PhotoRules) -> Source:
-    """A source from what a user names: a folder of photos or of tars, a tar, RecordIO, `synthetic:N[@SIZE][/PEOPLE]`.
+    """Open the source that a user names: a folder of photos or of tars, a tar, RecordIO, or
+    `synthetic:N[@SIZE][/PEOPLE]`.
 
     Raises DataError when it does not exist, cannot be read or is of another kind.
     """
@@ -165,16 +174,18 @@ def _list(path: Path) -> tuple[str, Listing]:
     """(kind, listing) of a folder, or of a file of many photos."""
     if path.is_dir():
         listing = list_folder(path)
-        if not listing.photos and (tars := list_tars(path)).photos:
-            return "tars of photos", tars
+        if not listing.photos and ((tars := list_tars(path)).photos or tars.skipped):
+            return "tars of photos", tars._replace(skipped=[*listing.skipped, *tars.skipped])
         return "folder", listing
     if not path.is_file():
         raise DataError(f"source {path} is neither a folder nor a file")
     try:
         with open(path, "rb") as file:
-            head = file.read(6)
+            head = file.read(512)
     except OSError as error:
         raise DataError(f"cannot read source {path}: {error.strerror}") from None
+    if (found := stand_in(head)) is not None:
+        raise DataError(f"source {path} is {found}")
     for mark, command in (
         (b"\x1f\x8b", "gunzip"),
         (b"BZh", "bunzip2"),
@@ -183,7 +194,7 @@ def _list(path: Path) -> tuple[str, Listing]:
     ):
         if head.startswith(mark):
             raise DataError(f"source {path} is compressed, so its photos cannot be found by place: {command} it first")
-    if head.startswith(MAGIC):
+    if head.startswith(MAGIC) or path.suffix == ".rec":
         return "recordio", list_records(path)
     listing = list_tar(path)
     if not listing.photos and listing.skipped and listing.skipped[0].reason.startswith("damaged at byte 0:"):
@@ -192,7 +203,7 @@ def _list(path: Path) -> tuple[str, Listing]:
 
 
 def photo_bytes(spec: str | Path, names: Sequence[str]) -> dict[str, bytes]:
-    """Photos of a source by relative name, as they are; those that cannot be read are left out."""
+    """The bytes of some photos of a source by relative name, unchanged; those that cannot be read are left out."""
     path, wanted, found = Path(spec), set(names), dict[str, bytes]()
     if not wanted:  # also of a source without files, such as synthetic photos
         return found
@@ -209,7 +220,7 @@ def _read_of(path: Path, kind: str, photo: Found, key: str) -> Read:
 
 
 def _fingerprint(photos: Sequence[Found]) -> str:
-    """Of names and sizes: changes when a photo comes, goes or changes its length."""
+    """A hash of names and sizes, which changes when a photo is added, removed or changes its size."""
     digest = hashlib.sha256()
     for photo in photos:
         digest.update(photo.name.encode("utf-8", "surrogateescape") + b"\0%d\0" % photo.size)

@@ -1,6 +1,6 @@
-"""Names of photos as WebDataset keys: plain ASCII, no dot, one for each photo.
+"""Makes WebDataset keys from the names of photos: plain ASCII, no dot, one for each photo.
 
-A key is the relative path without its extension, with every other character than letters, digits, `-`, `_` and `/`
+A key is the relative path without its extension, in which every character except letters, digits, `-`, `_` and `/` is
 replaced by `_`. Where that makes two photos equal (`a.jpg` and `a.png`, `ä.jpg` and `ö.jpg`), or a key too long for a
 tar header, a hash of the original name is appended. The original name is kept beside the photo, in its json.
 """
@@ -13,13 +13,16 @@ from collections.abc import Sequence
 from fra_dist.errors import DataError
 
 LONGEST = 80
-"""Characters of a key; with any extension of ours it fits the 100 of a plain tar header."""
+"""Most characters of a key; with any extension of ours it fits the 100 of a plain tar header."""
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_/-]")
 
 
 def make_keys(names: Sequence[str]) -> list[str]:
-    """One key for each of the names (relative paths, all different), depending on the set of names only."""
+    """One key for each of the names (relative paths, all different). Keys depend on the set of names only.
+
+    Raises DataError when two names would get the same key.
+    """
     keys = [_plain(name) for name in names]
     uses = Counter(keys)
     keys = [

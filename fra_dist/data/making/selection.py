@@ -1,4 +1,4 @@
-"""Which photos of a source are used at all: lists of what to leave out, and near-copies."""
+"""Decides which photos of a source are used: lists of what to leave out, and near-copies."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -23,24 +23,29 @@ _SAVED = 64  # chunks between two lines of the journal
 
 @dataclass(frozen=True)
 class Selection:
-    """Files with a line a photo or person, and how alike copies are. None: not asked for."""
+    """Lists that locate faces or leave photos out, and how alike copies are. None means that it is not asked for."""
 
     boxes: Path | None = None
+    """File with the box of the face in each photo, as `faces.annotations` reads it."""
     landmarks: Path | None = None
+    """File with five points of the face in each photo, as `faces.annotations` reads it."""
     exclude: Path | None = None
-    """Relative names, keys, or names without extension."""
+    """File with a photo to leave out per line: its relative name, key, or name without extension."""
     exclude_identities: Path | None = None
-    """People: names of folders, or as `identities` has them."""
+    """File with a person to leave out per line: the name of a folder, or a person in `identities`."""
     identities: Path | None = None
-    """Name of a photo and its person a line, for sets that are one folder (CelebA)."""
+    """File with the name of a photo and its person per line, for sets that are one folder (CelebA)."""
     exclude_like: str | None = None
-    """A source of photos, such as a test set, whose near-copies are left out. Whole photos are compared, and where
-    faces are cut out, the faces too: those of the set with its photos, and with the faces a detector finds in them."""
+    """A source of photos, such as a test set, whose near-copies are left out.
+
+    Whole photos are compared with whole photos. Where faces are cut out, the faces are compared too: with those whole
+    photos, and with the faces that a detector finds in them.
+    """
     near_copies: int | None = None
-    """Most bits of 256 in which the hashes of two copies differ."""
+    """Most bits of 256 in which the hashes of two near-copies differ; only the largest of several copies stays."""
 
     def description(self) -> dict[str, Any]:
-        """For the manifest: names of the files and a checksum of what they say. Raises DataError."""
+        """What the manifest says of the selection: names and checksums of the files. Raises DataError."""
         found: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -55,7 +60,10 @@ class Selection:
 
 
 def select(source: Photos, rules: Selection) -> None:
-    """Tell a source where the faces are and what the lists leave out. Raises DataError for a list it cannot read."""
+    """Tell a source where the faces are and which photos the lists leave out.
+
+    Raises DataError for a list that cannot be read.
+    """
     if rules.boxes is not None or rules.landmarks is not None:
         source.faces = Annotations(rules.boxes, rules.landmarks)
     if rules.exclude is not None:
@@ -67,9 +75,10 @@ def select(source: Photos, rules: Selection) -> None:
 def leave_out_copies(
     source: Photos, folder: Path, rules: Selection, identity: dict[str, Any], workers: int, progress: Progress
 ) -> None:
-    """Leave out near-copies of `rules.exclude_like` and, of copies in the set, all but the largest.
+    """Leave out near-copies of `rules.exclude_like` and, of copies within the set, all but the largest.
 
-    The hashes of what is finished are kept in the folder until the shards are made, so a stopped call goes on.
+    Hashes are kept in the folder until the shards are made, so that a stopped call resumes. identity: as for `Journal`.
+    Raises DataError, ConfigError.
     """
     bits = 24 if rules.near_copies is None else rules.near_copies
     with Journal(folder, identity, HASHES) as journal:

@@ -1,4 +1,4 @@
-"""Synthetic faces as samples: the picture (`jpg`), its regions (`mask.png`) and the rest of the truth (`json`)."""
+"""Samples of synthetic faces: the picture (`jpg`), its regions (`mask.png`) and other ground truth (`json`)."""
 
 import io
 from dataclasses import dataclass
@@ -14,12 +14,16 @@ from fra_dist.data.shards.samples import Encoded, Skip, json_bytes
 
 @dataclass(frozen=True)
 class FaceTask:
-    """Faces of `seeds`, `size` pixels a side, of `people` people (None: everybody is somebody else)."""
+    """Render and encode faces: calling it gives one sample per seed."""
 
     seeds: tuple[int, ...]
+    """Seeds of the faces."""
     size: int
+    """Side of the pictures in pixels."""
     people: int | None
+    """How many people the pictures share; None makes every face another person's."""
     quality: int
+    """JPEG quality, 1 to 100."""
 
     def __call__(self) -> list[Encoded | Skip]:
         from fra_dist.synthetic import ATTRIBUTES, EXPRESSIONS, render
@@ -53,7 +57,7 @@ class FaceTask:
 
 
 def face_name(seed: int) -> str:
-    """Key of the face of a seed."""
+    """Key of the sample that holds the face of a seed."""
     return f"face-{seed:012d}"
 
 

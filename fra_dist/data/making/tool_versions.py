@@ -1,4 +1,4 @@
-"""Versions of what decides the bytes of shards, for the manifest."""
+"""Versions of the libraries that decide the bytes of shards, for the manifest."""
 
 from importlib.metadata import PackageNotFoundError, version
 
@@ -11,7 +11,10 @@ _PACKAGES = {"fra_dist": "fra-dist", "webdataset": "webdataset", "pillow": "pill
 
 
 def tool_versions(rules: PhotoRules | None = None) -> dict[str, str]:
-    """Name to version; nothing in it names the machine. rules: what is done to photos."""
+    """Version of each library by name; nothing in it names the machine.
+
+    rules: what is done to photos; a detector adds the libraries that it needs.
+    """
     packages = {**_PACKAGES, **(_DETECTORS.get(rules.detector or "", {}) if rules is not None else {})}
     tools = {name: version(package) for name, package in packages.items() if _installed(package)}
     return {**tools, "libjpeg_turbo": str(features.version("libjpeg_turbo"))}

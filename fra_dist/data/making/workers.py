@@ -1,4 +1,4 @@
-"""Calls spread over processes, their results in the order of the calls."""
+"""Spreads calls over processes and gives their results in the order of the calls."""
 
 import multiprocessing
 import multiprocessing.connection
@@ -15,20 +15,20 @@ from fra_dist.errors import DataError
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
-"""Called with (done, in all)."""
+"""Called with (number done, total)."""
 
 _AHEAD = 4  # calls in hand for each process
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
+    """Number of CPU cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_order(calls: Iterable[Callable[[], T]], workers: int) -> Iterator[T]:
-    """Results of the calls, in their order, computed by `workers` processes (1: in this one).
+    """The results of the calls, in their order, computed by `workers` processes (by this process when that is 1).
 
-    Raises DataError when a process dies, which a decoder that crashes or a lack of memory can bring about.
+    Raises DataError when a worker process dies, for instance because a decoder crashes or memory runs out.
     """
     if workers <= 1:
         yield from (call() for call in calls)
@@ -57,7 +57,10 @@ def _run(call: Callable[[], T]) -> T:
 
 
 def _follow_the_parent() -> None:
-    """Leave Ctrl-C to it, and do not outlive it: a worker that waits for calls never learns that nobody sends any."""
+    """Leave Ctrl-C to the parent process, and end when it ends.
+
+    A worker that waits for calls would otherwise never learn that no process is left to send any.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 U64 = NDArray[np.uint64]
+"""A numpy array of unsigned 64-bit words."""
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _M1, _M2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -24,7 +25,7 @@ def mix(x: U64) -> U64:
 
 
 def key(*parts: ArrayLike) -> U64:
-    """Hash integers, or broadcastable arrays of them, to 64 bits. The order of the parts counts."""
+    """Hash integers, or broadcastable arrays of them, to 64-bit words. The order of the parts matters."""
     state = np.zeros(1, np.uint64)
     for part in parts:
         words = np.atleast_1d(np.asarray(part)).astype(np.int64).view(np.uint64)
@@ -34,7 +35,7 @@ def key(*parts: ArrayLike) -> U64:
 
 
 def uniform(words: U64) -> NDArray[np.float64]:
-    """Doubles in [0, 1) from the top 53 bits of hashed words."""
+    """Turn hashed words into doubles in [0, 1), using the top 53 bits of each."""
     return (words >> _S11).astype(np.float64) * 2.0**-53
 
 

@@ -1,4 +1,4 @@
-"""How well a plan shuffles, what it costs to read, and how evenly it loads the ranks."""
+"""Measures of a plan: how well it shuffles, which shards it reads at a time, and how evenly it loads the ranks."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -10,22 +10,24 @@ from fra_dist.data.order.plan import Plan
 
 
 class Shuffle(NamedTuple):
-    """Measures of one epoch's order. A perfect shuffle has a correlation of 0 and meets neighbours by chance only."""
+    """Measures of one epoch's order. A perfect shuffle has a correlation of 0 and meets samples of one shard by chance
+    only."""
 
     moved_mean: float
-    """How far a sample's turn in its stream is from its place there, in samples; a third of a window is the best."""
+    """Mean distance, in samples, from a sample's unshuffled place in its stream to its turn; a third of a window is the
+    best."""
     moved_max: int
-    """Less than the window."""
+    """Largest such distance, in samples; always less than the window."""
     correlation: float
-    """Of the ids of samples that follow each other in a stream."""
+    """Correlation of the ids of samples that follow each other in a stream."""
     same_shard: float
-    """Chance that two samples of one global batch come from one shard."""
+    """Chance that two samples of one global batch come from the same shard."""
     same_shard_by_chance: float
-    """The same for samples drawn at random from the whole set."""
+    """The same chance for two samples drawn at random from the whole set."""
 
 
 def measure_shuffle(plan: Plan, epoch: int = 0, samples: int = 100_000, batches: int = 20) -> Shuffle:
-    """Measure about `samples` samples and `batches` batches of an epoch."""
+    """Measure the shuffle of one epoch of a plan on about `samples` of its samples and `batches` of its batches."""
     count = min(plan.samples, samples)
     if plan.window == 0:
         turns = np.arange(count)
@@ -48,7 +50,8 @@ def measure_shuffle(plan: Plan, epoch: int = 0, samples: int = 100_000, batches:
 
 
 def rank_bytes(plan: Plan, shard_bytes: ArrayLike, world: int, steps: int, start: int = 0) -> NDArray[np.float64]:
-    """Bytes that each rank reads in `steps` steps (world,), every sample counting as its shard's mean."""
+    """Bytes (world,) that each rank reads in `steps` steps from step `start`; every sample counts as its shard's
+    mean."""
     each = np.asarray(shard_bytes, np.float64) / np.maximum(plan.sizes, 1)
     total = np.zeros(world)
     for step in range(start, start + steps):

@@ -1,7 +1,7 @@
-"""What happens to each photo in each view: every number from a hash of (seed, epoch, sample, view, what it is for).
+"""What happens to each photo in each view: every number is a hash of (seed, epoch, sample, view, purpose).
 
 So views do not depend on world size, threads, device, restarts or the order of reading, and the crop boxes and flips
-are known to whoever wants to relate the two views. The same numbers drive the DALI and the torch pipeline.
+are known to a loss that relates the two views. The same numbers drive the DALI and the torch pipeline.
 
 Distributions are those of torchvision's transforms (`RandomResizedCrop`, `RandomHorizontalFlip`, `ColorJitter` under
 `RandomApply`, `RandomGrayscale`, `GaussianBlur`, `RandomSolarize`), in that order.
@@ -17,7 +17,9 @@ from fra_dist.config import DataConfig, ViewConfig
 from fra_dist.data.order.counter_random import key, uniform
 
 Floats = NDArray[np.float64]
+"""A float64 array."""
 Bools = NDArray[np.bool_]
+"""A boolean array."""
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 """The numbers of the jitter operations in `ViewParams.order`, as torchvision numbers them."""
@@ -32,41 +34,44 @@ _ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class ViewParams:
-    """One view of B photos, as arrays with first axis B."""
+    """The augmentation of one view of B photos, as arrays with first axis B."""
 
     box: NDArray[np.int32]
     """(B, 4): x0, y0, x1, y1 of the crop in pixels of the upright photo; x1 and y1 are exclusive."""
     flip: Bools
-    """Mirror left and right after the crop."""
+    """(B,): whether the view is mirrored left to right after the crop."""
     order: NDArray[np.uint8]
     """(B, 4): the jitter operations in the order in which they are applied."""
     brightness: Floats
+    """(B,): factor of the brightness jitter; 1 where it is not applied."""
     contrast: Floats
+    """(B,): factor of the contrast jitter; 1 where it is not applied."""
     saturation: Floats
-    """Factors of the jitter; 1 where it is not applied."""
+    """(B,): factor of the saturation jitter; 1 where it is not applied."""
     hue: Floats
-    """Shift of the hue as a share of the circle; 0 where the jitter is not applied."""
+    """(B,): shift of the hue as a share of the circle; 0 where the jitter is not applied."""
     grey: Bools
+    """(B,): whether the view is converted to grey levels (still with three channels)."""
     sigma: Floats
-    """Standard deviation of the blur in pixels of the view; 0 where it is not applied."""
+    """(B,): standard deviation of the Gaussian blur in pixels of the view; 0 where it is not applied."""
     solarise: NDArray[np.int16]
-    """Values from this threshold up are inverted; 256, that is none, where it is not applied."""
+    """(B,): values from this threshold up are inverted; 256, which inverts none, where solarisation is not applied."""
 
     def __len__(self) -> int:
         return len(self.flip)
 
     def take(self, index: ArrayLike) -> Self:
-        """The views of a subset of the photos."""
+        """The parameters of a subset of the photos; `index` selects them as numpy indexing does."""
         return type(self)(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
     def put(self, index: ArrayLike, other: "ViewParams") -> None:
-        """Overwrite the views of some photos."""
+        """Overwrite the parameters of the photos at `index` by those of `other`."""
         for f in fields(self):
             getattr(self, f.name)[index] = getattr(other, f.name)
 
 
 def views_of(config: DataConfig) -> tuple[tuple[ViewConfig, int], ...]:
-    """Settings and size in pixels of each view, by its number: the two views, then the local views."""
+    """Settings and side in pixels of each view, by view number: first the two views, then the local views."""
     two = (config.view1, config.image_size), (config.view2, config.image_size)
     return *two, *[(config.local_view, config.local_size)] * config.local_views
 
@@ -74,7 +79,10 @@ def views_of(config: DataConfig) -> tuple[tuple[ViewConfig, int], ...]:
 def draw_views(
     config: ViewConfig, seed: int, epoch: ArrayLike, ids: ArrayLike, view: int, heights: ArrayLike, widths: ArrayLike
 ) -> ViewParams:
-    """The numbers of view `view` for photos `ids` (B,) of `heights` x `widths` pixels; epoch: one or (B,)."""
+    """Draw the augmentation of view number `view` for photos `ids` (B,) of `heights` x `widths` pixels (B,).
+
+    config: the settings of this view; epoch: one number, or one for each photo (B,).
+    """
     keys = np.broadcast_to(key(_VIEWS, seed, epoch, ids, view), np.shape(ids))
 
     def number(slot: int, count: int = 1) -> Floats:
@@ -107,7 +115,8 @@ def draw_views(
 
 
 def blur_radius(sigma: ArrayLike, size: int) -> NDArray[np.int32]:
-    """Half width of the blur's kernel for views of `size` pixels: three sigmas, as far as the view is wide enough."""
+    """Half width of the blur's kernel in pixels, for views of `size` pixels: three sigmas, limited by the size of the
+    view."""
     return np.minimum(np.ceil(3 * np.asarray(sigma)), size - 1).astype(np.int32)
 
 

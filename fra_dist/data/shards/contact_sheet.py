@@ -1,4 +1,4 @@
-"""A contact sheet: many photos of a set in one picture."""
+"""Contact sheets: many photos of a data set in one picture."""
 
 import io
 from pathlib import Path
@@ -15,11 +15,11 @@ _GAP, _CAPTION = 4, 12
 _COLOURS = np.array(
     [[0, 0, 0], [90, 60, 30], [240, 190, 160], [40, 160, 60], [40, 90, 230], [240, 150, 20], [220, 30, 60]], np.uint8
 )
-"""Of the regions of synthetic faces, in the order of REGION_NAMES."""
+"""Colours of the regions of synthetic faces, in the order of REGION_NAMES."""
 
 
 def sheet_ids(total: int, count: int, seed: int | None = None) -> NDArray[np.int64]:
-    """`count` ids evenly spaced over a set, or drawn by a seed."""
+    """Sample ids for a contact sheet: `count` of 0 .. total - 1, evenly spaced or, with a seed, drawn at random."""
     count = min(count, total)
     if seed is None:
         return np.linspace(0, total - 1, count).astype(np.int64)
@@ -27,9 +27,10 @@ def sheet_ids(total: int, count: int, seed: int | None = None) -> NDArray[np.int
 
 
 def contact_sheet(manifest: Manifest, ids: NDArray[np.int64], tile: int = 112, masks: bool = False) -> Image.Image:
-    """Photos of the given ids with their ids, about as wide as high; a photo that cannot be decoded is a cross.
+    """A picture with the photos of the given sample ids and their ids, about as wide as high.
 
-    masks: beside each photo its `mask.png`, coloured. Raises DataError when a sample has none, or shards are missing.
+    tile: side of a photo in the picture, in pixels; masks: show beside each photo its `mask.png`, coloured. A photo
+    that cannot be decoded is shown as a red cross. Raises DataError when a sample has no mask, or shards are missing.
     """
     across = 2 if masks else 1
     columns = max(1, round((len(ids) / across) ** 0.5))
@@ -69,7 +70,7 @@ def _mask(manifest: Manifest, sample: int, tile: int) -> Image.Image:
 
 
 def save_sheet(sheet: Image.Image, path: Path) -> None:
-    """Raises DataError when the file cannot be written or its extension names no picture format."""
+    """Save a contact sheet. Raises DataError when the file cannot be written or is not named as a picture."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         sheet.save(path)

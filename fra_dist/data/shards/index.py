@@ -21,32 +21,44 @@ INDEX_DTYPE = np.dtype(
         ("length", "<i4"),  # of the image, in bytes
         ("height", "<i4"),  # of the upright image, in pixels
         ("width", "<i4"),
-        ("flags", "<i4"),  # sum of DECODED, PLAIN and GREY
+        ("flags", "<i4"),  # sum of DECODED, PLAIN, GREY, CHECKED and OPEN
         ("crc", "<u4"),  # CRC-32 of the image's bytes
     ]
 )
+"""One row of an index: place, size and checksum of a sample's image."""
 DECODED = 1
-"""The image was decoded completely when the index was made."""
+"""Flag: the image was decoded completely when the index was made."""
 PLAIN = 2
-"""A baseline or progressive 8-bit JPEG of one or three components, which every decoder takes."""
+"""Flag: a baseline or progressive 8-bit JPEG of one or three components, which every decoder takes."""
 GREY = 4
-"""One channel."""
+"""Flag: the image has one channel."""
+CHECKED = 8
+"""Flag: the image was not decoded, but is whole as far as can be told without that; see `images.whole`."""
+OPEN = 16
+"""Flag: a JPEG that is whole but has no end mark in its place; `images.whole` gives it one."""
 
 Rows = NDArray[Any]
-"""(samples,) of INDEX_DTYPE."""
+"""An index: (samples,) of INDEX_DTYPE, in the order of the tar."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardEntry:
-    """One shard: file names relative to the folder, size in samples and bytes, checksums, id of its first sample."""
+    """What the manifest says of one shard."""
 
     name: str
+    """File name of the tar, relative to the folder of shards."""
     samples: int
+    """Number of samples in the shard."""
     bytes: int
+    """Size of the tar in bytes."""
     sha256: str
+    """SHA-256 of the tar, in hexadecimal."""
     index: str
+    """File name of the shard's index, relative to the folder of shards."""
     index_sha256: str
+    """SHA-256 of the index file, in hexadecimal."""
     start: int
+    """Sample id of the shard's first sample."""
 
 
 def index_name(shard: str) -> str:
@@ -55,14 +67,17 @@ def index_name(shard: str) -> str:
 
 
 def index_bytes(rows: Rows) -> bytes:
-    """The file that holds an index; the same rows give the same bytes."""
+    """The contents of an index file with these rows; the same rows always give the same bytes."""
     out = io.BytesIO()
     np.lib.format.write_array(out, rows, version=(1, 0), allow_pickle=False)
     return out.getvalue()
 
 
 def parse_index(data: bytes) -> Rows:
-    """Rows from the bytes of an index file, read-only. Raises DataError with what is wrong, to follow "index X is"."""
+    """The rows in the bytes of an index file, read-only.
+
+    Raises DataError whose text says what is wrong, to follow "index X is".
+    """
     try:
         rows = np.load(io.BytesIO(data), allow_pickle=False)
     except Exception:  # numpy reads the header as Python source: a damaged one can raise nearly anything
@@ -74,13 +89,14 @@ def parse_index(data: bytes) -> Rows:
 
 
 def misfit(rows: Rows, entry: ShardEntry) -> str | None:
-    """Why an index cannot belong to a shard, or None."""
+    """Why an index cannot belong to the shard of a manifest's entry, in a few words, or None when it fits."""
     if len(rows) != entry.samples:
         return f"{len(rows)} rows for {entry.samples} samples"
     if not len(rows):
         return None
     start, offset, length = rows["start"], rows["offset"], rows["length"]
-    if int(start[0]) < 0 or np.any(np.diff(start) <= 0) or np.any(offset < start + BLOCK):
+    linked = offset + length <= start  # the bytes of a hard link come before its header
+    if int(start[0]) < 0 or np.any(np.diff(start) <= 0) or np.any((offset < start + BLOCK) & ~linked):
         return "its rows are out of order"
     if np.any(length < 0) or np.any(offset > entry.bytes - length):
         return "it points outside the tar"
@@ -88,9 +104,9 @@ def misfit(rows: Rows, entry: ShardEntry) -> str | None:
 
 
 def read_index(folder: Path | RemoteFolder, entry: ShardEntry) -> Rows:
-    """Index of a shard, verified against the manifest's entry and, in a local folder, the size of the tar.
+    """The index of a shard, verified against the manifest's entry and, in a local folder, the size of the tar.
 
-    Raises DataError when the tar or the index is missing, damaged or of something else.
+    Raises DataError when the tar or the index is missing, damaged, or belongs to something else.
     """
     path = folder / entry.index
     if isinstance(folder, RemoteFolder):

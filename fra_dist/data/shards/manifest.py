@@ -3,7 +3,7 @@
     DIR/
       manifest.json           counts, sizes, checksums, statistics; docs/data.md describes it
       shard-000000.tar        a WebDataset tar
-      shard-000000.idx.npy    its index: one row a sample, in the order of the tar (shard_index.py)
+      shard-000000.idx.npy    its index: one row per sample, in the order of the tar (shards/index.py)
       skipped.jsonl           what was left out, and why
 
 A sample has one number, its id: the samples of all shards counted through in the order of the manifest, from 0. Only
@@ -29,10 +29,13 @@ from fra_dist.data.stores.remote_folder import RemoteFile, RemoteFolder, StoreOp
 from fra_dist.errors import DataError
 
 MANIFEST = "manifest.json"
+"""File name of the manifest."""
 SKIPPED = "skipped.jsonl"
+"""File name of the list of what was left out, a JSON line each."""
 FORMAT = 1
+"""Version of the manifest's format that this code writes and reads."""
 MAX_LOADED = 64
-"""Index arrays that one manifest keeps in memory."""
+"""Number of index arrays that one manifest keeps in memory."""
 
 _SHARD_FIELDS: dict[str, type] = dict(name=str, samples=int, bytes=int, sha256=str, index=str, index_sha256=str)
 _OTHER_FIELDS: dict[str, type] = dict(image_extensions=list, stats=dict, source=dict, tools=dict, skipped=int)
@@ -40,38 +43,45 @@ _OTHER_FIELDS: dict[str, type] = dict(image_extensions=list, stats=dict, source=
 
 @dataclass(frozen=True)
 class Manifest:
-    """A folder of shards. Made by `load_manifest`."""
+    """A folder of shards: its files, samples and statistics. `load_manifest` makes one."""
 
     folder: Path | RemoteFolder
+    """The folder that holds the shards, local or behind a URL."""
     shards: tuple[ShardEntry, ...]
+    """One entry per shard, in the order in which sample ids count through them."""
     image_extensions: tuple[str, ...] = ("jpg",)
-    """Extensions of the members that the index points to."""
+    """Extensions of the tar members that the index points to."""
     stats: Mapping[str, Any] = field(default_factory=dict)
-    """mean and std (3 numbers each, RGB in [0, 1]), images (how many they come from), grey (how many are), and
+    """mean and std (3 numbers each, RGB in [0, 1]), images (how many these come from), grey (how many are grey), and
     quantiles of height, width and bytes; see docs/data.md."""
     source: Mapping[str, Any] = field(default_factory=dict)
+    """What the shards were made from and with which options."""
     tools: Mapping[str, str] = field(default_factory=dict)
+    """Versions of the libraries that decide the bytes of the shards, by name."""
     skipped: int = 0
-    """Lines of `skipped.jsonl`."""
+    """Number of lines in `skipped.jsonl`."""
     _loaded: dict[int, Rows] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def total(self) -> int:
-        """Samples in all shards."""
+        """Number of samples in all shards."""
         return self.shards[-1].start + self.shards[-1].samples if self.shards else 0
 
     @cached_property
     def sizes(self) -> NDArray[np.int64]:
-        """Samples in each shard (len(shards),)."""
+        """Number of samples in each shard, (len(shards),)."""
         return np.fromiter((shard.samples for shard in self.shards), np.int64, len(self.shards))
 
     @cached_property
     def starts(self) -> NDArray[np.int64]:
-        """Id of each shard's first sample (len(shards),)."""
+        """Id of each shard's first sample, (len(shards),)."""
         return np.fromiter((shard.start for shard in self.shards), np.int64, len(self.shards))
 
     def locate(self, ids: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(shard numbers, positions in the shard) of sample ids, each in the shape of `ids`. Raises IndexError."""
+        """(shard numbers, positions in the shard) of sample ids, each in the shape of `ids`.
+
+        Raises IndexError for an id outside 0 .. total - 1.
+        """
         wanted = np.asarray(ids, np.int64)
         if wanted.size and not (int(wanted.min()) >= 0 and int(wanted.max()) < self.total):
             raise IndexError(f"sample ids run from 0 to {self.total - 1}")
@@ -80,29 +90,29 @@ class Manifest:
 
     @property
     def every_image(self) -> bool:
-        """Whether each image of a tar is a sample by itself, not each group of one key."""
+        """Whether each image of a tar is a sample by itself, rather than each group of members with one key."""
         return self.source.get("images") == "every"
 
     @property
     def local_folder(self) -> Path:
-        """Raises DataError when the shards are behind a URL."""
+        """The folder as a local path. Raises DataError when the shards are behind a URL."""
         if isinstance(self.folder, RemoteFolder):
             raise DataError(f"this needs shards in a local folder: copy {self.folder} first")
         return self.folder
 
     def separate(self) -> "Manifest":
-        """The same for a reader that counts what it fetches and can be stopped by itself."""
+        """The same manifest for a reader that counts its own fetches and can be stopped by itself."""
         return replace(self, folder=self.folder.separate()) if isinstance(self.folder, RemoteFolder) else self
 
     def path(self, shard: int) -> Path | RemoteFile:
-        """Of the tar."""
+        """The tar of a shard, by the shard's number: a local path, or a file of the remote folder."""
         entry = self.shards[shard]
         if isinstance(self.folder, RemoteFolder):
             return RemoteFile(self.folder, entry.name, entry.bytes)
         return self.folder / entry.name
 
     def index(self, shard: int) -> Rows:
-        """Index of a shard: (samples,) of INDEX_DTYPE, read-only; the last MAX_LOADED used stay in memory.
+        """The index of a shard: (samples,) of INDEX_DTYPE, read-only; the last MAX_LOADED used stay in memory.
 
         Raises DataError when the tar or its index is missing, damaged or does not fit the manifest.
         """
@@ -115,17 +125,17 @@ class Manifest:
         return rows
 
     def row(self, sample: int) -> tuple[int, Any]:
-        """(shard number, index row) of one sample."""
+        """(shard number, index row) of one sample. Raises IndexError or DataError as `locate` and `index` do."""
         numbers, positions = self.locate([sample])
         return int(numbers[0]), self.index(int(numbers[0]))[int(positions[0])]
 
     def key(self, sample: int) -> str:
-        """WebDataset key of a sample, from its tar header. Raises DataError."""
+        """WebDataset key of a sample, read from its tar header. Raises DataError."""
         number, row = self.row(sample)
         return tars.key_at(self.path(number), int(row["start"]), self.every_image)
 
     def where(self, sample: int) -> tuple[str, str]:
-        """(shard file, key) of a sample, for messages; a damaged header gives the byte in place of the key."""
+        """(shard file, key) of a sample, for messages; when the header is damaged, its byte stands for the key."""
         number, row = self.row(sample)
         start = int(row["start"])
         try:
@@ -140,16 +150,16 @@ class Manifest:
 
 
 def read_members(manifest: Manifest, sample: int) -> dict[str, bytes]:
-    """All files of a sample by extension: jpg, json and, in synthetic shards, mask.png. Raises DataError."""
+    """All members of a sample by extension: jpg, json and, in synthetic shards, mask.png. Raises DataError."""
     number, row = manifest.row(sample)
     return tars.members_at(manifest.path(number), int(row["start"]), manifest.every_image)
 
 
 def load_manifest(folder: str | Path, check_files: bool = True, options: StoreOptions | None = None) -> Manifest:
-    """The manifest of a folder of shards, or of a URL.
+    """Load the manifest of a folder of shards, or of a URL.
 
-    check_files: look whether every tar is there with the size that the manifest names.
-    options: how a URL is read.
+    check_files: check that every tar is there with the size that the manifest names; options: how a URL is read.
+
     Raises DataError, in one line, when there is no manifest, it is damaged or of another version, or a file is missing
     or of another size.
     """
@@ -184,7 +194,10 @@ def _read(folder: Path | RemoteFolder) -> Manifest:
 
 
 def write_manifest(manifest: Manifest) -> None:
-    """Write `manifest.json`, whole or not at all. It holds no times, machine names or absolute paths."""
+    """Write `manifest.json`, completely or not at all. It holds no times, machine names or absolute paths.
+
+    Raises DataError when it cannot be written.
+    """
     head: dict[str, Any] = {
         "format": FORMAT,
         "samples": manifest.total,
@@ -245,5 +258,5 @@ def _entries(raw: Any, folder: Path | RemoteFolder) -> tuple[ShardEntry, ...]:
 
 
 def _inside(name: str) -> bool:
-    """A relative path that stays below the folder."""
+    """Whether a name is a relative path that stays below the folder."""
     return bool(name) and name[0] != "/" and "\0" not in name and "/../" not in f"/{name}/"

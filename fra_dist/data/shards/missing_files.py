@@ -1,4 +1,4 @@
-"""Are the files of a folder of shards there?"""
+"""Checks that the files of a folder of shards are there, and reads the manifest that names them."""
 
 import os
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from fra_dist.files import ABSENT, failure, is_folder, patiently, raw_bytes
 
 
 def check_shard_files(folder: Path | RemoteFolder, shards: Sequence[ShardEntry], indices: bool) -> None:
-    """Raises DataError unless the files are there that a manifest names.
+    """Raise DataError unless the files that a manifest names are there.
 
-    In a folder: every tar with its size, and the indices if asked. In a store that lists: the same, from its list. In
-    another: the last byte of the largest shard.
+    In a local folder every tar must be there with its size, and the indices too if `indices` is set. In a store that
+    lists its files the same holds for that list. In any other store only the last byte of the largest shard is read.
     """
     if isinstance(folder, RemoteFolder):
         _check_remote(folder, shards, indices)
@@ -23,7 +23,10 @@ def check_shard_files(folder: Path | RemoteFolder, shards: Sequence[ShardEntry],
 
 
 def first_bytes(folder: Path | RemoteFolder, name: str) -> bytes:
-    """The manifest of that name. Raises DataError."""
+    """The contents of the manifest, the file `name` of the folder.
+
+    Raises DataError when it is not there, with advice, or cannot be read.
+    """
     if isinstance(folder, RemoteFolder):
         return folder.first_file(name)
     try:

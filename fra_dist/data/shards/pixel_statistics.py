@@ -1,4 +1,4 @@
-"""Statistics of a set of photos that come out the same in any order of addition: exact sums of integers, and counts."""
+"""Statistics of a set of photos that are the same in any order of addition: exact sums of integers, and counts."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 from fra_dist.data.shards.index import GREY, Rows
 
 Moments = NDArray[np.int64]
-"""(7,): number of pixels, their sum for R, G and B, and the sum of their squares."""
+"""(7,): number of pixels, their sums for R, G and B, and the sums of their squares for R, G and B."""
 
 GRID = 64
-"""Rows and columns, at most, that one photo contributes, evenly spaced: large photos weigh as much as small ones."""
+"""Most rows and columns that one photo contributes, evenly spaced, so that large photos weigh as much as small ones."""
 
 _SHARES = {"min": 0.0, "1%": 0.01, "10%": 0.1, "50%": 0.5, "90%": 0.9, "99%": 0.99, "max": 1.0}
 
 
 def moments(pixels: NDArray[np.uint8]) -> Moments:
-    """Of one photo (H, W), or (H, W, 3) RGB."""
+    """Moments of the pixels of one photo: (H, W) grey, or (H, W, 3) RGB, uint8."""
     down, across = (-(-side // GRID) for side in pixels.shape[:2])
     grid = pixels[::down, ::across].astype(np.int64).reshape(-1, *pixels.shape[2:])
     sums, squares = grid.sum(0), np.square(grid).sum(0)
@@ -27,7 +27,10 @@ def moments(pixels: NDArray[np.uint8]) -> Moments:
 
 
 def colour_stats(total: Moments) -> dict[str, list[float]]:
-    """mean and std of each channel in [0, 1], rounded to 6 places."""
+    """Mean and standard deviation (`mean`, `std`) of each channel in [0, 1], rounded to 6 places.
+
+    total: moments summed over the photos.
+    """
     count = max(1, int(total[0]))
     mean = total[1:4] / count
     spread = np.sqrt(np.maximum(total[4:7] / count - mean**2, 0.0))
@@ -35,7 +38,10 @@ def colour_stats(total: Moments) -> dict[str, list[float]]:
 
 
 def size_stats(indexes: Iterable[Rows]) -> dict[str, Any]:
-    """Quantiles of height, width and bytes over all rows, and how many photos are grey; memory: the distinct values."""
+    """Quantiles of height, width and bytes over the rows of all indexes, and how many photos are grey.
+
+    Memory grows with the number of distinct values only.
+    """
     counts: dict[str, Counter[int]] = {"height": Counter(), "width": Counter(), "length": Counter()}
     grey = 0
     for rows in indexes:
@@ -50,7 +56,7 @@ def size_stats(indexes: Iterable[Rows]) -> dict[str, Any]:
 
 
 def stats_misfit(stats: Mapping[str, Any]) -> str | None:
-    """Name of the first of a manifest's statistics that is not of its kind, or None. Any of them may be absent."""
+    """Name of the first of a manifest's statistics that has the wrong type, or None. Any of them may be absent."""
     for name, value in stats.items():
         if name in ("mean", "std"):
             fits = isinstance(value, list) and len(value) == 3 and all(map(_is_number, value))
@@ -68,7 +74,7 @@ def _is_number(value: object) -> bool:
 
 
 def _quantiles(counter: Counter[int]) -> dict[str, int]:
-    """The smallest value that at least each share of the photos does not exceed."""
+    """For each share in _SHARES the smallest value that this share of the photos does not exceed."""
     values = np.array(sorted(counter), np.int64)
     if not values.size:
         return {}

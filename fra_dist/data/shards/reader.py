@@ -1,7 +1,7 @@
-"""Encoded photos by sample id.
+"""Reads encoded photos by sample id.
 
 `ShardReader` knows which shard holds a sample and where; a `Source` fetches byte ranges of shards: `LocalSource` from a
-folder, those of `remote_source.py` from a store.
+folder, those of `remote_source` from a store.
 """
 
 import os
@@ -27,27 +27,34 @@ MAX_OPEN = 64
 
 
 class Source(Protocol):
-    """Where shards lie."""
+    """Fetches byte ranges of shards, from wherever the shards lie."""
 
     def ranges(self, shard: str, offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
-        """Bytes of a shard; a range that runs over its end comes back short. Raises DataError when it is not there."""
+        """The bytes of ranges of one shard; a range that runs over the shard's end comes back short.
+
+        offsets, lengths: first byte and size of each range. Raises DataError when the shard is missing or cannot be
+        read.
+        """
         ...
 
     def doubt(self, shard: str) -> bool:
-        """Called when bytes of a shard are not those that were indexed. True: it may be worth reading them again."""
+        """Called when bytes of a shard are not those indexed. True when it may be worth reading them again."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close what is open."""
+        ...
 
 
 class LocalSource:
-    """Shards in a folder, read with `pread` from a bounded number of open files."""
+    """Shards in a local folder, read with `pread` from a bounded number of open files."""
 
     def __init__(self, folder: str | Path, max_open: int = MAX_OPEN) -> None:
         self.folder = Path(folder)
         self._files = _Recent(self._open, max_open, os.close)
 
     def ranges(self, shard: str, offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
+        """The bytes of ranges of one shard, tried again for a while when the disk fails. Raises DataError."""
         try:
             return patiently(lambda: self._read(shard, offsets, lengths))
         except OSError as error:
@@ -63,9 +70,11 @@ class LocalSource:
             raise
 
     def doubt(self, shard: str) -> bool:
+        """Always False: a local disk would give the same bytes again."""
         return False
 
     def close(self) -> None:
+        """Close the open files."""
         self._files.clear()
 
     def _open(self, shard: str) -> int:
@@ -81,21 +90,29 @@ def _all_of(file: int, length: int, offset: int) -> bytes:
 
 
 class Stored(NamedTuple):
-    """Bytes of a photo, and whether they are those that were indexed: a decoder lets a flipped bit pass."""
+    """An encoded photo as it was read from its shard."""
 
     data: bytes
+    """Bytes of the photo."""
     intact: bool
+    """Whether they are the bytes that were indexed; a decoder would let a flipped bit pass."""
+    flags: int = 0
+    """Flags of its index row; 0 where the row was not read."""
 
 
 class ShardReader:
-    """Bytes and names of samples. Belongs to one thread; memory and open files do not grow with the data set."""
+    """Reads the bytes and names of samples. An instance belongs to one thread.
+
+    Memory and open files do not grow with the data set. source: where the shards are read from; by default the
+    manifest's folder, without copying anything from a store.
+    """
 
     def __init__(self, manifest: Manifest, source: Source | None = None) -> None:
         self.manifest = manifest
         self.source = source or _source(manifest)
 
     def read(self, ids: NDArray[np.int64]) -> list[Stored]:
-        """The encoded photo of each id, in the order asked; shards are visited once, in the order of their bytes.
+        """The encoded photo of each id, in the order given; each shard is visited once, in the order of its bytes.
 
         Raises DataError when a shard or its index is missing.
         """
@@ -111,10 +128,13 @@ class ShardReader:
 
     def _stored(self, number: int, rows: Rows) -> list[Stored]:
         """Photos of one shard. Bytes that differ from the index are read again if the source doubts its copy."""
-        name, checksums = self.manifest.shards[number].name, rows["crc"].tolist()
+        name, facts = (
+            self.manifest.shards[number].name,
+            list(zip(rows["crc"].tolist(), rows["flags"].tolist(), strict=True)),
+        )
         for again in (True, False):
             found = self.source.ranges(name, rows["offset"].tolist(), rows["length"].tolist())
-            stored = [Stored(data, zlib.crc32(data) == crc) for data, crc in zip(found, checksums, strict=True)]
+            stored = [Stored(data, zlib.crc32(data) == crc, f) for data, (crc, f) in zip(found, facts, strict=True)]
             if all(photo.intact for photo in stored) or not (again and self.source.doubt(name)):
                 break
         return stored
@@ -124,25 +144,26 @@ class ShardReader:
         return int(self.manifest.locate([sample])[0][0])
 
     def check(self) -> None:
-        """Raises DataError unless every shard is there, and its index beside it."""
+        """Raise DataError unless every shard is there, with its index."""
         check_shard_files(self.manifest.folder, self.manifest.shards, indices=True)
 
     def name(self, sample: int) -> tuple[str, str]:
-        """(shard file, key) of a sample."""
+        """(shard file, key) of a sample, for messages."""
         return self.manifest.where(sample)
 
     def close(self) -> None:
+        """Close the source that the samples were read from."""
         self.source.close()
 
 
 def _source(manifest: Manifest) -> Source:
-    """For a few samples here and there: nothing of a store is copied."""
+    """The source for a few scattered samples: nothing of a store is copied."""
     folder = manifest.folder
     return RangeSource(folder) if isinstance(folder, RemoteFolder) else LocalSource(folder)
 
 
 def open_source(manifest: Manifest) -> Source:
-    """For a whole run: shards of a store are copied as its options say."""
+    """The source for a whole run: shards of a store are copied to the cache if its options say so. Raises DataError."""
     folder = manifest.folder
     return cached_source(folder, manifest.shards) if isinstance(folder, RemoteFolder) else LocalSource(folder)
 
@@ -163,7 +184,7 @@ class _Recent:
         return self.held[name]
 
     def forget(self, name: Any) -> None:
-        """Drop one, so that it is made anew."""
+        """Drop one result, so that it is made again when it is needed."""
         if name in self.held:
             self.drop(self.held.pop(name))
 

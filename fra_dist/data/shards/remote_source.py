@@ -1,4 +1,4 @@
-"""Shards behind a URL as sources of a `ShardReader`: by range requests, or from copies in the cache."""
+"""Sources of a `ShardReader` for shards behind a URL: by range requests, or from copies in the cache."""
 
 import hashlib
 import os
@@ -17,11 +17,15 @@ STATS = (
     *("bytes_fetched", "requests", "retries", "hits", "misses", "waited", "wait_seconds", "prefetched"),
     *("evicted", "damaged", "no_room", "direct"),
 )
-"""What is counted: bytes and requests to the store, requests and downloads that were repeated; shards that the reader
-found in the cache, fetched itself, or waited for while others fetched them, and the seconds that took; shards fetched
-ahead; copies evicted or found damaged; shards that found no room, and reads without a copy."""
+"""Names of what is counted.
+
+bytes_fetched, requests: bytes from the store and requests to it; retries: requests and downloads that were repeated;
+hits, misses, waited: shards that the reader found in the cache, fetched itself, or waited for while another process
+fetched them, and wait_seconds, the time that took; prefetched: shards fetched ahead; evicted, damaged: copies removed
+for space, or found damaged; no_room: shards that did not fit into the cache; direct: reads without a copy.
+"""
 PIECE = 8 << 20
-"""Bytes of one request of a download."""
+"""Bytes that one request of a download asks for."""
 _PARALLEL = 2  # requests of one download
 _SMALL_PARALLEL = 32  # requests for single samples
 _MAX_OPEN = 64
@@ -29,36 +33,37 @@ _CHUNK = 1 << 20
 
 
 class RangeSource:
-    """Reads samples where they lie, each with a request."""
+    """Reads samples from the store itself, with one range request each."""
 
     def __init__(self, folder: RemoteFolder) -> None:
         self.folder = folder
 
     def ranges(self, shard: str, offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
+        """The bytes of ranges of one shard, by parallel requests. Raises DataError."""
         path = self.folder.path(shard)
         wanted = [Range(path, offset, length) for offset, length in zip(offsets, lengths, strict=True)]
         return list(self.folder.fetcher.read_all(wanted, _SMALL_PARALLEL))
 
     def doubt(self, shard: str) -> bool:
-        """Bytes change on the way sometimes; a second answer decides."""
+        """Always True: bytes are sometimes changed in transit, and a second answer decides."""
         self.folder.counters.add("retries")
         return True
 
     def close(self) -> None:
-        """Nothing stays open; the folder's filesystem may have other readers."""
+        """Nothing stays open here; the folder's filesystem may have other readers."""
 
 
 @dataclass
 class _Open:
     file: int
     used: int
-    """When, in calls of `ranges`."""
+    """Number of the call of `ranges` that used it last."""
 
 
 class CachedSource:
-    """Reads copies of whole shards, fetching those that are missing. Where the cache has no room, by requests.
+    """Reads copies of whole shards, and fetches those that are missing; by range requests where the cache has no space.
 
-    shards: every shard by name. Belongs to one thread, except for `ahead`.
+    shards: every shard by name. An instance belongs to one thread, except for `ahead`.
     """
 
     def __init__(self, folder: RemoteFolder, cache: ShardCache, shards: Mapping[str, ShardEntry]) -> None:
@@ -70,6 +75,7 @@ class CachedSource:
         self._checked: set[str] = set()
 
     def ranges(self, shard: str, offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
+        """The bytes of ranges of one shard, which is fetched first when there is no copy. Raises DataError."""
         self._calls += 1
         held = self._held.get(shard) or self._hold(shard)
         if held is None:
@@ -83,7 +89,7 @@ class CachedSource:
             raise DataError(f"cannot read the copy of {shard} in {self.cache.folder}: {error.strerror}") from None
 
     def doubt(self, shard: str) -> bool:
-        """True when the copy was damaged and is gone; a copy that equals the original is looked at once only."""
+        """True when the copy was damaged and has been removed. A copy that equals the original is not checked again."""
         held, digest = self._held.get(shard), self.shards[shard].sha256
         if held is None:
             return self._direct.doubt(shard)
@@ -97,12 +103,13 @@ class CachedSource:
         return True
 
     def ahead(self, shard: str) -> None:
-        """See to it that there is a copy, and leave it; any thread may call. Raises as `ranges` does."""
+        """Make sure that the cache holds a copy of a shard. Any thread may call this. Raises what `ranges` raises."""
         file = self._fetch(shard, lambda outcome: self._count("prefetched" if outcome == "misses" else None))
         if file is not None:
             os.close(file)
 
     def close(self) -> None:
+        """Close all copies, so that they can be evicted."""
         for shard in list(self._held):
             self._let_go(shard)
 
@@ -159,7 +166,7 @@ def cached_source(folder: RemoteFolder, shards: Sequence[ShardEntry]) -> "Cached
 
 
 def _sha256(file: int) -> str:
-    """Of the whole of an open file, wherever its position is."""
+    """SHA-256 of a whole open file; its position does not matter and is not moved."""
     sha256, at = hashlib.sha256(), 0
     while data := os.pread(file, _CHUNK, at):
         sha256.update(data)

@@ -1,4 +1,4 @@
-"""Samples on their way into a shard."""
+"""Samples on their way into a shard, and the JSON that goes with them."""
 
 import json
 from typing import Any, NamedTuple
@@ -7,21 +7,29 @@ from fra_dist.data.shards.pixel_statistics import Moments
 
 
 class Encoded(NamedTuple):
-    """One sample: its key, its members by extension (`jpg` is the image), and what the index and statistics need."""
+    """One encoded sample, with what the index and the statistics need."""
 
     key: str
+    """WebDataset key: the name of its members before the first dot."""
     members: dict[str, bytes]
+    """Contents of its members by extension; `jpg` is the image."""
     height: int
+    """Height of the upright image in pixels."""
     width: int
+    """Width of the upright image in pixels."""
     flags: int
+    """Sum of the flags in `shards.index` that hold for the image."""
     moments: Moments
+    """Pixel statistics of the image, as in `pixel_statistics`."""
 
 
 class Skip(NamedTuple):
-    """Something left out: its relative name, and the reason in a few words."""
+    """An entry of the source that was left out."""
 
     name: str
+    """Name of the entry relative to the source."""
     reason: str
+    """Why it was left out, in a few words."""
 
 
 def json_bytes(value: dict[str, Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""Bytes of tars wherever they lie."""
+"""Reads of tars by byte range, from a local disk or a remote folder."""
 
 import os
 from collections.abc import Callable
@@ -8,13 +8,13 @@ from fra_dist.data.stores.remote_folder import RemoteFile, Window
 from fra_dist.errors import DataError
 
 Place = str | Path | RemoteFile
-"""Of a tar."""
+"""Where a tar is: a local path or a file of a remote folder."""
 Read = Callable[[int, int], bytes]
-"""(length, offset) -> bytes, fewer at the end of the file."""
+"""Called with (length, offset); returns the bytes, fewer at the end of the file."""
 
 
 class Opened:
-    """Opens a tar for a `with` statement. Raises DataError."""
+    """Opens a tar in a `with` statement and gives a `Read`. Raises DataError when it cannot be opened."""
 
     def __init__(self, path: Place) -> None:
         self.path = path
@@ -41,12 +41,12 @@ class Opened:
 
 
 def size_of(path: Place) -> int:
-    """Bytes of a tar; those that the manifest names where it is in a store."""
+    """Size of a tar in bytes; for a remote file, the size that the manifest names. Raises OSError."""
     return path.size if isinstance(path, RemoteFile) else os.stat(path).st_size
 
 
 def exactly(read: Read, offset: int, length: int, path: Place) -> bytes:
-    """All of a range. Raises DataError."""
+    """All `length` bytes from byte `offset` of a tar, by its `read`. Raises DataError when the tar ends earlier."""
     data = read(length, offset)
     while len(data) < length and (more := read(length - len(data), offset + len(data))):
         data += more

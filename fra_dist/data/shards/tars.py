@@ -1,9 +1,12 @@
-"""Tars as WebDataset uses them, walked header by header so that damage is seen and passed, not taken for the end.
+"""Tars as WebDataset uses them, walked header by header so that damage is reported and not taken for the end.
 
-`tarfile` ends quietly at a damaged header in mid-file, and at a block of zeros that a failed copy left; the walk here
-says where that is and goes on at the next header that is whole.
+`tarfile` ends silently at a damaged header in mid-file, and at a block of zeros that a failed copy left; the walk here
+says where that is and resumes at the next header that is whole.
 
-A sample is a run of neighbouring members of one key: the name up to the first dot of its last part; what follows that
+A hard link stands for the file that it names, whose bytes come earlier in the tar. Symbolic links, sparse files and
+links to what is not there are reported as unreadable.
+
+A sample is a run of neighbouring members with one key: the name up to the first dot of its last part; what follows that
 dot is the extension (webdataset's rule).
 """
 
@@ -11,44 +14,74 @@ import tarfile
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from fra_dist.data.decoding.stand_ins import stand_in
 from fra_dist.data.shards.tar_reads import Opened, Place, Read, exactly, size_of
 from fra_dist.errors import DataError
 
 BLOCK = tarfile.BLOCKSIZE
+"""Bytes of a block of a tar."""
 _ZEROS = bytes(BLOCK)
 _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 _MOST = 1 << 20  # bytes that a header's own data (a long name) may have
 _SEARCH = 1 << 20
+_HEADERS = 16  # of one member: a long name, a long link name and a few of pax
+_DIGITS = 20  # of a size
+_SPARSE_MORE, _SPARSE_NEXT = 482, 504  # bytes that say whether another header of an old GNU sparse file follows
 
 
 class Member(NamedTuple):
-    """A regular file in a tar: the byte of its first header, and where its contents lie."""
+    """A regular file in a tar."""
 
     name: str
+    """Name in the tar."""
     start: int
+    """Byte of its first header."""
     offset: int
+    """Byte at which its contents begin."""
     size: int
+    """Size of its contents in bytes."""
+
+
+class Unreadable(NamedTuple):
+    """A file that a tar names but does not hold as it is: a symbolic link, a link to nothing, a sparse file."""
+
+    name: str
+    """Name in the tar."""
+    start: int
+    """Byte of its first header."""
+    reason: str
+    """Why it cannot be read, in a few words."""
 
 
 class Damage(NamedTuple):
-    """A place where the tar cannot be read: `bytes` bytes from byte `start` were passed over."""
+    """A place where the tar cannot be read."""
 
     start: int
+    """First byte of the place."""
     bytes: int
+    """Number of bytes that were passed over."""
     reason: str
+    """What is wrong there, in a few words."""
 
     def __str__(self) -> str:
         return f"damaged at byte {self.start}: {self.reason}" + (f", {self.bytes} bytes lost" if self.bytes else "")
 
 
+Item = Member | Damage | Unreadable
+"""What a walk through a tar finds."""
+
+
 class Sample(NamedTuple):
-    """Neighbouring members of one key, by extension, in the order of the tar."""
+    """Neighbouring members of a tar with one key."""
 
     key: str
+    """WebDataset key: the members' name before the first dot."""
     members: dict[str, Member]
+    """The members by extension, in the order of the tar."""
 
     @property
     def start(self) -> int:
+        """Byte of the first header of the first member."""
         return next(iter(self.members.values())).start
 
 
@@ -59,21 +92,27 @@ def split_name(name: str) -> tuple[str, str] | None:
     return (folder + slash + stem, extension) if stem and dot and extension else None
 
 
-def scan(path: Place) -> Iterator[Member | Damage]:
-    """Walk a whole tar. Raises DataError when it cannot be opened or read."""
+def stands_in(path: Place) -> str | None:
+    """What a file that should be a tar is instead, when it is a pointer or a web page, else None. Raises DataError."""
+    with Opened(path) as read:
+        return stand_in(read(BLOCK, 0))
+
+
+def scan(path: Place) -> Iterator[Item]:
+    """Walk a whole tar and yield what it holds, in its order. Raises DataError when it cannot be opened or read."""
     with Opened(path) as read:
         size = size_of(path)
         yield from _walk(read, size)
 
 
-def samples(found: Iterator[Member | Damage], every: bool = False) -> Iterator[Sample | Damage]:
-    """Group what `scan` found; members that webdataset would pass over are left out.
+def samples(found: Iterator[Item], every: bool = False) -> Iterator[Sample | Damage | Unreadable]:
+    """Group what `scan` found into samples; members that webdataset would pass over are left out.
 
     every: no groups, each member is a sample by itself, and its key ends at the last dot (`7.left` of `7.left.jpg`).
     """
     key, members = "", dict[str, Member]()
     for item in found:
-        if isinstance(item, Damage):
+        if isinstance(item, Damage | Unreadable):
             yield item
             continue
         parts = split_name(item.name)
@@ -110,6 +149,8 @@ def members_at(path: Place, start: int, every: bool = False) -> dict[str, bytes]
         for item in samples(_walk(read, size_of(path), start), every):
             if isinstance(item, Damage):
                 raise DataError(f"{path}: {item}")
+            if isinstance(item, Unreadable):
+                continue
             for extension, member in item.members.items():
                 out[extension] = exactly(read, member.offset, member.size, path)
             break
@@ -117,22 +158,82 @@ def members_at(path: Place, start: int, every: bool = False) -> dict[str, bytes]
 
 
 def read_range(path: Place, offset: int, length: int) -> bytes:
-    """Raises DataError when the file has no such bytes."""
+    """`length` bytes of a tar from byte `offset`. Raises DataError when the file ends before them."""
     with Opened(path) as read:
         return exactly(read, offset, length, path)
 
 
-def _member_at(read: Read, start: int, path: Place) -> Member:
+class _Entry(NamedTuple):
+    """A member as its headers describe it, of any kind."""
+
+    name: str
+    start: int
+    offset: int
+    size: int
+    kind: bytes
+    link: str
+    sparse: bool
+    after: int
+    """Byte of the next header."""
+
+
+def _member_at(read: Read, start: int, path: Place) -> _Entry:
     try:
-        member, _ = _header(read, start)
+        entry = _header(read, start, size_of(path))
     except tarfile.TarError:
-        member = None
-    if member is None:
+        entry = None
+    if entry is None or entry.kind not in (*_FILES, tarfile.LNKTYPE):
         raise DataError(f"{path}: no file begins at byte {start}: the tar changed; index the folder again")
-    return member
+    return entry
 
 
-def _walk(read: Read, size: int, at: int = 0) -> Iterator[Member | Damage]:
+def _walk(read: Read, size: int, at: int = 0) -> Iterator[Item]:
+    """Members from byte `at` on; neighbouring damages are one."""
+    pending: Damage | None = None
+    known: dict[str, _Entry] | None = None
+    for item in _entries(read, size, at):
+        if isinstance(item, Damage):
+            joins = pending is not None and pending.start + pending.bytes == item.start
+            if pending is not None and joins:
+                pending = pending._replace(bytes=pending.bytes + item.bytes)
+                continue
+            if pending is not None:
+                yield pending
+            pending = item
+            continue
+        if pending is not None:
+            yield pending
+            pending = None
+        if item.kind == tarfile.LNKTYPE and known is None:  # links are rare: only now are names remembered
+            known = {e.name: e for e in _entries(read, item.start, 0) if isinstance(e, _Entry) and e.kind in _FILES}
+        found = _resolved(item, known)
+        if found is not None:
+            yield found
+        if known is not None and isinstance(found, Member):
+            known[item.name] = item._replace(offset=found.offset, size=found.size)
+    if pending is not None:
+        yield pending
+
+
+def _resolved(entry: _Entry, known: dict[str, _Entry] | None) -> Member | Unreadable | None:
+    """None for folders and devices."""
+    if entry.sparse:
+        return Unreadable(entry.name, entry.start, "a sparse file, stored without its zeros: extract and pack it again")
+    if entry.kind in _FILES:
+        return Member(entry.name, entry.start, entry.offset, entry.size)
+    if entry.kind == tarfile.SYMTYPE:
+        return Unreadable(entry.name, entry.start, f"a symbolic link to {entry.link}, which is not followed")
+    if entry.kind != tarfile.LNKTYPE:
+        return None
+    if entry.size:  # some writers store the bytes again
+        return Member(entry.name, entry.start, entry.offset, entry.size)
+    first = (known or {}).get(entry.link)
+    if first is None or first.sparse:
+        return Unreadable(entry.name, entry.start, f"a hard link to {entry.link}, which is not in the tar before it")
+    return Member(entry.name, entry.start, first.offset, first.size)
+
+
+def _entries(read: Read, size: int, at: int) -> Iterator[_Entry | Damage]:
     while True:
         if at + BLOCK > size:
             yield Damage(at, size - at, "the tar has no end mark, so it may have been cut")
@@ -145,42 +246,89 @@ def _walk(read: Read, size: int, at: int = 0) -> Iterator[Member | Damage]:
             at = following
             continue
         try:
-            member, after = _header(read, at)
+            entry = _header(read, at, size)
+            reason = f"cut in the middle of {entry.name}" if entry.offset + entry.size > size else ""
         except tarfile.TarError as error:
-            following = _next_header(read, at + BLOCK, size)
-            yield Damage(at, (size if following is None else following) - at, f"bad header ({error})")
-            if following is None:
-                return
-            at = following
+            reason = f"bad header ({error})"
+        if not reason:
+            yield entry
+            at = entry.after
             continue
-        if member is not None and member.offset + member.size > size:
-            yield Damage(at, size - at, f"cut in the middle of {member.name}")
+        following = _next_header(read, at + BLOCK, size)
+        yield Damage(at, (size if following is None else following) - at, reason)
+        if following is None:
             return
-        if member is not None:
-            yield member
-        at = after
+        at = following
 
 
-def _header(read: Read, at: int) -> tuple[Member | None, int]:
-    """The member whose headers begin at byte `at` (None for folders and links) and where the next one begins."""
-    start, name, size = at, None, None
-    while True:
+def _header(read: Read, at: int, end: int) -> _Entry:
+    """The member whose headers begin at byte `at`. Raises TarError; end: size of the tar."""
+    start, name, link, fields = at, None, None, dict[str, str]()
+    for _ in range(_HEADERS):
         info = tarfile.TarInfo.frombuf(read(BLOCK, at), "utf-8", "surrogateescape")
-        if info.size < 0 or (info.type in (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE) and info.size > _MOST):
-            raise tarfile.ReadError("impossible size")
         at += BLOCK
-        if info.type == tarfile.GNUTYPE_LONGNAME:
-            name = read(info.size, at).partition(b"\0")[0].decode("utf-8", "surrogateescape")
-        elif info.type == tarfile.XHDTYPE:
+        if info.type not in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE):
+            return _entry(read, info, start, at, (name, link), fields)
+        if not 0 <= info.size <= (end if info.type == tarfile.XGLTYPE else _MOST):
+            raise tarfile.ReadError("impossible size")
+        if info.type == tarfile.XHDTYPE:
             fields = _pax(read(info.size, at))
-            name = fields.get("path", name)
-            size = int(fields["size"]) if fields.get("size", "").isdecimal() else size
-        elif info.type not in (tarfile.GNUTYPE_LONGLINK, tarfile.XGLTYPE):
-            length = info.size if size is None else size
-            has_data = info.type in _FILES or info.type not in tarfile.SUPPORTED_TYPES
-            after = at + (-(-length // BLOCK) * BLOCK if has_data else 0)
-            return (Member(name or info.name, start, at, length) if info.type in _FILES else None), after
-        at += -(-info.size // BLOCK) * BLOCK
+            name, link = fields.get("path", name), fields.get("linkpath", link)
+        elif info.type != tarfile.XGLTYPE:
+            text = read(info.size, at).partition(b"\0")[0].decode("utf-8", "surrogateescape")
+            name, link = (text, link) if info.type == tarfile.GNUTYPE_LONGNAME else (name, text)
+        at += _padded(info.size)
+    raise tarfile.ReadError("headers without a file")
+
+
+def _entry(
+    read: Read,
+    info: tarfile.TarInfo,
+    start: int,
+    at: int,
+    names: tuple[str | None, str | None],
+    fields: dict[str, str],
+) -> _Entry:
+    digits = fields.get("size", "")
+    if len(digits) > _DIGITS:
+        raise tarfile.ReadError("impossible size")
+    length = int(digits) if digits.isdecimal() else info.size
+    if not 0 <= length < 1 << 62:
+        raise tarfile.ReadError("impossible size")
+    sparse = info.type == tarfile.GNUTYPE_SPARSE or any(field.startswith("GNU.sparse.") for field in fields)
+    if info.type == tarfile.GNUTYPE_SPARSE:
+        at = _behind_sparse_headers(read, at)
+    name = fields.get("GNU.sparse.name") or names[0] or info.name
+    stored = info.type in _FILES or info.type == tarfile.GNUTYPE_SPARSE or info.type not in tarfile.SUPPORTED_TYPES
+    if info.type == tarfile.LNKTYPE:
+        stored = length > 0 and not _is_header(read(BLOCK, at)) and _is_header(read(BLOCK, at + _padded(length)))
+    length = length if stored else 0
+    return _Entry(name, start, at, length, info.type, names[1] or info.linkname, sparse, at + _padded(length))
+
+
+def _behind_sparse_headers(read: Read, at: int) -> int:
+    more = read(BLOCK, at - BLOCK)[_SPARSE_MORE]
+    while more:
+        block = read(BLOCK, at)
+        if len(block) < BLOCK:
+            raise tarfile.ReadError("cut in the headers of a sparse file")
+        more, at = block[_SPARSE_NEXT], at + BLOCK
+    return at
+
+
+def _padded(length: int) -> int:
+    return -(-length // BLOCK) * BLOCK
+
+
+def _is_header(block: bytes) -> bool:
+    """Also for the zeros that end a tar."""
+    if block in (_ZEROS, b""):
+        return True
+    try:
+        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.TarError:
+        return False
+    return True
 
 
 def _pax(data: bytes) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""One WebDataset tar and its index, written under temporary names and renamed when they are whole."""
+"""Writes one WebDataset tar and its index, under temporary names that are changed when the files are complete."""
 
 import contextlib
 import hashlib
@@ -17,7 +17,11 @@ from fra_dist.errors import DataError
 
 
 class ShardWriter:
-    """Writes `folder/name`. The bytes depend on the samples and their order only (webdataset's writer, time 0)."""
+    """Writes the shard `folder/name` and its index.
+
+    The bytes depend on the samples and their order only (the tar writer of webdataset, with time 0). Raises DataError
+    when the file cannot be created.
+    """
 
     def __init__(self, folder: Path, name: str) -> None:
         import webdataset  # takes a second, and worker processes do without it
@@ -27,17 +31,19 @@ class ShardWriter:
         self._tar = webdataset.TarWriter(self._file, encoder=False, mtime=0)
         self._rows: list[tuple[int, ...]] = []
         self.bytes = 0
-        """Of the samples so far with their headers."""
+        """Bytes of the samples written so far, with their tar headers."""
 
     @property
     def samples(self) -> int:
+        """Number of samples written so far."""
         return len(self._rows)
 
     def size_with(self, sample: Encoded) -> int:
-        """Bytes of the tar if `sample` were the last."""
+        """Bytes that the finished tar would have if `sample` were its last."""
         return _whole_tar(self.bytes + sum(_in_tar(data) for data in sample.members.values()))
 
     def write(self, sample: Encoded) -> None:
+        """Append a sample. It must have a member `jpg`."""
         self._tar.write({"__key__": sample.key, **sample.members})
         offset = start = self.bytes
         for extension in sorted(sample.members):  # the order in which webdataset writes
@@ -49,7 +55,10 @@ class ShardWriter:
         self._rows.append(row)
 
     def finish(self) -> ShardEntry:
-        """Close, give the files their names, and describe the shard as if it were the first."""
+        """Close the tar, write the index, and give both files their final names.
+
+        Returns the shard's entry with start 0, as if it were the first of the manifest.
+        """
         self._tar.close()
         size = self._file.close()
         if size != _whole_tar(self.bytes):
@@ -62,7 +71,7 @@ class ShardWriter:
         return ShardEntry(self.name, self.samples, size, self._file.sha256.hexdigest(), index, digest, 0)
 
     def abandon(self) -> None:
-        """Close and take away what was written, whatever went wrong before."""
+        """Close the tar and delete what was written, whatever went wrong before."""
         with contextlib.suppress(OSError, ValueError):  # a full disk is full at the second try too
             self._tar.close()
         with contextlib.suppress(OSError):
@@ -71,7 +80,7 @@ class ShardWriter:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, to the disk, then rename it. Raises OSError."""
+    """Write a file under a temporary name, flush it to the disk, then rename it. Raises OSError."""
     partial = path.with_name(path.name + ".part")
     with open(partial, "wb") as file:
         file.write(data)
@@ -85,7 +94,7 @@ def _in_tar(data: bytes) -> int:
 
 
 def _whole_tar(members: int) -> int:
-    """With the end mark, filled up to a whole record."""
+    """Bytes of a tar whose members take `members` bytes: with the end mark, filled up to a whole record."""
     return -(-(members + 2 * BLOCK) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
 
 
@@ -104,7 +113,7 @@ class _HashedFile:
         return self._file.write(data)
 
     def close(self) -> int:
-        """Bring it to the disk; its size."""
+        """Flush the file to the disk and close it. Returns its size in bytes."""
         if self._file.closed:
             return 0
         with self._file:

@@ -1,7 +1,7 @@
 """Byte ranges of files in an object store: several requests at a time, retried with backoff, cancelled at once.
 
-What can pass (an answer 5xx, a time-out, a connection that broke, a body cut short) is tried again; what cannot (no
-such file, no permission, no credentials) is an error at the first answer.
+A failure that can pass (a 5xx answer, a time-out, a broken connection, a body cut short) is tried again; one that
+cannot (no such file, no permission, no credentials) is an error at the first answer.
 """
 
 import asyncio
@@ -30,30 +30,35 @@ _FINAL_NAMES = frozenset(
 
 
 class Cancelled(DataError):
-    """The reader was closed while it waited."""
+    """The reader was closed while a thread still waited for the store."""
 
 
 class RefusedError(DataError):
-    """The store will not give a file however often it is asked: it is not there, or we may not read it."""
+    """The store will not give a file however often it is asked: the file is not there, or we may not read it."""
 
 
 class Range(NamedTuple):
-    """`length` bytes of a file from byte `start`. Whole: the file, which has `length` bytes if that is known."""
+    """A range of bytes of a file in a store."""
 
     path: str
+    """Path of the file as the fsspec filesystem names it."""
     start: int = 0
+    """First byte of the range."""
     length: int | None = None
+    """Bytes of the range; None when that is not known, which reads the whole file."""
     whole: bool = False
+    """Request the whole file without a range header; `length`, where given, is then the size it must have."""
 
 
 class Counters:
-    """Named numbers that several threads add to."""
+    """Named running totals that several threads may add to."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._values: Counter[str] = Counter()
 
     def add(self, name: str, value: float = 1) -> None:
+        """Add a value to the total of that name."""
         with self._lock:
             self._values[name] += value  # type: ignore[assignment]
 
@@ -65,9 +70,10 @@ class Counters:
 class Fetcher:
     """Reads ranges through one fsspec filesystem. Threads may share it.
 
-    retries: attempts after the first; timeout: seconds that a first attempt may take; the n-th has n times as long, for
-    slow lines. An asynchronous filesystem (s3, gs, http) is cancelled when the time is over; others keep their limits.
-    counters: gets `bytes_fetched`, `requests` and `retries`. stopped: once it is set, every call raises Cancelled.
+    retries: attempts after the first; timeout: seconds that a first attempt may take; the n-th attempt may take n times
+    as long, for slow lines. An asynchronous filesystem (s3, gs, http) is cancelled when the time is over; others keep
+    their own limits. counters: receives `bytes_fetched`, `requests` and `retries`. stopped: once it is set, every call
+    raises Cancelled.
     """
 
     def __init__(self, system: Any, retries: int, timeout: float, counters: Counters, stopped: threading.Event) -> None:
@@ -75,22 +81,24 @@ class Fetcher:
         self.counters, self.stopped = counters, stopped
 
     def check_running(self) -> None:
+        """Raise Cancelled if reading was stopped."""
         if self.stopped.is_set():
             raise Cancelled("reading was stopped")
 
     def pause(self, seconds: float) -> None:
-        """Sleep, but not when stopped."""
+        """Sleep for some seconds, but raise Cancelled as soon as reading is stopped."""
         if self.stopped.wait(seconds):
             self.check_running()
 
     def read(self, wanted: Range, retries: int | None = None) -> bytes:
-        """One range; raises as `read_all` does."""
+        """The bytes of one range. Raises what `read_all` raises."""
         return next(self.read_all([wanted], 1, retries))
 
     def read_all(self, wanted: Iterable[Range], parallel: int, retries: int | None = None) -> Iterator[bytes]:
-        """Bytes of each range in the order asked, `parallel` requests at a time.
+        """The bytes of each range in the order given, with up to `parallel` requests at a time.
 
-        Raises RefusedError at the first answer that will not change, DataError after the last retry, Cancelled.
+        retries: attempts after the first, in place of the fetcher's own number. Raises RefusedError at the first answer
+        that will not change, DataError after the last retry, Cancelled when reading is stopped.
         """
         waiting: deque[tuple[Range, concurrent.futures.Future[bytes] | None]] = deque()
         try:
@@ -106,15 +114,17 @@ class Fetcher:
                     future.cancel()
 
     def _begin(self, item: Range, attempt: int = 1) -> "concurrent.futures.Future[bytes] | None":
-        """Send a request; None where the filesystem can only be called, not asked."""
+        """Send a request; None for a filesystem that is not asynchronous, which `_wait` calls instead."""
         self.check_running()
         if not getattr(self.system, "async_impl", False):
             return None
         return asyncio.run_coroutine_threadsafe(self._ask(item, self.timeout * attempt), self.system.loop)
 
     async def _ask(self, item: Range, timeout: float) -> bytes:
-        """The first call also opens the session, so that too is under the time limit."""
+        """Ask for a range within a time limit. The first call also opens the session, so that is limited too."""
         start, end = _ends(item)
+        if start is not None and start == end:
+            return b""  # S3 answers a range of no bytes with the whole object
         return await asyncio.wait_for(self.system._cat_file(item.path, start=start, end=end), timeout)
 
     def _finish(self, item: Range, future: "concurrent.futures.Future[bytes] | None", retries: int | None) -> bytes:
@@ -168,7 +178,7 @@ class Fetcher:
 
 
 def backoff(attempt: int) -> float:
-    """Seconds to wait after attempt number `attempt` (from 1): doubled each time, and drawn, so that ranks spread."""
+    """Seconds to sleep after attempt number `attempt` (from 1): doubled each time, with jitter to spread the ranks."""
     return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)
 
 

@@ -1,4 +1,4 @@
-"""Locks on open files, which the kernel drops when a process dies, and what goes with them."""
+"""Locks on open files, which the kernel drops when a process dies, and helpers for files that are so locked."""
 
 import fcntl
 import os
@@ -22,12 +22,12 @@ def wait_for_lock(file: int) -> None:
 
 
 def is_at(file: int, path: Path) -> bool:
-    """Whether a path still leads to an open file."""
+    """Whether a path still leads to this open file, and not to a later one of the same name."""
     return os.fstat(file).st_ino == inode(path)
 
 
 def inode(path: Path) -> int | None:
-    """None when there is nothing."""
+    """The inode number of a path, or None when it cannot be looked at."""
     try:
         return path.stat().st_ino
     except OSError:
@@ -35,7 +35,7 @@ def inode(path: Path) -> int | None:
 
 
 def write_at(file: int, data: bytes, at: int) -> None:
-    """All of the bytes."""
+    """Write all of the bytes into an open file from position `at`. Raises OSError."""
     view = memoryview(data)
     while view:
         written = os.pwrite(file, view, at)

@@ -1,4 +1,4 @@
-"""Folders of shards that lie behind a URL: S3, Google Cloud Storage, HTTP, Hugging Face, whatever fsspec opens.
+"""Folders of shards behind a URL: S3, Google Cloud Storage, HTTP, Hugging Face, or any other that fsspec opens.
 
 `RemoteFolder` stands where a `Path` stands for a local folder: `folder / name` is a file of it, `str(folder)` is for
 messages. Credentials come from the environment, as the fsspec library of the protocol reads them.
@@ -42,25 +42,27 @@ class StoreOptions:
     """How shards behind a URL are read; the defaults are those of the configuration."""
 
     cache: str = ""
-    """Folder for copies; empty: `default_cache()`."""
+    """Folder for copies of shards; empty means `default_cache()`."""
     cache_bytes: int = int(DataConfig().cache_gb * GIB)
-    """Most that the copies take; 0: none are kept, samples are read by range requests."""
+    """Most bytes that the copies may take; with 0 none are kept and samples are read by range requests."""
     retries: int = DataConfig().retries
+    """Attempts after the first for a request that failed."""
     timeout: float = DataConfig().timeout_seconds
-    """Seconds."""
+    """Seconds that the first attempt of a request may take."""
 
     @classmethod
     def of(cls, config: DataConfig) -> Self:
+        """The options that the data section of a configuration asks for."""
         return cls(config.cache, int(config.cache_gb * GIB), config.retries, config.timeout_seconds)
 
 
 def is_remote(place: object) -> bool:
-    """Whether a setting names a URL and not a local folder."""
+    """Whether a setting names a URL rather than a local folder."""
     return "://" in str(place)
 
 
 def default_cache() -> Path:
-    """$FRA_DIST_CACHE, or `fra_dist/shards` in the user's folder of caches."""
+    """The default cache folder: $FRA_DIST_CACHE, or else `fra_dist/shards` in the user's cache folder."""
     named = os.environ.get("FRA_DIST_CACHE")
     if named:
         return Path(named)
@@ -68,7 +70,8 @@ def default_cache() -> Path:
 
 
 class RemoteFolder:
-    """A folder in a store. Values of one URL are equal; what is open does not travel to another process.
+    """A folder in a store. Instances with the same URL compare equal; open connections do not travel to another
+    process.
 
     Raises DataError, when it is first read, for a protocol that is unknown or whose library is not installed.
     """
@@ -100,30 +103,35 @@ class RemoteFolder:
         return RemoteFile(self, name)
 
     def separate(self) -> "RemoteFolder":
-        """The same folder with counters and a `stop` of its own."""
+        """The same folder with counters and a stop signal of its own."""
         return RemoteFolder(self.url, self.options)
 
     def stop(self) -> None:
-        """End every read under way, in any thread, with Cancelled."""
+        """End every read of this folder that is under way, in any thread, with Cancelled."""
         self.stopped.set()
 
     @cached_property
     def fetcher(self) -> Fetcher:
+        """The fetcher that reads this folder; it opens the filesystem when it is first used. Raises DataError."""
         return Fetcher(_open(self), self.options.retries, self.options.timeout, self.counters, self.stopped)
 
     @cached_property
     def cache(self) -> ShardCache | None:
+        """The cache for copies of this folder's shards, or None where the options keep none. Raises DataError."""
         if not self.options.cache_bytes:
             return None
         folder = Path(self.options.cache).expanduser() if self.options.cache else default_cache()
         return ShardCache(folder, self.options.cache_bytes, self.counters)
 
     def path(self, name: str) -> str:
-        """What the filesystem calls a file of the folder."""
+        """The path of a file of the folder as the fsspec filesystem names it."""
         return f"{self.url}/{quote(name) if self.protocol in ('http', 'https') else name}"
 
     def first_file(self, name: str) -> bytes:
-        """The file that everything begins with. Its errors say how to get at a store of this kind."""
+        """Read the file that everything begins with, the manifest.
+
+        Raises DataError, whose text says how to reach a store of this kind when the store refuses.
+        """
         try:
             return self.fetcher.read(Range(self.path(name)), min(_AT_START, self.options.retries))
         except RefusedError as error:
@@ -131,11 +139,12 @@ class RemoteFolder:
             raise DataError(f"{error}; {hint}") from None
 
     def verified(self, name: str, sha256: str) -> bytes:
-        """A small file with a known checksum, kept in the cache. Raises DataError when the store has another."""
+        """A small file with a known checksum, kept in the cache if there is one. Raises DataError when the checksum
+        differs."""
         return self._cached(name, sha256) if self.cache is not None else self._checked(name, sha256)
 
     def sizes(self) -> dict[str, int] | None:
-        """Bytes of every file in the folder and below by name; None where the store does not list."""
+        """Bytes of every file in the folder and below, by name; None where the store does not list its files."""
         if self.protocol in ("http", "https"):
             return None
         system = self.fetcher.system
@@ -169,29 +178,32 @@ class RemoteFolder:
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a remote folder, of `size` bytes if the manifest says so."""
+    """A file of a remote folder."""
 
     folder: RemoteFolder
+    """The folder that holds the file."""
     name: str
+    """Name relative to the folder."""
     size: int = 0
+    """Bytes of the file as the manifest names them; 0 when that is not known."""
 
     def __str__(self) -> str:
         return f"{self.folder}/{self.name}"
 
     def read(self, length: int, offset: int) -> bytes:
-        """A range. Raises DataError."""
+        """`length` bytes of the file from byte `offset`. Raises DataError."""
         return self.folder.fetcher.read(Range(self.folder.path(self.name), offset, length))
 
 
 class Window:
-    """Neighbouring small reads of a remote file, by fewer and larger requests."""
+    """Serves small neighbouring reads of a remote file from fewer and larger requests."""
 
     def __init__(self, file: RemoteFile) -> None:
         self.file = file
         self._start, self._data = 0, b""
 
     def read(self, length: int, offset: int) -> bytes:
-        """Fewer bytes at the end of the file, as `pread` gives. Raises DataError."""
+        """`length` bytes from byte `offset`; fewer at the end of the file, as `pread` gives. Raises DataError."""
         length = max(0, min(length, self.file.size - offset))
         if not self._start <= offset <= offset + length <= self._start + len(self._data):
             ahead = min(max(length, _READ_AHEAD), self.file.size - offset)
@@ -200,7 +212,7 @@ class Window:
 
 
 def _open(folder: RemoteFolder) -> Any:
-    """The filesystem of a URL, without retries of its own."""
+    """The fsspec filesystem of a URL, without retries of its own."""
     import fsspec
 
     protocol, options = folder.protocol, dict[str, Any]()
@@ -224,5 +236,5 @@ def _open(folder: RemoteFolder) -> Any:
         text = " ".join(str(error).split())[:300]
         raise DataError(f"cannot open {folder}: {text}: data.shards is a folder or a URL that fsspec knows") from None
     if hasattr(system, "retries"):
-        system.retries = 1  # ours count, and can be stopped
+        system.retries = 1  # only our own retries, which are counted and can be stopped
     return system

@@ -1,13 +1,14 @@
 """Copies of shards on a node's disk, shared by its processes and kept between runs.
 
     CACHE/
-      lock                  held while room is made
-      SHA256                a whole file, named after its contents
-      SHA256.part           one on its way; whoever has it locked is fetching it
+      lock                  held while space is made
+      SHA256                a complete file, named after its contents
+      SHA256.part           a file being fetched by the process that has it locked
 
-Only names of this form are ever touched. A file's lock (flock, which the kernel drops when a process dies) says what
-is going on: exclusive on a `.part` means that one process fetches it and the others wait; shared on a whole file means
-that somebody reads it, and it is then not evicted. A `.part` without a lock is what a killed process left.
+Only names of this form are ever touched. A file's lock (flock, which the kernel drops when a process dies) says what is
+going on: an exclusive lock on a `.part` means that one process fetches it and the others wait; a shared lock on a
+complete file means that a process reads it, so that it is not evicted. A `.part` without a lock was left by a killed
+process.
 """
 
 import contextlib
@@ -22,8 +23,9 @@ from fra_dist.data.stores.file_locks import EXCLUSIVE, SHARED, inode, is_at, try
 from fra_dist.errors import DataError
 
 Chunks = Callable[[], Iterator[bytes]]
-"""Starts a download: the pieces of the file in order."""
+"""Starts a download and yields the pieces of the file in order."""
 Pause = Callable[[float], None]
+"""Sleeps for a number of seconds; may raise to end a wait."""
 
 _OURS = re.compile(r"[0-9a-f]{64}(\.part)?")
 _PART = ".part"
@@ -32,11 +34,10 @@ _DOWNLOADS = 3  # of a file whose bytes turn out wrong
 
 
 class ShardCache:
-    """The cache in one folder. Threads may share it.
+    """The cache of shards in one folder. Threads may share it.
 
-    limit: bytes that the files may take together; the least recently used go first.
-    counters: gets `evicted`, `damaged` and `retries`.
-    Raises DataError when the folder cannot be used.
+    limit: bytes that the files may take together; the least recently used are evicted first. counters: receives
+    `evicted`, `damaged` and `retries`. Raises DataError when the folder cannot be used.
     """
 
     def __init__(self, folder: Path, limit: int, counters: Counters) -> None:
@@ -53,7 +54,11 @@ class ShardCache:
             ) from None
 
     def open(self, digest: str, size: int) -> int | None:
-        """File descriptor of a copy that is there and of the right size, locked against eviction until closed."""
+        """The file descriptor of a copy of the right size, locked against eviction until it is closed; None when there
+        is none.
+
+        digest: SHA-256 of the file in hexadecimal, which names it; size: its bytes.
+        """
         path = self._path(digest)
         try:
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -71,7 +76,7 @@ class ShardCache:
         return None
 
     def drop(self, digest: str, file: int) -> None:
-        """Take a damaged copy out, unless another has taken its place already."""
+        """Remove a damaged copy, unless another file has taken its place already."""
         path = self._path(digest)
         if is_at(file, path):
             path.unlink(missing_ok=True)
@@ -80,11 +85,12 @@ class ShardCache:
     def fetch(
         self, digest: str, size: int, chunks: Chunks, pause: Pause, name: str, count: Callable[[str], None]
     ) -> int | None:
-        """As `open`, after a download when there is no copy; None when there is no room beside what is being read.
+        """As `open`, but downloads the file when there is no copy; None when the files being read leave no space for
+        it.
 
-        One process downloads and the others wait for it. pause: sleeps, and may raise to end the wait. count: gets
-        `hits`, `misses`, `waited` (another fetched it) or `no_room`.
-        Raises DataError naming `name` when the bytes have another checksum each time, or the disk is full.
+        One process downloads and the others wait for it. pause: sleeps, and may raise to end the wait. count: is called
+        with `hits`, `misses`, `waited` (another process fetched the file) or `no_room`. Raises DataError naming `name`
+        when the bytes have another checksum each time, or the disk is full.
         """
         waited = False
         while True:
@@ -109,10 +115,11 @@ class ShardCache:
             count("misses")
             if try_lock(part, SHARED) and os.fstat(part).st_nlink:
                 return part
-            os.close(part)  # evicted already
+            os.close(part)  # flock drops the exclusive lock before it takes the shared one: evicted in between
 
     def get_small(self, digest: str) -> bytes | None:
-        """A copy of a small file; one with other bytes than its name says is dropped."""
+        """The bytes of a small file if the cache holds it, else None; a copy that does not match its checksum is
+        dropped."""
         path = self._path(digest)
         try:
             data = path.read_bytes()
@@ -126,18 +133,18 @@ class ShardCache:
         return None
 
     def put_small(self, digest: str, data: bytes) -> None:
-        """Keep a copy, if there is room; that is no condition for going on."""
+        """Keep a copy of a small file if there is space. A failure is ignored, since reading works without the copy."""
         with contextlib.suppress(OSError):
             part = self._claim(digest)
             if part is not None and self._fill(part, digest, len(data), lambda: iter([data]), digest):
                 os.close(part)
 
     def used(self) -> int:
-        """Bytes of all files, those on their way counted whole."""
+        """Bytes of all files of the cache; those still being fetched count with their full size."""
         return sum(size for _, size, _ in self._files())
 
     def _path(self, digest: str, suffix: str = "") -> Path:
-        """Digests come from a manifest, and must not lead out of the folder."""
+        """Path of a file of the cache. Digests come from a manifest, and must not lead out of the folder."""
         if not _OURS.fullmatch(digest) or digest.endswith(_PART):
             raise DataError(f"{digest[:80]!r} is not a SHA-256 in hexadecimal: manifest.json is damaged; make it anew")
         return self.folder / (digest + suffix)
@@ -185,7 +192,7 @@ class ShardCache:
         )
 
     def _reserve(self, part: int, size: int) -> bool:
-        """Give a `.part` its full size, so that everybody counts it, after evicting what it takes."""
+        """Evict enough to give a `.part` its full size, which other processes then count; False when that fails."""
         own = os.fstat(part).st_ino
         with self._room_lock():
             files = [(used, bytes_, path) for used, bytes_, path in self._files() if inode(path) != own]
@@ -203,7 +210,7 @@ class ShardCache:
         return True
 
     def _evict(self, path: Path) -> bool:
-        """Remove a file unless somebody has it locked."""
+        """Remove a file unless a process has it locked. True when it is gone."""
         try:
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -229,14 +236,14 @@ class ShardCache:
         return found
 
     def _clean(self) -> None:
-        """Remove what killed processes left on the way."""
+        """Remove unfinished downloads that killed processes left."""
         for _, _, path in self._files():
             if path.suffix == _PART:
                 self._evict(path)
 
     @contextlib.contextmanager
     def _room_lock(self) -> Iterator[None]:
-        """Held for milliseconds, so waiting for it needs no way out."""
+        """The lock under which space is made. It is held for milliseconds, so waiting for it needs no time limit."""
         file = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             wait_for_lock(file)

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fra_dist.errors import DataError
-from fra_dist.eval.datasets.common.crop_rules import RULES
+from fra_dist.eval.datasets.common.crop_rules import CropRule
 from fra_dist.eval.datasets.common.label_files import need, photos_of
 from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
 
+CROP = CropRule("middle")
 EXPRESSIONS = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
 
 
@@ -43,7 +44,7 @@ def read(folder: Path, classes: int = 7) -> FaceSet:
     scheme = "ibug68" if records and all(record.points is not None for record in records) else ""
     name = "affectnet" if classes == 7 else "affectnet8"
     note = "the official validation set is the test part"
-    return FaceSet(name, folder, tuple(records), RULES[name], EXPRESSIONS[:classes], scheme=scheme, notes=(note,))
+    return FaceSet(name, folder, tuple(records), CROP, EXPRESSIONS[:classes], scheme=scheme, notes=(note,))
 
 
 read8 = partial(read, classes=8)

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from fra_dist.errors import DataError
-from fra_dist.eval.datasets.common.crop_rules import RULES
+from fra_dist.eval.datasets.common.crop_rules import CropRule
 from fra_dist.eval.datasets.common.label_files import matlab, need
 from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
 
+CROP = CropRule("box", scale=1.1)
 TRAIN = 20000
 FACES = 24386
 
@@ -42,4 +43,4 @@ def read(folder: Path) -> FaceSet:
         name = f"{names[i]}#{i}"  # several faces may be in one photo
         box = (left, top, right, bottom)
         records.append(Record(name, split, images / names[i], subsets=subsets, points=points, box=box))
-    return FaceSet("aflw19", folder, tuple(records), RULES["aflw19"], scheme="aflw19")
+    return FaceSet("aflw19", folder, tuple(records), CROP, scheme="aflw19")

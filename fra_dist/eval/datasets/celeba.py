@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fra_dist.errors import DataError
-from fra_dist.eval.datasets.common.crop_rules import RULES
+from fra_dist.eval.datasets.common.crop_rules import CropRule
 from fra_dist.eval.datasets.common.label_files import bad_row, need, numbers, rows
 from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
 
+CROP = CropRule("fixed", fixed=(89.0, 121.0, 160.0))
 PARTS = {"0": "train", "1": "val", "2": "test"}
 
 
@@ -46,7 +47,7 @@ def read(folder: Path) -> FaceSet:
         for name, part in parts.items()
     ]
     notes = () if people else ("without Anno/identity_CelebA.txt: people are not checked for being in two parts",)
-    return FaceSet("celeba", folder, tuple(records), RULES["celeba"], (), names, "celeba5", notes=notes)
+    return FaceSet("celeba", folder, tuple(records), CROP, (), names, "celeba5", notes=notes)
 
 
 def read_partition(path: Path) -> dict[str, str]:

@@ -19,10 +19,11 @@ from PIL import Image
 
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets.celeba import read_partition, read_signs
-from fra_dist.eval.datasets.common.crop_rules import IGNORE, RULES
+from fra_dist.eval.datasets.common.crop_rules import IGNORE, CropRule
 from fra_dist.eval.datasets.common.label_files import bad_row, need, rows
 from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
 
+CROP = CropRule("middle")
 CLASSES = ("background", "hair", "skin", "brows", "eyes", "nose", "mouth")
 LAYERS = (
     ("skin", 2), ("neck", 0), ("cloth", 0), ("l_ear", 2), ("r_ear", 2), ("l_brow", 3), ("r_brow", 3), ("l_eye", 4),
@@ -55,7 +56,7 @@ def read(folder: Path) -> FaceSet:
         records.append(Record(name, parts[words[2]], images / name, attributes=has, mask=reader))
     if any(record.attributes is None for record in records):
         attributes = ()
-    return FaceSet("celebamask", folder, tuple(records), RULES["celebamask"], (), attributes, mask_classes=CLASSES)
+    return FaceSet("celebamask", folder, tuple(records), CROP, (), attributes, mask_classes=CLASSES)
 
 
 def read_layers(folder: Path, index: int) -> NDArray[np.uint8]:

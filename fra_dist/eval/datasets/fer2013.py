@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fra_dist.eval.datasets.common.crop_rules import RULES
+from fra_dist.eval.datasets.common.crop_rules import CropRule
 from fra_dist.eval.datasets.common.label_files import bad_row, need
 from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
 
+CROP = CropRule("middle")
 SPLITS = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
 EXPRESSIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 PLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
@@ -32,7 +33,7 @@ def read(folder: Path) -> FaceSet:
             raise bad_row(folder / "fer2013.csv", number + 2, f"emotion {row['emotion']!r} is not 0 to 6")
         name, split = f"row {number}", SPLITS[row["Usage"]]
         records.append(Record(name, split, pixels=pixels, expression=int(row["emotion"])))
-    return FaceSet("fer2013", folder, tuple(records), RULES["fer2013"], EXPRESSIONS)
+    return FaceSet("fer2013", folder, tuple(records), CROP, EXPRESSIONS)
 
 
 def read_plus(folder: Path) -> FaceSet:
@@ -53,7 +54,7 @@ def read_plus(folder: Path) -> FaceSet:
             records.append(Record(f"row {number}", SPLITS[row["Usage"]], pixels=pixels, expression=label))
     if next(table, None) is not None:
         raise bad_row(votes, number + 3, "fer2013.csv has no such row")
-    return FaceSet("ferplus", folder, tuple(records), RULES["ferplus"], PLUS, notes=("labels by majority of votes",))
+    return FaceSet("ferplus", folder, tuple(records), CROP, PLUS, notes=("labels by majority of votes",))
 
 
 def majority(votes: list[int]) -> int | None:

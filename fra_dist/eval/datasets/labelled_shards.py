@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from fra_dist.data.decoding.images import BadImage, decode
 from fra_dist.data.shards.manifest import Manifest, load_manifest, read_members
 from fra_dist.errors import DataError
-from fra_dist.eval.datasets.common.crop_rules import RULES
+from fra_dist.eval.datasets.common.crop_rules import CropRule
 from fra_dist.eval.datasets.common.labelled_face import SPLITS, FaceSet, Record
 from fra_dist.eval.labelled import read_mask
 from fra_dist.eval.scores.splits import split_by
 from fra_dist.synthetic import REGION_NAMES
 
+CROP = CropRule("middle")
 LIMIT = 5000
 """Samples at most, spread evenly: their pixels are held in memory."""
 
@@ -57,9 +58,7 @@ def read(folder: Path) -> FaceSet:
     )
     notes = (f"{len(places)} of {manifest.total} samples, spread evenly",) if len(places) < manifest.total else ()
     scheme, classes = "ibug68" if pointed else "", REGION_NAMES if masked else ()
-    return FaceSet(
-        "shards", folder, records, RULES["shards"], tuple(expressions), tuple(names), scheme, classes, notes=notes
-    )
+    return FaceSet("shards", folder, records, CROP, tuple(expressions), tuple(names), scheme, classes, notes=notes)
 
 
 def _all(labels: Sequence[dict[str, Any]], kind: str) -> bool:

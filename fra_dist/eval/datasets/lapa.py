@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from fra_dist.errors import DataError
-from fra_dist.eval.datasets.common.crop_rules import RULES
+from fra_dist.eval.datasets.common.crop_rules import CropRule
 from fra_dist.eval.datasets.common.label_files import mask_file, need, numbers, photos_of, rows, translation
 from fra_dist.eval.datasets.common.labelled_face import SPLITS, FaceSet, Record
 
+CROP = CropRule("points", scale=1.4, down=-0.05)
 CLASSES = ("background", "hair", "skin", "brows", "eyes", "nose", "mouth")
 TABLE = translation({0: 0, 1: 2, 2: 3, 3: 3, 4: 4, 5: 4, 6: 5, 7: 6, 8: 6, 9: 6, 10: 1})
 
@@ -35,4 +36,4 @@ def read(folder: Path) -> FaceSet:
             points = numbers(table, 1, flat, 212).reshape(106, 2)
             name = f"{split}/{photo.name}"
             records.append(Record(name, split, photo, points=points, mask=partial(mask_file, mask, TABLE)))
-    return FaceSet("lapa", folder, tuple(records), RULES["lapa"], scheme="lapa106", mask_classes=CLASSES)
+    return FaceSet("lapa", folder, tuple(records), CROP, scheme="lapa106", mask_classes=CLASSES)

@@ -10,9 +10,11 @@ Every photo is in the test part: nothing is trained.
 
 from pathlib import Path
 
-from fra_dist.eval.datasets.common.crop_rules import RULES
+from fra_dist.eval.datasets.common.crop_rules import CropRule
 from fra_dist.eval.datasets.common.label_files import bad_row, need, rows
 from fra_dist.eval.datasets.common.labelled_face import FaceSet, Pair, Record
+
+CROP = CropRule("fixed", fixed=(125.0, 125.0, 150.0))
 
 
 def read(folder: Path) -> FaceSet:
@@ -38,7 +40,7 @@ def read(folder: Path) -> FaceSet:
         raise bad_row(table, 1, f"it promises {folds} folds of twice {each} pairs, but {len(pairs)} follow")
     names = sorted({name for pair in pairs for name in (pair.first, pair.second)})
     records = tuple(Record(name, "test", images / name, identity=name.split("/")[0]) for name in names)
-    return FaceSet("lfw", folder, records, RULES["lfw"], pairs=tuple(pairs))
+    return FaceSet("lfw", folder, records, CROP, pairs=tuple(pairs))
 
 
 def _photo(person: str, number: str) -> str:

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from fra_dist.errors import DataError
-from fra_dist.eval.datasets.common.crop_rules import RULES
+from fra_dist.eval.datasets.common.crop_rules import CropRule
 from fra_dist.eval.datasets.common.label_files import matlab, need
 from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
+
+CROP = CropRule("fixed", fixed=(125.0, 125.0, 150.0))
 
 
 def read(folder: Path) -> FaceSet:
@@ -45,4 +47,4 @@ def read(folder: Path) -> FaceSet:
             person = names[i].split("/")[0]
             records.append(Record(names[i], split, images / names[i], attributes=signs, identity=person))
     attributes = tuple(name.strip() for name in table["AttrName"])
-    return FaceSet("lfwa", folder, tuple(records), RULES["lfwa"], (), attributes)
+    return FaceSet("lfwa", folder, tuple(records), CROP, (), attributes)

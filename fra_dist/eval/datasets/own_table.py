@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from fra_dist.data.decoding.images import BadImage, probe
 from fra_dist.errors import DataError
-from fra_dist.eval.datasets.common.crop_rules import RULES
+from fra_dist.eval.datasets.common.crop_rules import CropRule
 from fra_dist.eval.datasets.common.label_files import bad_row, mask_file, need
 from fra_dist.eval.datasets.common.labelled_face import SPLITS, FaceSet, Record
 from fra_dist.eval.datasets.common.landmark_schemes import SCHEMES
 
+CROP = CropRule("middle")
 CLASSES = ("background", "hair and brows", "skin", "eyes", "nose", "mouth")
 BY_COUNT = {scheme.count: name for name, scheme in SCHEMES.items()}
 
@@ -66,7 +67,7 @@ def read(folder: Path) -> FaceSet:
         )
     masked = all(record.mask is not None for record in records)
     return FaceSet(
-        "csv", folder, tuple(records), RULES["csv"], tuple(expressions), tuple(names), scheme, classes if masked else ()
+        "csv", folder, tuple(records), CROP, tuple(expressions), tuple(names), scheme, classes if masked else ()
     )
 
 

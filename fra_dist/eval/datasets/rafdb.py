@@ -6,10 +6,11 @@ basic/Image/aligned/train_00001_aligned.jpg
 
 from pathlib import Path
 
-from fra_dist.eval.datasets.common.crop_rules import RULES
+from fra_dist.eval.datasets.common.crop_rules import CropRule
 from fra_dist.eval.datasets.common.label_files import bad_row, need, rows
 from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
 
+CROP = CropRule("middle")
 EXPRESSIONS = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 """Names of the expressions in the order of the official numbers, which begin at 1."""
 
@@ -24,4 +25,4 @@ def read(folder: Path) -> FaceSet:
             raise bad_row(table, number, "not `train_N.jpg` or `test_N.jpg` and a label from 1 to 7")
         photo = images / f"{Path(words[0]).stem}_aligned.jpg"
         records.append(Record(words[0], words[0].split("_")[0], photo, expression=int(words[1]) - 1))
-    return FaceSet("rafdb", folder, tuple(records), RULES["rafdb"], EXPRESSIONS)
+    return FaceSet("rafdb", folder, tuple(records), CROP, EXPRESSIONS)

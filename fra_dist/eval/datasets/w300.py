@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fra_dist.errors import DataError
-from fra_dist.eval.datasets.common.crop_rules import RULES
+from fra_dist.eval.datasets.common.crop_rules import CropRule
 from fra_dist.eval.datasets.common.label_files import bad_row, need
 from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
 
+CROP = CropRule("points", scale=1.3, down=-0.05)
 FOLDERS = (
     ("afw", "train", ()),
     ("helen/trainset", "train", ()),
@@ -47,7 +48,7 @@ def read(folder: Path) -> FaceSet:
                 raise DataError(f"{file} has no photo beside it: {file.stem}.jpg or .png is missing")
             points = read_points(file) - 1  # MATLAB's first pixel is 1
             records.append(Record(f"{place}/{photo.name}", split, photo, subsets=subsets, points=points))
-    return FaceSet("300w", folder, tuple(records), RULES["300w"], scheme="ibug68")
+    return FaceSet("300w", folder, tuple(records), CROP, scheme="ibug68")
 
 
 def read_points(path: Path, count: int = 68) -> NDArray[np.float64]:

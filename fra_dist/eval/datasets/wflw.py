@@ -7,10 +7,11 @@ WFLW_images/0--Parade/...jpg
 
 from pathlib import Path
 
-from fra_dist.eval.datasets.common.crop_rules import RULES
+from fra_dist.eval.datasets.common.crop_rules import CropRule
 from fra_dist.eval.datasets.common.label_files import bad_row, need, numbers, rows
 from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
 
+CROP = CropRule("box", scale=1.25)
 GROUPS = ("pose", "expression", "illumination", "make-up", "occlusion", "blur")
 
 
@@ -31,4 +32,4 @@ def read(folder: Path) -> FaceSet:
             points = values[:196].reshape(98, 2)
             face = f"{photo}#{split}{number}"  # several faces may be in one photo
             records.append(Record(face, split, images / photo, subsets=groups, points=points, box=(x0, y0, x1, y1)))
-    return FaceSet("wflw", folder, tuple(records), RULES["wflw"], scheme="wflw98")
+    return FaceSet("wflw", folder, tuple(records), CROP, scheme="wflw98")

@@ -4,15 +4,21 @@ to try a command and see where files go."""
 from collections.abc import Callable
 from pathlib import Path
 
+from fra_dist.config.extensions import find_extension, known_extensions
 from fra_dist.errors import DataError
 from fra_dist.eval.miniatures.expressions import write_affectnet, write_fer, write_rafdb
 from fra_dist.eval.miniatures.people import write_celeba, write_celebamask, write_lfw, write_lfwa
 from fra_dist.eval.miniatures.shapes import write_aflw19, write_lapa, write_table, write_w300, write_wflw
 from fra_dist.eval.miniatures.shards import write_shards
 
-__all__ = ["WRITERS", "write_miniature"]
+__all__ = ["GROUP", "WRITERS", "write_miniature"]
 
-WRITERS: dict[str, Callable[[Path, int, int], None]] = {
+GROUP = "fra_dist.miniatures"
+
+Writer = Callable[[Path, int, int], None]
+"""Folder, about how many training photos, seed."""
+
+WRITERS: dict[str, Writer] = {
     "rafdb": write_rafdb,
     "affectnet": write_affectnet,
     "affectnet8": write_affectnet,
@@ -34,10 +40,13 @@ WRITERS: dict[str, Callable[[Path, int, int], None]] = {
 def write_miniature(name: str, folder: str | Path, count: int = 24, seed: int = 0) -> None:
     """Write a miniature with about `count` training photos into a new folder.
 
+    name: one of WRITERS, an entry point of the group `fra_dist.miniatures`, or `module:function` of a `Writer`.
     Raises DataError for an unknown name, fewer than 4 photos, or a folder that cannot be made or has files in it.
     """
-    if name not in WRITERS:
-        raise DataError(f"data set {name!r} is not known: use {', '.join(WRITERS)}")
+    writer = WRITERS.get(name) or find_extension(GROUP, name)
+    if writer is None:
+        known = ", ".join([*WRITERS, *known_extensions(GROUP)])
+        raise DataError(f"data set {name!r} is not known: use {known}, or module:function")
     if count < 4:
         raise DataError(f"a miniature needs 4 photos or more, not {count}")
     place = Path(folder)
@@ -45,6 +54,6 @@ def write_miniature(name: str, folder: str | Path, count: int = 24, seed: int = 
         place.mkdir(parents=True, exist_ok=True)
         if any(place.iterdir()):
             raise DataError(f"{place} has files in it: give a new folder")
-        WRITERS[name](place, count, seed)
+        writer(place, count, seed)
     except OSError as error:
         raise DataError(f"cannot write a miniature to {place}: {error.strerror}") from None

@@ -1,10 +1,15 @@
-"""Faults put into real trainings at random moments, and proof that each ends as one that was left alone.
+"""Faults put into real trainings at random moments, and proof that each training ends as one that was left alone.
 
-draws.py      which faults, at which moments, from the seed
-faults.py     what each kind does to a training; fault_files.py those that damage files
-training.py   a small training in processes of its own, started again until it is done
-campaign.py   the undisturbed trainings, all faults, the rows
-table.py      the rows as a table, goodput
-room.py       small disks that can be filled, without asking for rights that a user has not
-slow_files.py files that take seconds to open
+    fault_draws       which faults, at which moments: a pure function of the seed
+    process_faults    what the kinds of faults do to the processes of a training
+    file_faults       what the kinds of faults do to checkpoints, shards and the disk
+    trainings         a small training in processes of its own, started again until it is done
+    trial             one fault, and the comparison with the undisturbed training
+    campaign_setup    what all trainings of a campaign share
+    campaign          the undisturbed trainings, all faults, the rows
+    campaign_table    the rows as a table, and goodput
+    small_disks       disks that can be filled, without rights that a user does not have
+    slow_files        files that take seconds to open
+
+`fra-dist chaos` runs a campaign.
 """

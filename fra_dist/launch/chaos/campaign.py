@@ -1,4 +1,4 @@
-"""The undisturbed trainings, then all faults, several at a time; rows are kept as they come."""
+"""A campaign of faults: the undisturbed trainings, then all faults, several at a time; rows are kept as they come."""
 
 import json
 import random
@@ -12,6 +12,7 @@ from typing import Any
 
 from fra_dist.config import Config
 from fra_dist.errors import LaunchError
+from fra_dist.formats import clock_text
 from fra_dist.launch.chaos.campaign_setup import Scene, damage_photos
 from fra_dist.launch.chaos.fault_draws import Fault
 from fra_dist.launch.chaos.trainings import Training
@@ -22,9 +23,10 @@ Say = Callable[[str], None]
 
 
 class Campaign:
-    """Works in `folder` and writes `folder/faults.jsonl`: what the campaign is, then a row a fault.
+    """Runs the trials of a campaign in `folder` and records them in `folder/faults.jsonl`.
 
-    A campaign that was interrupted goes on with the faults that it has no row of.
+    The first line of that file says what the campaign is; a row for each fault follows. A campaign that was interrupted
+    resumes with the faults that have no row yet.
     """
 
     def __init__(self, scene: Scene, folder: Path, about: dict[str, Any], say: Say, keep: bool = False) -> None:
@@ -36,7 +38,10 @@ class Campaign:
             self._write(about)
 
     def run(self, faults: Sequence[Fault], jobs: int) -> list[Row]:
-        """All rows in the order of the faults. Raises LaunchError when an undisturbed training fails."""
+        """Run the trials of `faults`, `jobs` at a time, and return all rows in the order of the faults.
+
+        Raises LaunchError when an undisturbed training fails.
+        """
         done = {row.fault for row in self.rows}
         left = [fault for fault in faults if fault.number not in done]
         if done:
@@ -51,7 +56,7 @@ class Campaign:
                     self.rows.append(row)
                     self._write(asdict(row))
                     seconds = (time.monotonic() - began) / count * (len(left) - count)
-                    self.say(f"{len(self.rows)}/{len(faults)}  {describe(row)}  [{_clock(seconds)} left]")
+                    self.say(f"{len(self.rows)}/{len(faults)}  {describe(row)}  [{clock_text(seconds)} left]")
             except BaseException:
                 self.stop.set()
                 pool.shutdown(cancel_futures=True)
@@ -59,7 +64,10 @@ class Campaign:
         return sorted(self.rows, key=lambda row: row.fault)
 
     def _needed(self, faults: Sequence[Fault]) -> list[bool]:
-        """Whole shards first: that training says how long things take."""
+        """Return which undisturbed trainings are needed.
+
+        The one on whole shards is first: it shows how long things take.
+        """
         damaged = any(HARMS[fault.kind].damaged_shards for fault in faults)
         return ([False] if faults else []) + ([True] if damaged else [])
 
@@ -102,7 +110,10 @@ class Campaign:
 
 
 def read_rows(path: Path, about: dict[str, Any]) -> list[Row]:
-    """Rows of an earlier call of the same campaign; none when there is no file. Raises LaunchError for another's."""
+    """Read the rows of an earlier call of the same campaign; empty when there is no file.
+
+    `about` says what the campaign is. Raises LaunchError when the file belongs to another campaign.
+    """
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     if lines and lines[0] != about:
         raise LaunchError(f"{path} is of another campaign: name a new --out")
@@ -110,14 +121,10 @@ def read_rows(path: Path, about: dict[str, Any]) -> list[Row]:
 
 
 def describe(row: Row) -> str:
-    """One line."""
+    """Describe the row of a fault in one line."""
     what = f"{row.kind} after step {row.step}" + (f" ({row.detail})" if row.detail else "")
     recovered = "" if row.recover_seconds is None else f", {row.recover_seconds:.1f} s without a new step"
     if row.good:
         return f"{what}: finished and identical, {row.steps_lost} steps lost{recovered}"
     same = "identical" if row.identical else "NOT IDENTICAL"
     return f"{what}: {row.outcome}, {same}, statuses {row.statuses}: {row.difference}"
-
-
-def _clock(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -1,4 +1,4 @@
-"""What all trainings of a campaign share: configuration, shards, how long things take, what will be damaged."""
+"""What all trainings of a campaign share: configuration, shards, how long things take, and which photos get damaged."""
 
 import random
 import shutil
@@ -19,32 +19,42 @@ from fra_dist.launch.trainer_command import absolute
 _DAMAGED = 3
 _MOST = 1 << 30
 AHEAD = 8
-"""Steps that a training may be ahead with its reading."""
+"""Steps by which a training may read ahead of the step that it trains on."""
 
 
 @dataclass
 class Scene:
+    """What the trainings of a campaign have in common."""
+
     config: Config
+    """The configuration of every training; only output and shards differ."""
     ranks: int
+    """The number of ranks of each training."""
     length: Length
+    """How many steps each training has, and how many between checkpoints."""
     manifest: Manifest
+    """The data set that the trainings read."""
     room: bool
-    """Small disks can be mounted."""
+    """Whether small disks can be mounted on this machine."""
     step_seconds: float = 0.05
+    """Seconds that a step took in the undisturbed training."""
     start_seconds: float = 5.0
-    """Both as the undisturbed training had them."""
+    """Seconds from the start of the undisturbed training to its first step."""
     run_bytes: int = 0
-    """Of its run folder at the end."""
+    """Size in bytes of the run folder at the end of the undisturbed training."""
     first_use: dict[int, int] = field(default_factory=dict)
-    """{sample: the step, from 1, that reads it first}."""
+    """For each sample, the step (from 1) that reads it first: {sample: step}."""
 
     def damaged(self) -> list[int]:
-        """Samples that no step reads before two thirds of the training; the same in every fault. Maybe none."""
+        """Choose the samples to damage, the same for every fault: none is read before two thirds of the training.
+
+        The list may be empty.
+        """
         late = [s for s, step in self.first_use.items() if self.length.steps * 2 // 3 <= step < self.length.steps - 1]
         return sorted(random.Random(self.config.seed).sample(late, min(_DAMAGED, len(late))))
 
     def late_shards(self, step: int) -> list[int]:
-        """Shards that no batch needs for a while after `step`."""
+        """List the shards that no batch needs for a while after `step`, but some later batch does."""
         first = {number: self.length.steps for number in range(len(self.manifest.shards))}
         for sample, use in self.first_use.items():
             number = int(self.manifest.locate([sample])[0][0])
@@ -52,7 +62,7 @@ class Scene:
         return [number for number, use in first.items() if step + AHEAD < use < self.length.steps]
 
     def copy_shards(self, target: Path) -> Config:
-        """The same data set in a folder of its own, and the configuration that reads it."""
+        """Copy the data set into the folder `target` and return the configuration that reads the copy."""
         source = self.manifest.local_folder
         for name in [MANIFEST, *(n for shard in self.manifest.shards for n in (shard.name, shard.index))]:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +71,10 @@ class Scene:
 
 
 def set_scene(config: Config, length: Length, ranks: int, room: bool) -> Scene:
-    """Raises ConfigError or DataError for what no training could use, LaunchError for shards too large to be copied."""
+    """Look at the data set of a campaign and prepare what its trainings share. `room`: small disks can be mounted.
+
+    Raises ConfigError or DataError for what no training could use, LaunchError for shards too large to be copied.
+    """
     if not config.data.shards:
         raise ConfigError("data.shards is empty: give a small data set, or --faces")
     manifest = load_manifest(config.data.shards)
@@ -79,7 +92,7 @@ def set_scene(config: Config, length: Length, ranks: int, room: bool) -> Scene:
 
 
 def trial_config(config: Config, length: Length) -> Config:
-    """The configuration of every training: a row, and the samples, of every step; no pictures."""
+    """Return the configuration of every training: rows and samples of every step, and no pictures."""
     changed = {
         "optim": config.optim.model_copy(update={"warmup_steps": length.steps // 4}),
         "train": config.train.model_copy(update={"steps": length.steps, "watchdog_seconds": 10.0}),
@@ -95,7 +108,7 @@ def trial_config(config: Config, length: Length) -> Config:
 
 
 def damage_photos(folder: Path, manifest: Manifest, samples: Sequence[int], draw: random.Random) -> None:
-    """Spoil the bytes of photos where they lie, in the copy of the shards in `folder`."""
+    """Overwrite bytes of the photos of `samples` in place, in the copy of the shards in `folder`."""
     for sample in samples:
         number, row = manifest.row(sample)
         with (folder / manifest.shards[number].name).open("r+b") as stream:

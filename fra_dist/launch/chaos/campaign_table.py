@@ -10,8 +10,11 @@ _HEAD: tuple[str, ...] = ("fault", "times", "finished", "starts", "steps lost", 
 
 
 def table(rows: Sequence[Row]) -> str:
-    """One line a kind: how often, how many trainings finished, starts and steps lost on average, the median and the
-    longest time to recover, how many were identical."""
+    """Format the rows of a campaign as a table with one line for each kind of fault, and one for all.
+
+    Its columns: how often the kind came, how many trainings finished, starts and lost steps on average, the median and
+    the longest time to recover, and how many trainings were identical to the undisturbed one.
+    """
     kinds = [kind for kind in KINDS if any(row.kind == kind for row in rows)]
     lines = [_HEAD, *(_line(kind, [row for row in rows if row.kind == kind]) for kind in kinds), _line("all", rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -22,14 +25,14 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def goodput(rows: Sequence[Row]) -> float:
-    """The share of the time of all trainings in which faults did not keep new steps from being made."""
+    """Return the share of the time of all trainings in which faults did not keep new steps from being done, 0 to 1."""
     total = sum(row.seconds for row in rows)
     lost = sum(row.seconds if row.outcome != "finished" else row.recover_seconds or 0.0 for row in rows)
     return 1 - min(1.0, lost / total) if total else 0.0
 
 
 def summary(rows: Sequence[Row]) -> dict[str, float | int]:
-    """Counts and goodput."""
+    """Count the outcomes of a campaign: {name: count, ...}, with its goodput."""
     return {
         "faults": len(rows),
         "finished": sum(row.outcome == "finished" for row in rows),

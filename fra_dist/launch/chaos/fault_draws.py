@@ -1,4 +1,4 @@
-"""Which faults come, and at which moments: a pure function of the seed."""
+"""Which faults a campaign has, and at which moments they strike: a pure function of the seed."""
 
 import random
 from dataclasses import dataclass
@@ -6,37 +6,42 @@ from dataclasses import dataclass
 from fra_dist.errors import LaunchError
 
 SHARDS = ("corrupt shard", "vanished shard", "slow disk")
-"""Kinds that need shards which can be copied."""
+"""Kinds of faults for which the shards must be copied."""
 KINDS = (
     *("kill -9", "kill -9 of one rank", "SIGTERM", "SIGUSR2", "SIGSTOP", "NaN in a batch", "flipped bit in checkpoint"),
     *("cut checkpoint", "full disk", "two starts", *SHARDS),
 )
+"""Names of all kinds of faults."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Fault `number`, counted from 1, strikes after the row of `step` was written.
-
-    offset: then, as a share of a step in [0, 1); at step 0 of the time that a start takes. seed: of the details.
-    """
+    """One fault of a campaign: its kind and the moment at which it strikes."""
 
     number: int
+    """The number of the fault within the campaign, from 1."""
     kind: str
+    """The name of the kind, one of `KINDS`."""
     step: int
+    """The fault strikes after the metrics row of this step was written; 0: while the training starts."""
     offset: float
+    """How long after that row, as a share of a step in [0, 1); at step 0, as a share of the time that a start takes."""
     seed: int
+    """The seed of the details that the kind draws itself."""
 
     def details(self) -> random.Random:
-        """Draws of the kind itself, the same in every attempt at this fault."""
+        """Return a generator for the draws of the kind itself, the same in every attempt at this fault."""
         return random.Random(self.seed)
 
 
 @dataclass(frozen=True)
 class Length:
-    """Of the trainings: how many steps, and how many between checkpoints."""
+    """How long the trainings of a campaign are. Raises LaunchError for a training too short to be disturbed."""
 
     steps: int
+    """The number of steps of a training."""
     save_every: int
+    """The number of steps between two checkpoints."""
 
     def __post_init__(self) -> None:
         if self.steps < 24 or self.save_every * 3 > self.steps // 2:
@@ -46,7 +51,7 @@ class Length:
             )
 
     def moments(self, kind: str) -> range:
-        """The steps after which a kind may strike: never so late that the training would be over first."""
+        """Return the steps after which a kind may strike, never so late that the training would be over first."""
         late = self.steps * 3 // 4
         match kind:
             case "SIGSTOP":
@@ -64,13 +69,19 @@ class Length:
 
 
 def kinds_for(ranks: int, shards: bool) -> tuple[str, ...]:
-    """The kinds that make sense. `shards`: they lie in a folder that can be copied."""
+    """List the kinds that make sense for `ranks` ranks.
+
+    `shards`: whether the shards are in a folder that can be copied.
+    """
     left_out = {"kill -9 of one rank"} if ranks == 1 else set()
     return tuple(k for k in KINDS if k not in left_out and (shards or k not in SHARDS))
 
 
 def draw_faults(count: int, seed: int, length: Length, kinds: tuple[str, ...]) -> list[Fault]:
-    """`count` faults; every kind comes once before any comes again. The first n are the same for every count >= n."""
+    """Draw `count` faults; every kind comes once before any kind comes again.
+
+    The first n faults are the same for every count of at least n.
+    """
     draw = random.Random(seed)
     faults: list[Fault] = []
     while len(faults) < count:

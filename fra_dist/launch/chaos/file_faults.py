@@ -1,4 +1,4 @@
-"""Faults that strike at files: checkpoints, shards, the disk."""
+"""The kinds of faults that strike at files: checkpoints, shards, the disk."""
 
 import select
 import signal
@@ -18,9 +18,13 @@ from fra_dist.train.checkpoints.reading import MANIFEST, PARTS, list_checkpoints
 
 
 class FlippedBit(Harm):
-    """In the newest checkpoint, while the run is down."""
+    """Kills the training and flips one bit of its newest checkpoint: the next start must use the one before."""
 
     def strike(self, training: Training) -> None:
+        """Kill the training and damage a file of its newest checkpoint.
+
+        Raises Missed when there is no second checkpoint.
+        """
         training.kill()
         found = list_checkpoints(training.run / "checkpoints")
         if len(found) < 2:
@@ -30,33 +34,45 @@ class FlippedBit(Harm):
         self.spoil(path)
 
     def spoil(self, path: Path) -> None:
+        """Flip a random bit of a file."""
         data = bytearray(path.read_bytes())
         data[self.draw.randrange(len(data))] ^= 1 << self.draw.randrange(8)
         path.write_bytes(data)
 
     def check(self, training: Training) -> None:
+        """Note a problem unless the training reported the damage."""
         if not any("damaged" in str(row.get("text")) for row in training.events("notice")):
             self.problem = "the damage was not reported"
 
 
 class Cut(FlippedBit):
+    """Kills the training and cuts off the end of a file of its newest checkpoint."""
+
     def spoil(self, path: Path) -> None:
+        """Cut a file at a random place."""
         with path.open("r+b") as stream:
             stream.truncate(self.draw.randrange(path.stat().st_size))
 
 
 class FullDisk(Harm):
-    """The disk of the run folder takes nothing more for a while, or until the attempt has ended."""
+    """Fills the disk of the run folder for a while, or until the attempt has ended.
+
+    Where no small disk can be mounted, the size of the files that the ranks may write is limited instead.
+    """
 
     filler: Path | None = None
+    """The file that fills the disk; None while nothing does."""
     mounted = limited = False
+    """mounted: the run folder is on a small disk of its own. limited: the ranks may write only small files."""
 
     def prepare(self, training: Training) -> None:
+        """Draw how long the disk stays full, and mount a small disk on the run folder where that is possible."""
         self.pause = 0.5 + self.draw.uniform(1, 4) * self.scene.length.save_every * self.scene.step_seconds
         if self.scene.room:
             self.mounted = small_disks.mount_small(training.run, 2 * self.scene.run_bytes + (16 << 20))
 
     def strike(self, training: Training) -> None:
+        """Fill the disk until it has room for nothing, half a checkpoint or a whole one; or limit the size of files."""
         found = list_checkpoints(training.run / "checkpoints")
         size = sum(f.stat().st_size for f in found[-1].iterdir()) if found else 1 << 20
         if self.mounted:
@@ -69,10 +85,12 @@ class FullDisk(Harm):
             self.detail = f"no file above {size / 8e6:.1f} MB for {self.pause:.1f} s"
 
     def watch(self, training: Training) -> None:
+        """Make room again once the drawn time is over."""
         if self.seconds() > self.pause:
             self.mend(training)
 
     def mend(self, training: Training) -> None:
+        """Make room again: delete the filler and lift the limit on the size of files."""
         if self.filler is not None:
             self.filler.unlink(missing_ok=True)
             self.filler = None
@@ -81,35 +99,44 @@ class FullDisk(Harm):
             self.limited = False
 
     def check(self, training: Training) -> None:
+        """Raise Missed unless an attempt failed to write something while the disk was full."""
         if not any("cannot write" in attempt.log.read_text(errors="replace") for attempt in training.attempts):
             raise Missed("nothing was to be written while the disk was full")
 
     def clean(self, training: Training) -> None:
+        """Make room again, if that has not happened yet."""
         self.mend(training)
 
     def close(self, training: Training) -> None:
+        """Unmount the small disk."""
         if self.mounted:
             small_disks.unmount(training.run)
 
 
 class OnCopy(Harm):
-    """Strikes at a copy of the shards."""
+    """A fault that strikes at a copy of the shards."""
 
     def prepare(self, training: Training) -> None:
+        """Copy the shards into the folder of the training, which then reads the copy."""
         self.shards = training.folder / "shards"
         training.configure(self.scene.copy_shards(self.shards))
 
 
 class CorruptShard(OnCopy):
-    """Photos are spoilt before they are read; sometimes the machine goes down with it."""
+    """Damages photos before they are read; in half of the cases the training is killed at the same moment."""
 
     damaged_shards = True
 
     def prepare(self, training: Training) -> None:
+        """Copy the shards and choose the photos to damage."""
         super().prepare(training)
         self.samples = self.scene.damaged()
 
     def strike(self, training: Training) -> None:
+        """Damage the chosen photos and perhaps kill the training.
+
+        Raises Missed when they may have been read already.
+        """
         damage_photos(self.shards, self.scene.manifest, self.samples, self.draw)
         first = min(self.scene.first_use[sample] for sample in self.samples)
         if training.reached() + AHEAD > first:
@@ -120,18 +147,25 @@ class CorruptShard(OnCopy):
             training.kill()
 
     def check(self, training: Training) -> None:
+        """Note a problem unless exactly the damaged photos are in quarantine."""
         noted = {bad.id for bad in read_quarantine(training.run)}
         if noted != set(self.samples):
             self.problem = f"samples {sorted(noted)} are in quarantine and not {self.samples}"
 
 
 class VanishedShard(OnCopy):
-    """A shard is moved away: one that will be needed, or any and the machine goes down. Then it is put back."""
+    """Moves a shard away: one that will be needed later, or any one while the training is killed.
+
+    Then it is put back.
+    """
 
     hidden: tuple[Path, Path] | None = None
+    """Where the shard was and where it was moved to; None while it is in place."""
     refusals = 0
+    """How many starts refused to run because the shard was missing."""
 
     def strike(self, training: Training) -> None:
+        """Move a shard away, and kill the training unless the shard is one that it needs later."""
         late = self.scene.late_shards(training.reached())
         running = bool(late) and self.draw.random() < 0.5
         number = self.draw.choice(late if running else range(len(self.scene.manifest.shards)))
@@ -144,6 +178,7 @@ class VanishedShard(OnCopy):
         self.detail = f"{path.name} {'before it was needed' if running else 'and kill -9'}"
 
     def ended(self, training: Training, status: int | None) -> bool:
+        """Put the shard back after the first refusal, which must name it; True when another start makes sense."""
         if status != REFUSED:
             return super().ended(training, status)
         said = training.attempt.last_line()
@@ -157,14 +192,19 @@ class VanishedShard(OnCopy):
         return False
 
     def check(self, training: Training) -> None:
+        """Note a problem unless a start refused to run without the shard."""
         if not self.refusals and not self.problem:
             self.problem = "no start refused the missing shard"
 
 
 class SlowDisk(OnCopy):
-    """Each file of the data set takes up to two seconds to open; where that cannot be had, ranks stop and go."""
+    """Makes each file of the data set take up to two seconds to open.
+
+    Where the file system does not allow that, the ranks are stopped and continued in turn for ten seconds instead.
+    """
 
     helper: "subprocess.Popen[str] | None" = None
+    """The process that makes files slow (`slow_files`); None before it was started."""
 
     def __init__(self, fault: Fault, scene: Scene) -> None:
         super().__init__(fault, scene)
@@ -172,6 +212,7 @@ class SlowDisk(OnCopy):
         self.stopped = 0
 
     def prepare(self, training: Training) -> None:
+        """Copy the shards and start the process that makes the copy slow."""
         super().prepare(training)
         files = [str(path) for path in sorted(self.shards.iterdir()) if path.is_file()]
         self.helper = subprocess.Popen(
@@ -184,6 +225,7 @@ class SlowDisk(OnCopy):
         self.detail = "ranks stop and go" if self.pulses else f"{len(files)} files open slowly"
 
     def wait(self, training: Training) -> None:
+        """Wait until a rank waits for a slow file or, with ranks that stop and go, for the first step."""
         if self.pulses:
             training.wait_for(1)
         else:
@@ -191,15 +233,18 @@ class SlowDisk(OnCopy):
 
     @property
     def waiting(self) -> bool:
+        """Whether the helper has reported that a rank waits for a file."""
         return bool(select.select([self._said], [], [], 0)[0])
 
     def watch(self, training: Training) -> None:
+        """With ranks that stop and go: stop or continue them every 0.3 seconds."""
         if self.pulses and self.seconds() < 10 and int(self.seconds() / 0.3) != self.stopped:
             self.stopped = int(self.seconds() / 0.3)
             number = signal.SIGSTOP if self.stopped % 2 else signal.SIGCONT
             send(trainers(training.attempt.process.pid), number)
 
     def clean(self, training: Training) -> None:
+        """End the helper, which makes all files fast again."""
         if self.helper is not None:
             assert self.helper.stdin is not None
             self.helper.stdin.close()

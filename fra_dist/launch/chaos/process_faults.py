@@ -1,4 +1,4 @@
-"""What the kinds of faults do to a training; `fault_files.py` has those that strike at files."""
+"""The kinds of faults that strike at processes, and their base class; `file_faults` has those that strike at files."""
 
 import signal
 import time
@@ -12,29 +12,33 @@ from fra_dist.train.injected_faults import VARIABLE
 
 
 class Harm:
-    """One fault to one training. The methods are called in their order; `struck` is the moment of `strike`."""
+    """What one fault does to one training; the base class of all kinds.
+
+    The methods are called in the order in which they are defined. `struck` is the moment of `strike` (monotonic
+    seconds), `detail` describes what was done, and `draw` makes the random choices.
+    """
 
     env: Mapping[str, str] = {}
-    """Of the first attempt."""
+    """Environment variables that the first attempt gets in addition."""
     watched = False
-    """Whether a single rank needs a launcher's task above it."""
+    """Whether a single rank needs a launcher's task above it, to be ended when it stops."""
     stalls = True
-    """Whether no new step is made for a while."""
+    """Whether the fault keeps new steps from being done for a while, so that the time to recover is measured."""
     damaged_shards = False
-    """Whether the undisturbed training is the one on damaged shards."""
+    """Whether the training is compared with the undisturbed one on damaged shards."""
 
     def __init__(self, fault: Fault, scene: Scene) -> None:
         self.fault, self.scene, self.draw = fault, scene, fault.details()
         self.detail = ""
         self.problem = ""
-        """Something that was not as it must be, although the training may have ended well."""
+        """Something that was not as it must be, although the training may have ended well; empty when all is well."""
         self.struck = 0.0
 
     def prepare(self, training: Training) -> None:
-        """Before the first start."""
+        """Called before the first start."""
 
     def wait(self, training: Training) -> None:
-        """Until the moment has come. Raises Missed."""
+        """Wait until the moment of the fault has come. Raises Missed when the training is over first."""
         if self.fault.step:
             training.wait_for(self.fault.step, self.fault.offset * self.scene.step_seconds)
             return
@@ -42,50 +46,59 @@ class Harm:
         training.until(lambda: time.monotonic() >= end or training.reached() > 0)
 
     def strike(self, training: Training) -> None:
-        """The fault itself."""
+        """Do the damage."""
 
     def watch(self, training: Training) -> None:
-        """Called all the time while an attempt runs after the moment."""
+        """Called again and again while an attempt runs after the moment of the fault."""
 
     def ended(self, training: Training, status: int | None) -> bool:
-        """An attempt ended with `status`; True when another start makes sense."""
+        """Called when an attempt has ended with `status` (None: it hung); True when another start makes sense."""
         if status == REFUSED:
             self.problem = f"refused: {training.attempt.last_line()}"
         return status is not None and status != REFUSED
 
     def mend(self, training: Training) -> None:
-        """Before each further start."""
+        """Called before each further start."""
 
     def check(self, training: Training) -> None:
-        """After the end."""
+        """Called after the end of the training: note a `problem`, or raise Missed when the fault had no effect."""
 
     def clean(self, training: Training) -> None:
-        """Take back what may still be wrong; in any case."""
+        """Take back whatever may still be wrong. Called in any case."""
 
     def close(self, training: Training) -> None:
-        """After the comparison."""
+        """Called last, after the comparison with the undisturbed training."""
 
     def seconds(self) -> float:
+        """Return the seconds since the fault struck."""
         return time.monotonic() - self.struck
 
 
 class Kill(Harm):
+    """Kills all processes of the training at once, as a machine that goes down does."""
+
     def strike(self, training: Training) -> None:
+        """Send SIGKILL to all processes of the training."""
         training.kill()
 
 
 class KillOne(Harm):
+    """Kills one of several ranks."""
+
     def strike(self, training: Training) -> None:
+        """Send SIGKILL to a random rank."""
         victim = _victim(self, training)
         send([victim], signal.SIGKILL)
 
 
 class Signal(Harm):
-    """To the process that a user would signal, or to one of several ranks."""
+    """Sends SIGTERM to the process that a user would signal, or to one of several ranks."""
 
     number = signal.SIGTERM
+    """The signal that is sent."""
 
     def strike(self, training: Training) -> None:
+        """Send the signal to the launcher, or in half of the cases to a random rank when there are several."""
         if self.scene.ranks > 1 and self.fault.step and self.draw.random() < 0.5:
             send([_victim(self, training)], self.number)
         else:
@@ -93,11 +106,14 @@ class Signal(Harm):
 
 
 class UserSignal(Signal):
+    """Sends SIGUSR2, with which SLURM announces the end of the time limit, as `Signal` sends SIGTERM."""
+
     number = signal.SIGUSR2
+    """The signal that is sent."""
 
 
 class Stop(Harm):
-    """SIGSTOP, and SIGCONT after a while; or never, so that watchdog and launcher must notice."""
+    """Stops a rank with SIGSTOP and continues it after a while, or never: then watchdog and launcher must notice."""
 
     _LONG = 60.0
 
@@ -109,12 +125,17 @@ class Stop(Harm):
         self.victim = 0
 
     def strike(self, training: Training) -> None:
+        """Stop a random rank."""
         self.victim = _victim(self, training)
         send([self.victim], signal.SIGSTOP)
         how = "for good" if self.for_good else f"for {self.pause:.1f} s"
         self.detail = f"{self.detail} {how}".strip()
 
     def watch(self, training: Training) -> None:
+        """Continue the rank after the drawn pause.
+
+        One that is stopped for good is killed after a minute, if nobody has.
+        """
         if self.victim and self.seconds() > (self._LONG if self.for_good else self.pause):
             if self.for_good:
                 self.detail += ", killed by hand"
@@ -122,40 +143,47 @@ class Stop(Harm):
             self.victim = 0
 
     def ended(self, training: Training, status: int | None) -> bool:
+        """Forget the rank, whose process number may be another's now; True when another start makes sense."""
         self.victim = 0  # its number may be another's now
         return super().ended(training, status)
 
 
 class NotFinite(Harm):
-    """The step reads NaN once; the guard goes back to the last checkpoint and tries again."""
+    """Puts NaN into the batch of one step, once: the guard returns to the last checkpoint and does the step again."""
 
     def __init__(self, fault: Fault, scene: Scene) -> None:
         super().__init__(fault, scene)
         self.env = {VARIABLE: f"nan@{fault.step}"}
 
     def wait(self, training: Training) -> None:
+        """Wait for the step before the one that reads NaN."""
         training.wait_for(self.fault.step - 1)
 
     def check(self, training: Training) -> None:
+        """Note a problem unless the guard saw the step and retried it."""
         guarded = training.events("guard")
         if not any(row.get("step") == self.fault.step and row.get("action") == "retry" for row in guarded):
             self.problem = "the guard did not see it"
 
 
 class TwoStarts(Harm):
-    """A second start of the same command while the first is alive: exactly one of them trains."""
+    """Starts the same command a second time while the first is alive: exactly one of the two may train."""
 
     stalls = False
     other: Attempt | None = None
+    """The second start; None before it, and once it has ended."""
 
     def wait(self, training: Training) -> None:
+        """Wait for a drawn time: half a second and a quarter of the training at most."""
         training.sleep(self.fault.offset * min(0.5, self.scene.length.steps * self.scene.step_seconds / 4))
 
     def strike(self, training: Training) -> None:
+        """Start the command a second time."""
         self.other = training.launch("second-start")
         training.others.append(self.other)
 
     def ended(self, training: Training, status: int | None) -> bool:
+        """Wait for both starts and note a problem unless one of them refused; True when another start makes sense."""
         if self.other is None:
             return super().ended(training, status)
         first, second, self.other = training.attempt, self.other, None

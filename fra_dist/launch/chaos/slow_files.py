@@ -1,8 +1,8 @@
 """Files that take seconds to open: `python -m fra_dist.launch.chaos.slow_files SECONDS SEED FILE ...`.
 
-This process holds a write lease on each file, so the kernel makes whoever opens it wait until the lease is given up,
-which happens after a time between 0 and SECONDS. It prints a line when somebody waits for the first time, and runs
-until its standard input is closed.
+This process holds a write lease on each file, so the kernel makes every process that opens it wait until the lease is
+given up, which happens after a time between 0 and SECONDS. The process prints "ready" when it holds all leases and
+"waiting" when somebody waits for the first time, and runs until its standard input is closed.
 """
 
 import fcntl
@@ -14,11 +14,14 @@ import sys
 import time
 
 LONGEST = 40.0
-"""The kernel takes a lease away after /proc/sys/fs/lease-break-time, 45 s by default."""
+"""Longest delay in seconds. The kernel takes a lease away after /proc/sys/fs/lease-break-time, 45 s by default."""
 
 
 def main(words: list[str]) -> int:
-    """0; 1 when the file system knows no leases."""
+    """Hold leases on the files until standard input is closed; `words` are SECONDS, SEED and the files.
+
+    Returns 0, or 1 when the file system has no leases.
+    """
     signal.signal(signal.SIGIO, signal.SIG_IGN)  # what the kernel sends when somebody waits, which would end us
     longest, draw = min(float(words[0]), LONGEST), random.Random(int(words[1]))
     held: dict[int, float] = {}

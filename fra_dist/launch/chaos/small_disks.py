@@ -17,7 +17,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def own_mounts() -> bool:
     """Let this process and its children have mounts that nobody else sees; False where the system does not allow it.
 
-    Must be called while there is one thread.
+    Must be called while the process has only one thread.
     """
     user, group = os.getuid(), os.getgid()
     if _libc.unshare(_NEWNS if user == 0 else _NEWNS | _NEWUSER):
@@ -40,12 +40,12 @@ def mount_small(folder: Path, size: int) -> bool:
 
 
 def unmount(folder: Path) -> None:
-    """Even while files there are open."""
+    """Unmount the disk on `folder`, even while files on it are open."""
     _libc.umount2(bytes(folder), _DETACH)
 
 
 def fill(folder: Path, leave: int) -> Path:
-    """Fill the disk of `folder` up to `leave` bytes, with a file that is returned."""
+    """Fill the disk of `folder` until `leave` bytes are free, and return the file that fills it."""
     disk = os.statvfs(folder)
     filler = folder / "filler"
     with filler.open("wb") as stream:
@@ -54,7 +54,7 @@ def fill(folder: Path, leave: int) -> Path:
 
 
 def limit_files(processes: Iterable[int], size: int | None) -> None:
-    """The largest file that running processes may write, in bytes: a quota in effect; None: as large as they like."""
+    """Limit the size in bytes of files that running processes may write, as a quota would; None lifts the limit."""
     for process in processes:
         try:
             hard = resource.prlimit(process, resource.RLIMIT_FSIZE)[1]

@@ -26,32 +26,38 @@ _TRAINER = [b"-m", b"fra_dist.cli.main", b"pretrain"]
 
 
 class Missed(LaunchError):
-    """The training was over, or too far, before the fault could strike."""
+    """The training was over, or too far on, before the fault could strike."""
 
 
 class Interrupted(Exception):
-    """Somebody ends the campaign."""
+    """The campaign is being ended by its user."""
 
 
 @dataclass
 class Attempt:
+    """One start of a training's command."""
+
     process: "subprocess.Popen[bytes]"
+    """The process that was started: the trainer itself, or the launcher of its ranks."""
     log: Path
+    """The file that takes its output."""
     began: float
+    """When it was started, in monotonic seconds."""
     reached: int = 0
-    """The last step that had a row when it ended."""
+    """The last step that had a row when the attempt ended."""
 
     def steps(self) -> list[int]:
-        """Those that rank 0 has reported, in order."""
+        """Return the steps that rank 0 has reported, in the order of the reports."""
         return [int(number) for number in _STEP.findall(self.log.read_bytes())]
 
     def last_line(self) -> str:
+        """Return the last line of its output that is not blank; an empty string when there is none."""
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
         return lines[-1].strip() if lines else ""
 
 
 class Training:
-    """`folder` is new; `folder/run` will be the run folder."""
+    """A training in processes of its own: creates `folder`, and uses `folder/run` as the run folder."""
 
     def __init__(self, folder: Path, config: Config, ranks: int, stop: threading.Event) -> None:
         self.folder, self.run, self.ranks, self.stop = folder, folder / "run", ranks, stop
@@ -64,27 +70,29 @@ class Training:
         self.configure(config)
 
     def configure(self, config: Config) -> None:
-        """What the next start reads."""
+        """Write the configuration that the next start reads."""
         self.yaml.write_text(dump_config(config.model_copy(update={"output": str(self.run)})))
 
     def events(self, event: str) -> list[dict[str, Any]]:
-        """Rows of the history."""
+        """Return the rows of the history whose event is `event`."""
         return [row for row in all_rows(self.run / "history.jsonl") if row.get("event") == event]
 
     @property
     def attempt(self) -> Attempt:
+        """The newest attempt."""
         return self.attempts[-1]
 
     @property
     def complete(self) -> bool:
+        """Whether the newest checkpoint is that of the last step."""
         return newest_step(self.run) == self.steps
 
     def start(self, env: Mapping[str, str] | None = None, watched: bool = False) -> None:
-        """Begin the next attempt. `watched`: one rank too has a launcher's task above it."""
+        """Begin the next attempt. `watched`: a single rank too gets a launcher's task above it."""
         self.attempts.append(self.launch(f"attempt-{len(self.attempts) + 1}", env, watched))
 
     def launch(self, name: str, env: Mapping[str, str] | None = None, watched: bool = False) -> Attempt:
-        """The command that a user would type, its output in a file."""
+        """Start the command that a user would type, with its output in `folder/NAME.log`."""
         words = ["fra_dist.cli.main", "pretrain", str(self.yaml)]
         if self.ranks > 1:
             words = ["fra_dist.cli.main", "launch", "torchrun", "--config", str(self.yaml)]
@@ -105,23 +113,29 @@ class Training:
         return Attempt(process, log, time.monotonic())
 
     def reached(self) -> int:
-        """The last step of this attempt or, until it has one, of the one before."""
+        """Return the last step of this attempt or, until it has done one, of the attempt before."""
         return max(last_logged_step(self.run), *self.attempt.steps()[-1:], 0)
 
     def wait_for(self, step: int, offset: float = 0.0) -> None:
-        """Until the row of `step` is written and `offset` seconds have passed. Raises Missed when it ends before."""
+        """Wait until the row of `step` is written and `offset` seconds have passed.
+
+        Raises Missed when the training ends first.
+        """
         self.until(lambda: self.reached() >= step)
         self.sleep(offset)
         self._must_live()
 
     def until(self, holds: Callable[[], bool]) -> None:
-        """Until something holds. Raises Missed when the attempt ends before."""
+        """Wait until `holds` is true. Raises Missed when the attempt ends first."""
         while not holds():
             self._pause()
             self._must_live()
 
     def wait(self, watch: Callable[[], object]) -> int | None:
-        """Until the attempt ends; its status, None when it hung and was killed. `watch` is called all the time."""
+        """Wait until the attempt ends; return its status, or None when it hung and was killed.
+
+        `watch` is called again and again meanwhile.
+        """
         end = time.monotonic() + PATIENCE
         while (status := self.attempt.process.poll()) is None and time.monotonic() < end:
             watch()
@@ -139,16 +153,18 @@ class Training:
             time.sleep(_TICK)
 
     def kill_attempt(self, attempt: Attempt) -> None:
-        """All of its processes at once."""
+        """Kill all processes of an attempt at once."""
         if attempt.process.poll() is None:
             send([*trainers(attempt.process.pid), attempt.process.pid], signal.SIGKILL)
             attempt.process.wait()
 
     def close(self) -> None:
+        """Kill what is left of all attempts."""
         for attempt in [*self.attempts, *self.others]:
             self.kill_attempt(attempt)
 
     def sleep(self, seconds: float) -> None:
+        """Sleep for some seconds. Raises Interrupted when the campaign is being ended."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self._pause(min(left, _TICK))
@@ -166,17 +182,17 @@ class Training:
 
 
 def steps_lost(attempts: Iterable[Attempt]) -> int:
-    """Steps that were done more than once."""
+    """Count the steps that were done more than once over all attempts."""
     return count_repeated([_with_last(attempt.steps(), attempt.reached) for attempt in attempts])
 
 
 def _with_last(steps: list[int], reached: int) -> list[int]:
-    """A killed launcher may not have passed on the last lines."""
+    """Add the last step that was reached: a killed launcher may not have passed on the last lines."""
     return [*steps, reached] if reached > max(steps, default=0) else steps
 
 
 def count_repeated(sequences: Iterable[list[int]]) -> int:
-    """How many steps are repeated where numbers fall back, within an attempt or from one to the next."""
+    """Count the steps that are repeated where numbers fall back, within a sequence or from one sequence to the next."""
     lost = last = 0
     for sequence in sequences:
         for step in sequence:
@@ -186,7 +202,7 @@ def count_repeated(sequences: Iterable[list[int]]) -> int:
 
 
 def trainers(root: int) -> list[int]:
-    """Processes of the trainers below a launcher, or the process itself, in the order of ranks."""
+    """List the process numbers of the trainers at or below the process `root`, in the order of ranks."""
     found, waiting = [], [root]
     while waiting:
         process = waiting.pop()
@@ -202,7 +218,7 @@ def trainers(root: int) -> list[int]:
 
 
 def send(processes: Iterable[int], number: int) -> None:
-    """A signal to each that is still there."""
+    """Send a signal to each process that still exists."""
     for process in processes:
         try:
             os.kill(process, number)

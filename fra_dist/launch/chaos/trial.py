@@ -1,4 +1,4 @@
-"""One fault: a training, the fault in it, starts until it is done, the comparison with the undisturbed one."""
+"""The trial of one fault: a training, the fault in it, starts until it is done, and the comparison at the end."""
 
 import shutil
 import time
@@ -15,6 +15,7 @@ from fra_dist.launch.chaos.trainings import Missed, Training, steps_lost
 from fra_dist.launch.resume_verdict import same_bits
 
 MOST_STARTS = 6
+"""The number of starts after which a trial gives up."""
 HARMS: dict[str, type[Harm]] = {
     "kill -9": process_faults.Kill,
     "kill -9 of one rank": process_faults.KillOne,
@@ -30,7 +31,7 @@ HARMS: dict[str, type[Harm]] = {
     "vanished shard": file_faults.VanishedShard,
     "slow disk": file_faults.SlowDisk,
 }
-"""By the names in `draws.KINDS`."""
+"""The class of each kind of fault, by the names in `fault_draws.KINDS`."""
 
 
 @dataclass
@@ -38,31 +39,36 @@ class Row:
     """What became of one fault."""
 
     fault: int
+    """The number of the fault within the campaign, from 1."""
     kind: str
+    """The kind of the fault, one of `fault_draws.KINDS`."""
     step: int
-    """The last step that was done when it struck."""
+    """The last step that was done when the fault struck."""
     detail: str = ""
+    """What exactly was done, in words."""
     outcome: str = "gave up"
-    """finished, gave up, or missed: the training was over each time before the fault could strike."""
+    """"finished", "gave up", or "missed": each time the training was over before the fault could strike."""
     statuses: list[int | None] = field(default_factory=list)
-    """Exit status of each start; None: it hung."""
+    """The exit status of each start; None: it hung."""
     steps_lost: int = 0
-    """Done again."""
+    """The number of steps that had to be done again."""
     recover_seconds: float | None = None
-    """The longest time after the fault without a step that had not been done before."""
+    """The longest time after the fault without a step that had not been done before; None when it was not measured."""
     seconds: float = 0.0
-    """Of the whole training."""
+    """Seconds that the whole training took, all starts together."""
     identical: bool = False
+    """Whether the finished run equals the undisturbed one bit for bit."""
     difference: str = ""
-    """The first, or what else was not as it must be."""
+    """The first difference from the undisturbed run, or what else was not as it must be; empty when all is well."""
 
     @property
     def good(self) -> bool:
+        """Whether the training finished, identical to the undisturbed one, with nothing to complain about."""
         return self.outcome == "finished" and self.identical and not self.difference
 
 
 class Trial:
-    """Makes `folder/fault-N`; it is deleted when all is well and nobody wants to `keep` it."""
+    """The trial of one fault, in `folder/fault-N`, which is deleted when all is well unless `keep` is set."""
 
     def __init__(self, fault: Fault, scene: Scene, folder: Path, stop: Event, keep: bool = False) -> None:
         self.fault, self.scene, self.stop, self.keep = fault, scene, stop, keep
@@ -70,7 +76,10 @@ class Trial:
         self.row = Row(fault.number, fault.kind, fault.step)
 
     def run(self, undisturbed: Path) -> Row:
-        """Try again when the moment was missed. Raises Interrupted."""
+        """Run the trial and compare with the run folder `undisturbed`; return its row.
+
+        It is run again when the moment of the fault was missed. Raises Interrupted when the campaign is being ended.
+        """
         for _ in range(4):
             shutil.rmtree(self.folder, ignore_errors=True)
             harm = HARMS[self.fault.kind](self.fault, self.scene)
@@ -106,7 +115,7 @@ class Trial:
             raise Missed("the training was over first")
         harm.struck = time.monotonic()
         harm.strike(training)
-        row.step = max(row.step, training.reached())  # it went on while the fault was being put in
+        row.step = max(row.step, training.reached())  # it continued while the fault was being put in
 
         furthest, since = row.step, harm.struck
 

@@ -1,7 +1,7 @@
-"""Checkpoints written in the background: a step waits for a copy in memory, a thread does the rest.
+"""Checkpoints written in the background: a step waits only for a copy in memory, and a thread does the rest.
 
-At most one is being written. A second one that is due meanwhile waits half a minute for the first and is then left
-out, as are later ones until the first has ended: a disk that hangs must not stop the training.
+At most one checkpoint is being written. A second one that is due meanwhile waits half a minute for the first and is
+then left out, as are later ones until the first has ended: a disk that hangs must not stop the training.
 """
 
 import os
@@ -19,23 +19,36 @@ from fra_dist.train.checkpoints.snapshot import Snapshot
 from fra_dist.train.checkpoints.writing import Contents, save_checkpoint
 
 BUSY_WAIT = 30.0
-"""Seconds that a periodic checkpoint waits for the one before."""
+"""Seconds that a periodic checkpoint waits for the one before it."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one checkpoint went: `path`, or why not. `stall` is what the step waited, `seconds` what writing took."""
+    """How one checkpoint went."""
 
     step: int
+    """The step of the checkpoint."""
     stall: float
+    """Seconds for which the training step waited."""
     seconds: float = 0.0
+    """Seconds that the writing took."""
     path: Path | None = None
+    """The folder of the checkpoint; None when it could not be written."""
     error: BaseException | None = None
+    """Why it could not be written; None when it was."""
     deleted: tuple[str, ...] = ()
+    """Names of the older checkpoints that were deleted after it."""
 
 
 class Saver:
-    """Writes into one folder. `permit` is called before anything there is touched; what it raises is an outcome."""
+    """Writes the checkpoints of a run into one folder, in the background.
+
+    Args:
+        folder: RUN/checkpoints.
+        settings: the section checkpoint of the configuration.
+        permit: called before anything in the folder is touched; an error that it raises becomes the outcome.
+        newest: the step of the newest checkpoint in the folder that is known to be whole; -1 for none.
+    """
 
     def __init__(
         self,
@@ -46,7 +59,7 @@ class Saver:
     ) -> None:
         self.folder, self.settings, self.permit = folder, settings, permit
         self.newest = newest
-        """The step of the newest checkpoint that is known to be whole; -1: none."""
+        """The step of the newest checkpoint that is known to be whole; -1 while there is none."""
         self._snapshot = Snapshot()
         self._done: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         self._overdue = False
@@ -56,12 +69,14 @@ class Saver:
 
     @property
     def busy(self) -> bool:
+        """Whether a checkpoint is being written now."""
         return self._last[0] is not None and self._last[0].is_alive()
 
     def save(self, contents: Contents) -> bool:
-        """Copy the state and begin to write it; `contents` may hold live tensors of any device and layout.
+        """Copy the state into host memory and begin to write it; False, with nothing done, when the writer stays busy.
 
-        False, and nothing is done, when the one before is still being written after BUSY_WAIT seconds.
+        `contents` may hold live tensors of any device and layout. The call waits for the checkpoint before it, for
+        BUSY_WAIT seconds at most, and for the copy: a host synchronisation when the state is on a GPU.
         """
         began = time.perf_counter()
         if not self.wait(0.0 if self._overdue else BUSY_WAIT):
@@ -79,17 +94,17 @@ class Saver:
         return True
 
     def finished(self) -> list[Outcome]:
-        """What has ended since the last call, in order."""
+        """Return the outcomes of the checkpoints that have ended since the last call, in order."""
         return [self._done.get() for _ in range(self._done.qsize())]
 
     def wait(self, seconds: float) -> bool:
-        """Wait until nothing is being written; False when that took longer."""
+        """Wait until nothing is being written, for `seconds` at most; False when the writer is still busy then."""
         if self._last[0] is not None:
             self._last[0].join(seconds)
         return not self.busy
 
     def close(self) -> None:
-        """Wait for what is being written, but not for ever."""
+        """Wait for the checkpoint that is being written, for `checkpoint.patience_seconds` at most."""
         self._finish()
 
     def _write(self, contents: Contents, outcome: Outcome) -> None:

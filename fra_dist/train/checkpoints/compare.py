@@ -1,4 +1,4 @@
-"""Comparing and averaging checkpoints, a tensor at a time, so that memory holds one tensor and not whole models."""
+"""Comparing and averaging checkpoints one tensor at a time, so that memory holds one tensor and not whole models."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -15,20 +15,23 @@ from fra_dist.train.checkpoints.reading import MODEL, OPTIMIZER, Checkpoint
 
 @dataclass(frozen=True)
 class Difference:
-    """A tensor that two checkpoints do not share bit for bit.
-
-    `absolute` is the largest |a - b|, `relative` the largest |a - b| / max(|a|, |b|); NaN when one has a NaN where the
-    other has none; None when there is nothing to subtract, and `why` says so.
-    """
+    """A tensor that two checkpoints do not share bit for bit."""
 
     name: str
+    """The name of the tensor."""
     why: str
+    """What differs: the shape, the type, the values, or that only one of the two has the tensor."""
     absolute: float | None = None
+    """The largest |a - b|; NaN when only one has a NaN somewhere; None when there is nothing to subtract."""
     relative: float | None = None
+    """The largest |a - b| / max(|a|, |b|); NaN and None as for `absolute`."""
 
 
 def differences(one: Path, two: Path) -> Iterator[Difference]:
-    """Between two safetensors files, in the order of names. Raises CheckpointError when one cannot be read."""
+    """Yield the differences between two safetensors files, in the order of names.
+
+    Raises CheckpointError when one of them cannot be read.
+    """
     with ExitStack() as stack:
         a, b = (_open(stack, path) for path in (one, two))
         first, second = set(a.keys()), set(b.keys())
@@ -44,7 +47,7 @@ def differences(one: Path, two: Path) -> Iterator[Difference]:
 
 
 def same_bits(one: Tensor, two: Tensor) -> bool:
-    """Equal in type, shape and every bit: NaN equals the same NaN, 0.0 is not -0.0."""
+    """Whether two tensors are equal in type, shape and every bit: NaN equals the same NaN, 0.0 is not -0.0."""
     if one.dtype != two.dtype or one.shape != two.shape:
         return False
     first, second = (t.contiguous().reshape(-1).view(torch.uint8) for t in (one, two))
@@ -52,10 +55,11 @@ def same_bits(one: Tensor, two: Tensor) -> bool:
 
 
 def average(checkpoints: Sequence[Checkpoint]) -> dict[str, Tensor]:
-    """The mean of the weights and of every floating-point buffer, computed in float64; the rest is the last one's.
+    """Return the mean of the weights and of every floating-point buffer of several checkpoints, computed in float64.
 
-    Running statistics of batch norm are averaged like weights: that is near, not equal, to the statistics that the
-    mean network would gather itself. Raises CheckpointError when the checkpoints are of different architectures.
+    Other buffers are those of the last checkpoint. Running statistics of batch norm are averaged like weights: that is
+    near, but not equal, to the statistics that the mean network would gather itself. Raises CheckpointError when the
+    checkpoints are of different architectures or one cannot be read.
     """
     if len({str(one.config.model) for one in checkpoints}) > 1:
         raise CheckpointError("the checkpoints are of different models (`fra-dist ckpt diff` shows how): no mean")
@@ -75,7 +79,10 @@ def average(checkpoints: Sequence[Checkpoint]) -> dict[str, Tensor]:
 
 
 def contents_of(path: Path) -> dict[str, tuple[int, int, int]]:
-    """{file: (tensors, values, bytes)} of a checkpoint's safetensors files."""
+    """Return {file: (tensors, values, bytes)} for the safetensors files of a checkpoint folder.
+
+    Raises CheckpointError when one of them cannot be read.
+    """
     found = {}
     for file in (MODEL, OPTIMIZER):
         with ExitStack() as stack:

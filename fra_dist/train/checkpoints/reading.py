@@ -1,4 +1,4 @@
-"""Checkpoints: what they hold, and reading them. They are checked before they are trusted and run no code.
+"""What checkpoints hold, and reading them. They are verified before they are trusted, and loading them runs no code.
 
     RUN/checkpoints/step-00000500/
         model.safetensors       every parameter and buffer of FRA: online, target, predictors, prototypes
@@ -7,7 +7,7 @@
         manifest.json           format version, size and SHA-256 of the three files above, and a sum of itself
     RUN/checkpoints/aside-00000600/   one that the run went back behind: damaged, or of steps that were undone
 
-`checkpoint_write.py` writes them.
+`writing` writes them.
 """
 
 import errno
@@ -31,55 +31,73 @@ from fra_dist.errors import CheckpointError, FraError
 from fra_dist.models.fra import FRA
 
 FORMAT = 1
+"""The version of the format that this package writes and reads."""
 MODEL, OPTIMIZER, STATE, MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
 PARTS = (MODEL, OPTIMIZER, STATE)
+"""The files of a checkpoint whose size and checksum its manifest holds."""
 _NAME = re.compile(r"step-(\d{8,})")
 
 
 class FormatError(CheckpointError):
-    """A checkpoint of another version of this package: whole, but not readable here."""
+    """A checkpoint of another version of this package: whole, but not readable by this one."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One verified checkpoint on disk. `metrics`: finite values of its step's row; `memory`: small values of hooks."""
+    """One verified checkpoint on disk."""
 
     path: Path
+    """The folder of the checkpoint."""
     step: int
+    """The number of optimiser steps that were done when it was saved."""
     config: Config
+    """The configuration of the run that wrote it."""
     versions: dict[str, Any]
+    """The versions of Python, packages, code and device that wrote it."""
     metrics: dict[str, float] = field(default_factory=dict)
+    """The finite values of the metrics row of its step."""
     memory: dict[str, Any] = field(default_factory=dict)
+    """Small JSON values of hooks and of the guard that outlive a stop."""
     averaged: list[int] = field(default_factory=list)
-    """The steps whose mean it is, when `fra-dist ckpt average` made it; such a one has no optimiser state."""
+    """The steps whose mean it is, when `fra-dist ckpt average` made it; it then has no optimiser state. Else empty."""
 
     def model(self) -> dict[str, Tensor]:
+        """Read every parameter and buffer of the model onto the CPU, by name.
+
+        Raises CheckpointError or DiskError when the file cannot be read.
+        """
         return _tensors(self.path / MODEL)
 
     def optimizer(self) -> dict[str, Tensor]:
+        """Read the optimiser's state onto the CPU, by PARAMETER/STATE.
+
+        Raises CheckpointError or DiskError when the file cannot be read.
+        """
         return _tensors(self.path / OPTIMIZER)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Finished checkpoint folders, oldest first; damage is not looked for, and what has another name is not ours.
+    """List the finished checkpoint folders in `folder`, oldest first; empty when there is no such folder.
 
-    None when there is no such folder. Raises DiskError or AccessError when that, or what is in it, cannot be told.
+    Their content is not verified, and folders with other names are ignored. Raises DiskError or AccessError when the
+    folder cannot be read.
     """
     found = [path for path in files.paths_in(folder, "step-*") if _NAME.fullmatch(path.name) and files.is_folder(path)]
     return sorted(found, key=step_of)
 
 
 def step_of(path: Path) -> int:
-    """The step in a folder's name; -1 for other names."""
+    """Return the step in the name of a checkpoint folder; -1 for other names."""
     match = _NAME.fullmatch(path.name)
     return int(match[1]) if match else -1
 
 
 def newest_good(folder: Path, before: int | None = None) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint that verifies (of a step below `before`), and one line for each newer one that does not.
+    """Return the newest checkpoint that verifies, and one line for each newer one that does not.
 
-    Raises FormatError when a newer one is of another format version, DiskError or AccessError when one cannot be read:
-    going on from an older one would undo its steps.
+    `before` admits only checkpoints of smaller steps. The checkpoint is None when none verifies. Raises FormatError
+    when a newer one is of another format version, DiskError or AccessError when one cannot be read: resuming from an
+    older one would undo its steps.
     """
     damage: list[str] = []
     for path in reversed(list_checkpoints(folder)):
@@ -95,8 +113,10 @@ def newest_good(folder: Path, before: int | None = None) -> tuple[Checkpoint | N
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Verify sizes and checksums, then read the state. Raises CheckpointError on damage, DiskError or AccessError when
-    it cannot be read."""
+    """Verify the sizes and checksums of a checkpoint, then read its state.
+
+    Raises CheckpointError on damage, FormatError for another format, DiskError or AccessError when it cannot be read.
+    """
     if not files.is_folder(path):
         raise CheckpointError(f"no checkpoint at {path}: no such folder")
     manifest = read_manifest(path)
@@ -114,9 +134,9 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 
 def newest_config(folder: Path) -> Config | None:
-    """The configuration inside the newest checkpoint whose state is whole; None when there is none.
+    """Return the configuration in the newest checkpoint whose state is whole; None when there is none.
 
-    Weights are not looked at, so that it takes no time. Raises DiskError or AccessError when one cannot be read.
+    Weights are not verified, so it takes hardly any time. Raises DiskError or AccessError when a file cannot be read.
     """
     for path in reversed(list_checkpoints(folder)):
         try:
@@ -137,7 +157,7 @@ def _config_in(path: Path, state: Mapping[str, Any]) -> Config:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a checkpoint folder. Raises CheckpointError on damage, FormatError on another format."""
+    """Read the manifest of a checkpoint folder. Raises CheckpointError on damage, FormatError for another format."""
     manifest = _json(path / MANIFEST, path)
     if manifest.get("check") != manifest_check(manifest):
         raise CheckpointError(f"checkpoint {path} is damaged: the checksum of {MANIFEST} does not match")
@@ -150,8 +170,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def manifest_check(manifest: Mapping[str, Any]) -> str:
-    """A sum over the manifest itself: a damaged one must not pass for one of another format. The same in all formats:
-    SHA-256 of its JSON with sorted keys, without spaces, and without this entry."""
+    """Compute the checksum of a manifest itself, so that a damaged one does not pass for one of another format.
+
+    It is the same in all formats: SHA-256 of the manifest's JSON with sorted keys, without spaces, and without the
+    entry "check".
+    """
     rest = {key: value for key, value in manifest.items() if key != "check"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
@@ -180,7 +203,7 @@ def _size_and_sum(part: Path) -> tuple[int, str]:
 
 
 def find_checkpoint(path: str | Path) -> Checkpoint:
-    """The checkpoint that a user means by a checkpoint folder, a run folder (its newest good one) or a file inside one.
+    """Find the checkpoint that `path` means: a checkpoint folder, a file in one, or a run folder (its newest good one).
 
     Raises CheckpointError when there is none.
     """
@@ -202,7 +225,11 @@ def find_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def load_model(path: str | Path) -> tuple[FRA, Config, dict[str, Any]]:
-    """(FRA in inference mode on the CPU, its configuration, {"path", "step", "versions"}). Raises CheckpointError."""
+    """Load the model of a checkpoint or of a run's newest checkpoint.
+
+    Returns FRA in inference mode on the CPU, its configuration, and {"path", "step", "versions"} of the checkpoint.
+    Raises CheckpointError when there is none or it cannot be used.
+    """
     found = find_checkpoint(path)
     model = FRA(found.config.model)
     restore_model(model, found)
@@ -210,7 +237,10 @@ def load_model(path: str | Path) -> tuple[FRA, Config, dict[str, Any]]:
 
 
 def restore_model(model: FRA, checkpoint: Checkpoint) -> None:
-    """Copy the weights in. Raises CheckpointError when they are another architecture's."""
+    """Copy the weights of a checkpoint into `model`.
+
+    Raises CheckpointError when they are those of another architecture.
+    """
     saved, own = checkpoint.model(), model.state_dict()
     missing, extra = sorted(own.keys() - saved.keys()), sorted(saved.keys() - own.keys())
     shapes = [k for k in own.keys() & saved.keys() if own[k].shape != saved[k].shape]
@@ -225,7 +255,7 @@ def restore_model(model: FRA, checkpoint: Checkpoint) -> None:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
-    """The optimiser's state by parameter name."""
+    """Return the tensors of the optimiser's state by PARAMETER/STATE; `names` gives the name of each parameter."""
     tensors = {}
     for parameter, values in optimizer.state.items():
         tensors.update(
@@ -237,7 +267,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[Tensor, s
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str], saved: Mapping[str, Tensor]
 ) -> None:
-    """Put state saved by `optimizer_tensors` back. Raises CheckpointError on an unknown name."""
+    """Put state that `optimizer_tensors` gave back into the optimiser. Raises CheckpointError on an unknown name."""
     by_name = {names[p]: p for group in optimizer.param_groups for p in group["params"]}
     for key, value in saved.items():
         name, _, kind = key.rpartition("/")
@@ -260,10 +290,10 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _load(path: Path) -> dict[str, Tensor]:
-    """Raises OSError and SafetensorError."""
+    """Load the tensors of a file. Raises OSError and SafetensorError."""
     try:
         return load_file(path)
-    except FileNotFoundError:  # what safetensors says of every error
+    except FileNotFoundError:  # safetensors raises it for every error
         if files.exists(path):
             raise OSError(errno.EIO, os.strerror(errno.EIO), str(path)) from None
         raise

@@ -1,4 +1,4 @@
-"""Which checkpoints stay: the last k, those of every n-th step, and the best by a metric."""
+"""Which checkpoints are kept: the last k, those of every n-th step, and the best by a metric."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,27 +13,34 @@ from fra_dist.train.checkpoints.writing import delete_checkpoint
 
 @dataclass(frozen=True)
 class Scored:
-    """A checkpoint and the value of the metric at its step; None when that row had no such value."""
+    """A checkpoint and its value of the metric that chooses the best one."""
 
     step: int
+    """The step of the checkpoint."""
     score: float | None = None
+    """The value of the metric at that step; None when its row had no such value."""
 
 
 def expendable(found: Sequence[Scored], settings: CheckpointConfig) -> list[int]:
-    """Steps of the checkpoints that may go, oldest first. `found` is in the order of steps; the newest always stays."""
+    """Return the steps of the checkpoints that may be deleted, oldest first.
+
+    `found` is in the order of steps; the newest checkpoint always stays.
+    """
     stay = {one.step for one in found[-settings.keep_last :]}
     if settings.keep_every:
         stay |= {one.step for one in found if one.step % settings.keep_every == 0}
     scored = [(one.score, one.step) for one in found if one.score is not None]
     if settings.keep_best and scored:
         sign = 1 if settings.best_is == "lowest" else -1
-        stay.add(min(scored, key=lambda pair: (sign * pair[0], -pair[1]))[1])  # of equals the newest
+        stay.add(min(scored, key=lambda pair: (sign * pair[0], -pair[1]))[1])  # among equals the newest
     return [one.step for one in found if one.step not in stay]
 
 
 def apply_retention(folder: Path, settings: CheckpointConfig) -> list[Path]:
-    """Delete what may go, after a new checkpoint is whole; returns what was deleted. Never raises: a checkpoint too
-    many does no harm."""
+    """Delete the checkpoints that may go, and return their paths. Call it when a new checkpoint is whole.
+
+    Never raises: a checkpoint too many does no harm.
+    """
     try:
         paths = {step_of(path): path for path in list_checkpoints(folder)}
     except FraError:
@@ -50,7 +57,7 @@ def apply_retention(folder: Path, settings: CheckpointConfig) -> list[Path]:
 
 
 def metric_of(path: Path, metric: str | None) -> float | None:
-    """A value of the row of a checkpoint's step; None when it has none, or is damaged."""
+    """Return the value of a metric at a checkpoint's step; None when the checkpoint has none or is damaged."""
     if metric is None:
         return None
     try:

@@ -1,7 +1,7 @@
-"""A copy of a state in host memory, so that training can go on while the copy is written.
+"""A copy of the training state in host memory, so that training can continue while the copy is written.
 
-Memory: one copy of all that is saved, on rank 0, from the first checkpoint on. It is page-locked when the state lies
-on a GPU (as far as the machine allows), so that the copy is one transfer at the full speed of the bus.
+Memory: one copy of all that is saved, on rank 0, from the first checkpoint on. It is page-locked when the state is on a
+GPU (as far as the machine allows), so that the copy is one transfer at the full speed of the bus.
 """
 
 from collections.abc import Mapping
@@ -13,13 +13,19 @@ State = Mapping[str, Mapping[str, Tensor]]
 
 
 class Snapshot:
-    """Buffers that are used again as long as shapes stay the same; the owner knows when nobody reads them any more."""
+    """Host buffers that are used again as long as shapes stay the same.
+
+    The owner has to know when nobody reads them any more.
+    """
 
     def __init__(self) -> None:
         self._buffers: dict[tuple[str, str], Tensor] = {}
 
     def take(self, state: State) -> dict[str, dict[str, Tensor]]:
-        """Copy {part: {name: tensor}}. Returns the buffers, contiguous, valid until the next call."""
+        """Copy {part: {name: tensor}} into host memory; waits for the device when tensors are on a GPU.
+
+        Returns the buffers, contiguous, valid until the next call.
+        """
         kept: dict[tuple[str, str], Tensor] = {}
         devices = set()
         for part, tensors in state.items():

@@ -1,7 +1,7 @@
-"""Safetensors files, written a piece at a time and hashed on the way.
+"""Safetensors files, written piece by piece and hashed on the way.
 
 The safetensors package would copy every tensor first and hold Python's lock while it does, which stops the training
-loop; a file object and `hashlib` let go of it. Format: https://github.com/huggingface/safetensors#format
+loop; a file object and `hashlib` release it. Format: https://github.com/huggingface/safetensors#format
 """
 
 import hashlib
@@ -31,14 +31,16 @@ _PIECE = 4 << 20
 
 @dataclass(frozen=True)
 class Written:
-    """Size in bytes and SHA-256 of what was handed to the disk."""
+    """Size and checksum of a file that was written."""
 
     bytes: int
+    """The size in bytes."""
     sha256: str
+    """The SHA-256 of what was handed to the disk, in hexadecimal digits."""
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> Written:
-    """Write CPU tensors of any shape and flush them to the disk. Raises OSError."""
+    """Write CPU tensors of any shape into a safetensors file and flush it to the disk. Raises OSError."""
     names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))  # keeps each one aligned
     header, offset = {}, 0
     for name in names:
@@ -52,7 +54,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> Written:
 
 
 def write_pieces(path: Path, pieces: Iterator[bytes | memoryview]) -> Written:
-    """Write a new file and flush it to the disk. Raises OSError."""
+    """Write pieces of bytes into a new file and flush it to the disk. Raises OSError."""
     digest, size = hashlib.sha256(), 0
     with path.open("wb", buffering=0) as stream:
         for piece in pieces:
@@ -66,6 +68,7 @@ def write_pieces(path: Path, pieces: Iterator[bytes | memoryview]) -> Written:
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor]) -> int:
+    """Return the size in bytes of the values of all tensors."""
     return sum(value.numel() * value.element_size() for value in tensors.values())
 
 

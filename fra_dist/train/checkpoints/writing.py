@@ -1,8 +1,8 @@
 """Writing a checkpoint: under a temporary name, flushed to the disk, then renamed, so that it is whole or absent.
 
-RUN/checkpoints/.partial-*    being written or deleted; what a killed process leaves is removed by the next save
+    RUN/checkpoints/.partial-*    being written or deleted; what a killed process leaves is removed by the next save
 
-Names of such folders are drawn at random: one that another process left, or still works on, is never taken for ours.
+Names of such folders are drawn at random: one that another process left, or still writes, is never taken for ours.
 """
 
 import errno
@@ -35,19 +35,27 @@ from fra_dist.train.checkpoints.tensor_file import tensor_bytes, write_pieces, w
 
 @dataclass(frozen=True)
 class Contents:
-    """What a checkpoint holds; the tensors are whole, contiguous and on the CPU."""
+    """What a checkpoint holds; its tensors are whole, contiguous and on the CPU when it is written."""
 
     step: int
+    """The number of optimiser steps that are done."""
     config: Config
+    """The configuration of the run."""
     model: Mapping[str, Tensor]
+    """Every parameter and buffer of the model, by name."""
     optimizer: Mapping[str, Tensor]
+    """The optimiser's state, by PARAMETER/STATE."""
     versions: Mapping[str, Any]
+    """The versions of Python, packages, code and device."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    """The metrics row of the step; values that are not finite are left out of the checkpoint."""
     memory: Mapping[str, Any] = field(default_factory=dict)
+    """Small JSON values of hooks and of the guard that outlive a stop."""
     averaged: tuple[int, ...] = ()
+    """The steps whose mean the model is; empty for the model of a single step."""
 
     def state(self) -> dict[str, Any]:
-        """The content of state.json."""
+        """Return the content of state.json."""
         finite = {k: v for k, v in self.metrics.items() if isinstance(v, int | float) and math.isfinite(v)}
         config = self.config.model_dump(mode="json", by_alias=True)
         state = {"step": self.step, "config": config, "versions": dict(self.versions), "metrics": finite}
@@ -55,9 +63,10 @@ class Contents:
 
 
 def save_checkpoint(folder: Path, contents: Contents, permit: Callable[[], None] = lambda: None) -> Path:
-    """Write `folder/step-N`. Raises SaveError when the disk refuses; what was there before is then untouched.
+    """Write the checkpoint `folder/step-N` and return its path.
 
-    `permit` is called before anything that exists is touched, and again before the new folder gets its name.
+    `permit` is called before anything that exists is touched, and again before the new folder gets its name. Raises
+    SaveError when the disk refuses; what was there before is then untouched.
     """
     permit()
     final = folder / f"step-{contents.step:08d}"
@@ -74,9 +83,9 @@ def save_checkpoint(folder: Path, contents: Contents, permit: Callable[[], None]
 
 
 def write_folder(contents: Contents, final: Path, permit: Callable[[], None] = lambda: None) -> None:
-    """Write the files in a new folder beside `final`, then give it that name. Raises OSError; the new one is gone then.
+    """Write the files into a new folder beside `final`, then give it that name.
 
-    `permit` is called before `final` is replaced.
+    `permit` is called before `final` is replaced. Raises OSError; the new folder is then removed.
     """
     partial = _beside(final)
     partial.mkdir(parents=True)
@@ -104,10 +113,10 @@ def write_folder(contents: Contents, final: Path, permit: Callable[[], None] = l
 
 
 def set_aside(folder: Path, step: int) -> list[Path]:
-    """Give checkpoints of steps after `step` another name: the run goes back behind them. Raises SaveError.
+    """Rename the checkpoints of steps after `step`, to which the run returns; give their new paths.
 
-    They would otherwise count as newer than what it saves next. Of those set aside earlier, only so many stay that
-    there are two.
+    They would otherwise count as newer than what the run saves next. Of those set aside earlier, only so many stay that
+    there are two in all. Raises SaveError when the disk refuses.
     """
     moved = []
     try:
@@ -130,7 +139,7 @@ def set_aside(folder: Path, step: int) -> list[Path]:
 def delete_checkpoint(path: Path) -> None:
     """Delete a checkpoint so that a kill half-way leaves nothing that looks like a damaged one. Raises OSError.
 
-    One that is a link stays: what it points to is not ours.
+    A checkpoint that is a symbolic link stays: what it points to does not belong to the run.
     """
     if path.is_symlink():
         return
@@ -140,12 +149,12 @@ def delete_checkpoint(path: Path) -> None:
 
 
 def _beside(path: Path) -> Path:
-    """A name for a folder that becomes `path`, or was it."""
+    """Return a name for a folder that becomes `path`, or was it."""
     return path.with_name(f".partial-{path.name}-{uuid4().hex}")
 
 
 def _check_room(folder: Path, contents: Contents) -> None:
-    """Refuse before writing half of it: a quota is not seen here, the disk's own end is."""
+    """Raise OSError when the disk has too little room, before half of it is written; a quota is not seen here."""
     wanted = tensor_bytes(contents.model) + tensor_bytes(contents.optimizer)
     free = shutil.disk_usage(folder).free
     if wanted > free:

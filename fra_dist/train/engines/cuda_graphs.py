@@ -16,7 +16,10 @@ WARM_UPS = 3
 
 
 def check_graphs(config: Config, ctx: RankContext, sizes: Sizes) -> None:
-    """Raises ConfigError where a step cannot be recorded; the configuration itself has been checked for the rest."""
+    """Raise ConfigError when a step cannot be recorded on this device, with this world or with this accumulation.
+
+    The configuration itself has been checked for everything else.
+    """
     if ctx.device.type != "cuda":
         raise ConfigError("train.cuda_graphs needs a CUDA device: set train.cuda_graphs=false")
     if ctx.world > 1:
@@ -29,7 +32,7 @@ def check_graphs(config: Config, ctx: RankContext, sizes: Sizes) -> None:
 
 
 class Graphed:
-    """A function of tensors that leaves gradients in `parameters`: called as it is at first, then replayed.
+    """A function of tensors that leaves gradients in `parameters`: called normally at first, then replayed as a graph.
 
     Inputs must keep their shapes. Results and gradients are the same memory at each replay, and gradients are not added
     to what was there. The function must not depend on anything else that changes, such as numbers of the host.
@@ -57,7 +60,7 @@ class Graphed:
         return self.replay()
 
     def _warm_up(self, inputs: Sequence[Tensor]) -> Results:
-        """On a stream of its own, as recordings are."""
+        """Call the function on a stream of its own, as a recording does."""
         self.side = self.side or torch.cuda.Stream()
         current, side = torch.cuda.current_stream(), self.side
         side.wait_stream(current)

@@ -1,7 +1,8 @@
-"""DeepSpeed, imported only here: it carries forward, backward, the averaging over ranks, and ZeRO stages 0 to 2.
+"""The DeepSpeed engine: forward, backward, the averaging over ranks, and ZeRO stages 0 to 2.
 
-Gradient norm, clipping and the check for numbers that are not finite are ours at every stage, so that stages agree and
-nothing waits for the device: DeepSpeed's own read the norm on the host in each step.
+Only this module imports DeepSpeed. Gradient norm, clipping and the check for numbers that are not finite are ours at
+every stage, so that stages agree and no step waits for the device: DeepSpeed's own code reads the norm on the host in
+each step.
 """
 
 import logging
@@ -26,7 +27,7 @@ from fra_dist.train.sizes import Sizes
 
 
 class DeepSpeedEngine:
-    """See `engine.Engine`."""
+    """The step carried by DeepSpeed; its methods are those of `engines.protocol.Engine`."""
 
     def __init__(
         self, config: Config, model: nn.Module, optimizer: torch.optim.Optimizer, ctx: RankContext, sizes: Sizes
@@ -57,6 +58,7 @@ class DeepSpeedEngine:
         return self.engine(view1, view2, *local_views)
 
     def backward(self, loss: Tensor, last: bool) -> Update | None:
+        """Compute gradients of a micro batch and, on the `last` one, update the weights; see `Engine.backward`."""
         self.engine.backward(loss)
         total = loss.detach() if self.loss is None else self.loss + loss.detach()
         self.loss = None if last else total
@@ -69,25 +71,30 @@ class DeepSpeedEngine:
         return update
 
     def model_state(self) -> dict[str, Tensor]:
+        """Return every parameter and buffer by name."""
         return self.module.state_dict()
 
     def load_model_state(self, saved: Mapping[str, Tensor]) -> None:
+        """Load what `model_state` gave, and renew the shares of the weights under ZeRO."""
         self.module.load_state_dict(saved)
         if self.partition is not None:
             self.partition.take_up_weights()
 
     def optimizer_state(self) -> dict[str, Tensor]:
+        """Return the optimiser's state by PARAMETER/STATE; under ZeRO a collective that gathers all of it on rank 0."""
         if self.partition is not None:
             return self.partition.gather(self.optimizer)
         return optimizer_tensors(self.optimizer, self.names)
 
     def load_optimizer_state(self, saved: Mapping[str, Tensor]) -> None:
+        """Load what `optimizer_state` gave, or this rank's share of it. Raises CheckpointError on an unknown name."""
         if self.partition is not None:
             self.partition.scatter(self.optimizer, saved)
         else:
             restore_optimizer(self.optimizer, self.names, saved)
 
     def close(self) -> None:
+        """Release what DeepSpeed holds; the process group stays."""
         self.engine.destroy()
 
     def _gradients(self) -> list[Tensor]:

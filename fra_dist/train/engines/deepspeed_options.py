@@ -1,4 +1,4 @@
-"""DeepSpeed's configuration, generated: users write ours, and may add what ours does not know."""
+"""DeepSpeed's configuration, generated from ours; users may add keys of DeepSpeed for which ours has no setting."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ _OUR_ZERO = {
     "cpu_offload": "train.zero_stage",
 }
 _NO_TIMERS = {"throughput": {"enabled": False}}
-"""Its throughput timer synchronises the device twice a micro batch; `train.deepspeed.timers` may turn it on again."""
+"""DeepSpeed's throughput timer synchronises the device twice a micro batch; `train.deepspeed.timers` may enable it."""
 _KNOWN = {
     *("zero_optimization", "prescale_gradients", "gradient_predivide_factor", "sparse_gradients", "comms_logger"),
     *("wall_clock_breakdown", "memory_breakdown", "dump_state", "flops_profiler", "wandb", "csv_monitor", "comet"),
@@ -49,9 +49,10 @@ _KNOWN = {
 
 
 def deepspeed_dictionary(config: Config, sizes: Sizes, dtype: torch.dtype) -> dict[str, Any]:
-    """The dictionary for `deepspeed.initialize`, with the keys of `train.deepspeed` merged in.
+    """Return the dictionary for `deepspeed.initialize`, with the keys of `train.deepspeed` merged in.
 
-    Raises ConfigError for a key that a setting of ours stands for, or that DeepSpeed does not have.
+    `dtype` is the autocast type. Raises ConfigError for a key that one of our settings generates, or that DeepSpeed
+    does not have.
     """
     extra = check_extra(config.train.deepspeed)
     zero: dict[str, Any] = {"stage": config.train.zero_stage}
@@ -62,7 +63,7 @@ def deepspeed_dictionary(config: Config, sizes: Sizes, dtype: torch.dtype) -> di
         "train_batch_size": sizes.global_batch,
         "train_micro_batch_size_per_gpu": sizes.micro_batch,
         "gradient_accumulation_steps": sizes.accumulation,
-        "gradient_clipping": 0.0,  # clips at 1.0 when it is left out; we clip, see `engine.judge`
+        "gradient_clipping": 0.0,  # clips at 1.0 when it is left out; we clip, see `protocol.judge`
         "zero_optimization": zero | dict(extra.get("zero_optimization", {})),
         "zero_allow_untested_optimizer": True,
         # without the empty list gradients of linear and convolution layers would cross ranks in bf16
@@ -77,7 +78,7 @@ def deepspeed_dictionary(config: Config, sizes: Sizes, dtype: torch.dtype) -> di
 
 
 def check_extra(extra: dict[str, Any]) -> dict[str, Any]:
-    """`train.deepspeed` as it is. Raises ConfigError for a key that may not be in it."""
+    """Return `train.deepspeed` unchanged. Raises ConfigError for a key that may not be in it."""
     zero = extra.get("zero_optimization", {})
     if not isinstance(zero, dict):
         raise ConfigError("train.deepspeed.zero_optimization must hold keys and values")

@@ -1,4 +1,4 @@
-"""How much of a gradient is noise: the batch size beyond which more images help little.
+"""The gradient noise scale: the batch size beyond which more images help little.
 
 The simple noise scale of McCandlish et al. (arXiv 1812.06162) is tr(Σ) / |G|², with G the gradient over all data and Σ
 the covariance of one image's gradient. Two batches of n images drawn one after the other, at weights that hardly
@@ -16,9 +16,13 @@ from torch import Tensor
 
 
 class GradientNoise:
-    """Keeps the gradient of the last step, which is as much memory as the trained weights, and sums of products.
+    """Measures the noise scale of the gradients of successive steps.
 
-    sum_ranks: adds up a tensor over the ranks that hold parts of the gradient; None: this rank holds all of it.
+    It keeps the gradient of the last step, which takes as much memory as the trained weights, and sums of products.
+
+    Args:
+        batch: images in the global batch.
+        sum_ranks: adds up a tensor over the ranks that hold parts of the gradient; None: this rank holds all of it.
     """
 
     def __init__(self, batch: int, sum_ranks: Callable[[Tensor], Tensor] | None = None) -> None:
@@ -29,9 +33,10 @@ class GradientNoise:
 
     @torch.no_grad()
     def note(self, gradients: list[Tensor], fine: Tensor) -> None:
-        """One step's gradients, not clipped, (parts of) all weights in the same order; `fine`: 0-dim bool, all finite.
+        """Take one step's gradients into account, before clipping and always in the same order.
 
-        Nothing waits for the device.
+        They are all gradients, or this rank's parts of them. `fine` is a 0-dim bool tensor: whether all are finite.
+        Does not wait for the device.
         """
         if self._fine is not None:
             self._add(self._products(gradients), fine & self._fine)
@@ -42,9 +47,10 @@ class GradientNoise:
         self._fine = fine
 
     def take(self, like: Tensor) -> Tensor:
-        """The scale in images over the pairs since the last call, NaN without any: a 0-dim tensor on `like`'s device.
+        """Return the noise scale in images over the pairs since the last call, a 0-dim tensor on the device of `like`.
 
-        Every rank calls it. It can be negative when the batches are too noisy for G to be seen.
+        It is NaN without any pair, and can be negative when the batches are too noisy for G to be seen. Every rank
+        calls it.
         """
         sums = torch.zeros(2, dtype=torch.float64, device=like.device) if self._sums is None else self._sums
         self._sums = None

@@ -1,11 +1,11 @@
-"""Buffers that forward changes, kept so that a skipped step can leave them as they were."""
+"""A copy of the buffers that forward changes, so that a skipped step can leave them as they were."""
 
 import torch
 from torch import Tensor, nn
 
 
 class KeptBuffers:
-    """Batch norm's running statistics and the prototypes of a model, copied end to end, one tensor a type.
+    """A copy of batch norm's running statistics and the prototypes of a model, in one tensor for each dtype.
 
     The model's buffers must keep their memory, as they do under in-place updates and `load_state_dict`.
     """
@@ -18,11 +18,12 @@ class KeptBuffers:
 
     @torch.no_grad()
     def remember(self) -> None:
+        """Copy the buffers as they are now."""
         self.kept = {dtype: torch.cat(views) for dtype, views in self.views.items()}
 
     @torch.no_grad()
     def restore_unless(self, applied: Tensor) -> None:
-        """Put back what `remember` saw where `applied`, a 0-dim tensor, is 0. Decided on the device."""
+        """Put back what `remember` copied where `applied`, a 0-dim tensor, is 0; decided on the device."""
         for dtype, views in self.views.items():
             chosen = torch.where(applied > 0, torch.cat(views), self.kept[dtype])
             torch._foreach_copy_(views, list(chosen.split([view.numel() for view in views])))

@@ -1,4 +1,4 @@
-"""What carries a training step: DeepSpeed, or plain PyTorch with the same results.
+"""What an engine is: it carries the training step. DeepSpeed and plain PyTorch do so with the same results.
 
 Weights stay fp32 and the arithmetic of forward and backward is autocast: DeepSpeed's own bf16 mode would keep the
 target network in bf16, where an EMA with momentum 0.996 does not move most weights.
@@ -21,57 +21,69 @@ class Update:
     """What became of an optimiser step: 0-dim tensors on the device, equal on every rank."""
 
     applied: Tensor
-    """1.0, or 0.0 when the loss or a gradient was not finite and everything stays as before the step."""
+    """1.0, or 0.0 when the loss or a gradient was not finite and everything stays as it was before the step."""
     gradient_norm: Tensor
-    """Of the whole gradient, averaged over ranks and micro batches, before clipping."""
+    """The norm of the whole gradient, averaged over ranks and micro batches, before clipping."""
 
 
 class Engine(Protocol):
-    """Called once a micro batch: forward, then `backward`, which moves the optimiser on the last one of a step."""
+    """What carries a training step: for each micro batch it is called for the forward pass, then `backward` is.
+
+    `backward` updates the weights on the last micro batch of a step.
+    """
 
     noise: GradientNoise | None
-    """With log.gradient_noise."""
+    """The gradient noise scale, measured with log.gradient_noise; None without."""
 
-    def __call__(self, view1: Tensor, view2: Tensor, last: bool, *local_views: Tensor) -> FRAOutput: ...
+    def __call__(self, view1: Tensor, view2: Tensor, last: bool, *local_views: Tensor) -> FRAOutput:
+        """Run the forward pass of a micro batch on views of (B, 3, S, S); `last`: the last micro batch of the step."""
+        ...
 
     def backward(self, loss: Tensor, last: bool) -> Update | None:
-        """`loss` is the mean over the micro batch; gradients are averaged over micro batches and ranks.
+        """Compute the gradients of a micro batch and, on the `last` one of a step, update the weights.
 
-        The update when `last`, otherwise None. A loss or gradient that is not finite, on any rank and in any micro
-        batch, leaves weights and optimiser as they were; that is decided on the device.
+        `loss` is the mean over the micro batch; gradients are averaged over micro batches and ranks. Returns the update
+        when `last`, otherwise None. A loss or gradient that is not finite, on any rank and in any micro batch, leaves
+        weights and optimiser as they were; that is decided on the device.
         """
         ...
 
     def model_state(self) -> dict[str, Tensor]:
-        """Every parameter and buffer by name. Every rank calls it."""
+        """Return every parameter and buffer by name. Every rank calls it."""
         ...
 
     def load_model_state(self, saved: Mapping[str, Tensor]) -> None:
-        """Take up what `model_state` gave, at any time. Every rank calls it."""
+        """Load what `model_state` gave, at any time. Every rank calls it."""
         ...
 
     def optimizer_state(self) -> dict[str, Tensor]:
-        """The optimiser's state, whole tensors by PARAMETER/STATE. Every rank calls it; rank 0 gets all of it."""
+        """Return the optimiser's state, whole tensors by PARAMETER/STATE.
+
+        Every rank calls it, and rank 0 gets all of it.
+        """
         ...
 
     def load_optimizer_state(self, saved: Mapping[str, Tensor]) -> None:
-        """Take up what `optimizer_state` gave, at any world size and ZeRO stage. Every rank calls it.
+        """Load what `optimizer_state` gave, at any world size and ZeRO stage. Every rank calls it.
 
         Raises CheckpointError on an unknown name.
         """
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release what the engine holds; the process group stays."""
+        ...
 
 
 def precision_of(config: Config, device: torch.device) -> torch.dtype:
-    """The autocast type: `auto` is bfloat16 on a GPU and float32 on a CPU."""
+    """Return the autocast type of a run: `auto` is bfloat16 on a GPU and float32 on a CPU."""
     if config.train.precision == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     return torch.bfloat16 if config.train.precision == "bf16" else torch.float32
 
 
 def parameter_names(model: nn.Module) -> dict[Tensor, str]:
+    """Return {parameter: its name in the model}."""
     return {parameter: name for name, parameter in model.named_parameters()}
 
 
@@ -86,10 +98,11 @@ def judge(
     shared: bool,
     noise: GradientNoise | None = None,
 ) -> Update:
-    """Between backward and the optimiser: measure the gradient, clip it in place, and say whether it may be used.
+    """Measure the gradient after backward, clip it in place, and decide on the device whether it may be used.
 
-    `gradients` are averaged over ranks, all of them or (`shared`) this rank's part; `loss` is this rank's sum over
-    micro batches. The optimiser is told through `found_inf`, on the device, so that nothing waits.
+    `gradients` are averaged over ranks: all of them or, when `shared`, this rank's part. `loss` is this rank's sum over
+    micro batches. The decision reaches the optimiser through `found_inf`, without a host synchronisation. Every rank
+    calls it: the norm and the loss are summed over the ranks.
     """
     norm = nn.utils.get_total_norm(gradients).double()
     totals = sum_ranks(torch.stack([norm.square(), loss.double()]))

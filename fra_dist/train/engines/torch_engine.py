@@ -1,4 +1,4 @@
-"""The step in plain PyTorch: DistributedDataParallel on several ranks, the bare module on one."""
+"""The plain PyTorch engine: DistributedDataParallel on several ranks, the bare module on one."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -16,7 +16,7 @@ from fra_dist.train.sizes import Sizes
 
 
 class TorchEngine:
-    """See `engine.Engine`. Nothing is partitioned."""
+    """The step in plain PyTorch, with nothing partitioned; its methods are those of `engines.protocol.Engine`."""
 
     def __init__(
         self, config: Config, model: nn.Module, optimizer: torch.optim.Optimizer, ctx: RankContext, sizes: Sizes
@@ -41,18 +41,19 @@ class TorchEngine:
             return self.wrapped(view1, view2, *local_views)
 
     def backward(self, loss: Tensor, last: bool) -> Update | None:
+        """Compute gradients of a micro batch and, on the `last` one, update the weights; see `Engine.backward`."""
         self.differentiate(loss, last)
         total = loss.detach() if self.loss is None else self.loss + loss.detach()
         self.loss = None if last else total
         return self.update(total) if last else None
 
     def differentiate(self, loss: Tensor, last: bool) -> None:
-        """The first half of `backward`, which a CUDA graph may hold."""
+        """Compute the gradients of a micro batch: the first half of `backward`, which a CUDA graph may hold."""
         with self._reduced_when(last):
             (loss / self.accumulation).backward()
 
     def update(self, total: Tensor) -> Update:
-        """The second half; total: the loss, summed over micro batches."""
+        """Update the weights: the second half of `backward`. `total` is the loss summed over micro batches."""
         gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
         update = judge(self.optimizer, gradients, total, self.clip, self.sum_ranks, shared=False, noise=self.noise)
         self.optimizer.step()
@@ -60,18 +61,23 @@ class TorchEngine:
         return update
 
     def model_state(self) -> dict[str, Tensor]:
+        """Return every parameter and buffer by name."""
         return self.module.state_dict()
 
     def load_model_state(self, saved: Mapping[str, Tensor]) -> None:
+        """Load what `model_state` gave."""
         self.module.load_state_dict(saved)
 
     def optimizer_state(self) -> dict[str, Tensor]:
+        """Return the optimiser's state by PARAMETER/STATE, on every rank."""
         return optimizer_tensors(self.optimizer, self.names)
 
     def load_optimizer_state(self, saved: Mapping[str, Tensor]) -> None:
+        """Load what `optimizer_state` gave. Raises CheckpointError on an unknown name."""
         restore_optimizer(self.optimizer, self.names, saved)
 
     def close(self) -> None:
+        """Do nothing: there is nothing to release."""
         return
 
     def _reduced_when(self, last: bool) -> AbstractContextManager[None]:

@@ -1,7 +1,7 @@
-"""Which part of which weight a rank holds under ZeRO 1 and 2: the one place that reads DeepSpeed's private attributes.
+"""Which part of which weight a rank holds under ZeRO 1 and 2; only this module reads DeepSpeed's private attributes.
 
 DeepSpeed lays the trained weights of a parameter group end to end in one flat tensor, pads it, and gives each rank an
-equal share, with the optimiser's state for that share. Here flat and whole are translated into each other.
+equal share, with the optimiser's state for that share. This module translates between flat and whole tensors.
 """
 
 from collections.abc import Mapping
@@ -22,6 +22,7 @@ PRIVATE = (
     "averaged_gradients",  # by group: this rank's gradients, between backward and step
     "refresh_fp32_params",  # copies weights into the shares
 )
+"""The private attributes of DeepSpeed's ZeRO optimiser that this module reads."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,10 @@ class _Place:
 
 
 class Partition:
-    """Raises ConfigError when this DeepSpeed is put together in another way."""
+    """The share of the weights and of the optimiser's state that this rank holds under ZeRO.
+
+    Raises ConfigError when the installed DeepSpeed lacks one of the attributes that this needs.
+    """
 
     def __init__(self, zero: Any, names: Mapping[Tensor, str], ctx: RankContext) -> None:
         missing = [name for name in PRIVATE if not hasattr(zero, name)]
@@ -51,11 +55,14 @@ class Partition:
         ]
 
     def gradients(self) -> list[Tensor]:
-        """This rank's share of the averaged gradient, between the last backward of a step and the step."""
+        """Return this rank's share of the averaged gradient.
+
+        Valid between the last backward of a step and the update.
+        """
         return [gradient for group in self.zero.averaged_gradients.values() for gradient in group]
 
     def pieces(self) -> dict[Tensor, ParameterPieces]:
-        """What LARS must know of each flat tensor that it moves."""
+        """Return what LARS must know of each flat tensor that it updates: {share: the pieces of parameters in it}."""
         found = {}
         for share, places in zip(self.shares, self.places, strict=True):
             pieces = [(start, length, number) for number, start, _, length in self._pieces(share, places)]
@@ -64,7 +71,10 @@ class Partition:
         return found
 
     def gather(self, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-        """Whole tensors by PARAMETER/STATE on rank 0; elsewhere nothing. Every rank calls it."""
+        """Return whole tensors of the optimiser's state by PARAMETER/STATE on rank 0; an empty dictionary elsewhere.
+
+        A collective: every rank calls it.
+        """
         tensors = {}
         for share, places in zip(self.shares, self.places, strict=True):
             for key, value in sorted(optimizer.state[share].items()):
@@ -77,7 +87,10 @@ class Partition:
         return tensors if self.ctx.is_main else {}
 
     def scatter(self, optimizer: torch.optim.Optimizer, saved: Mapping[str, Tensor]) -> None:
-        """Put whole tensors into this rank's share. Raises CheckpointError on an unknown name."""
+        """Copy this rank's share of whole tensors of state into the optimiser.
+
+        Raises CheckpointError on an unknown name.
+        """
         known = {place.name for places in self.places for place in places}
         kinds: dict[str, dict[str, Tensor]] = {}
         for key, value in saved.items():
@@ -90,7 +103,7 @@ class Partition:
                 self._fill(optimizer.state[share], kind, wholes, share, places)
 
     def take_up_weights(self) -> None:
-        """After the model's weights were written from outside."""
+        """Copy the model's weights into the shares, after they were written from outside."""
         self.zero.refresh_fp32_params()
 
     def _fill(

@@ -1,0 +1,1 @@
+"""Hooks around the steps of a run: metrics, progress, checkpoints, collapse alarms, stragglers, sample logs."""

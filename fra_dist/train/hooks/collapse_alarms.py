@@ -1,8 +1,8 @@
 """Collapse alarms: signs that a run learns nothing, read from the rows that are logged anyway.
 
-A sign that `alarm.patience` log steps in a row show is told once, with what to try, and again only after it was over.
-How long each has lasted, and which were told, is saved with the checkpoints, so that a resumed run tells the same. All
-ranks read the same means and decide alike.
+A sign that `alarm.patience` log steps in a row show is reported once, with what to try, and again only after it was
+over. How long each sign has lasted, and which were reported, is saved with the checkpoints, so that a resumed run
+reports the same. All ranks read the same means and decide alike.
 """
 
 import sys
@@ -20,20 +20,28 @@ from fra_dist.train.hooks.metrics import Metrics
 from fra_dist.train.trainer import Hook, Run
 
 MEMORY, TOLD = "alarms", "alarms_told"
-"""Keys among the small values that a checkpoint holds: log steps in a row by sign, and the signs of open episodes."""
+"""Keys among the small values that a checkpoint holds.
+
+MEMORY: for each sign, the log steps in a row that show it. TOLD: the signs that were reported and are not over.
+"""
 FEW = 4
-"""Images of a rank in a pass, below which they cannot spread far: two lie along one direction whatever they show."""
+"""Alarms about embeddings need this many images of a rank in a pass: fewer span few directions whatever they show."""
 
 
 @dataclass(frozen=True)
 class Sign:
+    """A sign of collapse: a metric on the wrong side of a limit."""
+
     setting: str
-    """Of AlarmConfig: the limit."""
+    """The name of the sign, which is also the key of its limit in the section alarm."""
     metric: str
+    """The metric in a row that shows the sign."""
     above: bool
-    """Whether values above the limit are the wrong ones; else those below."""
+    """Whether values above the limit are the wrong ones; if not, those below it are."""
     what: str
+    """What is wrong, in words."""
     advice: str
+    """What the user may try."""
 
 
 _APART = "set model.decoder.centre_queries=true and model.decoder.query_offset=true in a new run"
@@ -56,29 +64,30 @@ SIGNS = (
     ),
     Sign(*("query_cosine", "queries/cosine", True, "the queries of all regions are alike"), _APART),
 )
+"""All signs of collapse."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a row has changed.
-
-    counts: log steps in a row that show each sign. told: signs whose episode has been told and is not over.
-    begun: signs to be told now, with their value. over: signs whose episode ends with this row.
-    """
+    """What a row has changed about the signs."""
 
     counts: dict[str, int]
+    """For each sign, how many log steps in a row show it."""
     told: frozenset[str]
+    """The signs that were reported and are not over."""
     begun: list[tuple[Sign, float]]
+    """The signs to report now, each with its value."""
     over: list[Sign]
+    """The signs that end with this row."""
 
 
 def judge(
     counts: Mapping[str, int], told: Collection[str], row: Mapping[str, Any], settings: AlarmConfig, regions: int
 ) -> Judgement:
-    """Take one more row into account. A value that is missing or not finite leaves its sign as it is.
+    """Take one more row into account. A metric that is missing or not finite leaves its sign as it is.
 
-    An episode is told once its count is at the patience or above it, which a run that goes on with less patience may
-    find at its first row, and never twice.
+    `regions` is the number of regions of the model. A sign is reported once its count reaches the patience or is above
+    it, which a run that resumes with less patience may find at its first row, and never twice.
     """
     counts, told, begun, over = dict(counts), set(told), [], []
     used = row.get("regions/in_use")
@@ -100,13 +109,16 @@ def judge(
 
 
 class Alarms(Hook):
-    """Reads each row of `metrics`; nothing is fetched from the device for it."""
+    """Looks for signs of collapse in each row of `metrics`; fetches nothing from the device."""
 
     def __init__(self, metrics: Metrics) -> None:
         self.metrics = metrics
 
     def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
-        """Raises TrainingError on all ranks, with what to try, when the configuration asks for it."""
+        """Report the signs that begin or end with a new row.
+
+        Raises TrainingError on all ranks, with what to try, when alarm.stop is set.
+        """
         row, settings = self.metrics.last_row, run.config.alarm
         if row.get("step") != run.completed or run.completed <= settings.after_steps:
             return

@@ -1,4 +1,4 @@
-"""Metrics of a run: read from the device at log steps, summed over ranks, and written as rows."""
+"""The metrics of a run: read from the device at log steps, averaged over ranks, and written as rows."""
 
 import os
 import time
@@ -18,29 +18,15 @@ from fra_dist.train.hooks.tensorboard import TensorBoard
 from fra_dist.train.run_dir.row_file import RowFile
 from fra_dist.train.trainer import Hook, Run
 
-_METRIC_NAMES = {
-    "applied": "step/applied",
-    "gradient_norm": "gradient/norm",
-    "noise_scale": "gradient/noise_scale",
-    "embedding_spread": "embedding/spread",
-    "embedding_rank": "embedding/rank",
-    "query_cosine": "queries/cosine",
-    "similarity_spread": "regions/similarity_spread",
-    "region_overlap": "regions/overlap",
-    "region_share_min": "regions/min_share",
-    "regions_in_use": "regions/in_use",
-    "matched": "regions/matched",
-    "overlap": "views/overlap",
-    "revived": "regions/revived",
-}
-
 
 class Metrics(Hook):
-    """Every `log.every_steps`: fetch the terms once, write a row, hand it to the progress display and TensorBoard."""
+    """Writes a row every `log.every_steps`: fetches the terms once and passes the row to progress and TensorBoard."""
 
-    patience = 0.0  # on a GPU, an exchange that is stuck is first waited for here
+    patience = 0.0
+    """Only the general time-out counts here, because on a GPU a collective that is stuck shows at this hook first."""
 
     def begin(self, run: Run) -> None:
+        """Open TensorBoard if it is wanted, and read which samples are known to be bad."""
         self.bad = RowFile(run.folder.path / QUARANTINE)
         self.last_row: dict[str, Any] = {}
         self.board: TensorBoard | None = None
@@ -49,13 +35,18 @@ class Metrics(Hook):
         self._restart(run)
 
     def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
+        """Record the bad samples of the batch and, at a log step, write the row.
+
+        Every rank calls it: the row takes one collective and one host synchronisation. Raises DataError when more
+        samples are bad than data.max_bad_share allows.
+        """
         for sample in batch.quarantined:
             self.found.add(sample.id)
             self.bad.append(quarantine_row(sample, run.completed))
         if run.completed % run.config.log.every_steps and run.completed < run.sizes.total_steps:
             return
         if terms and run.engine.noise is not None:
-            terms = {**terms, "noise_scale": run.engine.noise.take(terms["total"])}
+            terms = {**terms, "gradient/noise_scale": run.engine.noise.take(terms["total"])}
         bad, source = run.loader.quarantine, run.loader.source_stats
         means, counts = _fetch(run, terms, [len(self.found), len(bad.met), bad.read, *source.values()])
         found, met, read, *read_from = counts
@@ -72,13 +63,16 @@ class Metrics(Hook):
         self._restart_clock(run)
 
     def went_back(self, run: Run) -> None:
+        """Forget rows of steps that were undone."""
         self.bad.forget(lambda row: row["step"] > run.completed)
         self.last_row = {}
         self._restart(run)
 
     def add(self, run: Run, values: Mapping[str, float | None], paused: float = 0.0) -> None:
-        """More values of the present step, from another hook: a row of their own, which readers take as one with it.
-        `paused` seconds do not count in the pace of the steps."""
+        """Write more values of the present step, for another hook, as a row of their own: readers merge rows of a step.
+
+        `paused` seconds do not count in the throughput of the steps.
+        """
         self.since += paused
         row = {"step": run.completed, **values}
         run.folder.log(row)
@@ -86,18 +80,19 @@ class Metrics(Hook):
             self.board.write(run.completed, row)
 
     def end(self, run: Run) -> None:
+        """Write what is still in memory and close TensorBoard."""
         self.bad.flush()
         if self.board is not None:
             self.board.close()
 
     def _restart(self, run: Run) -> None:
-        """Begin with what the run folder says of the steps so far."""
+        """Begin with the bad samples that the run folder knows of."""
         self.found: set[int] = set()
         self.known = set(distributed.from_main(lambda: [sample.id for sample in read_quarantine(run.folder.path)]))
         self._restart_clock(run)
 
     def _known_bad(self, some_new: bool) -> int:
-        """How many samples the run knows to be bad. Ranks may meet the same one, in different epochs: it counts once.
+        """Return how many samples the run knows to be bad. One that several ranks have met counts once.
 
         A collective when `some_new`, which is the same on all ranks: one of them has met some since the last row.
         """
@@ -120,18 +115,22 @@ class Metrics(Hook):
 
 
 def _fetch(run: Run, terms: Mapping[str, Tensor], counts: Sequence[float]) -> tuple[dict[str, Any], list[float]]:
-    """(means of the terms over the ranks, by their names in a row; sums of the counts), in one collective and one wait
-    for the device. A value that is not finite is None, and a step that was left out has no more than that to tell."""
+    """Fetch the means of the terms over the ranks, by their names in a row, and the sums of the counts.
+
+    It takes one collective and one host synchronisation. A value that is not finite is None, and a step that was left
+    out has only `step/applied` = 0.
+    """
     on_device = torch.tensor(counts, dtype=torch.float64, device=run.ctx.device) * run.ctx.world
     values = torch.stack([*(value.double() for value in terms.values()), *on_device])
-    totals = run.ctx.cross.mean(values).tolist()  # of counts, the sum over ranks
-    names = [_METRIC_NAMES.get(name, f"loss/{name}") for name in terms]
+    # for counts this is the sum over ranks: they were multiplied by the number of ranks
+    totals = run.ctx.cross.mean(values).tolist()
+    names = [name if "/" in name else f"loss/{name}" for name in terms]
     means = {name: value if isfinite(value) else None for name, value in zip(names, totals, strict=False)}
-    return means or {_METRIC_NAMES["applied"]: 0.0}, totals[len(terms) :]
+    return means or {"step/applied": 0.0}, totals[len(terms) :]
 
 
 def _memory(run: Run) -> float:
-    """MiB: resident in this process, or on a GPU the most that torch has held there."""
+    """Return MiB that are resident in this process, or on a GPU the most that torch has held there."""
     if run.ctx.device.type == "cuda":
         return torch.cuda.max_memory_allocated(run.ctx.device) / 2**20
     pages = int(Path("/proc/self/statm").read_text().split()[1])

@@ -1,4 +1,4 @@
-"""How far a run is, for whoever watches it: a bar on a terminal, lines in a log."""
+"""The progress of a run for whoever watches it: a bar on a terminal, lines in a log."""
 
 import sys
 from collections.abc import Mapping
@@ -7,17 +7,19 @@ from typing import Any
 from torch import Tensor
 
 from fra_dist.data.loading.batch import Batch
+from fra_dist.formats import clock_text
 from fra_dist.train.hooks.metrics import Metrics
 from fra_dist.train.trainer import Hook, Run
 
 
 class Progress(Hook):
-    """A bar on a terminal; elsewhere a line every log step."""
+    """Shows the progress of a run: a bar on a terminal, elsewhere a line at every log step."""
 
     def __init__(self, metrics: Metrics) -> None:
         self.metrics = metrics
 
     def begin(self, run: Run) -> None:
+        """Show the bar, on rank 0 and a terminal."""
         self.bar: Any = None
         self.shown = run.completed
         if run.ctx.is_main and sys.stderr.isatty():
@@ -26,6 +28,7 @@ class Progress(Hook):
             self.bar = tqdm(total=run.sizes.total_steps, initial=run.completed, desc=run.config.name, unit="step")
 
     def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
+        """Move the bar and, at a log step, show the newest metrics."""
         if self.bar is not None:
             self.bar.update(run.completed - self.bar.n)
         row = self.metrics.last_row
@@ -35,11 +38,12 @@ class Progress(Hook):
             self.bar.set_postfix_str(_brief(row), refresh=False)
         else:
             print(
-                f"step {run.completed}/{run.sizes.total_steps}  {_brief(row)}  left {_clock(row['seconds_left'])}",
+                f"step {run.completed}/{run.sizes.total_steps}  {_brief(row)}  left {clock_text(row['seconds_left'])}",
                 flush=True,
             )
 
     def end(self, run: Run) -> None:
+        """Close the bar."""
         if self.bar is not None:
             self.bar.close()
 
@@ -54,9 +58,3 @@ def _number(value: float | None) -> str:
 
 
 _SHOWN = ("loss/total", "loss/global", "loss/local", "loss/relation")
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

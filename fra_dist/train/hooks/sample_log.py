@@ -1,4 +1,4 @@
-"""With `log.samples`: which samples every rank trained on at every step, to compare runs or to trace a bad batch."""
+"""The sample log, with `log.samples`: which samples each rank trained on, to compare runs or to trace a bad batch."""
 
 from collections.abc import Mapping
 
@@ -11,12 +11,13 @@ from fra_dist.train.trainer import Hook, Run
 
 
 class SampleLog(Hook):
-    """Each rank adds a line a step to `RUN/samples/rank-R.jsonl`: step, world size, ids in the order of its batch.
+    """Adds a line for each step to `RUN/samples/rank-R.jsonl`: step, world size, ids in the order of the rank's batch.
 
-    The ids of the global batch are those of all ranks of the step, rank r having places r, r + world, ... of it.
+    The global batch of a step consists of the ids of all ranks; rank r has the places r, r + world, ... of it.
     """
 
     def begin(self, run: Run) -> None:
+        """Open the log of this rank, with `log.samples`."""
         self.rows: RowFile | None = None
         if run.config.log.samples:
             folder = run.folder.path / SAMPLES
@@ -24,13 +25,16 @@ class SampleLog(Hook):
             self.rows = RowFile(folder / f"rank-{run.ctx.rank:05d}.jsonl")
 
     def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
+        """Add the line of the step, unless it was left out."""
         if self.rows is not None and terms:  # nothing was trained on in a step that was left out
             self.rows.append({"step": run.completed, "world": run.ctx.world, "ids": batch.ids.tolist()})
 
     def went_back(self, run: Run) -> None:
+        """Forget lines of undone steps that are still in memory."""
         if self.rows is not None:
             self.rows.forget(lambda row: row["step"] > run.completed)
 
     def end(self, run: Run) -> None:
+        """Write the lines that are still in memory."""
         if self.rows is not None:
             self.rows.flush()

@@ -16,18 +16,20 @@ from fra_dist.train.trainer import Hook, Run
 
 
 class Checkpoints(Hook):
-    """A periodic checkpoint that fails is reported and training goes on; the last one must succeed.
+    """Saves checkpoints. A periodic one that fails is reported and training continues; the last one must succeed.
 
-    Every rank takes part in gathering the state; rank 0 writes. What happened to a checkpoint is put into the history
-    at the first step boundary after it happened.
+    Every rank takes part in gathering the state; rank 0 writes. What happened to a checkpoint is recorded in the
+    history at the first step boundary after it happened.
     """
 
     def begin(self, run: Run) -> None:
+        """Start the clock of `checkpoint.every_minutes`."""
         self.saved_at = time.monotonic()
         self.left_out, self.failed = 0, ""
         self.versions = versions(run.ctx.device)
 
     def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
+        """Report checkpoints that have ended, and save when one is due. Every rank calls it."""
         settings = run.config.checkpoint
         self._report(run)
         if run.save_due or run.completed % settings.every_steps == 0:
@@ -36,7 +38,7 @@ class Checkpoints(Hook):
         run.save_due = run.ctx.is_main and late and not run.saver.busy  # all ranks hear of it at the next boundary
 
     def end(self, run: Run) -> None:
-        """Returns on all ranks once the state of the last step is on the disk, or raises SaveError on all."""
+        """Save the state of the last step; returns on all ranks once it is on the disk, or raises SaveError on all."""
         if run.completed == 0 or distributed.from_main(lambda: self._settle(run)) == run.completed:
             return
         self._save(run)
@@ -64,8 +66,10 @@ class Checkpoints(Hook):
             )
 
     def _settle(self, run: Run) -> int:
-        """Wait for what is being written; the newest step on the disk. On rank 0. Raises SaveError on a disk that
-        hangs."""
+        """Wait on rank 0 for the checkpoint that is being written; return the newest step on the disk.
+
+        Raises SaveError on a disk that hangs.
+        """
         patience = run.config.checkpoint.patience_seconds
         if run.saver.busy and not run.saver.wait(2.0):
             print(f"waiting for the disk to take the checkpoint, {patience:.0f} s at most", file=sys.stderr, flush=True)

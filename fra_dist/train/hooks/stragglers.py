@@ -1,8 +1,8 @@
-"""Ranks that are slower than the others: which, and whether it is their data or their arithmetic.
+"""Stragglers: which ranks are slower than the others, and whether it is their data or their arithmetic.
 
 In a step all ranks take equally long, because they wait for each other. A rank's own time is therefore its wait for
-data, and the time of its step less what it spent in exchanges: on a CPU over all steps, on a GPU in the log step,
-measured by events on the device. Ranks tell each other at log steps, when they meet anyway.
+data, and the time of its step less what it spent in collectives: on a CPU over all steps, on a GPU in the log step,
+measured by events on the device. Ranks compare their times at log steps, when they meet anyway.
 """
 
 import sys
@@ -17,32 +17,43 @@ from fra_dist.data.loading.batch import Batch
 from fra_dist.distributed import WAITS
 from fra_dist.train.trainer import Hook, Run
 
-_FEWEST = 10  # steps that are compared: single ones differ by chance
-_SHARE = 0.05  # of a step that must be lost for a rank to be worth a word
+_FEWEST = 10  # fewest steps that are compared: single ones differ by chance
+_SHARE = 0.05  # share of a step that a rank must lose to be reported
 
 
 @dataclass(frozen=True)
 class Own:
-    """Seconds a step of one rank: waiting for data, and computing."""
+    """A rank's own time in seconds for each step."""
 
     data: float
+    """Seconds for each step in which the rank waited for data."""
     compute: float
+    """Seconds for each step in which the rank computed, without collectives."""
 
     @property
     def total(self) -> float:
+        """The rank's own seconds for each step."""
         return self.data + self.compute
 
 
 @dataclass(frozen=True)
 class Straggler:
+    """A rank that is slower than the others."""
+
     rank: int
+    """The number of the rank."""
     why: str
+    """What it loses more time with: "data" or "compute"."""
     times: float
-    """Own time over that of the others."""
+    """Its own time divided by that of the others."""
 
 
 def find_stragglers(own: Sequence[Own], step_seconds: float, factor: float) -> list[Straggler]:
-    """Ranks whose own time is above `factor` times the median of the others', the difference being noticeable."""
+    """Find the ranks whose own time is above `factor` times the median of the others'.
+
+    `own` is in the order of ranks, and `step_seconds` is how long a step takes. A difference that is a small share of
+    the step does not count.
+    """
     found = []
     for rank, mine in enumerate(own):
         others = [one for other, one in enumerate(own) if other != rank]
@@ -58,10 +69,13 @@ def find_stragglers(own: Sequence[Own], step_seconds: float, factor: float) -> l
 
 
 class Stragglers(Hook):
-    """Names a rank in the log and the history when it is slow in two comparisons in a row; again only after it was
-    not."""
+    """Reports a rank, in the log and in the history, that is slow in two comparisons in a row.
+
+    It is reported again only after it was not slow in between.
+    """
 
     def begin(self, run: Run) -> None:
+        """Begin the first comparison."""
         self.named: set[tuple[int, str]] = set()
         self.before: set[tuple[int, str]] = set()
         self.sample: torch.cuda.Event | None = None
@@ -69,6 +83,10 @@ class Stragglers(Hook):
         self._restart(run)
 
     def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
+        """Compare the ranks at a log step; on a GPU, begin to time the device in the step before it.
+
+        Every rank calls it.
+        """
         if run.ctx.world == 1:
             return
         every = run.config.log.every_steps
@@ -79,6 +97,7 @@ class Stragglers(Hook):
             self._begin_sample(run)
 
     def went_back(self, run: Run) -> None:
+        """Begin a new comparison."""
         self._restart(run)
 
     def _compare(self, run: Run) -> None:
@@ -123,7 +142,7 @@ class Stragglers(Hook):
         self.sample.record()
 
     def _end_sample(self, run: Run) -> float:
-        """Seconds of the device's own work in the sampled step; the metrics of this step have waited for it."""
+        """Return the seconds of the device's own work in the sampled step, which the metrics have waited for."""
         WAITS.sampling = False
         if self.sample is None:
             return 0.0

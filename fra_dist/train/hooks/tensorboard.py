@@ -1,4 +1,4 @@
-"""Metrics for TensorBoard, written as they come, and outliving a full disk."""
+"""Metrics for TensorBoard, written row by row; a full disk does not end the run."""
 
 import os
 import platform
@@ -18,9 +18,11 @@ class TensorBoard:
     TensorBoard's own writer ends the program when the disk is full, from a thread. Here rows are then left out, with
     one warning: metrics.jsonl has them. Later rows begin a new file, because the old one may end in half a record.
 
-    Rows of steps that came before, in an earlier attempt or before the run went back, are hidden.
+    Rows of steps that were written before, in an earlier attempt or before the run went back, are hidden.
 
-    begin: completed steps at the start of the attempt.
+    Args:
+        folder: RUN/tensorboard.
+        begin: completed steps at the start of the attempt.
     """
 
     def __init__(self, folder: Path, begin: int) -> None:
@@ -32,7 +34,7 @@ class TensorBoard:
         self._retry_at = 0.0
 
     def write(self, step: int, row: Mapping[str, float | None]) -> None:
-        """One value a name; None is left out. Never raises for the disk's sake."""
+        """Add a row: one scalar for each name, None left out. Never raises because of the disk."""
         from tensorboard.compat.proto.event_pb2 import SessionLog
         from tensorboard.compat.proto.summary_pb2 import Summary
 
@@ -58,6 +60,7 @@ class TensorBoard:
             self.close()
 
     def close(self) -> None:
+        """Close the event file. Never raises because of the disk."""
         records, self._records = self._records, None
         if records is not None:
             try:

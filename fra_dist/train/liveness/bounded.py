@@ -1,4 +1,4 @@
-"""Work that may hang, with an end: a disk or a network that does not answer must not hold up a whole process."""
+"""Time limits for work that may hang: a disk or a network that does not answer must not hold up a whole process."""
 
 import faulthandler
 import os
@@ -14,7 +14,7 @@ from fra_dist.exit_status import HUNG
 class Aside:
     """Does small pieces of work in a thread of its own, one at a time.
 
-    While one hangs, further ones are left out and `hangs` is True.
+    While one of them hangs, further ones are left out and `hangs` is True.
     """
 
     def __init__(self) -> None:
@@ -22,6 +22,7 @@ class Aside:
 
     @property
     def hangs(self) -> bool:
+        """Whether the last piece of work is not done yet."""
         return self._thread is not None and self._thread.is_alive()
 
     def run(self, work: Callable[[], object], seconds: float) -> bool:
@@ -35,7 +36,7 @@ class Aside:
 
 
 def leave_within(seconds: float, status: int) -> threading.Timer:
-    """End this process with `status` after `seconds`, unless the timer that is returned is cancelled before."""
+    """End this process with `status` after `seconds`, unless the returned timer is cancelled before."""
     timer = threading.Timer(seconds, os._exit, (status,))
     timer.daemon = True
     timer.start()
@@ -45,17 +46,18 @@ def leave_within(seconds: float, status: int) -> threading.Timer:
 class StartWatch:
     """Watches the parts of a start, before there are steps: one that takes too long ends the process with status 70.
 
-    Entered around the start; `part` names what comes next and gives it its time. Which part it was and the stacks of
-    all threads go to standard error, so that nothing depends on the disk that may be the cause.
+    It is a context around the start; `part` names the part that comes next and gives it its time. The name of the part
+    that took too long and the stacks of all threads go to standard error, so that nothing depends on the disk that may
+    be the cause.
     """
 
     def __init__(self, seconds: float) -> None:
-        """seconds: that one part may take, where it names no more; 0: for ever."""
+        """Set the seconds that one part may take, unless `part` gives it more; 0 means without limit."""
         self.seconds = seconds
         self._timer: threading.Timer | None = None
 
     def part(self, name: str, least: float = 0.0) -> None:
-        """`name` begins; it may take at least `least` seconds."""
+        """Begin the part `name`, which may take the general limit or `least` seconds, whichever is more."""
         self._cancel()
         if self.seconds:
             seconds = max(self.seconds, least)

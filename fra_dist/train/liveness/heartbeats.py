@@ -1,7 +1,7 @@
-"""Signs of life of the ranks, one small file each in RUN/ranks: which of them is alive, and where each is in its work.
+"""Heartbeats: signs of life of the ranks, one small file each in RUN/ranks, with the place of each rank in its work.
 
-Files and not messages, because they can be read while rank 0, or whoever holds a connection, is stopped. Only counters
-are compared, never the clocks of two machines.
+They are files and not messages, because they can be read while rank 0, or whoever holds a connection, is stopped. Only
+counters are compared, never the clocks of two machines.
 """
 
 import json
@@ -11,36 +11,49 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = "ranks"
+"""The folder of the heartbeats in the run folder."""
 PARTS = {"data": "waiting for data", "step": "forward and backward", "agree": "agreeing with the others"}
-"""What the marks of the loop mean; those not here are names of hooks."""
+"""What the names of the loop's parts mean; other names are those of hooks."""
 _SIZE = 512
 
 
 @dataclass(frozen=True)
 class Beat:
+    """One heartbeat of a rank: that it is alive, and where it is in its work."""
+
     attempt: int
+    """The number of the attempt."""
     rank: int
+    """The rank that wrote it."""
     host: str
+    """The host of the rank."""
     count: int
+    """A counter that grows with every heartbeat of the rank."""
     order: int
+    """How many parts of steps the rank has entered, as `phases.Place.order` counts them."""
     step: int
+    """The step that the rank is at, from 1."""
     name: str
+    """The part of the step that the rank is at."""
     stalled: float
-    """Seconds at this place."""
+    """Seconds that the rank has been at this part."""
     limit: float
-    """Seconds that this place may take."""
+    """Seconds that this part may take."""
     leaving: bool = False
-    """It will not write again: done, or about to end with its stacks written."""
+    """Whether the rank will not write again: it is done, or about to end with its stacks written."""
 
 
 class Beats:
-    """The files of one attempt."""
+    """The heartbeat files of one attempt with `world` ranks, in the run folder `run`."""
 
     def __init__(self, run: Path, attempt: int, world: int) -> None:
         self.folder, self.attempt, self.world = run / FOLDER, attempt, world
 
     def write(self, beat: Beat) -> None:
-        """In place and of one length, so that it works on a full disk too. Raises OSError."""
+        """Write a heartbeat in place, always of the same length, so that it works on a full disk too.
+
+        Raises OSError.
+        """
         self.folder.mkdir(exist_ok=True)
         handle = os.open(self._path(beat.rank), os.O_WRONLY | os.O_CREAT, 0o666)
         try:
@@ -49,7 +62,10 @@ class Beats:
             os.close(handle)
 
     def read(self) -> dict[int, Beat]:
-        """Those of this attempt, by rank; without ranks that have not written any or are in the middle of it."""
+        """Read the heartbeats of this attempt: {rank: heartbeat}.
+
+        Ranks that have written none, or are in the middle of writing one, are left out.
+        """
         found = {}
         for rank in range(self.world):
             try:
@@ -66,7 +82,7 @@ class Beats:
 
 
 class Listener:
-    """How long each other rank has given no sign of life, in seconds of this process."""
+    """Measures how long each other rank has given no sign of life, in seconds of this process."""
 
     def __init__(self, beats: Beats, rank: int) -> None:
         self.beats = beats
@@ -74,7 +90,7 @@ class Listener:
         self.quiet = {other: 0.0 for other in range(beats.world) if other != rank}
 
     def listen(self, passed: float) -> None:
-        """Read all files; `passed`: seconds since the last call."""
+        """Read all heartbeats; `passed` is the number of seconds since the last call."""
         now = self.beats.read()
         for other in self.quiet:
             old, new = self.last.get(other), now.get(other)
@@ -85,16 +101,21 @@ class Listener:
         self.last.update(now)
 
     def silent(self, seconds: float, unheard: float | None = None) -> list[int]:
-        """Ranks that have been quiet for so long; `unheard`: another time for those that never gave a sign."""
+        """Return the ranks that have been silent for `seconds`.
+
+        For ranks that never gave a sign of life, `unheard` seconds count instead, if given. Ranks that are leaving are
+        not among them.
+        """
         left = {rank for rank, beat in self.last.items() if beat.leaving}
         limits = {rank: seconds if rank in self.last or unheard is None else unheard for rank in self.quiet}
         return [rank for rank, quiet in self.quiet.items() if quiet >= limits[rank] and rank not in left]
 
 
 def judge(beats: dict[int, Beat], silent: list[int], hosts: tuple[str, ...]) -> str | None:
-    """Which rank holds up the others, in one line; None while one may still be at something that takes long.
+    """Say in one line which rank holds up the others; None while one may still be at something that takes long.
 
-    `beats` include one's own. Silent ranks are to blame, else those that are furthest behind.
+    `beats` are the heartbeats by rank, this rank's included; `silent` lists the silent ranks; `hosts` names the host of
+    each rank. Silent ranks are to blame, or else those that are furthest behind.
     """
     if silent:
         return f"{_who(silent, hosts)} gave no sign of life{_since(beats, silent)}: stopped, or out of reach"

@@ -1,4 +1,4 @@
-"""Where a rank is in its work, and how long it has taken for what: marked by the loop, read by others."""
+"""Where a rank is in its work, and how long each part has taken: marked by the loop, read by other threads."""
 
 import time
 from collections import defaultdict, deque
@@ -8,17 +8,26 @@ from typing import NamedTuple
 
 
 class Place(NamedTuple):
-    """`order` counts the marks of an attempt: ranks do the same in the same order, so the one behind has the least."""
+    """The part of a step that a rank is at."""
 
     order: int
+    """How many parts the rank has entered.
+
+    Ranks do the same in the same order, so the lowest one is furthest behind.
+    """
     step: int
+    """The step that the rank is at, from 1."""
     name: str
+    """The name of the part: "data", "step", "agree", "guard" or that of a hook."""
     patience: float
-    """Seconds that this part may take, if more than others."""
+    """Seconds that this part may take, if that is more than the general time-out."""
 
 
 class Phases:
-    """The loop calls `enter` at each part of a step and `end_step` at its end; other threads read `place`."""
+    """Records where the loop is: it calls `enter` at each part of a step and `end_step` at its end.
+
+    Other threads read `place`. `clock` returns seconds.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
@@ -26,13 +35,16 @@ class Phases:
         self._patient = 0.0
         self.place = Place(0, 0, "start", 0.0)
         self.seconds: dict[str, float] = defaultdict(float)
-        """Total time of each part so far."""
+        """Total seconds of each part so far: {name: seconds}."""
         self.recent: deque[float] = deque(maxlen=50)
-        """Seconds of the last steps, without parts that may be slow."""
+        """Seconds of the last steps, without parts that have a patience of their own."""
         self.steps = 0
 
     def enter(self, name: str, step: int | None = None, patience: float = 0.0) -> None:
-        """The part that was before ends here. `step` counts from 1; None: as before."""
+        """Begin a part, which ends the one before. `step` counts from 1; None: the same step as before.
+
+        `patience` is how many seconds the part may take, if more than the general time-out.
+        """
         now, before = self._clock(), self.place
         took = now - self._since
         self.seconds[before.name] += took
@@ -42,12 +54,12 @@ class Phases:
         self.place = Place(before.order + 1, before.step if step is None else step, name, patience)
 
     def end_step(self) -> None:
-        """Called right after the mark of the part that the next step begins with."""
+        """End a step. Call it right after `enter` of the part that the next step begins with."""
         self.recent.append(self._since - self._step_since - self._patient)
         self._step_since, self._patient = self._since, 0.0
         self.steps += 1
 
     def usual_step(self) -> tuple[float, float]:
-        """(median, longest) of the recent steps in seconds; zeros before the first."""
+        """Return (median, longest) of the recent steps in seconds; zeros before the first step."""
         recent = list(self.recent)
         return (median(recent), max(recent)) if recent else (0.0, 0.0)

@@ -1,13 +1,13 @@
-"""No silent hang: a rank that stops making progress is named, stacks are written, and the attempt ends.
+"""The watchdog: no silent hang. A rank that makes no progress is named, stacks are written, and the attempt ends.
 
-Each rank has a thread that writes signs of life (`beats.py`). When the rank itself stands still for half the time-out
+Each rank has a thread that writes signs of life (`heartbeats`). When the rank itself stands still for half the time-out
 it listens to the others; at the whole of it, it knows which rank is silent or furthest behind. Every live rank then
-writes the stacks of its threads to RUN/stacks/attempt-NNNN, and all end with status 70, which launchers answer with
-the next attempt. A process that is stopped as a whole is ended by its launcher's task (`pulse.py`).
+writes the stacks of its threads to RUN/stacks/attempt-NNNN, and all end with status 70, which launchers answer with the
+next attempt. A process that is stopped as a whole is ended by its launcher's task (`pulse`).
 
 The time-out is train.watchdog_seconds or, when null, 20 usual steps, 3 of the longest, and 120 s at the least. The
-first steps and parts that may be slow (checkpoints, pictures) have 15 minutes, as long as the rank gives signs of
-life. Time is counted in ticks of the thread: a job that is suspended as a whole and continued is not late.
+first steps and parts that may be slow (checkpoints, pictures) have 15 minutes, as long as the rank gives signs of life.
+Time is counted in ticks of the thread: a job that is suspended as a whole and continued is not late.
 """
 
 import faulthandler
@@ -39,7 +39,7 @@ _GRACE = 10.0
 
 
 class Watchdog:
-    """Watches while entered; `train.watchdog_seconds=0`: not at all.
+    """Watches this rank and the others while it is entered as a context; not with `train.watchdog_seconds=0`.
 
     Args:
         config: the settings of the run.
@@ -78,18 +78,18 @@ class Watchdog:
     ) -> None:
         if self._thread.is_alive():
             self._stop.set()
-            self._thread.join(_GRACE)  # a disk that hangs keeps it
+            self._thread.join(_GRACE)  # no longer: a disk that hangs may keep it
             self.pulse.stop()
 
     def timeout(self) -> float:
-        """Seconds without progress that are too many, as a rule."""
+        """Return the seconds without progress that are too many in general."""
         if self.seconds is not None:
             return self.seconds
         usual, longest = self.phases.usual_step()
         return max(_FLOOR, _USUAL * usual, _LONGEST * longest)
 
     def limit(self) -> float:
-        """The same for the present part of the step."""
+        """Return the seconds without progress that are too many in the present part of the step."""
         place, seconds = self.phases.place, self.timeout()
         if self.phases.steps < _FIRST_STEPS:
             return max(seconds, SLOW)
@@ -98,16 +98,17 @@ class Watchdog:
         return max(seconds, place.patience)
 
     def silence(self) -> float | None:
-        """Seconds without a pulse that are too many: no part of a step, however long, keeps its thread from running.
+        """Return the seconds without a pulse that are too many, for the launcher's task.
 
-        None, which is no pulse, when the thread that watches has ended or stands still: nobody would end this rank.
+        No part of a step, however long, keeps the pulse from beating. None, which means no pulse, when the watching
+        thread has ended or stands still: nobody would end this rank.
         """
         seconds = 2.5 * self.quiet() + _GRACE
         asleep = self._thread.ident is not None and time.monotonic() - self.ticked > max(seconds, 6 * _GRACE)
         return None if asleep else seconds
 
     def quiet(self) -> float:
-        """Seconds without a sign of life, of this rank's thread or of another rank, before it is asked about."""
+        """Return the seconds without a sign of life, of this rank or of another, after which the ranks are compared."""
         seconds = self.timeout()
         return (seconds if self.phases.steps >= _FIRST_STEPS else max(seconds, _FLOOR)) / 2
 
@@ -116,7 +117,7 @@ class Watchdog:
         heard = 0.0
         while not self._stop.wait(tick := min(max(self.timeout() / 12, 0.1), 10.0)):
             now = self.ticked = time.monotonic()
-            passed, before = min(now - before, 2 * tick), now
+            passed, before = min(now - before, 2 * tick), now  # a job that was suspended has not stood still
             stalled, place = (stalled + passed, place) if self.phases.place is place else (0.0, self.phases.place)
             beat = self._beat(stalled)
             self._write_aside(beat, tick)
@@ -129,18 +130,20 @@ class Watchdog:
             self.aside.run(lambda listener=listener, since=since: listener.listen(since), tick)  # type: ignore[misc]
             heard += passed
             text = self._verdict(beat, quiet)
-            if text and self.phases.place is place:
+            if text and self.phases.place is place:  # the loop may have moved on while the files were read
                 self._end(beat, text)
         self._write_aside(self._beat(0.0, leaving=True), _GRACE)
 
     def _verdict(self, beat: Beat, quiet: float) -> str | None:
-        """Why the attempt must end; None while it need not."""
+        """Say why the attempt must end; None while it need not."""
         if self.aside.hangs:  # nothing is known of the others, and this rank must not wait for a disk
-            late = beat.stalled >= beat.limit
+            late = beat.stalled >= beat.limit  # alone, this rank can only judge itself
             return f"{judge({self.rank: beat}, [], self.hosts)}; the disk of {self.folder} hangs" if late else None
         if any(other.leaving and other.name != "done" for other in self.listener.last.values()):
             return "another rank has seen that the run stands still"
+        # a rank that was heard may be silent for half the time-out; one still starting, for longer
         silent = self.listener.silent(quiet, unheard=SLOW / 2 if self.phases.steps < _FIRST_STEPS else quiet)
+        # this rank listens from half the time-out on: it may name a silent rank then, but a slow one only at the whole
         if not silent and beat.stalled < beat.limit:
             return None
         return judge({**self.listener.last, self.rank: beat}, silent, self.hosts)
@@ -166,7 +169,10 @@ class Watchdog:
                 print(f"warning: cannot write signs of life: {error}", file=sys.stderr, flush=True)
 
     def _end(self, beat: Beat, text: str) -> None:
-        """Write stacks, wait until the other live ranks have, end. Does not return, whatever a disk does meanwhile."""
+        """Write stacks, wait until the other live ranks have written theirs, and end the process.
+
+        Does not return, whatever a disk does meanwhile.
+        """
         leave_within(4 * _GRACE, HUNG)
         try:
             self._say_farewell(beat, text)
@@ -197,7 +203,10 @@ class Watchdog:
 
 
 def _record(folder: Path, text: str, attempt: int, step: int) -> str:
-    """The first rank's words are everyone's: it writes them down, in the history too. Nothing of an old attempt."""
+    """Record the verdict, in the history too, and return it: the first rank's words are everyone's.
+
+    Nothing is recorded for an attempt that has been superseded.
+    """
     run = folder.parents[1]
     try:
         if read_attempt(run, patience=0).get("attempt", attempt) != attempt:
@@ -220,7 +229,7 @@ def _record(folder: Path, text: str, attempt: int, step: int) -> str:
 
 
 def _first_verdict(folder: Path) -> str:
-    """What the rank that was first has written; empty while that cannot be read."""
+    """Return what the rank that was first has written; empty while that cannot be read."""
     try:
         return (folder / "verdict.txt").read_text().strip()
     except (OSError, ValueError):
@@ -239,6 +248,6 @@ def _dump(path: Path, beat: Beat) -> None:
 
 
 def _dump_to_stderr(beat: Beat) -> None:
-    """Where no file can be written."""
+    """Write the stacks to standard error, where no file can be written."""
     os.write(2, f"rank {beat.rank} on {beat.host}: {beat.name} of step {beat.step}\n".encode())
     faulthandler.dump_traceback(sys.__stderr__ or 2, all_threads=True)

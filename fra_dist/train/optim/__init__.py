@@ -1,0 +1,1 @@
+"""Optimisation: LARS, the EMA of the target network, parameter groups, and the schedules."""

@@ -1,4 +1,4 @@
-"""The target network follows the online network."""
+"""The EMA by which the target network follows the online network."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,10 @@ from fra_dist.models.fra import FRA
 
 
 class Following:
-    """The target's step, ξ ← m ξ + (1 − m) θ, which an optimiser may do along with its own.
+    """The target's update ξ ← m ξ + (1 − m) θ of a step, which an optimiser may do together with its own.
 
-    `begin` before the optimiser's step; the optimiser asks for the `targets` of what it moves and says what it has
-    `done`; `finish` does the rest.
+    Call `begin` before the optimiser's step. The optimiser looks up the copies of what it updates in `target_of` and
+    reports with `done` what it has moved; `finish` does the rest.
     """
 
     def __init__(self, model: FRA) -> None:
@@ -24,24 +24,26 @@ class Following:
         self._done: set[Tensor] = set()
 
     def begin(self, momentum: float) -> None:
+        """Begin a step with the EMA momentum m."""
         self.momentum = momentum
         self._done.clear()
 
     def done(self, parameters: Sequence[Tensor]) -> None:
+        """Record that the copies of these parameters have been updated."""
         self._done.update(parameters)
 
     def finish(self, applied: Tensor) -> None:
-        """applied: see `update_target`."""
+        """Update the copies that the optimiser has not; `applied` as in `update_target`."""
         rest = {p: target for p, target in self.target_of.items() if p not in self._done}
         _follow(list(rest.values()), list(rest), self.momentum, applied)
 
 
 def update_target(model: FRA, momentum: float, applied: Tensor | None = None) -> None:
-    """ξ ← m ξ + (1 − m) θ for every parameter, after the optimiser's step.
+    """Update ξ ← m ξ + (1 − m) θ for every parameter of the target, after the optimiser's step.
 
-    Parameters only: batch norm statistics and prototypes are each network's own. Weights are fp32 (in bf16 a step of
-    1 − m = 0.004 is lost to rounding). One multi-tensor call, no wait for the device. Where `applied`, a 0-dim tensor,
-    holds 0, the target stays as it is.
+    Only parameters: batch norm statistics and prototypes are each network's own. Weights are fp32 (in bf16 a step of 1
+    − m = 0.004 is lost to rounding). One multi-tensor call without a host synchronisation. Where `applied`, a 0-dim
+    tensor, holds 0, the target stays as it is.
     """
     _follow(list(model.target.parameters()), list(model.online.parameters()), momentum, applied)
 

@@ -13,23 +13,24 @@ _EPSILON = 1e-8
 
 
 class LARS(torch.optim.Optimizer):
-    """For each parameter p with gradient g, learning rate η, weight decay λ, trust coefficient t, momentum μ:
+    """The LARS optimiser, for a parameter p with gradient g, learning rate η, weight decay λ, trust t and momentum μ:
 
         r = t ‖p‖ / (‖g‖ + λ ‖p‖ + 1e-8)     in groups with adapt=True and where ‖p‖ > 0, otherwise 1
         v ← μ v + η r (g + λ p)
         p ← p − v
 
     η is inside v, so a change of the learning rate does not rescale what v already holds. A group may set
-    `weight_decay` and `adapt` for itself. Where the kernels of `kernels/lars_ema/` take the tensors, two launches for
-    all groups, with the EMA of `followers`; otherwise multi-tensor calls. Nothing waits for the device.
+    `weight_decay` and `adapt` for itself. Where the kernels of `kernels.lars_ema` take the tensors, a step is two
+    kernel launches for all groups, with the EMA of `followers`; otherwise it is multi-tensor calls. There is no host
+    synchronisation.
 
-    `found_inf`, a 0-dim float32 tensor, leaves weights and momentum as they are when it holds 1, as PyTorch's fused
-    optimisers do. `pieces` names the flat tensors among the parameters whose pieces are to be measured as wholes.
+    `pieces` names the flat tensors among the parameters whose pieces are to be measured as whole parameters.
     """
 
     found_inf: Tensor | None = None
+    """A 0-dim float32 tensor; where it holds 1, weights and momentum stay, as in PyTorch's fused optimisers."""
     followers: Followers | None = None
-    """EMA copies of parameters, moved along where that costs no launch of its own."""
+    """EMA copies of parameters, updated in the same kernel launch where that is possible."""
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class LARS(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Update all parameters that have a gradient; returns the loss of `closure`, if there is one."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -92,7 +94,7 @@ class LARS(torch.optim.Optimizer):
         )
 
     def velocity(self, parameter: Tensor) -> Tensor:
-        """v of a parameter; 0 before its first step."""
+        """Return the momentum buffer v of a parameter; zeros before its first step."""
         state = self.state[parameter]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(parameter)

@@ -1,4 +1,4 @@
-"""A LARS step of all groups, and of the EMA copies, by the kernels of `kernels/lars_ema/`."""
+"""A LARS step of all groups, and of the EMA copies, by the kernels of `kernels.lars_ema`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from fra_dist.kernels import lars_ema
 from fra_dist.train.optim.moved import LayerwiseOptimizer, ParameterPieces, gradients_of
 
 _SHARED = ("lr", "momentum", "trust")
-"""What the kernels have one of."""
+"""Settings of which the kernels take one value for all groups."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,10 @@ class _Owner:
 
 
 def move_fused(optimizer: LayerwiseOptimizer) -> bool:
-    """Do the step; False, with nothing done, where the kernels do not take the tensors.
+    """Do the optimiser's step with fused kernels; False, with nothing done, where the kernels do not take the tensors.
 
-    Every rank that holds pieces of flat parameters exchanges as often as the plain step would, whichever path it takes.
+    Every rank that holds pieces of flat parameters takes part in as many collectives as in the plain step, whichever
+    path it takes.
     """
     moved = list(gradients_of(optimizer))
     groups = [group for _, group in moved]
@@ -47,10 +48,10 @@ def move_fused(optimizer: LayerwiseOptimizer) -> bool:
         return False
     first = moved[0][0]
     if not lars_ema.takes([first], [g for g in [first.grad] if g is not None], [first], ()):
-        return False  # without having listed everything
+        return False  # decided on one tensor, before everything is listed
     followers = optimizer.followers
     target_of = {} if followers is None else followers.target_of
-    moved.sort(key=lambda pair: pair[0] not in target_of)  # targets are those of the first parameters
+    moved.sort(key=lambda pair: pair[0] not in target_of)  # the kernels take targets for the first parameters only
     owners = [_owner(optimizer, p, group) for p, group in moved]
     parts = [part for owner in owners for part in owner.parts]
     weights, gradients = [part.parameter for part in parts], [part.gradient for part in parts]
@@ -84,7 +85,7 @@ def _owner(optimizer: LayerwiseOptimizer, p: Tensor, group: dict[str, Any]) -> _
 
 
 def _squares(owners: list[_Owner], parameters: list[Tensor], gradients: list[Tensor]) -> Tensor:
-    """(2, n) Σ p² and Σ g² of each part; of the whole parameter over all ranks where it is a piece of one."""
+    """(2, n) Σ p² and Σ g² of each part; of the whole parameter over all ranks where the part is a piece of one."""
     own = lars_ema.squares(parameters, gradients)
     columns = []
     for owner, part in zip(owners, own.split([len(owner.parts) for owner in owners], dim=1), strict=True):

@@ -1,4 +1,4 @@
-"""What the optimiser step knows of the parameters that it moves: pieces of sharded ones, and EMA copies that follow."""
+"""What the optimiser step knows of the parameters that it updates: pieces of sharded ones, and their EMA copies."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -9,26 +9,28 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ParameterPieces:
-    """The pieces of whole parameters that one flat tensor of a rank holds, when ranks share the optimiser (ZeRO)."""
+    """The pieces of whole parameters in one flat tensor of a rank, when ranks share the optimiser (ZeRO)."""
 
     spans: list[tuple[int, int]]
-    """(start, length) of each piece in the flat tensor, in elements."""
+    """The (start, length) of each piece in the flat tensor, in elements."""
     index: Tensor
-    """Which parameter of the group each piece belongs to, int64, one number for each of `spans`."""
+    """Which parameter of the group each piece belongs to: int64, one number for each of `spans`."""
     parameters: int
-    """How many parameters the group has, over all ranks."""
+    """The number of parameters of the group, over all ranks."""
     sum: Callable[[Tensor], Tensor]
-    """Elementwise sum over ranks: a collective, so every rank that holds pieces calls it."""
+    """Sums a tensor elementwise over ranks: a collective, so every rank that holds pieces calls it."""
 
 
 class Followers(Protocol):
-    """EMA copies of parameters, which an optimiser may move along with them; `ema.Following` implements it."""
+    """EMA copies of parameters, which an optimiser may update together with them; `ema.Following` implements it."""
 
     momentum: float
+    """The EMA momentum m of this step."""
     target_of: dict[Tensor, Tensor]
+    """The EMA copy of each parameter that has one."""
 
     def done(self, parameters: Sequence[Tensor]) -> None:
-        """The copies of these parameters have been moved."""
+        """Record that the copies of these parameters have been updated."""
         ...
 
 
@@ -36,15 +38,19 @@ class LayerwiseOptimizer(Protocol):
     """What the fused step needs of a LARS optimiser."""
 
     param_groups: list[dict[str, Any]]
+    """The groups of parameters with their settings, as in `torch.optim.Optimizer`."""
     pieces: dict[Tensor, ParameterPieces]
+    """The pieces in each flat tensor among the parameters."""
     found_inf: Tensor | None
+    """A 0-dim tensor that cancels the step when it holds 1; None: the step is always done."""
     followers: Followers | None
+    """EMA copies to update along with the parameters; None when there are none."""
 
     def velocity(self, parameter: Tensor) -> Tensor:
-        """The momentum buffer of a parameter; zeros before its first step."""
+        """Return the momentum buffer of a parameter; zeros before its first step."""
         ...
 
 
 def gradients_of(optimizer: LayerwiseOptimizer) -> Iterable[tuple[Tensor, dict[str, Any]]]:
-    """Every parameter that has a gradient, with its group, in the order of the groups."""
+    """Return every parameter that has a gradient, with its group, in the order of the groups."""
     return ((p, group) for group in optimizer.param_groups for p in group["params"] if p.grad is not None)

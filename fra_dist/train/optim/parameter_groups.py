@@ -10,11 +10,12 @@ from fra_dist.train.optim.lars import LARS
 
 
 def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
-    """Two groups of trained parameters, `weight_decay`, `decayed` and `adapt` set: decayed and adapted, and neither.
+    """Divide the trained parameters into two groups: those with weight decay and adaptation, and those with neither.
 
-    `exclude: kind` leaves out norm weights, biases and every other 1-D parameter. `exclude: published` goes by name, as
-    the published implementation does: only biases and the norms of the backbone are left out, so that norm weights of
-    heads and decoder are decayed and adapted.
+    Each group sets `weight_decay`, `decayed` and `adapt`. `exclude: kind` puts norm weights, biases and every other 1-D
+    parameter into the second group. `exclude: published` goes by name, as the published implementation does: only
+    biases and the norms of the backbone are in the second group, so norm weights of heads and decoder are decayed and
+    adapted.
     """
     trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     plain = _plain_by_name(model) if config.exclude == "published" else _plain_by_kind(model)
@@ -29,7 +30,7 @@ def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, An
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
-    """LARS or AdamW over `parameter_groups`, at `config.lr`, which the trainer replaces step by step."""
+    """Build LARS or AdamW over `parameter_groups`, at `config.lr`, which the trainer replaces step by step."""
     _leave_the_compiler_out()
     groups = parameter_groups(model, config)
     if config.name == "lars":
@@ -40,10 +41,15 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimi
 
 
 def _leave_the_compiler_out() -> None:
-    """Torch keeps methods of optimisers out of compiled code, and imports the compiler for that at their first call,
-    which takes seconds of every start. Nothing compiles them here, so they may stay as they are."""
+    """Keep the optimisers' methods from importing the compiler at their first call, which takes seconds of every start.
+
+    Torch imports it to keep these methods out of compiled code. Nothing compiles them here. This changes the methods of
+    `torch.optim.Optimizer` for the whole process.
+    """
     for method in vars(torch.optim.Optimizer).values():
         plain, code = getattr(method, "__wrapped__", None), getattr(method, "__code__", None)
+        # `torch._compile._disable_dynamo` wraps the method and keeps the compiled-out version in this attribute: with
+        # the plain method there, the wrapper finds its work done and imports nothing
         if plain is not None and code is not None and code.co_filename.endswith("_compile.py"):
             plain.__dict__.setdefault("__dynamo_disable", plain)
 

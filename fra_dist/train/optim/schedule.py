@@ -1,4 +1,4 @@
-"""What changes from step to step, as pure functions of the step. Steps count from 0."""
+"""The schedules of a run: what changes from step to step, as pure functions of the step, which counts from 0."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ def learning_rate(
     final: float = 0.0,
     drops: Sequence[float] = (),
 ) -> float:
-    """Linear warm-up that reaches `peak` at the last warm-up step, then one of three shapes.
+    """The learning rate of a step: a linear warm-up that reaches `peak` at its last step, then one of three shapes.
 
         peak (step + 1)/warmup_steps                        while step < warmup_steps
         final + (peak − final)(1 + cos πs)/2                cosine; s is the share of the later steps that are done
@@ -33,22 +33,31 @@ def learning_rate(
 
 
 def weight_decay(step: int, total_steps: int, start: float, end: float | None) -> float:
-    """From `start` towards `end` along half a cosine (DINO, arXiv 2104.14294); `start` when there is no end."""
+    """The weight decay of a step: from `start` towards `end` along half a cosine (DINO, arXiv 2104.14294).
+
+    It stays at `start` when `end` is None.
+    """
     return start if end is None else half_cosine(min(step / total_steps, 1.0), start, end)
 
 
 def ema_momentum(step: int, total_steps: int, base: float, shape: str = "cosine") -> float:
-    """m(t) = 1 − (1 − base)(cos(πt/T) + 1)/2, from `base` at t = 0 towards 1 (BYOL, arXiv 2006.07733), or `base`."""
+    """The EMA momentum m(t) = 1 − (1 − base)(cos(πt/T) + 1)/2 of step t of T (BYOL, arXiv 2006.07733).
+
+    It grows from `base` at t = 0 towards 1; with the shape constant it stays at `base`.
+    """
     if shape == "constant":
         return base
     return 1 - (1 - base) * (math.cos(math.pi * min(step / total_steps, 1.0)) + 1) / 2
 
 
 def heatmap_temperature(step: int, total_steps: int, start: float, end: float | None) -> float:
-    """From `start` at the first step to `end` at the last along half a cosine; `start` when there is no end."""
+    """The temperature of the heatmaps at a step: from `start` at the first to `end` at the last along half a cosine.
+
+    It stays at `start` when `end` is None.
+    """
     return start if end is None else half_cosine(min(step / max(total_steps - 1, 1), 1.0), start, end)
 
 
 def half_cosine(share: float, start: float, end: float) -> float:
-    """From `start` at share 0 to `end` at share 1, flat at both."""
+    """Half a cosine from `start` at share 0 to `end` at share 1, flat at both."""
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2

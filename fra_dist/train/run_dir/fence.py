@@ -1,12 +1,12 @@
-"""One writer a run folder: attempts are numbered, and an attempt that has been superseded can no longer write.
+"""The fence that admits one writer to a run folder: attempts are numbered, and a superseded one can no longer write.
 
     RUN/.lock            locked (flock) by rank 0 of the attempt that is writing
     RUN/attempt.json     {"attempt": 3, "launch": "slurm job 812", "process": 4711, "host": "n3"}
 
 A launcher may lose sight of ranks that are still alive (their node stopped answering, or they hang in the kernel) and
 start the next attempt elsewhere. That attempt writes its number first; the old one reads the number before each write
-and stops. Who cannot read the number must not write either: only a file that is not there, in a folder that nobody has
-claimed yet, means that there was no attempt.
+and stops. A process that cannot read the number must not write either: only a file that is not there, in a folder that
+nobody has claimed yet, means that there was no attempt.
 """
 
 import json
@@ -22,13 +22,14 @@ from fra_dist.errors import LaunchError
 
 
 class Superseded(LaunchError):
-    """A newer attempt owns the run folder."""
+    """A newer attempt owns the run folder, so this one must end."""
 
 
 class Unreadable(LaunchError):
-    """The disk does not say who owns the run folder; another attempt may be luckier."""
+    """The disk does not say who owns the run folder; another attempt may succeed."""
 
     exit_status = 1
+    """The status that the command line exits with, after which launchers try again."""
 
 
 class Claim:
@@ -39,11 +40,12 @@ class Claim:
 
     @classmethod
     def take(cls, folder: Path, launch: LaunchName, patience: float = 10.0) -> "Claim":
-        """Own `folder` from now on. A numbered attempt takes over from an earlier one of its launch that still lives:
-        it waits `patience` seconds for that one to notice, then replaces the lock.
+        """Claim `folder` for the launch of this process.
 
-        Raises LaunchError when another launch is writing or attempt.json is damaged, Superseded when a newer attempt of
-        this one exists, Unreadable or OSError when the disk fails.
+        A numbered attempt takes over from an earlier one of its launch that is still alive: it waits `patience` seconds
+        for that one to notice, then replaces the lock. Raises LaunchError when another launch is writing or
+        attempt.json is damaged, Superseded when a newer attempt of this launch exists, Unreadable or OSError when the
+        disk fails.
         """
         holder = read_attempt(folder)
         recorded = holder.get("attempt", 0)
@@ -64,7 +66,7 @@ class Claim:
         return cls(folder, number, handle)
 
     def check(self) -> None:
-        """Raises Superseded when a newer attempt has begun, Unreadable when that cannot be told."""
+        """Raise Superseded when a newer attempt has begun, Unreadable when that cannot be known."""
         current = read_attempt(self.folder)
         if not current:
             raise Unreadable(
@@ -78,15 +80,16 @@ class Claim:
             )
 
     def release(self) -> None:
+        """Give the lock up. May be called more than once."""
         if self._handle >= 0:
             leases.close(self._handle)
             self._handle = -1
 
 
 def read_attempt(folder: Path, patience: float = 2.0) -> dict[str, Any]:
-    """The newest attempt, as {"attempt": number, "launch": ..., ...}; empty when there was none.
+    """Read the newest attempt of a run folder: {"attempt": number, "launch": ..., ...}; empty when there was none.
 
-    A disk that fails is asked again for `patience` seconds. Raises Unreadable when it goes on failing, LaunchError when
+    A disk that fails is asked again for `patience` seconds. Raises Unreadable when it keeps failing, LaunchError when
     the file is damaged.
     """
     path, end = folder / "attempt.json", time.monotonic() + patience
@@ -108,7 +111,7 @@ def read_attempt(folder: Path, patience: float = 2.0) -> dict[str, Any]:
 
 
 def is_locked(folder: Path) -> bool:
-    """True while some process is writing to the run folder. Raises Unreadable when the disk does not say."""
+    """Whether some process is writing to the run folder. Raises Unreadable when the disk does not say."""
     try:
         handle = os.open(folder / ".lock", os.O_RDONLY)
     except FileNotFoundError:
@@ -124,7 +127,7 @@ def is_locked(folder: Path) -> bool:
 
 
 def _write(folder: Path, number: int, launch: LaunchName) -> None:
-    """Whole, and on the disk before the attempt relies on it. Raises OSError."""
+    """Write attempt.json whole, and onto the disk before the attempt relies on it. Raises OSError."""
     row = {"attempt": number, "launch": launch.name, "process": os.getpid(), "host": platform.node()}
     files.write_object(folder / "attempt.json", row)
 
@@ -151,7 +154,10 @@ def _take_later(folder: Path, patience: float) -> int | None:
 
 
 def _replace_lock(folder: Path) -> int:
-    """For a writer that neither writes nor ends (stopped, or its node is cut off): its lock stays on the old file."""
+    """Take a new lock from a writer that neither writes nor ends (stopped, or its node is cut off).
+
+    Its lock stays on the old file.
+    """
     (folder / ".lock").unlink(missing_ok=True)
     (folder / ".lock.lease").unlink(missing_ok=True)
     handle = _lock(folder)

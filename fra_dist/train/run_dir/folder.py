@@ -1,13 +1,15 @@
-"""The folder that explains a run by itself.
+"""The run folder, which explains a run by itself.
 
-RUN/config.yaml       every setting, resolved
-    attempt.json      which attempt may write; see `fence.py`
-    versions.json     of Python, packages, code and device, of the last start
-    history.jsonl     starts, resumes, checkpoints, damage found, how it ended
-    metrics.jsonl     one row a log step
-    quarantine.jsonl  samples that could not be decoded
-    samples/          with log.samples, what each rank read at every step
-    checkpoints/  heatmaps/  tensorboard/  curves.png
+    RUN/config.yaml       every setting, resolved
+        attempt.json      which attempt may write; see `fence`
+        versions.json     of Python, packages, code and device, of the last start
+        history.jsonl     starts, resumes, checkpoints, damage found, how it ended
+        metrics.jsonl     one row a log step
+        quarantine.jsonl  samples that could not be decoded
+        samples/          with log.samples, what each rank read at every step
+        checkpoints/  heatmaps/  tensorboard/  curves.png
+
+Files to which several ranks write take whole lines from each, so that rows do not mix.
 """
 
 import os
@@ -32,7 +34,7 @@ from fra_dist.train.run_dir.row_file import RowFile
 
 _PACKAGES = ("fra-dist", "torch", "torchvision", "deepspeed", "nvidia-dali-cuda130", "webdataset", "numpy", "triton")
 SAMPLES = "samples"
-"""Folder of the sample logs of the ranks."""
+"""The folder of the ranks' sample logs, in the run folder."""
 _MEASURED = ("images_per_second", "data_wait", "seconds_left", "memory_mib", "gradient/noise_scale", "probe/seconds")
 _HARMLESS = (
     *("name", "output", "checkpoint", "log", "guard", "probe", "alarm", "train.device", "train.backend"),
@@ -43,7 +45,7 @@ _HARMLESS = (
 
 
 class RunFolder:
-    """Writes happen on rank 0 alone; other ranks hold the path."""
+    """The folder of a run, which this class writes to on rank 0 only; on other ranks it knows the path."""
 
     def __init__(self, path: str | Path, is_main: bool = True) -> None:
         self.path = Path(path)
@@ -51,17 +53,16 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.heatmaps = self.path / "heatmaps"
         self.latest: dict[str, Any] = {}
-        """The newest row of metrics; rows of one step are one."""
+        """The newest row of metrics; rows of the same step are merged."""
         self._claim: Claim | None = None
         self._rows = {name: RowFile(self.path / name) for name in ("metrics.jsonl", "history.jsonl")}
 
     def open(self, config: Config, device: torch.device, force: bool = False, fresh: bool = False) -> None:
-        """Lock the folder, compare with the configuration in its newest checkpoint, write ours, note harmless
-        differences.
+        """Claim the folder, compare with the configuration in its newest checkpoint, and write ours; on rank 0 only.
 
-        `fresh` moves what an earlier run left to RUN/former-N. Raises LaunchError when another process holds the
-        folder, ConfigError when a setting that changes the result differs (unless `force`), DiskError or AccessError
-        when something in the folder cannot be read or written.
+        Harmless differences are recorded in the history. `fresh` moves what an earlier run left to RUN/former-N. Raises
+        LaunchError when another process holds the folder, ConfigError when a setting that changes the result differs
+        (unless `force`), DiskError or AccessError when something in the folder cannot be read or written.
         """
         if not self.is_main:
             return
@@ -84,6 +85,7 @@ class RunFolder:
             self.note("notice", text=text)
 
     def close(self) -> None:
+        """Write the rows that are still in memory, as far as the disk takes them, and release the folder."""
         if self._claim is not None:
             for rows in self._rows.values():
                 rows.flush()
@@ -96,12 +98,12 @@ class RunFolder:
         return self._claim.attempt if self._claim else 0
 
     def check(self) -> None:
-        """Raises Superseded when a newer attempt of this run has begun: the last thing to do before a write."""
+        """Raise Superseded when a newer attempt of this run has begun. Call it right before a write."""
         if self._claim is not None:
             self._claim.check()
 
     def note(self, event: str, **facts: Any) -> None:
-        """Add a line to history.jsonl."""
+        """Add a line to history.jsonl, with the time and the attempt."""
         attempt = {"attempt": self._claim.attempt} if self._claim else {}
         self._append("history.jsonl", {"time": round(time.time(), 1), "event": event, **attempt, **facts})
 
@@ -112,7 +114,7 @@ class RunFolder:
         self._append("metrics.jsonl", row)
 
     def forget_after(self, step: int) -> None:
-        """Drop rows beyond the checkpoint that the run goes on from: they will be written again.
+        """Drop the rows of steps after `step`, at which the run resumes: they will be written again.
 
         Damaged rows that are met are counted in the history. Raises DiskError or AccessError.
         """
@@ -129,7 +131,7 @@ class RunFolder:
                 self.note("warning", text=damage.text())
 
     def losses(self, count: int) -> list[float]:
-        """Total losses of the last `count` log steps, oldest first. Raises DiskError or AccessError."""
+        """Return the total losses of the last `count` log steps, oldest first. Raises DiskError or AccessError."""
         name = "loss/total"
         rows = json_lines.last_rows(
             self.path / "metrics.jsonl",
@@ -142,7 +144,7 @@ class RunFolder:
         return files.paths_in(self.path / SAMPLES, "*.jsonl")
 
     def own_step(self, checkpoint: Checkpoint | None) -> int:
-        """The step of a checkpoint of this run; -1 for one of another."""
+        """Return the step of a checkpoint of this run; -1 for None or one of another run."""
         own = checkpoint is not None and checkpoint.path.resolve().parent == self.checkpoints.resolve()
         return checkpoint.step if checkpoint is not None and own else -1
 
@@ -152,7 +154,7 @@ class RunFolder:
             self._rows[name].append(row)
 
     def _move_away(self) -> None:
-        """Checkpoints, metrics and the guard's decisions of an earlier run, for a start at step 0."""
+        """Move checkpoints, metrics and the guard's decisions of an earlier run away, for a start at step 0."""
         wanted = (self.checkpoints, self.path / "metrics.jsonl", self.path / "guard")
         old = [path for path in wanted if files.exists(path)]
         if not old:
@@ -179,19 +181,19 @@ class RunFolder:
 
 
 def harmful_differences(old: Config, new: Config) -> list[str]:
-    """ "key: old -> new" of the settings that differ and change what a run computes."""
+    """List the settings that differ and change what a run computes, as "key: old -> new"."""
     return [text for key, text in compare_configs(old, new) if not _is_harmless(key)]
 
 
 def compare_configs(old: Config, new: Config) -> list[tuple[str, str]]:
-    """(dotted key, "key: old -> new") of every setting that differs."""
+    """List every setting that differs, as (dotted key, "key: old -> new")."""
     before, after = _flat(old.model_dump(mode="json", by_alias=True)), _flat(new.model_dump(mode="json", by_alias=True))
     keys = [k for k in {**before, **after} if before.get(k) != after.get(k)]
     return [(k, f"{k}: {before.get(k)} -> {after.get(k)}") for k in keys]
 
 
 def versions(device: torch.device) -> dict[str, Any]:
-    """What ran: Python, packages, the commit of the source if it is a checkout, and the device."""
+    """Return what runs: Python, packages, the commit of the source if it is a checkout, and the device."""
     found: dict[str, Any] = {"python": platform.python_version(), "platform": platform.platform()}
     for package in _PACKAGES:
         try:
@@ -206,12 +208,12 @@ def versions(device: torch.device) -> dict[str, Any]:
 
 
 def repeatable(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A metrics row without what depends on the machine, the moment, or a stop: the rest repeats to the bit."""
+    """Return a metrics row without what depends on the machine, the moment, or a stop: the rest repeats to the bit."""
     return {name: value for name, value in row.items() if name not in _MEASURED and not name.startswith("source/")}
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file of JSON lines, none when it is not there; damaged lines are left out."""
+    """Read the rows of a file of JSON lines; none when there is no file, and damaged lines are left out."""
     return json_lines.read_all(path)
 
 

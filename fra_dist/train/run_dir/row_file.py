@@ -1,4 +1,4 @@
-"""A file of JSON lines that outlives a full disk: rows that cannot be written wait in memory and are tried again."""
+"""A file of JSON lines that outlives a full disk: rows that cannot be written stay in memory and are tried again."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ _WAITING = 10_000
 
 
 class RowFile:
-    """Appends rows. One process writes; others may append whole lines of their own."""
+    """Appends rows to a file of JSON lines. One process writes; others may append whole lines of their own."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -21,17 +21,17 @@ class RowFile:
         self._warned = False
 
     def append(self, row: dict[str, Any]) -> None:
-        """Write the row, or keep it for the next call and say so once. Never raises for the disk's sake."""
+        """Write the row, or keep it in memory for the next call and warn once. Never raises because of the disk."""
         self.waiting.append(json_lines.encode(row))
         self.flush()
 
     def forget(self, unwanted: Callable[[dict[str, Any]], bool]) -> None:
-        """Drop rows among those that still wait."""
+        """Drop the rows for which `unwanted` is true among those that are still in memory."""
         kept = [line for line in self.waiting if not unwanted(json.loads(line))]
         self.waiting = deque(kept, maxlen=_WAITING)
 
     def flush(self) -> None:
-        """Try to write what waits."""
+        """Try to write the rows that are still in memory. Never raises because of the disk."""
         if not self.waiting:
             return
         try:

@@ -1,4 +1,4 @@
-"""Whether every rank sees the run folder that rank 0 writes to."""
+"""The check that every rank sees the run folder that rank 0 writes to."""
 
 import platform
 import time
@@ -13,9 +13,10 @@ _PATIENCE = 10.0  # seconds that a network file system may be late
 
 
 def meet_in(folder: Path) -> tuple[str, ...]:
-    """The host of each rank, after rank 0 has claimed the folder. Every rank calls it.
+    """Check that every rank sees the folder that rank 0 has claimed; return the host of each rank, by rank.
 
-    Raises LaunchError on all ranks when some see another folder, for example one on their own disk.
+    Every rank calls it. Raises LaunchError on all ranks when some see another folder, for example one on their own
+    disk.
     """
     expected = distributed.from_main(lambda: read_attempt(folder))
     end = time.monotonic() + _PATIENCE
@@ -33,7 +34,7 @@ def meet_in(folder: Path) -> tuple[str, ...]:
 
 
 def _reads(folder: Path, expected: dict[str, Any]) -> bool:
-    """Whether this rank reads the same; a disk that is late may fail at first."""
+    """Whether this rank reads the same attempt as rank 0; a disk that is late may fail at first."""
     try:
         return read_attempt(folder, patience=0) == expected
     except LaunchError:

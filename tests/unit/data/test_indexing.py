@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import webdataset
 
+from fra_dist.data.decoding.images import BadImage, probe
 from fra_dist.data.making.checking import check_shards
 from fra_dist.data.making.indexing import index_tars
-from fra_dist.data.shards.index import DECODED, GREY, PLAIN
+from fra_dist.data.making.make import ShardOptions, make_shards
+from fra_dist.data.shards.index import CHECKED, DECODED, GREY, PLAIN
 from fra_dist.data.shards.manifest import load_manifest, read_members
 from fra_dist.errors import ConfigError, DataError
-from tests.helpers.odd_photos import bad_photos, picture, saved, turned
+from tests.helpers.odd_photos import bad_photos, garbled_png, picture, saved, turned
 
 
 def write(path: Path, files: dict[str, bytes]) -> list[int]:
@@ -46,7 +48,7 @@ def test_tars_of_the_webdataset_library(tmp_path: Path) -> None:
         members = read_members(manifest, n)
         assert (members["cls"], json.loads(members["json"])) == (str(n).encode(), {"n": n})
         row = manifest.row(n)[1]
-        assert (row["height"], row["width"], row["flags"]) == (30 + n, 40, PLAIN)
+        assert (row["height"], row["width"], row["flags"]) == (30 + n, 40, PLAIN | CHECKED)
     assert manifest.stats["height"] == {"min": 30, "1%": 30, "10%": 30, "50%": 34, "90%": 38, "99%": 39, "max": 39}
     assert list(check_shards(manifest, None, 1)) == []
 
@@ -76,7 +78,7 @@ def test_other_kinds_of_images(tmp_path: Path) -> None:
     rows = manifest.index(0)
     assert rows["height"].tolist() == [30, 31, 30, 50]
     assert rows["width"].tolist() == [40, 40, 40, 60]
-    assert rows["flags"].tolist() == [0, 0, PLAIN, PLAIN | GREY]
+    assert rows["flags"].tolist() == [CHECKED, CHECKED, PLAIN | CHECKED, PLAIN | GREY | CHECKED]
     assert manifest.image_extensions == ("jpeg", "jpg", "png", "webp")
     assert any("several kinds" in note for note in notes)
 
@@ -112,15 +114,14 @@ def test_samples_without_a_usable_image_are_left_out(tmp_path: Path) -> None:
     small = {"bad/one", "bad/thin"}  # how small is too small, training decides
     assert {manifest.key(n) for n in range(manifest.total)} == {"good"} | small
     assert np.all(manifest.index(0)["flags"] & DECODED)
-    assert manifest.skipped == len(bad_photos()) - 3
+    assert manifest.skipped == len(bad_photos()) - 3 + 2  # and two that are no images, by their extensions
     skipped = (tmp_path / "skipped.jsonl").read_text()
     assert '{"name":"a.tar: bad/cut_and_closed.jpg","reason":"truncated"}' in skipped
     assert any("2 samples have no image" in note for note in notes)  # text, and heic
 
 
 def test_without_decoding_damage_is_found_by_sampling(tmp_path: Path) -> None:
-    whole = photo(20)
-    write(tmp_path / "a.tar", {"a.jpg": whole, "b.jpg": whole[: len(whole) // 2] + b"\xff\xd9"})
+    write(tmp_path / "a.tar", {"a.png": photo(20, "PNG"), "b.png": garbled_png()})
     manifest, notes = index_tars(tmp_path, workers=1)
     assert manifest.total == 2
     assert any("1 of 2 images decoded cannot be decoded" in note for note in notes)
@@ -275,3 +276,43 @@ def test_compressed_tars_are_named(tmp_path: Path) -> None:
 def test_a_url_is_refused_with_the_way_round(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"s3://bucket/tars is not a local folder: copy the tars here"):
         index_tars("s3://bucket/tars")
+
+
+def test_hard_links_of_the_tar_command_are_photos(tmp_path: Path) -> None:
+    source, sets = tmp_path / "in", tmp_path / "sets"
+    source.mkdir()
+    sets.mkdir()
+    for n in range(3):
+        (source / f"a{n}.jpg").write_bytes(photo(n))
+        (source / f"a{n}.txt").write_bytes(b"label")
+    (source / "b0.jpg").hardlink_to(source / "a0.jpg")
+    (source / "b0.txt").write_bytes(b"label")
+    (source / "c1.jpg").hardlink_to(source / "a1.jpg")
+    (source / "d2.jpg").symlink_to("a2.jpg")
+    subprocess.run(["tar", "cf", sets / "a.tar", "--sort=name", "-C", source, "."], check=True)
+    manifest, _ = index_tars(sets, decode=True, workers=1)
+    assert [manifest.key(n) for n in range(manifest.total)] == ["./a0", "./a1", "./a2", "./b0", "./c1"]
+    assert [manifest.image(n) for n in range(5)] == [photo(n) for n in (0, 1, 2, 0, 1)]
+    assert read_members(manifest, 3) == {"jpg": photo(0), "txt": b"label"}
+    assert list(check_shards(manifest, None, 1)) == []
+    assert "d2.jpg" in (sets / "skipped.jsonl").read_text()
+    assert "symbolic link to a2.jpg" in (sets / "skipped.jsonl").read_text()
+    made = make_shards(sets / "a.tar", tmp_path / "made", ShardOptions(workers=1))
+    assert made.total == 5
+    subprocess.run(["tar", "--delete", "-f", sets / "a.tar", "./a0.jpg"], check=True)  # now b0 is a link to nothing
+    manifest, _ = index_tars(sets, decode=True, workers=1)
+    assert [manifest.key(n) for n in range(manifest.total)] == ["./a1", "./a2", "./c1"]
+    assert "a hard link to ./a0.jpg, which is not in the tar before it" in (sets / "skipped.jsonl").read_text()
+
+
+def test_what_stands_in_the_place_of_a_tar_is_named(tmp_path: Path) -> None:
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:%064d\nsize 1073741824\n" % 0
+    for body, words in ((pointer, "Git LFS pointer"), (b"\n<!DOCTYPE html><html>Quota exceeded</html>", "web page")):
+        (tmp_path / "a.tar").write_bytes(body)
+        with pytest.raises(DataError, match=words):
+            index_tars(tmp_path, workers=1)
+        for source in (tmp_path, tmp_path / "a.tar"):
+            with pytest.raises(DataError, match=words):
+                make_shards(source, tmp_path.parent / "out", ShardOptions(workers=1))
+        with pytest.raises(BadImage, match=words):
+            probe(body)

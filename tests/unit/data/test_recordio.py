@@ -15,6 +15,7 @@ from fra_dist.data.shards.manifest import read_members
 from fra_dist.errors import DataError
 from tests.helpers.odd_photos import picture, saved
 from tests.helpers.recordio_files import face_set, photo, record
+from tests.helpers.small_shards import textured
 
 
 def contents(path: Path) -> dict[str, bytes]:
@@ -72,7 +73,7 @@ def test_damage_is_named_and_what_comes_before_is_used(tmp_path: Path) -> None:
         path.write_bytes(good + bad)
         found = list_records(path)
         assert len(found.photos) == 1
-        assert found.skipped == [("t.rec", f"damaged at byte {len(good)}: what follows is not read")]
+        assert found.skipped == [("t.rec", f"damaged at byte {len(good)}: {len(bad)} bytes passed over")]
     path.write_bytes(record(b"short"))
     with pytest.raises(DataError, match="holds no photos"):
         make_shards(path, tmp_path / "out")
@@ -89,3 +90,30 @@ def test_damaged_files_raise_nothing_else(tmp_path_factory: pytest.TempPathFacto
     for name, body in contents(path).items():
         assert name
         assert len(body) <= len(whole)
+
+
+@pytest.mark.parametrize("damage", ["magic", "length", "long length", "lost bytes", "a page", "begin"])
+def test_reading_goes_on_behind_a_damaged_place(tmp_path: Path, damage: str) -> None:
+    records = [photo(saved(textured(40, 40 + n)), n, float(n)) for n in range(40)]
+    starts = [sum(map(len, records[:n])) for n in range(41)]
+    data = bytearray(b"".join(records))
+    at = 0 if damage == "begin" else starts[20]
+    if damage in ("magic", "begin"):
+        data[at : at + 4] = bytes(4)
+    elif damage == "length":
+        data[at + 4 : at + 8] = struct.pack("<I", 12)
+    elif damage == "long length":
+        data[at + 4 : at + 8] = struct.pack("<I", starts[30] - at + 40)
+    elif damage == "lost bytes":
+        del data[at + 101 : at + 204]
+    else:
+        data[at + 600 : at + 4696] = bytes(4096)
+    path = tmp_path / "t.rec"
+    path.write_bytes(data)
+    found = list_records(path)
+    labels = [int(name.name.split("/")[0]) for name in found.photos]
+    hit = {0} if damage == "begin" else {n for n in range(40) if starts[n] < at + 4700} - set(range(20))
+    assert set(range(40)) - set(labels) <= (hit if damage in ("a page", "begin") else {20})
+    assert len(labels) == len(set(labels))
+    assert found.skipped
+    assert all(skip.reason.startswith("damaged at byte") for skip in found.skipped)

@@ -54,6 +54,10 @@ def test_folders_and_links_are_passed_over(tmp_path: Path) -> None:
     members, damage = walk(tmp_path / "a.tar")
     assert list(members) == ["in/sub/a.jpg"]
     assert not damage
+    links = [item for item in tars.scan(tmp_path / "a.tar") if isinstance(item, tars.Unreadable)]
+    assert [(link.name, link.reason) for link in links] == [
+        ("in/z.jpg", "a symbolic link to sub/a.jpg, which is not followed")
+    ]
 
 
 def test_samples_are_runs_of_one_key(tmp_path: Path) -> None:
@@ -148,3 +152,67 @@ def test_reading_what_is_not_there(tmp_path: Path) -> None:
 )
 def test_names_split_at_the_first_dot(name: str, parts: tuple[str, str] | None) -> None:
     assert tars.split_name(name) == parts
+
+
+def header(name: str, size: int, kind: bytes = tarfile.REGTYPE, link: str = "") -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size, info.type, info.linkname = size, kind, link
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def filed(name: str, body: bytes, kind: bytes = tarfile.REGTYPE) -> bytes:
+    return header(name, len(body), kind) + body + bytes(-len(body) % 512)
+
+
+def pax(fields: dict[str, str]) -> bytes:
+    body = b""
+    for key, value in fields.items():
+        length = len(key) + len(value) + 3
+        length += len(str(length + len(str(length))))
+        body += f"{length} {key}={value}\n".encode()
+    return filed("pax", body, tarfile.XHDTYPE)
+
+
+PHOTO = filed("7.jpg", b"photo" * 200)
+IMPOSSIBLE = {
+    "a file": header("x.jpg", 2**80),
+    "a folder": header("x", 2**80, tarfile.DIRTYPE),
+    "a kind of its own": header("x", 2**80, b"Z"),
+    "a negative one": header("x.jpg", -5),
+    "a long name": header("x", 2**70, tarfile.GNUTYPE_LONGNAME),
+    "a long link": header("x", 2**70, tarfile.GNUTYPE_LONGLINK),
+    "fields": header("x", 2**70, tarfile.XHDTYPE),
+    "fields of all": header("x", 2**70, tarfile.XGLTYPE),
+    "a link": header("x.jpg", 2**70, tarfile.LNKTYPE, "7.jpg"),
+    "thousands of digits": pax({"size": "9" * 5000}) + header("x.jpg", 0),
+    "twenty digits": pax({"size": "9" * 20}) + header("x.jpg", 0),
+    "larger than the tar": header("x.jpg", 10**9),
+    "names without an end": filed("n", b"long name", tarfile.GNUTYPE_LONGNAME) * 3000,
+    "an old sparse file": header("s.jpg", 0, tarfile.GNUTYPE_SPARSE),
+    "a sparse file": pax({"GNU.sparse.major": "1", "GNU.sparse.name": "s.jpg"}) + filed("GNU/s.jpg", b"1\n0\n" * 200),
+}
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_headers_that_cannot_be_cost_no_photo_beside_them(tmp_path: Path, name: str) -> None:
+    last = filed("8.jpg", b"last" * 300)
+    (tmp_path / "a.tar").write_bytes(PHOTO + IMPOSSIBLE[name] + last + bytes(1024))
+    found = list(tars.scan(tmp_path / "a.tar"))
+    members = [item for item in found if isinstance(item, tars.Member) and item.name != "x.jpg"]
+    assert [item.name for item in members] == ["7.jpg", "long name" if name == "names without an end" else "8.jpg"]
+    assert tars.read_range(tmp_path / "a.tar", members[1].offset, members[1].size) == b"last" * 300
+    assert len(found) == (4 if "digits" in name else 3)
+    assert [item.start for item in found if not isinstance(item, tars.Member)] == [len(PHOTO)]
+
+
+def test_an_old_sparse_file_with_more_headers_is_passed_whole(tmp_path: Path) -> None:
+    first = bytearray(header("s.jpg", 700, tarfile.GNUTYPE_SPARSE))
+    first[482] = 1
+    first[148:156] = b"%06o\0 " % (sum(first[:148]) + 256 + sum(first[156:]))
+    more = [bytearray(512), bytearray(512)]
+    more[0][504] = 1
+    (tmp_path / "a.tar").write_bytes(bytes(first) + b"".join(more) + PHOTO[:512] * 2 + PHOTO + bytes(1024))
+    found = list(tars.scan(tmp_path / "a.tar"))
+    assert [item.name for item in found if not isinstance(item, tars.Damage)] == ["s.jpg", "7.jpg"]
+    assert isinstance(found[0], tars.Unreadable)
+    assert "sparse" in found[0].reason

@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 
 from fra_dist.eval.datasets.common.crop_rules import (
     IGNORE,
-    RULES,
     CropRule,
     NoFace,
     Square,
@@ -76,12 +75,6 @@ def test_masks_of_another_size_show_the_same_field():
     cut = cut_mask(mask, Square(50, 0, 50), (100, 100), 50)
     assert (cut[20:40, 10:30] == 3).all()
     assert (cut == 3).sum() == 400
-
-
-def test_every_data_set_has_one_rule():
-    from fra_dist.eval.datasets import READERS
-
-    assert RULES.keys() == READERS.keys()
 
 
 IBUG_MIRROR = [

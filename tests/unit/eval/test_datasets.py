@@ -8,6 +8,7 @@ import pytest
 
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets import READERS, fer2013, open_set
+from fra_dist.eval.datasets.common.crop_rules import CropRule
 from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record, refuse_leaks, with_validation
 from fra_dist.eval.datasets.common.landmark_schemes import SCHEMES
 from fra_dist.eval.miniatures import WRITERS, write_miniature
@@ -22,6 +23,16 @@ PLACES = {
     "wflw": "WFLW_annotations/list_98pt_rect_attr_train_test/list_98pt_rect_attr_test.txt", "300w": "ibug/1.pts",
     "aflw19": "AFLWinfo_release.mat", "celebamask": "CelebA-HQ-to-CelebA-mapping.txt",
     "lapa": "train/labels/2_0.png", "csv": "labels.csv",
+}  # fmt: skip
+
+
+MIDDLE = CropRule("middle")
+CROPS = {
+    **dict.fromkeys(("rafdb", "affectnet", "affectnet8", "fer2013", "ferplus", "celebamask", "csv", "shards"), MIDDLE),
+    "celeba": CropRule("fixed", fixed=(89.0, 121.0, 160.0)), "wflw": CropRule("box", scale=1.25),
+    **dict.fromkeys(("lfwa", "lfw"), CropRule("fixed", fixed=(125.0, 125.0, 150.0))),
+    "300w": CropRule("points", scale=1.3, down=-0.05), "lapa": CropRule("points", scale=1.4, down=-0.05),
+    "aflw19": CropRule("box", scale=1.1),
 }  # fmt: skip
 
 
@@ -41,6 +52,11 @@ def minis(tmp_path_factory):
 
 def test_every_reader_has_a_miniature():
     assert READERS.keys() == WRITERS.keys()
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_published_scores_are_of_these_crops(name, minis):
+    assert open_set(name, minis(name)).crop == CROPS[name]
 
 
 @pytest.mark.parametrize("name", sorted(set(READERS) - {"lfw"}))
@@ -196,25 +212,21 @@ def test_unknown_sets_and_folders(tmp_path):
 
 
 def test_people_in_two_parts_are_refused(tmp_path):
-    from fra_dist.eval.datasets.common.crop_rules import RULES
-
     records = (
         Record("a", "train", identity="7"),
         Record("b", "test", identity="7"),
         Record("c", "train", identity="8"),
     )
-    faces = FaceSet("own", tmp_path, records, RULES["csv"])
+    faces = FaceSet("own", tmp_path, records, CropRule("middle"))
     with pytest.raises(DataError, match="person 7"):
         refuse_leaks(faces)
     with pytest.raises(DataError, match="no test part"):
-        with_validation(FaceSet("own", tmp_path, records[::2], RULES["csv"]), 0)
+        with_validation(FaceSet("own", tmp_path, records[::2], CropRule("middle")), 0)
 
 
 def test_validation_takes_whole_people(tmp_path):
-    from fra_dist.eval.datasets.common.crop_rules import RULES
-
     records = (*(Record(f"{n}", "train", identity=str(n // 5)) for n in range(50)), Record("t", "test"))
-    faces = with_validation(FaceSet("own", tmp_path, records, RULES["csv"]), seed=3)
+    faces = with_validation(FaceSet("own", tmp_path, records, CropRule("middle")), seed=3)
     parts = [{record.identity for record in faces.of(split)} for split in ("train", "val")]
     assert not parts[0] & parts[1]
     assert len(faces.of("val")) == 10

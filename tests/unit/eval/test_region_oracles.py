@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fra_dist.eval.datasets.common.crop_rules import RULES
+from fra_dist.eval.datasets.common.crop_rules import CropRule
 from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
 from fra_dist.eval.features.encoder import Encoder
 from fra_dist.eval.features.feature_cache import Cache
@@ -62,7 +62,7 @@ def painted(count: int, **more: Callable[[int], object]) -> FaceSet:
         labels = {key: value(n) for key, value in more.items()}
         split = ("train", "val", "test", "test")[n % 4]
         records.append(Record(f"{n}", split, pixels=photo, mask=lambda mask=mask: mask, **labels))
-    return FaceSet("painted", Path(), tuple(records), RULES["csv"], mask_classes=MASK_CLASSES)
+    return FaceSet("painted", Path(), tuple(records), CropRule("middle"), mask_classes=MASK_CLASSES)
 
 
 def job_of(faces: FaceSet, side: int = 16) -> Job:
@@ -191,7 +191,7 @@ def test_the_largest_similarity_wins(regions: int, seed: int) -> None:
 def prepared_of(*identities: str | None) -> Prepared:
     photo = np.zeros((16, 16, 3), np.uint8)
     records = tuple(Record(str(n), "test", pixels=photo, identity=one) for n, one in enumerate(identities))
-    return prepare(FaceSet("x", Path(), records, RULES["csv"]), 16, Cache(None))
+    return prepare(FaceSet("x", Path(), records, CropRule("middle")), 16, Cache(None))
 
 
 def test_people_are_drawn_where_known_and_faces_elsewhere() -> None:

@@ -77,7 +77,7 @@ def test_is_the_formula(seed, exchange, temperature, spread):
     found = correspondence_terms(pixels.unbind(), placement, config)
     wanted, overlap = by_hand(pixels, placement, config)
     torch.testing.assert_close(found["correspondence"], wanted * torch.ones((), dtype=torch.float64))
-    assert found["overlap"].item() == pytest.approx(overlap)
+    assert found["views/overlap"].item() == pytest.approx(overlap)
     if overlap:
         ours, right = (torch.autograd.grad(loss, pixels)[0] for loss in (found["correspondence"], wanted))
         torch.testing.assert_close(ours, right, rtol=1e-8, atol=1e-11)
@@ -169,7 +169,7 @@ def test_views_without_a_common_pixel_teach_nothing():
     boxes = torch.tensor([[[0, 0, 10, 10]] * 2, [[50, 50, 60, 60]] * 2])
     inputs = [view.clone().requires_grad_() for view in pixels]
     terms = correspondence_terms(inputs, Placement(boxes, torch.zeros(2, 2, dtype=torch.bool)), ON)
-    assert terms["correspondence"] == terms["overlap"] == 0
+    assert terms["correspondence"] == terms["views/overlap"] == 0
     assert terms["correspondence_ratio"].isfinite()
     assert all((g == 0).all() for g in torch.autograd.grad(terms["correspondence"], inputs))
 

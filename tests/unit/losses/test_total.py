@@ -93,8 +93,8 @@ def test_everything_is_a_number_on_the_device_and_diagnostics_carry_no_gradient(
     output.online[0].similarity.requires_grad_()
     terms = fra_loss(output, LossConfig())
     assert all(value.dim() == 0 and value.dtype == torch.float32 for value in terms.values())
-    diagnostics = {"embedding_spread", "relation_ratio", "query_cosine", "similarity_spread"}
-    diagnostics |= {"region_share_min", "regions_in_use"}
+    diagnostics = {"embedding/spread", "relation_ratio", "queries/cosine", "regions/similarity_spread"}
+    diagnostics |= {"regions/min_share", "regions/in_use"}
     assert diagnostics <= terms.keys()
     assert not any(terms[name].requires_grad for name in diagnostics)
     assert terms["total"].requires_grad
@@ -106,14 +106,14 @@ def test_shares_count_the_most_similar_region(output):
         view.similarity[:, 1] = 0.5
         view.similarity[0, 3] = 1
     terms = fra_loss(output, LossConfig())
-    assert terms["regions_in_use"] == 2
-    assert terms["region_share_min"] == 0
+    assert terms["regions/in_use"] == 2
+    assert terms["regions/min_share"] == 0
 
 
 def test_without_a_decoder_only_the_global_half(output):
     output.local_prediction = None
     terms = fra_loss(output, LossConfig.model_validate({"local": 0.0, "relation": 0.0}))
-    assert set(terms) == {"total", "global", "global_12", "global_21", "embedding_spread", "embedding_rank"}
+    assert set(terms) == {"total", "global", "global_12", "global_21", "embedding/spread", "embedding/rank"}
     assert terms["total"].item() == pytest.approx(0.5 * terms["global"].item())
 
 
@@ -126,10 +126,10 @@ def test_match_present_compares_regions_that_both_views_hold(output):
     for name, i, t in (("local_12", 0, 1), ("local_21", 1, 0)):
         pair = output.local_prediction[i], output.target[t].local_embedding
         assert terms[name] == matched_consistency(*pair, matched[i]) + 0.3 * decorrelation(*pair)
-    assert terms["matched"].item() == pytest.approx(torch.stack(matched).float().mean().item())
+    assert terms["regions/matched"].item() == pytest.approx(torch.stack(matched).float().mean().item())
     everything = fra_loss(output, settings.model_copy(update={"match_share": 0.0}))
     assert everything["local"].item() == pytest.approx(fra_loss(output, LossConfig(decorrelation=0.3))["local"].item())
-    assert everything["matched"] == 1
+    assert everything["regions/matched"] == 1
 
 
 def test_relation_match_geometry_needs_and_uses_the_placement(output):
@@ -141,8 +141,8 @@ def test_relation_match_geometry_needs_and_uses_the_placement(output):
     assert plain["relation"] == fra_loss(output, LossConfig())["relation"]
     assert terms["entropy_gap"] == plain["entropy_gap"]
     assert terms["cross_entropy"] != plain["cross_entropy"]
-    assert terms["overlap"] == 1
-    assert "overlap" not in plain
+    assert terms["views/overlap"] == 1
+    assert "views/overlap" not in plain
 
 
 def test_local_views_meet_both_targets_and_keep_the_scale(output):
@@ -164,7 +164,7 @@ def test_local_views_meet_both_targets_and_keep_the_scale(output):
     assert terms["local"].item() == pytest.approx((base["local"].item() + sum(pairs)) * 2 / 8)
     for name in ("relation", "global_12", "global_21", "local_12", "local_21"):
         assert terms[name] == base[name]
-    assert 0 < fra_loss(output, LossConfig(match="present", match_share=0.3))["matched"] < 1
+    assert 0 < fra_loss(output, LossConfig(match="present", match_share=0.3))["regions/matched"] < 1
 
 
 @pytest.mark.parametrize("match", ["all", "present"])

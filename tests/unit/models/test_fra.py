@@ -217,10 +217,10 @@ def test_the_options_of_the_decoder_leave_the_saddle():
         config = ModelConfig(backbone="tiny", hidden=64, width=64, decoder=decoder)
         with torch.no_grad():
             found[on] = fra_loss(build(config)(*views), LossConfig())
-    assert found[False]["query_cosine"] > 0.95
-    assert found[True]["query_cosine"] < 0.2
+    assert found[False]["queries/cosine"] > 0.95
+    assert found[True]["queries/cosine"] < 0.2
     assert found[False]["relation_ratio"] == pytest.approx(1, abs=0.02)
-    assert found[True]["similarity_spread"] > 5 * found[False]["similarity_spread"]
+    assert found[True]["regions/similarity_spread"] > 5 * found[False]["regions/similarity_spread"]
 
 
 def test_the_same_seed_gives_the_same_model():

@@ -48,7 +48,7 @@ def test_prototypes_move_once_a_step_and_not_at_one_that_is_not_finite() -> None
     bad = (views[0].clone(), *views[1:])
     bad[0][0, 0, 0, 0] = float("nan")
     before = copies(engine.model_state())
-    assert step.run(1, bad, geometry)["applied"] == 0
+    assert step.run(1, bad, geometry)["step/applied"] == 0
     assert all(torch.equal(value, before[name]) for name, value in engine.model_state().items())
     assert not model.online.clusters.sums.any()
     step.run(2, *batch(2))

@@ -66,7 +66,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_bit() -> None:
     saved = copies(engine.model_state()), copies(engine.optimizer_state())
     for number in range(3, 6):
         terms = step.run(number, *batch(number))
-    assert terms["revived"] > 0
+    assert terms["regions/revived"] > 0
     later, other, _ = build(*EVERYTHING, "seed=0")
     other.load_model_state(saved[0])
     other.load_optimizer_state(saved[1])
@@ -82,7 +82,7 @@ def test_a_step_that_is_not_finite_revives_nothing() -> None:
     views, geometry = batch(0)
     views[0][0, 0, 0, 0] = float("nan")
     before = copies(engine.model_state())
-    assert step.run(0, views, geometry)["applied"] == 0
+    assert step.run(0, views, geometry)["step/applied"] == 0
     assert all(torch.equal(value, before[name]) for name, value in engine.model_state().items())
     step.run(1, *batch(1))
     assert model.get_buffer("revival.revived") == 4

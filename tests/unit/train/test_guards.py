@@ -37,7 +37,7 @@ def see(
             guard.note_left_out(first + i)
         else:
             fine = float(math.isfinite(loss)) if applied is None else applied[i]
-            guard.note(first + i, {"total": torch.tensor(loss), "applied": torch.tensor(fine)})
+            guard.note(first + i, {"total": torch.tensor(loss), "step/applied": torch.tensor(fine)})
     return guard.judge(SINGLE)
 
 
@@ -177,7 +177,7 @@ def test_steps_that_were_undone_leave_the_window() -> None:
     guard = a_guard(CALM, log_every=1)
     kept = guard.state()
     see(guard, [2.0, 2.0, NAN])
-    guard.note(3, {"total": torch.tensor(9.0), "applied": torch.tensor(1.0)})
+    guard.note(3, {"total": torch.tensor(9.0), "step/applied": torch.tensor(1.0)})
     guard.restore(kept)
     assert guard.state() == kept
     assert guard.judge(SINGLE) == [], "what was noted before the return is forgotten"

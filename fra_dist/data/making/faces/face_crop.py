@@ -1,4 +1,4 @@
-"""The crop around a face.
+"""Cuts the crop around a face, in one of two ways.
 
 **box**: the square around the centre of the box whose side is `margin` times the box's longer side. It is moved into
 the photo where it fits; what still hangs over is filled with the nearest pixels.
@@ -19,27 +19,35 @@ from fra_dist.data.decoding.images import MAX_PIXELS, BadImage
 from fra_dist.data.making.faces.annotations import Face, Points
 
 TEMPLATE = np.array([[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [41.55, 92.37], [70.73, 92.20]]) / 112
-"""Eyes, nose and corners of the mouth as shares of the side."""
+"""Template (5, 2) of eyes, nose and corners of the mouth, x and y as shares of the crop's side."""
 _REDUCE = 2.0  # photos that are this much larger than the crop are halved first, so that the warp does not alias
 
 
 @dataclass(frozen=True)
 class CropRule:
-    """How the crop is cut; written into the manifest, for whoever evaluates on crops of the same kind."""
+    """How crops are cut. It is written into the manifest, for evaluation on crops of the same kind."""
 
     kind: Literal["box", "align"]
+    """`box` or `align`, as the module's docstring describes them."""
     margin: float = 1.3
+    """Side of the crop relative to the face's box, or to the template."""
     size: int | None = None
-    """Side of the result in pixels; box: None keeps the pixels of the photo, and none is enlarged."""
+    """Side of the result in pixels; `align` needs it. For `box`, None keeps the photo's pixels; none is enlarged."""
 
 
 def crop(image: Image.Image, face: Face, rule: CropRule) -> Image.Image:
-    """A square RGB or grey picture. Raises BadImage when the face lies outside the photo or has no usable points."""
+    """The square crop of a face, RGB or grey like the image.
+
+    Raises BadImage when the face lies outside the photo or has no usable points.
+    """
     return _align(image, face, rule) if rule.kind == "align" else _box(image, face, rule)
 
 
 def face_pixels(face: Face) -> float:
-    """Longer side of the face in the photo: of its box, or 2.4 times the distance from eyes to mouth."""
+    """Longer side of a face in the photo in pixels: of its box, or 2.4 times the distance from eyes to mouth.
+
+    Raises BadImage when neither box nor points are known.
+    """
     if face.box is not None:
         return max(face.box[2], face.box[3])
     points = _points(face.points)
@@ -47,8 +55,10 @@ def face_pixels(face: Face) -> float:
 
 
 def turn(points: Points) -> float:
-    """How far the head is turned: the nose's distance from the middle of the eyes along the line through them, over
-    the distance of the eyes; 0 is frontal, 0.34 about 45 degrees. Negative: towards the left of the picture."""
+    """How far a head is turned: 0 is frontal, 0.34 about 45 degrees, negative towards the left of the picture.
+
+    It is the nose's distance from the middle of the eyes, along the line through them, over the distance of the eyes.
+    """
     left, right, nose = _points(points)[:3]
     across = right - left
     length = float(np.linalg.norm(across))
@@ -109,7 +119,10 @@ def _align(image: Image.Image, face: Face, rule: CropRule) -> Image.Image:
 
 
 def similarity(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(2, 3): rotation, scale and shift that bring points (N, 2) closest to others, without mirroring."""
+    """The transform (2, 3) of rotation, scale and shift that brings points (N, 2) closest to others, without mirroring.
+
+    It is the least-squares solution (Umeyama, 1991).
+    """
     a, b = source - source.mean(axis=0), target - target.mean(axis=0)
     spread = max(float((a * a).sum()), 1e-12)
     cos = float((a * b).sum()) / spread

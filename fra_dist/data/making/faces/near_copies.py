@@ -1,8 +1,8 @@
-"""Near-copies in a set: which hashes lie within a few bits of each other, without comparing all pairs.
+"""Finds near-copies in a set: hashes within a few bits of each other, without comparing all pairs.
 
 Cut hashes into k parts. Two that differ in at most t bits differ in at most floor(t / k) bits of one part (multi-index
-hashing, Norouzi et al., CVPR 2012). With k > t / 2 that is one bit or none, so hashes that agree in a part, or in a
-part without one of its bits, are all that must be compared: of photos of faces and 24 bits, one pair in 700.
+hashing, Norouzi et al., CVPR 2012). With k > t / 2 that is one bit or none, so only hashes that agree in a part, or in
+a part without one of its bits, must be compared: of photos of faces and 24 bits, one pair in 700.
 """
 
 from collections.abc import Iterator
@@ -11,16 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 Hashes = NDArray[np.uint8]
-"""(N, bytes), a multiple of 8 bytes."""
+"""Hashes (N, bytes), uint8; the number of bytes is a multiple of 8."""
 Words = NDArray[np.uint64]
+"""Hashes as uint64 words, or parts of them."""
 Places = NDArray[np.int64]
+"""Positions in a set of hashes, int64."""
 
 _LEAST_PARTS = 8  # of 32 bits in 256: a part and the number of its hash fit into 64 bits
 _PAIRS = 1 << 20  # compared at a time
 
 
 def find_copies(hashes: Hashes, bits: int) -> Places:
-    """(N,): for each hash the first before it that is kept and at most `bits` away, or -1 where it is kept itself.
+    """For each hash (N,) the first kept one before it at most `bits` bits away, or -1 where the hash is kept itself.
 
     Hashes come in the order of preference: the first of a group of copies stays.
     """
@@ -35,7 +37,7 @@ def find_copies(hashes: Hashes, bits: int) -> Places:
 
 
 def nearest_within(hashes: Hashes, others: Hashes, bits: int) -> Places:
-    """(N,): for each hash the first of `others` at most `bits` away, or -1."""
+    """For each hash (N,) the position of the first of `others` at most `bits` bits away, or -1."""
     none = len(others)
     found = np.full(len(hashes), none, np.int64)
     mine, theirs = _words(hashes), _words(others)

@@ -1,4 +1,4 @@
-"""Whether a crop is good enough to train on: sharp, exposed, and its perceptual hash."""
+"""Whether a crop is good enough to train on (sharp, exposed, large, frontal), and its perceptual hash."""
 
 from dataclasses import dataclass
 
@@ -14,28 +14,29 @@ from fra_dist.data.making.faces.face_crop import face_pixels, turn
 _SIDE = 96  # crops are measured at this size, so that the measures do not depend on theirs
 _DARK, _BRIGHT = 8, 247
 HASH_BYTES = 32
+"""Bytes of a perceptual hash."""
 
 
 @dataclass(frozen=True)
 class QualityRule:
-    """Bounds; None lets everything pass."""
+    """Bounds that faces and crops must keep; None lets everything pass."""
 
     least_sharpness: float | None = None
-    """Variance of the Laplacian of the grey crop at 96 pixels, in squared levels of 0 to 255."""
+    """Least variance of the Laplacian of the grey crop at 96 pixels, in squared levels of 0 to 255."""
     most_clipped: float | None = None
-    """Share of pixels below 8 or above 247."""
+    """Largest share of pixels below 8 or above 247."""
     brightness: tuple[float, float] | None = None
-    """Mean level of 0 to 255."""
+    """Least and largest mean level, of 0 to 255."""
     most_turn: float | None = None
-    """Of the head, see `crop.turn`."""
+    """Largest turn of the head, as `face_crop.turn` measures it."""
     least_face: int | None = None
-    """Longer side of the face in the photo, in pixels."""
+    """Least length of the longer side of the face in the photo, in pixels."""
     least_score: float | None = None
-    """Of the detector."""
+    """Least confidence of the detector, 0 to 1."""
 
 
 def check_face(face: Face, rule: QualityRule) -> None:
-    """Raises BadImage, with the measure, for a face that is small, turned away or doubtful."""
+    """Raise BadImage, with the measure, for a face that is small, turned away or doubtful."""
     if rule.least_score is not None and face.score < rule.least_score:
         raise BadImage(f"doubtful face: score {face.score:.2f}")
     if rule.least_face is not None and (found := face_pixels(face)) < rule.least_face:
@@ -45,7 +46,7 @@ def check_face(face: Face, rule: QualityRule) -> None:
 
 
 def check_pixels(image: Image.Image, rule: QualityRule) -> None:
-    """Raises BadImage, with the measure, for a crop that is blurred or badly exposed."""
+    """Raise BadImage, with the measure, for a crop that is blurred or badly exposed."""
     if rule.least_sharpness is None and rule.most_clipped is None and rule.brightness is None:
         return
     grey = grey_square(image)
@@ -60,21 +61,22 @@ def check_pixels(image: Image.Image, rule: QualityRule) -> None:
 
 
 def sharpness(grey: NDArray[np.float32]) -> float:
-    """Variance of the four-neighbour Laplacian (Pech-Pacheco et al., ICPR 2000) of levels (H, W)."""
+    """Variance of the four-neighbour Laplacian of grey levels (H, W) (Pech-Pacheco et al., ICPR 2000)."""
     inner = grey[1:-1, 1:-1]
     around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
     return float((around - 4 * inner).var())
 
 
 def clipped(grey: NDArray[np.float32]) -> float:
-    """Share of levels (H, W) that are nearly black or nearly white."""
+    """Share of grey levels (H, W) that are nearly black or nearly white."""
     return float(((grey < _DARK) | (grey > _BRIGHT)).mean())
 
 
 def perceptual_hash(image: Image.Image) -> bytes:
-    """256 bits: which of the lowest 16x16 frequencies (DCT-II) of the grey picture at 64 pixels lie above their median.
+    """256 bits (32 bytes) that say which low frequencies of a picture lie above their median.
 
-    Copies that were scaled, encoded anew or changed a little in colour differ in few bits.
+    These are the lowest 16x16 frequencies (DCT-II) of the grey picture at 64 pixels. Copies that were scaled, encoded
+    again or changed a little in colour differ in few bits.
     """
     low = dctn(grey_square(image, 64), norm="ortho")[:16, :16].ravel()
     low[0] = 0  # the mean level
@@ -82,6 +84,6 @@ def perceptual_hash(image: Image.Image) -> bytes:
 
 
 def grey_square(image: Image.Image, side: int = _SIDE) -> NDArray[np.float32]:
-    """Levels (side, side) of 0 to 255, of the whole picture whatever its shape."""
+    """Grey levels of 0 to 255 (side, side), float32, of the whole picture whatever its shape."""
     small = image.convert("L").resize((side, side), Image.Resampling.BILINEAR, reducing_gap=3.0)
     return np.asarray(small, np.float32)

@@ -1,4 +1,4 @@
-"""Crop rules, from photo to face: the square that every task cuts out, one rule for each data set.
+"""Crop rules, from photo to face: the square that every task cuts out, by a rule that a data set's reader names.
 
     side   = scale · the longer side of the box, or of the landmarks' extent, or of the fixed square
     centre = its middle, moved down by `down` · side (negative: up)
@@ -23,7 +23,7 @@ SMALLEST = 8.0
 
 @dataclass(frozen=True)
 class CropRule:
-    """How a data set's faces are cut from its photos, by the formula of this module."""
+    """How a data set's faces are cut from its photos, by this module's formula; a constant of the data set's reader."""
 
     source: Literal["middle", "fixed", "box", "points"]
     """What the square is made from: the largest middle square of the photo, one place in all photos, the data set's
@@ -38,25 +38,6 @@ class CropRule:
     def to_json(self) -> dict[str, Any]:
         """The rule as plain values, for the results."""
         return {key: value for key, value in asdict(self).items() if value is not None}
-
-
-RULES = {
-    "rafdb": CropRule("middle"),
-    "affectnet": CropRule("middle"),
-    "affectnet8": CropRule("middle"),
-    "fer2013": CropRule("middle"),
-    "ferplus": CropRule("middle"),
-    "celeba": CropRule("fixed", fixed=(89.0, 121.0, 160.0)),
-    "lfwa": CropRule("fixed", fixed=(125.0, 125.0, 150.0)),
-    "lfw": CropRule("fixed", fixed=(125.0, 125.0, 150.0)),
-    "wflw": CropRule("box", scale=1.25),
-    "300w": CropRule("points", scale=1.3, down=-0.05),
-    "aflw19": CropRule("box", scale=1.1),
-    "celebamask": CropRule("middle"),
-    "lapa": CropRule("points", scale=1.4, down=-0.05),
-    "csv": CropRule("middle"),
-    "shards": CropRule("middle"),
-}
 
 
 @dataclass(frozen=True)
