@@ -29,7 +29,8 @@ _MIDDLE = CropRule("middle")
 
 @dataclass(frozen=True)
 class FaceOutput:
-    """What a network says of B photos: C backbone channels, H×W map, Q regions, D width. float32 on the model's device.
+    """What a network computes from B photos: C backbone channels, H×W map, Q regions, D width. float32 on the model's
+    device.
 
     The regions are None for a network without a region decoder, such as plain BYOL or a backbone alone.
     """
@@ -61,12 +62,12 @@ class FaceModel(nn.Module):
 
     @property
     def name(self) -> str:
-        """Of the run or file that the weights came from."""
+        """Name of the run or file that the weights came from."""
         return self.encoder.name
 
     @property
     def image_size(self) -> int:
-        """Side of the square, in pixels, that the network looks at."""
+        """Side in pixels of the square that the network looks at."""
         return self.encoder.size
 
     @property
@@ -92,21 +93,24 @@ class FaceModel(nn.Module):
         )
 
     def prepare(self, photos: Photo | Sequence[Photo]) -> Tensor:
-        """(B, 3, S, S) normalised images as the network takes them, on its device. Raises DataError as `forward`."""
+        """Photos as the network takes them: normalised images (B, 3, S, S) on its device.
+
+        Raises DataError as `forward` does.
+        """
         return self.encoder.pixels(self.squares(photos))
 
     def squares(self, photos: Photo | Sequence[Photo]) -> NDArray[np.uint8]:
-        """(B, S, S, 3) the middle squares, scaled and not normalised. Raises DataError as `forward`."""
+        """The middle squares of photos, scaled and not normalised, (B, S, S, 3). Raises DataError as `forward` does."""
         several = _several(photos)
         if not several:
             raise DataError("there are no photos: give at least one")
         return np.stack([self._square(photo, number) for number, photo in enumerate(several)])
 
     def show(self, photos: Photo | Sequence[Photo], tile: int = 224) -> Image.Image:
-        """A picture: a row for each photo, with its regions over it and the soft map of each region.
+        """A picture with one row per photo: its regions over it, and the soft map of each region.
 
-        tile: side of each picture in the sheet, in pixels. Raises CheckpointError for a network without regions,
-        DataError as `forward`.
+        tile: side of each picture in the sheet, in pixels. Raises CheckpointError for a network without regions, and
+        DataError as `forward` does.
         """
         if not self.regions:
             raise CheckpointError(f"{self.name} has no region decoder, so there are no regions to show")

@@ -19,6 +19,8 @@ class AnyOrderParser(argparse.ArgumentParser):
     _inside = False
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """The known arguments and the words left over, as argparse gives them,
+        whatever the order of options and other words."""
         if self._inside or self._subparsers is not None:  # a parser of sub-commands leaves their words to them
             return super().parse_known_args(args, namespace)
         self._inside = True
@@ -29,7 +31,8 @@ class AnyOrderParser(argparse.ArgumentParser):
 
 
 def at_home(words: Sequence[str]) -> list[str]:
-    """Words with `~/` at the beginning of a path expanded, as in `--out=~/x` and `output=~/x`, which shells leave."""
+    """The words with `~/` at the beginning of a path expanded, as in `--out=~/x` and `output=~/x`,
+    which shells do not expand."""
     return [
         word[: match.end() - 2] + os.path.expanduser(word[match.end() - 2 :]) if (match := _HOME.match(word)) else word
         for word in words

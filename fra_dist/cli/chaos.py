@@ -12,6 +12,7 @@ from fra_dist.errors import LaunchError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `fra-dist chaos` to its parser."""
     parser.add_argument("config", help="YAML file of a small training; its output folder is not touched")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example data.shards=shards/debug")
     parser.add_argument("--faces", action="store_true", help="synthetic faces, made now, instead of data.shards")
@@ -30,7 +31,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: every training finished and is identical to the undisturbed one; 1: not; 2: bad input."""
+    """Train under drawn faults and compare with an undisturbed training.
+
+    Exit status 0: every training finished and is identical to the undisturbed one; 1: not; 2: bad input.
+    """
     for name in ("faults", "ranks", "jobs"):
         if getattr(args, name) < 1:
             raise LaunchError(f"--{name} {getattr(args, name)}: give a number above 0")
@@ -39,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     length = Length(args.steps, max(1, args.steps // 6))
     config = load_config(args.config, args.overrides)
-    room = own_mounts()  # while there is one thread
+    room = own_mounts()  # first: a process with several threads cannot get a user namespace of its own
     from fra_dist.launch.chaos.campaign import Campaign
     from fra_dist.launch.chaos.campaign_setup import set_scene, trial_config
     from fra_dist.launch.chaos.campaign_table import summary, table

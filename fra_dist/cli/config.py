@@ -7,6 +7,7 @@ from pathlib import Path
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `fra-dist config` to its parser."""
     parser.add_argument(
         "name",
         nargs="?",
@@ -17,7 +18,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0; raises ConfigError for a name that is no section or key."""
+    """Print what the keys mean, or the shipped configurations.
+
+    Raises ConfigError for a name that is no section or key.
+    """
     from fra_dist.config.reference import all_keys, as_markdown, as_text, find_keys
 
     if args.name == "list":

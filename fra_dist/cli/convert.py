@@ -5,6 +5,7 @@ from pathlib import Path
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `fra-dist convert` to its parser."""
     parser.add_argument("source", help="weights (.safetensors, .pth, .npz), or with --to published a checkpoint or run")
     parser.add_argument("destination", help="file to write; its suffix chooses the format")
     parser.add_argument("--to", choices=("published", "ours"), required=True, help="whose names to write")
@@ -12,6 +13,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Translate a file of weights and write the result. Raises CheckpointError when that cannot be done."""
     from fra_dist.export.published_names import from_published, to_published, without_counterpart
     from fra_dist.export.weight_files import read_tensors, write_tensors
     from fra_dist.train.checkpoints.reading import find_checkpoint

@@ -4,6 +4,7 @@ import argparse
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `fra-dist export` to its parser."""
     parser.add_argument("checkpoint", help="run folder, or a step-N folder of its checkpoints")
     parser.add_argument("--format", choices=("torchvision", "safetensors"), default="torchvision")
     parser.add_argument("--out", help="file or folder; default: a name made of architecture, network and step")
@@ -15,6 +16,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Write a backbone and its model card.
+
+    Raises CheckpointError, ConfigError or DataError when that cannot be done.
+    """
     from fra_dist.export.backbone_export import export_backbone, left_out
     from fra_dist.export.model_card import CardText, read_results, write_card
     from fra_dist.train.checkpoints.reading import find_checkpoint

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `fra-dist heatmaps` to its parser."""
     parser.add_argument("checkpoint", help="a run folder, or a checkpoint in it")
     parser.add_argument("photos", nargs="+", help="files, folders or patterns")
     parser.add_argument("--out", default="heatmaps", metavar="DIR", help="where pictures go (default: %(default)s)")
@@ -28,7 +29,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: at least one photo was drawn. Raises CheckpointError or DataError when none can be."""
+    """Draw the regions of photos; exit status 0 when at least one was drawn.
+
+    Raises CheckpointError or DataError when none can be drawn.
+    """
     from fra_dist.report.user_photos import find_photos
 
     files, missing = find_photos(args.photos)

@@ -5,11 +5,12 @@ from pathlib import Path
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `fra-dist init` to its parser."""
     parser.add_argument("folder", metavar="DIR", type=Path, help="where configs/ and launchers/ go; made if need be")
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: written; raises ConfigError when a file of them exists already."""
+    """Write the folder. Raises ConfigError when one of its files exists already."""
     from fra_dist.config.shipped import copy_shipped
 
     for path in copy_shipped(args.folder):

@@ -4,10 +4,12 @@ import argparse
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Describe the exit status of `fra-dist kernels` in its parser; the command has no arguments."""
     parser.epilog = "Exit status: 0, or 1 when a kernel failed its check; runs leave that kernel out by themselves."
 
 
 def run(args: argparse.Namespace) -> int:
+    """Print the path of each kernel, and its self-check on a GPU. Exit status 1 when a kernel failed its check."""
     import torch
 
     from fra_dist import kernels

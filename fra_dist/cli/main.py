@@ -36,7 +36,10 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a sub-command. Exit status: 0 done, 2 bad input (one line says what), else what the command says."""
+    """Run a sub-command.
+
+    Exit status 0: done; 2: bad input, which one line explains; otherwise the sub-command's own.
+    """
     words = at_home(sys.argv[1:] if argv is None else argv)
     if argv is None:  # a process of its own
         _prepare_process(words)

@@ -20,6 +20,7 @@ _STEPS = 32
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `fra-dist plan` to its parser."""
     parser.add_argument("config", help="YAML file, or the name of a shipped one, for example vggface2_r50")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example data.shards=shards/mine")
     parser.add_argument("--ranks", type=int, default=1, help="processes over all nodes, usually GPUs (default 1)")
@@ -30,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Raises ConfigError or DataError with the reason when the run could not work."""
+    """Print what the run would read. Raises ConfigError or DataError with the reason when the run could not work."""
     config = load_config(args.config, args.overrides)
     if args.ranks < 1 or (args.per_node is not None and args.per_node < 1) or not args.rate > 0:
         raise ConfigError("--ranks, --per-node and --rate must be above 0")
@@ -48,7 +49,11 @@ def run(args: argparse.Namespace) -> int:
 def describe(
     config: Config, manifest: Manifest, plan: Plan, sizes: Sizes, ranks: int, per_node: int, rate: float
 ) -> Iterator[tuple[str, str]]:
-    """(heading, sentence) of each fact."""
+    """Each fact of the plan as a heading and a sentence.
+
+    ranks: how many ranks the run has; per_node: how many of them are on a node; rate: images per second of each rank,
+    for the read rate that the disks must give.
+    """
     shard_bytes = np.array([shard.bytes for shard in manifest.shards], np.float64)
     total, each = float(shard_bytes.sum()), float(shard_bytes.sum()) / manifest.total
     small, large = int(manifest.sizes.min()), int(manifest.sizes.max())

@@ -1,4 +1,4 @@
-"""`fra-dist pretrain CONFIG key=value ...`: start a run, or go on with it."""
+"""`fra-dist pretrain CONFIG key=value ...`: start a run, or resume it."""
 
 import argparse
 from pathlib import Path
@@ -17,6 +17,7 @@ _CLOSING = 60.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `fra-dist pretrain` to its parser."""
     parser.add_argument("config", help="YAML file, or the name of a shipped one: demo, debug_cpu, vggface2_r50")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example train.global_batch=256")
     parser.add_argument("--dry-run", action="store_true", help="print settings, sizes and estimates; train nothing")
@@ -33,7 +34,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: complete; 75: asked to stop, saved, the same command goes on; 130: the same after Ctrl-C."""
+    """Start a run or resume it. Exit status 0: complete; 75: asked to stop and saved; 130: the same after Ctrl-C.
+
+    After 75 and 130 the same command resumes the run.
+    """
     config = load_config(args.config, args.overrides)
     if args.dry_run:
         from fra_dist.train.dry_run import describe
@@ -53,7 +57,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def pretrain(config: Config, force: bool = False, fresh: bool = False, source: Path | None = None) -> int:
-    """Train and draw; see `run` for the exit status."""
+    """Train, with pictures, until the run is complete or asked to stop. Returns the exit status that `run` describes.
+
+    force: resume although settings that matter changed; fresh: start from step 0; source: the checkpoint to start from.
+    """
     from fra_dist import distributed
     from fra_dist.report.picture_hook import RunPictures
     from fra_dist.train.hooks.collapse_alarms import Alarms
@@ -81,6 +88,7 @@ def pretrain(config: Config, force: bool = False, fresh: bool = False, source: P
         if run.ctx.is_main:
             print(_closing(config, done, run.completed), flush=True)
         distributed.barrier()  # some launchers kill the other ranks when one exits, and rank 0 has been saving
+        # Ctrl-C gets the status that shells give it; any other stop gets 75 (EX_TEMPFAIL): start the command again
         status = COMPLETE if done else INTERRUPTED if run.stopped_by == "SIGINT" else STOPPED
         return status
     finally:

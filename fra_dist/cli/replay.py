@@ -5,11 +5,13 @@ from pathlib import Path
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `fra-dist replay` to its parser."""
     parser.add_argument("folder", metavar="RUN", type=Path, help="the run folder; it is not changed")
     parser.add_argument("step", type=int, help="as in metrics.jsonl and in RUN/guard/, from 1")
 
 
 def run(args: argparse.Namespace) -> int:
+    """Replay one step of a run and print what each module computed."""
     from fra_dist import distributed
     from fra_dist.train.replay import replay
 

@@ -5,10 +5,12 @@ from pathlib import Path
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `fra-dist status` to its parser."""
     parser.add_argument("folder", metavar="RUN", help="the run folder", type=Path)
 
 
 def run(args: argparse.Namespace) -> int:
+    """Print one screen about the run."""
     from fra_dist.launch.run_status import overview
 
     print(overview(args.folder))

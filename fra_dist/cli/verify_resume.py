@@ -11,6 +11,7 @@ from fra_dist.errors import LaunchError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `fra-dist verify-resume` to its parser."""
     parser.add_argument("config", help="YAML file; its output folder is not touched")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example train.global_batch=64")
     parser.add_argument("--stops", type=int, default=3, metavar="N", help="how often it is stopped (default 3)")
@@ -25,7 +26,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: the same; 1: not, and the first difference is printed; 2: bad input."""
+    """Train once undisturbed and once with stops, and compare. Exit status 0: the same; 1: not; 2: bad input.
+
+    The first difference is printed.
+    """
     config = load_config(args.config, args.overrides)
     first, second = _worlds(args.world)
     from fra_dist.launch.resume_trial import Stop, Trial, draw_stops, trial_config

@@ -1,4 +1,4 @@
-"""What a score should be read beside: an untrained network of the same kind, and pixels that no network has seen.
+"""Baselines that a score should be read beside: an untrained network of the same kind, and the pixels themselves.
 
 Both go through the same protocol as the network under test: the same faces, parts, readers and draws of labels. They
 are measured without intervals and without fine-tuning.
@@ -19,9 +19,9 @@ from fra_dist.eval.tasks.common import Job, TaskResult
 UNTRAINED, PIXELS = "untrained", "pixels"
 BESIDE = (UNTRAINED, PIXELS)
 BY_REGIONS = ("regions", "consistency")
-"""Tasks that ask for a map: their pixels are colours, clustered; elsewhere they are grey values, read linearly."""
+"""Tasks that ask for a map. Their pixels baseline is colours, clustered; elsewhere it is grey values, read linearly."""
 SIDE = 32
-"""Pixels a side of both."""
+"""Side of the pixel baselines' small pictures, in pixels."""
 
 
 class Constant(nn.Module):
@@ -41,12 +41,14 @@ class GreyPixels(nn.Module):
     """A face as 32×32 grey pixels, which linear readers read as features: (B, 3, S, S) -> (B, 1024, 1, 1)."""
 
     out_channels = SIDE * SIDE
+    """Channels of the map, one for each pixel."""
 
     def __init__(self) -> None:
         super().__init__()
         self.weights = nn.Parameter(torch.tensor([0.299, 0.587, 0.114]), requires_grad=False)
 
     def forward(self, images: Tensor) -> Tensor:
+        """The grey pixels as the channels of a 1×1 map: (B, 3, S, S) -> (B, 1024, 1, 1)."""
         grey = torch.einsum("bchw,c->bhw", images, self.weights)[:, None]
         return functional.adaptive_avg_pool2d(grey, SIDE).flatten(1)[:, :, None, None]
 
@@ -55,17 +57,19 @@ class ColourPixels(nn.Module):
     """A face as a map of 32×32 colours, which k-means clusters: (B, 3, S, S) -> (B, 3, 32, 32)."""
 
     out_channels = 3
+    """Channels of the map: red, green and blue."""
 
     def __init__(self) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(()), requires_grad=False)
 
     def forward(self, images: Tensor) -> Tensor:
+        """The picture scaled to a map of colours: (B, 3, S, S) -> (B, 3, 32, 32)."""
         return functional.adaptive_avg_pool2d(images, SIDE) * self.scale
 
 
 def pixels_encoder(size: int, colours: bool = False) -> Encoder:
-    """Grey pixels, or colours, of faces of `size` pixels as what a network says of them."""
+    """An encoder whose features are the grey pixels, or the colours, of faces of `size` pixels."""
     backbone = ColourPixels() if colours else GreyPixels()
     return Encoder("pixels", backbone.eval(), size, [0.5] * 3, [0.25] * 3, None)
 
@@ -76,7 +80,8 @@ def constant_encoder(size: int) -> Encoder:
 
 
 def untrained_encoder(encoder: Encoder, seed: int) -> Encoder:
-    """A network of the same kind with fresh weights: the whole of one of ours, or the backbone."""
+    """A network of the same kind with fresh weights: the whole network where its configuration is known,
+    else the backbone."""
     if encoder.fresh is None:
         return replace(randomised(encoder, seed), name=UNTRAINED)
     torch.manual_seed(seed + 1)
@@ -86,11 +91,14 @@ def untrained_encoder(encoder: Encoder, seed: int) -> Encoder:
 
 @dataclass(frozen=True)
 class Beside:
-    """What was measured of one baseline."""
+    """The scores of one baseline on a task."""
 
     name: str
+    """Name of the baseline, one of BESIDE."""
     scores: dict[str, float]
+    """Value of each score, under the task's own names."""
     seconds: float
+    """How long the baseline took, in seconds."""
 
 
 def measure_beside(job: Job, run: Callable[[Job], TaskResult], task: str, which: Sequence[str]) -> list[Beside]:

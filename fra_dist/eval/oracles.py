@@ -1,4 +1,4 @@
-"""What regions could score at most: the truth itself at the size of the map, and places in the face's own frame.
+"""Oracles, what regions could score at most: the truth at the size of the map, and places in the face's own frame.
 
 Both are told the truth of the very faces they are scored on, so they are no method; they say what a score is worth.
 
@@ -26,11 +26,14 @@ from fra_dist.eval.regions.pixel_regions import FACIAL_PARTS
 Floats = NDArray[np.float64]
 CEILING, FACE_FRAME = "ceiling", "face_frame"
 FITTED_PLACES = 20_000
-"""Places of parts at most that the clusters of the face's frame come from."""
+"""Most places of parts that the clusters of the face's frame are fitted to."""
 
 
 def class_shares(masks: NDArray[np.uint8], classes: int, side: tuple[int, int]) -> tuple[Floats, NDArray[np.bool_]]:
-    """(n, M, M) masks -> (n, L, h, w) share of each class among the counted pixels of a cell, (n, h, w) any counted."""
+    """Share of each class among the counted pixels of each cell, (n, L, h, w), and whether any count there, (n, h, w).
+
+    masks: (n, M, M) class numbers; classes: L; side: height h and width w of the map.
+    """
     one_hot = torch.from_numpy(np.stack([masks == k for k in range(classes)], 1).astype(np.float32))
     shares = functional.adaptive_avg_pool2d(one_hot, side)
     total = shares.sum(1)
@@ -38,7 +41,7 @@ def class_shares(masks: NDArray[np.uint8], classes: int, side: tuple[int, int]) 
 
 
 def on_map(masks: NDArray[np.uint8], classes: int, side: tuple[int, int]) -> Tensor:
-    """(n, M, M) masks -> (n, L, h, w): the truth as similarities of a map of that size."""
+    """The truth as similarities (n, L, h, w) of a map of that size, from masks (n, M, M)."""
     return torch.from_numpy(class_shares(masks, classes, side)[0]).float()
 
 
@@ -47,31 +50,40 @@ class Frames:
     """How each of n faces is brought to the common frame: a place x, y in sides of it -> matrix · place + shift."""
 
     matrix: Floats
-    """(n, 2, 2)"""
+    """(n, 2, 2) matrix of each face."""
     shift: Floats
-    """(n, 2)"""
+    """(n, 2) shift of each face."""
 
     def bring(self, n: int, places: Floats) -> Floats:
-        """(..., 2) places of face n -> the same in the frame."""
+        """Places (..., 2) of face n, brought to the common frame."""
         return places @ self.matrix[n].T + self.shift[n]
 
 
 def frames_of_points(points: Floats, shape: Floats) -> Frames:
-    """The best affine map (least squares) of each face's points (n, P, 2) to the mean shape (P, 2)."""
+    """The frames by landmarks: the best affine map (least squares) of each face's points to the mean shape.
+
+    points: (n, P, 2); shape: (P, 2).
+    """
     ones = np.ones((*points.shape[:2], 1))
     found = np.stack([np.linalg.lstsq(one, shape, rcond=None)[0] for one in np.concatenate([points, ones], 2)])
     return Frames(found[:, :2].transpose(0, 2, 1), found[:, 2])
 
 
 def mean_shape(points: Floats) -> Floats:
-    """(n, P, 2) -> (P, 2): the mean after middle and size of each face were taken off; its mean length is 1."""
+    """The mean shape (P, 2) of points (n, P, 2), after middle and size of each face were taken off.
+
+    The mean length of its points is 1.
+    """
     middle = points.mean(1, keepdims=True)
     size = np.sqrt(((points - middle) ** 2).sum(-1).mean(1))[:, None, None]
     return ((points - middle) / np.maximum(size, 1e-9)).mean(0)
 
 
 def frames_of_masks(masks: NDArray[np.uint8], classes: Sequence[str]) -> Frames:
-    """Middle and spread of each face's parts in (n, M, M); a face without a part is taken as it lies."""
+    """The frames by masks (n, M, M): middle and spread of each face's parts.
+
+    A face without a part is taken as it lies.
+    """
     places = grid_places(masks.shape[1])
     matrices, shifts = np.tile(np.eye(2), (len(masks), 1, 1)), np.zeros((len(masks), 2))
     for n, part in enumerate(of_parts(masks, classes)):
@@ -85,8 +97,10 @@ def frames_of_masks(masks: NDArray[np.uint8], classes: Sequence[str]) -> Frames:
 def frame_clusters(
     masks: NDArray[np.uint8], classes: Sequence[str], frames: Frames, regions: int, seed: int
 ) -> Floats | None:
-    """(Q, 2) centres of k-means on the places of the parts of masks (n, M, M), in the frame; None when there are too
-    few such places."""
+    """Centres (Q, 2) of k-means on the places of the parts of masks (n, M, M), in the frame.
+
+    None when there are too few such places.
+    """
     from sklearn.cluster import KMeans
 
     places = grid_places(masks.shape[1])
@@ -99,7 +113,7 @@ def frame_clusters(
 
 
 def assign_in_frame(frames: Frames, centres: Floats, side: int) -> NDArray[np.int64]:
-    """(n, side, side): the nearest centre of each pixel in the frame of its face."""
+    """The nearest centre of each pixel in the frame of its face, (n, side, side)."""
     places = grid_places(side)
     found = np.empty((len(frames.shift), side, side), np.int64)
     length = (centres**2).sum(-1)
@@ -111,12 +125,12 @@ def assign_in_frame(frames: Frames, centres: Floats, side: int) -> NDArray[np.in
 
 
 def grid_places(side: int) -> Floats:
-    """(side, side, 2): x, y of each pixel's middle as a share of the side."""
+    """Middle x, y of each pixel as a share of the side, (side, side, 2)."""
     axis = (np.arange(side) + 0.5) / side
     y, x = np.meshgrid(axis, axis, indexing="ij")
     return np.stack([x, y], -1)
 
 
 def of_parts(masks: NDArray[np.uint8], classes: Sequence[str]) -> NDArray[np.bool_]:
-    """(n, M, M): brows, eyes, nose or mouth."""
+    """Which pixels are brows, eyes, nose or mouth, (n, M, M)."""
     return np.isin(masks, [k for k, name in enumerate(classes) if name in FACIAL_PARTS])

@@ -1,4 +1,4 @@
-"""Plots of scores, never of photos. Each function returns what draws it into a file."""
+"""Plots of scores, never of photos. Each function returns a function that draws the plot into a file."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ Draw = Callable[[Path], None]
 
 
 def confusion(table: NDArray[Any], names: Sequence[str]) -> Draw:
-    """Counts (K, K), true class by row; shares of each row are printed."""
+    """A confusion matrix of counts (K, K), true class by row; shares of each row are printed."""
 
     def draw(axes: Any) -> None:
         shares = table / np.maximum(table.sum(1, keepdims=True), 1)
@@ -30,7 +30,7 @@ def confusion(table: NDArray[Any], names: Sequence[str]) -> Draw:
 
 
 def error_curves(errors: Mapping[str, NDArray[np.float64]], limit: float, label: str) -> Draw:
-    """Cumulative error distributions: the share of faces whose error is at most x."""
+    """Cumulative error distributions by name: the share of faces whose error is at most x, up to `limit`."""
 
     def draw(axes: Any) -> None:
         for name, values in errors.items():
@@ -43,7 +43,7 @@ def error_curves(errors: Mapping[str, NDArray[np.float64]], limit: float, label:
 
 
 def roc(curves: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]) -> Draw:
-    """True accept rate over false accept rate."""
+    """ROC curves by name: true accept rate over false accept rate."""
 
     def draw(axes: Any) -> None:
         for name, (false, true) in curves.items():
@@ -56,7 +56,7 @@ def roc(curves: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]) -
 
 
 def bars(values: Mapping[str, float], label: str) -> Draw:
-    """One horizontal bar a name, the largest on top."""
+    """One horizontal bar per name, the largest on top."""
 
     def draw(axes: Any) -> None:
         names = sorted(values, key=lambda name: values[name])

@@ -1,6 +1,6 @@
-"""Regions against classes, counted in one table a photo, and what follows from the tables alone.
+"""Contingency tables of regions and classes, one for each photo, and the scores that follow from the tables alone.
 
-n photos, Q regions, L classes, M pixels a side of the masks.
+n photos, Q regions, L classes, M pixels per side of the masks.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,10 @@ BATCH = 64
 def count_tables(
     photos: NDArray[np.uint8], masks: NDArray[np.uint8], way: Segmenter, regions: int, classes: int
 ) -> NDArray[np.int64]:
-    """(n, Q, L) pixels of each photo by region and class; other values of the mask do not count."""
+    """Pixels of each photo by region and class, (n, Q, L); other values of the mask do not count.
+
+    way: finds the regions of photos (n, S, S, 3); masks: (n, M, M).
+    """
     found = [np.zeros((0, regions, classes), np.int64)]
     for start in range(0, len(photos), BATCH):
         some = masks[start : start + BATCH]
@@ -30,7 +33,7 @@ def count_tables(
 
 
 def count_similarity(similarity: Tensor, masks: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
-    """(n, Q, h, w) similarities and (n, M, M) masks -> (n, Q, L) pixels by region and class."""
+    """Pixels of each photo by region and class, (n, Q, L), from similarities (n, Q, h, w) and masks (n, M, M)."""
     parts = range(0, len(masks), BATCH)
     found = [assign(similarity[start : start + BATCH], (masks.shape[1], masks.shape[2])) for start in parts]
     return count_pixels(np.concatenate(found), masks, similarity.shape[1], classes)
@@ -39,7 +42,10 @@ def count_similarity(similarity: Tensor, masks: NDArray[np.uint8], classes: int)
 def count_pixels(
     assigned: NDArray[np.int64], masks: NDArray[np.uint8], regions: int, classes: int
 ) -> NDArray[np.int64]:
-    """Two (n, M, M) of region and class -> (n, Q, L); regions below 0 and classes from L on do not count."""
+    """Pixels by region and class, (n, Q, L), from two (n, M, M) of region and class numbers.
+
+    Regions below 0 and classes from `classes` on do not count.
+    """
     found = np.zeros((len(masks), regions, classes), np.int64)
     for n, (region, mask) in enumerate(zip(assigned, masks, strict=True)):
         counted = (mask < classes) & (region >= 0)
@@ -49,7 +55,8 @@ def count_pixels(
 
 
 def agreement(tables: NDArray[np.int64], classes: Sequence[str], whole: bool = True) -> dict[str, Statistic]:
-    """NMI, ARI and mIoU of summed tables (n, Q, L), over all classes and over the facial parts only."""
+    """NMI, ARI and mIoU of the sum of tables (n, Q, L),
+    over all classes (if `whole`) and over the facial parts only."""
     parts = [k for k, name in enumerate(classes) if name in FACIAL_PARTS]
     found: dict[str, Statistic] = {}
     for prefix, columns in (("", list(range(len(classes)))), ("parts_", parts)):
@@ -79,7 +86,7 @@ def describe_table(table: NDArray[np.int64], classes: Sequence[str]) -> dict[str
 
 
 def of_sum(tables: Floats, score: Callable[[metrics.Table], float]) -> Statistic:
-    """The score of the weighted sum of tables (n, Q, L); NaN when nothing was counted."""
+    """The score of the weighted sum of tables (n, Q, L), as a function of the weights; NaN when nothing was counted."""
 
     def statistic(weights: Floats) -> float:
         total = np.tensordot(weights, tables, 1).round().astype(np.int64)

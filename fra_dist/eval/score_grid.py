@@ -7,18 +7,24 @@ from dataclasses import dataclass
 from fra_dist.eval.scores.intervals import Score
 
 OWN = ("heatmaps", "clusters", "probe")
-"""Rows that depend on the network, which baselines have too."""
+"""Rows that depend on the network, which its baselines have too."""
 
 
 @dataclass(frozen=True)
 class Grid:
+    """A table of scores."""
+
     columns: tuple[str, ...]
+    """Names of the columns."""
     rows: tuple[tuple[str, tuple[Score | None, ...]], ...]
-    """(name, a score for each column); None: the row has none."""
+    """For each row its name and a score for each column, None where the row has none."""
 
 
 def with_beside(grid: Grid, beside: Mapping[str, Mapping[str, float]], rows: Sequence[str]) -> Grid:
-    """The grid and, for each baseline (name -> its scores), those of `rows` that it has, as `NAME ROW`."""
+    """The grid with rows of the baselines added, as `NAME ROW`: those of `rows` that a baseline has.
+
+    beside: value of each score by the baseline's name.
+    """
     more = []
     for title, scores in beside.items():
         for row in rows:
@@ -30,7 +36,7 @@ def with_beside(grid: Grid, beside: Mapping[str, Mapping[str, float]], rows: Seq
 
 
 def grid_of(scores: Mapping[str, Score], names: Sequence[str]) -> Grid:
-    """Rows and columns of some scores in the order of their names; what stands before the first `/` names the row."""
+    """The scores as a grid, in the order of `names`; what stands before the first `/` of a name is its row."""
     pairs = [(name, *name.split("/", 1)) for name in names if "/" in name]
     columns = tuple(dict.fromkeys(column for _, _, column in pairs))
     found = {(row, column): scores[name] for name, row, column in pairs}
@@ -39,7 +45,7 @@ def grid_of(scores: Mapping[str, Score], names: Sequence[str]) -> Grid:
 
 
 def as_columns(grid: Grid) -> list[str]:
-    """Aligned columns for a terminal: each value, ± half of its interval. Long headings take two lines."""
+    """The grid as aligned columns for a terminal: each value, ± half of its interval. Long headings take two lines."""
     heads = [column.rpartition("/") for column in grid.columns]
     cells = [["", *(group for group, _, _ in heads)], ["", *(name for _, _, name in heads)]]
     cells += [[name, *(_short(score) for score in scores)] for name, scores in grid.rows]
@@ -54,7 +60,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def as_markdown(grid: Grid) -> list[str]:
-    """Lines of a Markdown table: each value and its interval."""
+    """The grid as lines of a Markdown table: each value and its interval."""
     titles = ["regions", *grid.columns]
     rows = [[name, *(_long(score) for score in scores)] for name, scores in grid.rows]
     return [f"| {' | '.join(cells)} |" for cells in (titles, ["---"] * len(titles), *rows)]

@@ -1,4 +1,4 @@
-"""The backbone alone, for other code to load.
+"""Export of the backbone alone, for other code to load.
 
 `torchvision`: a .pth that torchvision's own network loads with strict=True once its classifier is gone:
 
@@ -7,9 +7,9 @@
     net.load_state_dict(torch.load("backbone.pth", weights_only=True), strict=True)
 
 `net(images)` is then the mean over space of the map of stride 32, which is the map that pre-training saw unless
-`model.map_stride` is finer: the top-down path to a finer map is nothing that torchvision has, and is left out.
-`safetensors`: the same names and numbers and the path, with the architecture, the stride of the map, the image size and
-the normalisation as metadata.
+`model.map_stride` is finer: torchvision has no top-down path to a finer map, so the path is left out. `safetensors`:
+the same names and numbers and the path, with the architecture, the stride of the map, the image size and the
+normalisation as metadata.
 """
 
 from pathlib import Path
@@ -29,7 +29,8 @@ NETWORKS = ("online", "target")
 
 
 def backbone_state(model: FRA, network: str = "online") -> dict[str, Tensor]:
-    """Parameters and buffers of the online or the target backbone; of a ResNet, under torchvision's names less `fc`."""
+    """Parameters and buffers of the online or the target backbone; for a ResNet,
+    under torchvision's names without `fc`."""
     _check_network(network)
     return getattr(model, network).backbone.state_dict()
 
@@ -37,10 +38,11 @@ def backbone_state(model: FRA, network: str = "online") -> dict[str, Tensor]:
 def export_backbone(
     checkpoint: str | Path, form: str, out: str | Path | None = None, network: str = "online"
 ) -> tuple[Path, Config]:
-    """Write the backbone of a checkpoint (or of a run's newest one); where it is now, and the run's configuration.
+    """Write the backbone of a checkpoint (or of a run's newest one). Returns the file's path and the run's
+    configuration.
 
-    `out` may be a file or a folder; by default NAME-NETWORK-stepN in the current folder. Raises CheckpointError or
-    ConfigError, for example when a network that torchvision lacks is asked for in its format.
+    form: `torchvision` or `safetensors`; out: a file or a folder, by default NAME-NETWORK-stepN in the current folder.
+    Raises CheckpointError or ConfigError, for example when a network that torchvision lacks is asked for in its format.
     """
     if form not in FORMATS:
         raise ConfigError(f"format {form!r} is not one of {', '.join(FORMATS)}")
@@ -58,7 +60,7 @@ def export_backbone(
 
 
 def left_out(config: Config, form: str) -> str:
-    """One line that says what of the backbone the file does not hold; empty when it holds everything."""
+    """One line that says which part of the backbone the file does not hold; empty when it holds everything."""
     if form != "torchvision" or config.model.map_stride == 32:
         return ""
     return (
@@ -68,7 +70,7 @@ def left_out(config: Config, form: str) -> str:
 
 
 def describe(config: Config, network: str, step: int) -> dict[str, str]:
-    """What a user of the weights must know, as text."""
+    """What a user of the weights must know, as text by key, for the metadata of a file."""
     numbers = {"mean": config.data.mean, "std": config.data.std}
     return {
         "architecture": config.model.backbone,

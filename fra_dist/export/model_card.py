@@ -25,28 +25,36 @@ NOT_STATED = "Not stated."
 
 @dataclass(frozen=True)
 class CardText:
-    """What the person who exports says about the data."""
+    """What the person who exports states about the data."""
 
     data: str = ""
+    """Where the photos came from; empty: not stated."""
     terms: str = ""
+    """The terms of the photos and of the weights; empty: not stated."""
 
 
 class Result(NamedTuple):
-    """What the card says of one task."""
+    """The result of one task, as the card shows it."""
 
     task: str
+    """Name of the task."""
     dataset: str
+    """Name of the data set."""
     faces: dict[str, int]
-    """In each part."""
+    """Number of faces in each part of the data set."""
     scores: list[tuple[str, float | None, float | None, float | None]]
-    """Name, value, and the ends of its interval."""
+    """For each score its name, its value, and the lower and upper end of its interval."""
     protocol: list[tuple[str, str]]
+    """Names and values of the protocol."""
 
 
 def write_card(
     weights: Path, checkpoint: Checkpoint, network: str, results: Sequence[Result] = (), text: CardText | None = None
 ) -> Path:
-    """Write WEIGHTS.md (`b.pth` -> `b.pth.md`) and give its path. Raises CheckpointError when that cannot be done."""
+    """Write the card WEIGHTS.md (`b.pth` -> `b.pth.md`). Returns its path.
+
+    Raises CheckpointError when it cannot be written.
+    """
     said = text or CardText()
     config = checkpoint.config
     parts = [
@@ -141,8 +149,10 @@ def _heat(config: Config) -> str:
 
 
 def read_results(place: str | Path, checkpoint: Checkpoint, network: str) -> list[Result]:
-    """Results of a result.json, or of all in a folder and below. Raises DataError when there is none, one cannot be
-    read, or one is of another network."""
+    """The results of a result.json, or of all in a folder and below.
+
+    Raises DataError when there is none, one cannot be read, or one is of another network.
+    """
     paths = [Path(place)] if Path(place).is_file() else sorted(Path(place).rglob("result.json"))
     if not paths:
         raise DataError(f"--scores {place} holds no result.json: fra-dist eval TASK --out DIR writes one")

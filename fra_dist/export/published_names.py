@@ -26,7 +26,10 @@ _AFFINE = ("weight", "bias")
 
 
 def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """An FRA state dict under the published names. Raises CheckpointError on keys that are unknown or missing."""
+    """The state dict of an FRA under the published names.
+
+    Raises CheckpointError on keys that are unknown or missing.
+    """
     state = _at_rest(state)
     _refuse_path(state)
     table = _table(state, ours=True)
@@ -38,7 +41,7 @@ def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def without_counterpart(state: Mapping[str, Tensor]) -> str | None:
-    """One line on what the published form of an FRA state dict cannot say; None if it says everything."""
+    """One line on what the published form of an FRA state dict cannot express; None if it expresses everything."""
     if "online.prototypes" in state and not _count_layers(state):
         return (
             "model.prototypes=clusters has no counterpart in the published form: prototypes are written as neck.proto, "
@@ -53,7 +56,7 @@ def without_counterpart(state: Mapping[str, Tensor]) -> str | None:
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A published state dict under our names, ready for `FRA.load_state_dict`.
+    """The state dict of a published file under our names, ready for `FRA.load_state_dict`.
 
     A `module.` in front of every key (left by DataParallel) and the buffer `center` are dropped. Raises CheckpointError
     on keys that are unknown or missing and on weights whose shape is not that of a 1×1 convolution.
@@ -66,7 +69,7 @@ def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _at_rest(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Queries with their shifts added, and nothing of what starts dead regions anew (`models/revival.py`)."""
+    """Queries with their shifts added, and without the buffers of revival (`models/revival.py`)."""
     out = {key: value for key, value in state.items() if not key.startswith("revival.") and not key.endswith("_shift")}
     for weight, shift in (("queries", "query_shift"), ("query_offset", "offset_shift")):
         for network in ("online", "target"):

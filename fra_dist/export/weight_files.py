@@ -20,9 +20,10 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".npz")
 
 
 def read_tensors(path: str | Path, prefix: str = "") -> dict[str, Tensor]:
-    """The tensors of a file whose names start with `prefix`, which is taken off.
+    """The tensors of a file whose names start with `prefix`, under names without it.
 
-    A .pth may hold a dictionary of tensors, or one under `model` or `state_dict`. Raises CheckpointError.
+    A .pth may hold a dictionary of tensors, or one under `model` or `state_dict`. Raises CheckpointError when the file
+    cannot be read or has no such tensors.
     """
     path = Path(path)
     _check_suffix(path)
@@ -41,9 +42,10 @@ def read_tensors(path: str | Path, prefix: str = "") -> dict[str, Tensor]:
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write under a temporary name, then rename; the suffix chooses the format. `metadata` only goes into safetensors.
+    """Write tensors to a file whose suffix chooses the format, under a temporary name first, then by a rename.
 
-    Raises CheckpointError when the suffix is unknown or the place cannot be written.
+    `metadata` only goes into safetensors. Raises CheckpointError when the suffix is unknown or the place cannot be
+    written.
     """
     path = Path(path)
     _check_suffix(path)

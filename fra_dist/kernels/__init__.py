@@ -1,4 +1,4 @@
-"""Fused kernels with a plain PyTorch reference each; see `docs/kernels.md`.
+"""The fused kernels of a training step, each with a plain PyTorch reference beside it; see `docs/kernels.md`.
 
 `describe()` says which path each kernel takes and why; `force("reference")` or `force("triton")` insists on one.
 """

@@ -22,7 +22,7 @@ from fra_dist.errors import ConfigError
 ENVIRONMENT = "FRA_DIST_KERNELS"
 WISHES = ("auto", "reference", "triton")
 LEAST_CAPABILITY = (8, 0)
-"""Ampere: the first with bf16 and TF32 tensor cores, which the kernels are written for."""
+"""Least compute capability of a GPU that runs the kernels: Ampere, the first with bf16 and TF32 tensor cores."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,15 +35,19 @@ class Choice:
     """The path of a kernel's last call, or the one that this machine would give it if it was not called yet."""
 
     path: str
+    """The path taken: `triton` or `reference`."""
     reason: str
+    """Why this path was taken, in words."""
     called: bool
+    """Whether the kernel was called in this process; if not, the path is what this machine would choose."""
 
     def __str__(self) -> str:
         return f"{self.path} ({self.reason}{'' if self.called else '; not called yet'})"
 
 
 launches: Counter[str] = Counter()
-"""Triton runs so far by operator, counted where the GPU launch happens, so a test can tell that a kernel ran."""
+"""Triton runs so far by operator, counted where the kernel launch happens,
+so that a test can tell that a kernel ran."""
 
 # Plain globals: torch.compile guards on them, so a compiled function follows `force` and takes part in `describe`.
 _wish = os.environ.get(ENVIRONMENT, "auto")
@@ -60,15 +64,16 @@ def _constant_for_compile(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def register(kernel: str) -> str:
-    """Make `describe` list this kernel from the start. Returns the name."""
+    """Make `describe` list this kernel from the start. Returns the name that was given."""
     _known.append(kernel)
     return kernel
 
 
 @contextmanager
 def force(path: str) -> Iterator[None]:
-    """Insist on "reference" or "triton" inside the block ("auto": choose by the tensors), for this whole process."""
-    global _wish
+    """Insist on the path "reference" or "triton" inside the block, for this whole process;
+    "auto" chooses by the tensors."""
+    global _wish  # a plain global, so process-wide: torch.compile guards on it
     _check(path)
     before, _wish = _wish, path
     try:
@@ -79,7 +84,7 @@ def force(path: str) -> Iterator[None]:
 
 @contextmanager
 def aside() -> Iterator[None]:
-    """Calls inside are not those of a run: `describe` and the log leave them out."""
+    """Inside the block, calls do not count as those of a run: `describe` and the log leave them out."""
     before = dict(_choices), set(_logged)
     disabled, log.disabled = log.disabled, True
     try:
@@ -111,31 +116,35 @@ def use_triton(kernel: str, obstacle: str | None, on_gpu: bool) -> bool:
 
 
 def may_use_triton(kernel: str, obstacle: str | None) -> bool:
-    """`use_triton` for a small part of a kernel: not noted, and no error if Triton is insisted on."""
+    """Choose as `use_triton` for a small part of a kernel: it is not recorded,
+    and insisting on Triton raises no error."""
     if _wish == "auto":
         obstacle = obstacle or _distrusted.get(kernel)
     return obstacle is None and _wish != "reference"
 
 
 def wish() -> str:
-    """What FRA_DIST_KERNELS or `force` asks for: one of WISHES."""
+    """The path that FRA_DIST_KERNELS or `force` asks for: one of WISHES."""
     return _wish
 
 
 def distrust(kernel: str, reason: str) -> None:
-    """From now on the plain path of this kernel, with a warning; only `force("triton")` still runs the other."""
+    """Take the plain path of this kernel from now on, with a warning that gives the reason.
+
+    Only `force("triton")` still runs the Triton kernel.
+    """
     _distrusted[kernel] = reason
     log.warning("kernel %s: the plain path runs from now on (%s)", kernel, reason)
 
 
 def describe() -> dict[str, Choice]:
-    """For every kernel, the path it takes and the reason."""
+    """For every registered kernel, the path it takes on this machine and the reason."""
     return {k: Choice(*_choices[k], called=True) if k in _choices else _expected(k) for k in _known}
 
 
 @_constant_for_compile
 def device_obstacle(device_type: str, index: int | None = None) -> str | None:
-    """Why no Triton kernel can run on this device; None if they can. The same for the life of the process."""
+    """Why no Triton kernel can run on this device; None if they can. The answer holds for the life of the process."""
     return _device_obstacle(device_type, index)
 
 

@@ -1,16 +1,16 @@
-"""How tensors lie in memory, as far as kernels care."""
+"""How tensors lie in memory, as far as the kernels depend on it."""
 
 import torch
 from torch import Tensor
 
 
 def rows_are_channels(x: Tensor) -> bool:
-    """Whether memory is rows of C channels, one a value: channels-last maps, or (N, C) as usual."""
+    """Whether memory is rows of C channels, one row per value: channels-last maps, or (N, C) as usual."""
     return x.dim() > 1 and x.movedim(1, -1).is_contiguous()
 
 
 def laid_out_alike(one: Tensor, other: Tensor) -> bool:
-    """Whether both have no gaps and the same order of elements in memory."""
+    """Whether both tensors have no gaps and the same order of elements in memory."""
     if one.is_contiguous() and other.is_contiguous():
         return True
     if one.dim() != 4:

@@ -9,7 +9,10 @@ import triton.language as tl
 
 @triton.jit
 def matmul(a, b, total, HALF: tl.constexpr):
-    """total + a @ b in fp32. HALF: the 16-bit type of the tensor cores' operands; an fp32 side is split in two."""
+    """The sum total + a @ b in fp32.
+
+    HALF: the 16-bit type of the tensor cores' operands; an fp32 side is split in two.
+    """
     if HALF is None:
         total = tl.dot(a.to(tl.float32), b.to(tl.float32), total, input_precision="tf32x3")
     else:

@@ -1,4 +1,4 @@
-"""The loss of a step and its terms, each a function of what the networks gave. Imported when first used."""
+"""The loss of a step and its terms, each a function of what the networks computed. Imported when first used."""
 
 from typing import TYPE_CHECKING
 

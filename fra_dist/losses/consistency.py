@@ -1,4 +1,4 @@
-"""Agreement across views: of whole images (global) and of regions (local), and of regions with others (decorrelation).
+"""Agreement across views, of whole images (global) and of regions (local), and decorrelation of an image's regions.
 
 BYOL's loss (arXiv 2006.07733) on both levels, as FRA (arXiv 2403.02138) uses it. Instead of agreement, regions can be
 told from the same region in other photos (InfoNCE, arXiv 1807.03748). B images, Q regions, D width.
@@ -12,14 +12,17 @@ from fra_dist.distributed import SINGLE, CrossRank
 
 
 def consistency(prediction: Tensor, target: Tensor) -> Tensor:
-    """mean over rows of 2 − 2 cos(prediction, target): (..., D) twice -> 0-dim, in [0, 4]; no gradient to `target`."""
+    """BYOL's loss, the mean over rows of 2 − 2 cos(prediction, target): (..., D) twice -> 0-dim, in [0, 4].
+
+    No gradient flows to `target`.
+    """
     return 2 - 2 * (unit(prediction) * unit(target.detach())).sum(dim=-1).mean()
 
 
 def decorrelation(prediction: Tensor, target: Tensor) -> Tensor:
-    """mean over images and q of (1/Q) Σ_{k≠q} cos²(prediction_q, target_k): (B, Q, D) twice -> 0-dim.
+    """Similarity of different regions, the mean over images and q of (1/Q) Σ_{k≠q} cos²(prediction_q, target_k).
 
-    Pushes the regions of one image apart; no gradient to `target`.
+    (B, Q, D) twice -> 0-dim. It pushes the regions of one image apart; no gradient flows to `target`.
     """
     cosine = unit(prediction) @ unit(target.detach()).transpose(1, 2)
     square = cosine.square()
@@ -28,9 +31,12 @@ def decorrelation(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def contrast(prediction: Tensor, target: Tensor, temperature: float, cross: CrossRank = SINGLE) -> Tensor:
-    """−log softmax over the photos b' of all ranks of cos(prediction_bq, target_b'q)/τ at b' = b: (B, Q, D) twice ->
-    (B, Q). A photo's region is told from the same region of other photos, so which region it is pays nothing. No
-    gradient to `target`."""
+    """InfoNCE of each region against the same region in other photos: (B, Q, D) twice -> (B, Q).
+
+    It is −log softmax over the photos b' of all ranks of cos(prediction_bq, target_b'q)/τ at b' = b, with τ the
+    temperature. A region is distinguished from the same region of other photos, so encoding which region it is gains
+    nothing. No gradient flows to `target`.
+    """
     own, others = unit(prediction), cross.gather(unit(target.detach()))
     logits = torch.einsum("bqd,nqd->bqn", own, others) / temperature
     first = cross.rank * len(own)
@@ -38,10 +44,10 @@ def contrast(prediction: Tensor, target: Tensor, temperature: float, cross: Cros
 
 
 def less_mean(embedding: Tensor, cross: CrossRank = SINGLE) -> Tensor:
-    """(B, Q, D) -> the same, less the mean over the photos of all ranks."""
+    """The embeddings (B, Q, D) less each region's mean over the photos of all ranks, of the same shape."""
     return embedding - cross.mean(embedding.mean(dim=0))
 
 
 def unit(x: Tensor) -> Tensor:
-    """L2-normalised along the last dimension, in fp32 or better."""
+    """The tensor L2-normalised along its last dimension, in fp32 or better."""
     return functional.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=-1)

@@ -28,10 +28,11 @@ from fra_dist.losses.geometry import Placement, shares, within
 def correspondence_terms(
     pixels: Sequence[Tensor], placement: Placement, config: LossConfig, cross: CrossRank = SINGLE
 ) -> dict[str, Tensor]:
-    """Pixel projections of the two views, (B, D, H, W) each -> 0-dim tensors, by the names under which they are logged.
+    """The correspondence loss of the two views' pixel projections, (B, D, H, W) each: 0-dim tensors by their logged
+    names.
 
-    `correspondence`: L, this rank's part times the number of ranks, so that the mean over ranks is the whole; also
-    over forward passes, where `placement.shown` counts what all of them show. 0 when no pixel is shown by both views.
+    `correspondence`: L, this rank's part times the number of ranks, so that the mean over ranks is the whole; also over
+    forward passes, where `placement.shown` counts what all of them show. It is 0 when no pixel is shown by both views.
     Without gradient and of this rank's photos alone: `correspondence_ratio`, L over what it is when every place is as
     likely (1: nothing is known, 0: all is found), and `views/overlap`, the part of the pixels that both views show.
     Raises ValueError when the photos cannot be exchanged in groups.
@@ -61,7 +62,8 @@ def _apart(rows: Sequence[Tensor], here: int, x: Tensor, y: Tensor, config: Loss
 
 
 def exchanged(queries: Tensor, others: Tensor, temperature: float) -> Tensor:
-    """ẑ: unit vectors (B, H·W, D) -> what of another photo's unit vectors is like them, unit vectors as well.
+    """The queries ẑ by way of another photo: unit vectors (B, H·W, D) -> the mix of `others` that is like each, as unit
+    vectors.
 
     It is attention with one head, so PyTorch's fused kernels do it and pixels against pixels are never in memory.
     """
@@ -72,7 +74,8 @@ def exchanged(queries: Tensor, others: Tensor, temperature: float) -> Tensor:
 
 
 def partners(rows: Tensor, config: LossConfig, cross: CrossRank = SINGLE) -> Tensor:
-    """Of each photo (B, ...), another one: half a group further on, from the end of the group on at its start.
+    """Another photo for each photo (B, ...): the one half a group further on, wrapping from the group's end to its
+    start.
 
     Rank r of R holds places r, r + R, ... of the global batch, so a group of G places next to each other is G/R photos
     next to each other on each rank, and the place G/2 further on is on the same rank: partners depend on the places
@@ -85,7 +88,10 @@ def partners(rows: Tensor, config: LossConfig, cross: CrossRank = SINGLE) -> Ten
 
 
 def check_exchange(config: LossConfig, global_batch: int, passes: int, world: int) -> None:
-    """Raises ConfigError when photos and their partners would not always be in the same forward pass of one rank."""
+    """Check that photos and their partners are always in the same forward pass of one rank. Raises ConfigError if not.
+
+    passes: forward passes in which a step sees the global batch.
+    """
     group, seen = config.exchange_group or global_batch, global_batch // passes
     if not config.exchange or (seen % group == 0 and group % (2 * world) == 0):
         return

@@ -1,11 +1,11 @@
-"""From the pixels of one view to the same places in the other, through the crops and flips that are known.
+"""Geometry of the views: from the pixels of one view to the same places in the other, through known crops and flips.
 
     c = (j + ½)/W, mirrored to 1 − c if the view is flipped      column j of a view, as a share of its crop
     x = x0 + c (x1 − x0)                                         in the photo
     t = (x − x0')/(x1' − x0'), mirrored if flipped               in the other view; outside of it unless 0 ≤ t ≤ 1
 
-and rows alike, without flips. Matching pixels of two views by their place follows PixPro (arXiv 2011.10043).
-V = 2 views, B images of this rank, Q regions, H×W map.
+and rows alike, without flips. Matching pixels of two views by their place follows PixPro (arXiv 2011.10043). V = 2
+views, B images of this rank, Q regions, H×W map.
 """
 
 from dataclasses import dataclass
@@ -25,21 +25,21 @@ class Placement:
     flips: Tensor
     """(V, B) bool: mirrored left and right after the crop."""
     shown: Tensor | None = None
-    """0-dim: pixels of a photo that both views show, counted in each of them; the mean over all photos of a step, also
-    those of its other ranks and forward passes. None: nobody counted."""
+    """0-dim: pixels of a photo that both views show, counted in each of them, as the mean over all photos of a step,
+    also those of its other ranks and forward passes. None: nobody counted."""
 
     @classmethod
     def same(cls, images: int, device: torch.device) -> Self:
-        """Two views of each image that are the whole of it."""
+        """The placement of two views of each image that are the whole of it."""
         box = torch.tensor([0, 0, 1, 1], device=device)
         return cls(box.expand(2, images, 4), torch.zeros(2, images, dtype=torch.bool, device=device))
 
     def part(self, first: int, last: int) -> Self:
-        """Of images first .. last - 1."""
+        """The placement of images first .. last - 1."""
         return type(self)(self.boxes[:, first:last], self.flips[:, first:last], self.shown)
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """All of them, in the order in which the constructor takes them."""
+        """All tensors of the placement, in the order in which the constructor takes them."""
         return (self.boxes, self.flips) if self.shown is None else (self.boxes, self.flips, self.shown)
 
 
@@ -47,8 +47,8 @@ class Placement:
 def across_views(assignment: Tensor, placement: Placement) -> tuple[Tensor, Tensor, Tensor]:
     """Assignments (V, B, Q, H, W) of pixels to regions, each view's carried over to the other view's pixels.
 
-    Returns, for each view, what the other one says of its pixels, by bilinear interpolation; (V, B, H, W) bool, the
-    pixels it says something of; and the part of pixels that both views show, 0-dim. An image whose views do not
+    Returns, for each view, the other view's assignment of its pixels, by bilinear interpolation; (V, B, H, W) bool, the
+    pixels for which there is one; and the part of pixels that both views show, 0-dim. An image whose views do not
     overlap keeps its own assignments, at every pixel.
     """
     grid, inside = places(placement, assignment.shape[3], assignment.shape[4], assignment.dtype)
@@ -62,7 +62,8 @@ def across_views(assignment: Tensor, placement: Placement) -> tuple[Tensor, Tens
 def places(placement: Placement, height: int, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Where the pixels of each view lie in the other one.
 
-    (V, B, H, W, 2), x and y as `grid_sample` counts, -1 to 1 from edge to edge, and (V, B, H, W) bool: inside.
+    Returns (V, B, H, W, 2), x and y as `grid_sample` counts them, -1 to 1 from edge to edge, and (V, B, H, W) bool,
+    whether the place is inside.
     """
     x, y = shares(placement, height, width, dtype)
     inside = within(x)[:, :, None, :] & within(y)[:, :, :, None]
@@ -89,11 +90,11 @@ def shares(placement: Placement, height: int, width: int, dtype: torch.dtype) ->
 
 
 def within(share: Tensor) -> Tensor:
-    """Whether places, as shares of the other view, are in it."""
+    """Whether places, given as shares of the other view, are inside it."""
     return (share >= 0) & (share <= 1)
 
 
 def shown_pixels(placement: Placement, height: int, width: int, dtype: torch.dtype) -> Tensor:
-    """0-dim: pixels of a photo that both views show, counted in each of them; mean over the photos given."""
+    """How many pixels of a photo both views show, counted in each of them: 0-dim, the mean over the photos given."""
     x, y = shares(placement, height, width, dtype)
     return (within(x).sum(dim=2) * within(y).sum(dim=2)).sum(dim=0).to(dtype).mean()

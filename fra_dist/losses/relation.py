@@ -23,14 +23,17 @@ from fra_dist.losses.geometry import Placement, across_views
 
 @dataclass(frozen=True)
 class RelationTerms:
-    """Per view, (V,)."""
+    """The terms of the semantic relation for each view, (V,)."""
 
     cross_entropy: Tensor
+    """(V,) mean cross-entropy of the online assignment against the balanced target assignment,
+    of this rank's pixels."""
     entropy_gap: Tensor
+    """(V,) log Q less the entropy of the mean online assignment over all ranks."""
     share: Tensor
     """(V, Q) part of all pixels whose most similar region is q, over all ranks; no gradient."""
     overlap: Tensor | None = None
-    """0-dim: part of the pixels that both views show; with a placement only."""
+    """0-dim: part of the pixels that both views show; None without a placement."""
 
 
 def semantic_relation(
@@ -43,11 +46,10 @@ def semantic_relation(
     cross: CrossRank = SINGLE,
     placement: Placement | None = None,
 ) -> RelationTerms:
-    """Similarities (V, B, Q, H, W) of the online and the target network -> the two terms, not yet summed.
+    """The two terms of the semantic relation, not yet summed, from similarities (V, B, Q, H, W) of both networks.
 
-    placement: follow the other view's assignment (V = 2).
-
-    The cross-entropy is this rank's; what is balanced and what is averaged is so over all ranks.
+    student, teacher: of the online and of the target network; rounds: Sinkhorn's; placement: follow the other view's
+    assignment (V = 2). The cross-entropy is this rank's; what is balanced and what is averaged is so over all ranks.
     """
     if placement is None:
         temperatures = {"student_temperature": student_temperature, "teacher_temperature": teacher_temperature}
@@ -73,6 +75,6 @@ def semantic_relation(
 def balanced_assignment(similarity: Tensor, temperature: float, rounds: int, cross: CrossRank = SINGLE) -> Tensor:
     """Softmax over q of similarities (V, B, Q, pixels), then Sinkhorn rounds over all pixels of all ranks; same shape.
 
-    A round scales every region to 1/Q of the mass, then every pixel to 1: `kernels/relation/`.
+    A round scales every region to 1/Q of the mass, then every pixel to 1, see `kernels/relation/`.
     """
     return kernel.balanced_assignment(similarity, temperature, rounds, cross)

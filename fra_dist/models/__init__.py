@@ -1,4 +1,7 @@
-"""The networks: FRA, its online and target halves, backbones, and what they give back. Imported when first used."""
+"""The networks: FRA, its online and target halves, backbones, and the dataclasses they return.
+
+Imported when first used.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -9,16 +9,16 @@ from fra_dist.models.pyramid import TopDownPath
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2")
 SMALL = ("tiny", "fpn_small")
-"""Networks of this package's own, for CPUs and 64-pixel images."""
+"""Names of the networks of this package's own, for CPUs and 64-pixel images."""
 
 
 def build_backbone(name: str, map_stride: int = 32) -> nn.Module:
     """A backbone with random weights: `tiny`, `fpn_small`, a torchvision ResNet, or `timm:NAME`.
 
     Args:
-        name: see above.
-        map_stride: pixels of the image a cell of the map, 4, 8, 16 or 32; below 32 for ResNets alone, which then get a
-            top-down path to that stride.
+        name: one of these names, such as `resnet50`.
+        map_stride: pixels of the image per cell of the map, 4, 8, 16 or 32; below 32 for ResNets alone, which then get
+            a top-down path to that stride.
 
     Raises ConfigError for another name or stride, and when timm is asked for and missing.
     """
@@ -50,6 +50,7 @@ class TinyBackbone(nn.Module):
     """
 
     out_channels = 128
+    """Channels of the map."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,10 +62,12 @@ class TinyBackbone(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
+        """The feature map of images: (B, 3, S, S) -> (B, 128, S/8, S/8)."""
         convolution, norm = self.stem
         return self.block2(self.block1(norm(convolution(images), relu=True)))
 
     def blocks(self) -> list[nn.Module]:
+        """The residual blocks, which activation checkpointing computes again."""
         return [self.block1, self.block2]
 
 
@@ -76,6 +79,7 @@ class SmallPyramid(nn.Module):
     """
 
     out_channels = 128
+    """Channels of the map."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,18 +93,19 @@ class SmallPyramid(nn.Module):
         self.pyramid = TopDownPath((64, 128, 128), self.out_channels)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, 128, S/4, S/4)."""
+        """The feature map of images: (B, 3, S, S) -> (B, 128, S/4, S/4)."""
         convolution, norm = self.stem
         fine = self.block1(norm(convolution(images), relu=True))
         middle = self.block2(fine)
         return self.pyramid((fine, middle, self.block3(middle)))
 
     def blocks(self) -> list[nn.Module]:
+        """The residual blocks and those of the top-down path, which activation checkpointing computes again."""
         return [self.block1, self.block2, self.block3, *self.pyramid.blocks()]
 
 
 class ResidualBlock(nn.Module):
-    """A 3×3 convolution, one of `last_kernel`, and a 1×1 shortcut."""
+    """A residual block: a 3×3 convolution, one of size `last_kernel`, and a 1×1 convolution as shortcut."""
 
     def __init__(self, inputs: int, middle: int, outputs: int, stride: int = 1, last_kernel: int = 3) -> None:
         super().__init__()
@@ -111,12 +116,16 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), BatchNorm(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
+        """The block's output: (B, inputs, H, W) -> (B, outputs, H/stride, W/stride)."""
         inner = self.bn1(self.conv1(x), relu=True)
         return self.bn2(self.conv2(inner), self.shortcut(x), relu=True)
 
 
 def channels_of(backbone: nn.Module) -> int:
-    """C. Raises ConfigError when a module given as backbone does not say."""
+    """Channels C of a backbone's map.
+
+    Raises ConfigError when a module given as backbone does not have `out_channels`.
+    """
     channels = getattr(backbone, "out_channels", None)
     if not isinstance(channels, int) or channels < 1:
         raise ConfigError(
@@ -131,10 +140,10 @@ _SMALL = 256 * 256  # pixels
 
 @torch.no_grad()
 def map_size(backbone: nn.Module, height: int, width: int) -> tuple[int, int]:
-    """(H, W) of the map for an image of height × width, found by a forward pass of a black one.
+    """Size (H, W) of the map for an image of height × width, found by a forward pass of a black one.
 
-    A large image goes through without arithmetic (meta tensors). A small one does not: norms of meta tensors make
-    torch import its compiler, which takes longer than the pass.
+    A large image goes through without arithmetic (meta tensors). A small one does not: norms of meta tensors make torch
+    import its compiler, which takes longer than the pass.
 
     Raises ConfigError when such an image does not go through.
     """
@@ -158,7 +167,10 @@ def map_size(backbone: nn.Module, height: int, width: int) -> tuple[int, int]:
 
 
 def check_map(features: Tensor, height: int, width: int) -> None:
-    """Raises ConfigError unless `features` is (B, C, H, W) with H and W at least 2."""
+    """Check the shape of a map, (B, C, H, W) with H and W of at least 2, for images of height × width.
+
+    Raises ConfigError for any other.
+    """
     if features.dim() != 4:
         raise ConfigError(f"the backbone must give a map (B, C, H, W), not {tuple(features.shape)}")
     if min(features.shape[2:]) < 2:

@@ -3,9 +3,10 @@
     P = balanced_assignment(cos(p, z)/τ)            over all pixels of a view of all ranks, as in the relation loss
     p ← unit(m p + (1 − m) unit(Σ_u P(u) z(u)))     once a step; Σ over pixels, views, forward passes and ranks
 
-z are unit vectors, with `centred` less their mean over a view and made unit length again. An online form of the E and M
-steps of spherical k-means (Dhillon and Modha 2001), balanced as in SwAV (arXiv 2006.09882). Everything happens on the
-device and is the same on every rank. B images of this rank, V views end to end, Q regions, D width, H×W map.
+z are unit vectors; with `centred`, their mean over a view is subtracted and they are made unit length again. An online
+form of the E and M steps of spherical k-means (Dhillon and Modha 2001), balanced as in SwAV (arXiv 2006.09882).
+Everything happens on the device and is the same on every rank. B images of this rank, V views end to end, Q regions, D
+width, H×W map.
 """
 
 import torch
@@ -18,10 +19,13 @@ from fra_dist.kernels.relation import balanced_assignment
 
 
 class Clusters(nn.Module):
-    """What the pixels of a step have in common, region by region: `note` every forward pass, then `move` once."""
+    """Accumulates what the pixels of a step have in common, region by region, and moves the prototypes there.
+
+    Call `note` in every forward pass and `move` once per step.
+    """
 
     sums: Tensor
-    """(Q, D) of this rank since the last move; not saved, since it is 0 between steps."""
+    """(Q, D) sums of this rank's pixels since the last move; not saved, since they are 0 between steps."""
 
     def __init__(self, config: ModelConfig, cross: CrossRank) -> None:
         super().__init__()
@@ -33,7 +37,10 @@ class Clusters(nn.Module):
 
     @torch.no_grad()
     def note(self, pixels: Tensor, similarity: Tensor, prototypes: Tensor, views: int) -> None:
-        """Add up pixels (V B, D, H, W), whose cosines with the prototypes (Q, D) are `similarity` (V B, Q, H, W)."""
+        """Add up pixels (V B, D, H, W), whose cosines with the prototypes (Q, D) are `similarity` (V B, Q, H, W).
+
+        views: V, how many views lie end to end in the batch.
+        """
         with torch.autocast(pixels.device.type, enabled=False):
             unit = self._unit(pixels, views)
             if self.centred:
@@ -55,7 +62,7 @@ class Clusters(nn.Module):
 
     @torch.no_grad()
     def move(self, prototypes: Tensor) -> None:
-        """Let the prototypes (Q, D) follow, in place, and begin anew. Every rank calls it."""
+        """Let the prototypes (Q, D) follow the sums, in place, and set the sums to 0. Every rank calls it."""
         found = functional.normalize(self.cross.sum(self.sums), dim=1)
         mixed = self.momentum * prototypes + (1 - self.momentum) * found.to(prototypes.dtype)
         prototypes.copy_(functional.normalize(mixed, dim=1))

@@ -21,17 +21,20 @@ _backward = torch.ops.aten.convolution_backward
 
 
 class PatchConv2d(nn.Conv2d):
-    """`nn.Conv2d`, with the gradient of this file where it applies: fp32, channels-last, on a CPU, not compiled."""
+    """`nn.Conv2d` with this module's weight gradient where it applies: fp32, channels-last, on a CPU, not compiled."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """The convolution of the input (N, I, H, W), as `nn.Conv2d` gives it."""
         if torch.is_grad_enabled() and self.weight.requires_grad and _applies(self, input):
             return _Convolution.apply(input, self.weight, self.stride, self.padding)
         return super().forward(input)
 
 
 def use_patches(module: nn.Module) -> None:
-    """Turn every plain `nn.Conv2d` inside that this can serve into `PatchConv2d`, in place; parameters stay."""
+    """Turn every plain `nn.Conv2d` inside the module that `PatchConv2d` can serve into one, in place;
+    parameters stay."""
     for part in module.modules():
+        # the class of the object changes, so that parameters, hooks and state names stay; exact type: subclasses differ
         if type(part) is nn.Conv2d and _serves(part):
             part.__class__ = PatchConv2d
 
@@ -76,7 +79,11 @@ class _Convolution(torch.autograd.Function):
 def weight_gradient(
     x: Tensor, dy: Tensor, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
 ) -> Tensor:
-    """(N, I, H, W) input and (N, O, h, w) gradient of the output -> (O, I, *kernel), stored channels-last."""
+    """The gradient of the weight, (O, I, *kernel) stored channels-last, from the input (N, I, H, W) and dy (N, O, h,
+    w).
+
+    dy: the gradient of the convolution's output.
+    """
     given = dy.permute(0, 2, 3, 1).reshape(dy.shape[0], -1, dy.shape[1])  # (N, h w, O)
     places = x.permute(0, 2, 3, 1)
     if tuple(kernel) == (1, 1) and tuple(padding) == (0, 0):

@@ -17,7 +17,7 @@ from fra_dist.models.dropout import ImageDropout
 
 
 class RegionDecoder(nn.Module):
-    """(B, C, H, W) features -> (B, Q, D) mask embeddings.
+    """The region decoder: feature maps (B, C, H, W) -> mask embeddings (B, Q, D).
 
     `centre_queries` subtracts the mean over queries and `query_offset` then adds a learnable vector to each,
     orthonormal at the start: at initialisation the published form gives every query the same embedding, a saddle.
@@ -25,7 +25,9 @@ class RegionDecoder(nn.Module):
     """
 
     query_shift: Tensor | None
+    """(Q, D) shifts added to the queries, or None where regions cannot be revived."""
     offset_shift: Tensor | None
+    """(Q, D) shifts added to the query offsets, or None where there are no offsets or regions cannot be revived."""
 
     def __init__(
         self, channels: int, width: int, regions: int, config: DecoderConfig, *, movable: bool = False
@@ -55,6 +57,7 @@ class RegionDecoder(nn.Module):
             nn.init.orthogonal_(self.query_offset)
 
     def forward(self, features: Tensor) -> Tensor:
+        """The mask embeddings of each image: features (B, C, H, W) -> (B, Q, D)."""
         height, width = features.shape[2:]
         memory = self.input_projection(features.flatten(2).transpose(1, 2))  # (B, H·W, D)
         code = position_code(height, width, memory.shape[2], memory.device)
@@ -72,7 +75,8 @@ class RegionDecoder(nn.Module):
         return x if self.query_offset is None else x + _moved(self.query_offset, self.offset_shift)
 
     def shifted(self) -> list[tuple[Tensor, Tensor]]:
-        """What is a region's own, (Q, D), each with its shift."""
+        """The parameters that belong to single regions, (Q, D) each, with their shifts: the queries,
+        and the offsets if any."""
         pairs = ((self.queries, self.query_shift), (self.query_offset, self.offset_shift))
         return [(weight, shift) for weight, shift in pairs if weight is not None and shift is not None]
 
@@ -82,10 +86,11 @@ def _moved(weight: Tensor, shift: Tensor | None) -> Tensor:
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, cross-attention, feed-forward, each with dropout, residual and then layer norm."""
+    """A layer of the decoder: self-attention, cross-attention and feed-forward, each with dropout,
+    residual and layer norm."""
 
     DROPOUTS = 6
-    """Calls of the dropout in a pass."""
+    """How many times a pass through the layer calls the dropout."""
 
     def __init__(self, width: int, heads: int, feedforward: int, dropout: ImageDropout) -> None:
         super().__init__()
@@ -97,7 +102,10 @@ class DecoderLayer(nn.Module):
         self.dropout = dropout
 
     def forward(self, target: Tensor, queries: Tensor, memory: Tensor, code: Tensor) -> Tensor:
-        """target (B, Q, D), queries (Q, D), memory (B, H·W, D), code of the keys (H·W, D) -> (B, Q, D)."""
+        """One layer: target (B, Q, D), queries (Q, D), memory (B, H·W, D) and code (H·W, D) -> (B, Q, D).
+
+        code: the position code of the keys.
+        """
         asked = target + queries
         target = self.norm1(target + self.dropout(self.self_attention(asked, asked, target)))
         target = self.norm2(target + self.dropout(self.cross_attention(target + queries, memory, code)))
@@ -117,7 +125,7 @@ class Attention(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """(B, Q, D), (B, P, D), (B, P, D) -> (B, Q, D)."""
+        """Attention of each query over the keys: (B, Q, D), (B, P, D), (B, P, D) -> (B, Q, D)."""
         parts = zip((query, key, value), self.in_weight.chunk(3), self.in_bias.chunk(3), strict=True)
         q, k, v = (functional.linear(x, w, b).unflatten(2, (self.heads, -1)).transpose(1, 2) for x, w, b in parts)
         if self.dropout.idle:
@@ -129,10 +137,10 @@ class Attention(nn.Module):
 
 
 class CrossAttention(Attention):
-    """Attention over a map with a position code on its keys alone, by `kernels/decoder_attention/`."""
+    """Attention over a map with a position code on its keys alone, computed by `kernels/decoder_attention/`."""
 
     def forward(self, query: Tensor, memory: Tensor, code: Tensor) -> Tensor:
-        """(B, Q, D), (B, P, D), (P, D) -> (B, Q, D)."""
+        """Attention of each query over the pixels: query (B, Q, D), memory (B, P, D), code (P, D) -> (B, Q, D)."""
         share, keep = 0.0 if self.dropout.idle else self.dropout.p, None
         if share and self.dropout.keys is not None:
             keep = self.dropout.kept(torch.Size((len(query), self.heads, query.shape[1], memory.shape[1])))

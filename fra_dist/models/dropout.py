@@ -1,7 +1,7 @@
 """Dropout whose numbers belong to the images: the same for any number of ranks, micro batches and restarts.
 
-Element e of image i is dropped where hash(key_i, place of the dropout, e) < p 2^53, see `kernels/dropout_mask`.
-Keys come from the seed, the step and the image's place in the global batch, so nothing is drawn in an order that other
+Element e of image i is dropped where hash(key_i, place of the dropout, e) < p 2^53, see `kernels/dropout_mask/`. Keys
+come from the seed, the step and the image's place in the global batch, so nothing is drawn in an order that other
 images could change.
 """
 
@@ -13,7 +13,10 @@ from fra_dist.kernels.dropout_mask import GOLDEN, dropout_mask, mix
 
 
 def image_keys(number: int, places: Tensor) -> Tensor:
-    """Keys (B,) int64 of the images at `places` (B,) of the global batch; number: of the run's seed and the step."""
+    """Keys (B,) int64 of the images at `places` (B,) of the global batch.
+
+    number: a number made from the run's seed and the step.
+    """
     return mix(mix(places * GOLDEN + (number & 0x7FFFFFFFFFFFFFFF)) + GOLDEN)
 
 
@@ -31,15 +34,17 @@ class ImageDropout(nn.Module):
         self.calls = 0
 
     def start(self, keys: Tensor | None) -> None:
-        """keys: int64, one an image of the batch that comes next; None: back to torch's generator."""
+        """Set the keys (B,) int64 for the next forward passes, one per image of the batch; None:
+        use torch's generator again."""
         self.keys, self.calls = keys, 0
 
     @property
     def idle(self) -> bool:
-        """Nothing is dropped."""
+        """Whether nothing is dropped: outside of training mode, or with p = 0."""
         return not self.training or self.p == 0
 
     def forward(self, x: Tensor) -> Tensor:
+        """The input (B, ...) with elements set to 0 by the images' keys and the others divided by 1 − p."""
         if self.idle:
             return x
         if self.keys is None:
@@ -47,7 +52,7 @@ class ImageDropout(nn.Module):
         return x * self.kept(x.shape).to(x.dtype) / (1 - self.p)
 
     def kept(self, shape: torch.Size) -> Tensor:
-        """What the next call keeps of (B, ...), bool; it counts as that call. Needs keys."""
+        """The mask of what the next call keeps of (B, ...), bool; asking counts as that call. Needs keys."""
         assert self.keys is not None
         self.calls += 1
         return dropout_mask(self.keys, shape, self.calls, self.span, self.p)

@@ -26,10 +26,14 @@ from fra_dist.models.revival import Revival
 
 
 class FRANetwork(nn.Module):
-    """Backbone, projectors, region decoder, and the prototypes that stand in for the batch at inference; or clusters in
-    place of the decoder, whose prototypes are the same in training and at inference."""
+    """Backbone, projectors and region decoder, with the prototypes that replace the mean over the batch at inference.
+
+    With `prototypes: clusters` in the configuration, clusters take the decoder's place, whose prototypes are the same
+    in training and at inference.
+    """
 
     prototypes: Tensor
+    """(Q, D) buffer: the running mean of the batches' prototypes, or the cluster centres."""
 
     def __init__(self, config: ModelConfig, backbone: nn.Module, cross: CrossRank) -> None:
         super().__init__()
@@ -61,13 +65,14 @@ class FRANetwork(nn.Module):
 
     @property
     def has_regions(self) -> bool:
-        """False for plain BYOL."""
+        """Whether the network finds regions; False for plain BYOL."""
         return self.local_projector is not None
 
     def forward(self, images: Tensor, views: int = 1) -> NetworkOutput:
-        """(B, 3, S, S) images -> everything the losses need. In training mode the prototypes follow the batch.
+        """Everything the losses need, from images (B, 3, S, S). In training mode the prototypes follow the batch.
 
-        With `views` V above 1, (V B, 3, S, S): what a pass over each view would give, end to end, the state included.
+        With `views` V above 1, images are (V B, 3, S, S), the views end to end: the result, and the state that follows,
+        are what a pass over each view would give.
         """
         with in_groups(self, views):
             features = self._features(images)
@@ -85,9 +90,10 @@ class FRANetwork(nn.Module):
         return NetworkOutput(features, embedding, pixels, mask_embedding, prototypes, similarity, local)
 
     def infer(self, images: Tensor) -> Inference:
-        """(B, 3, S, S) images, each on its own. Needs eval mode (RuntimeError otherwise) and changes no state.
+        """Embedding, similarities and heatmaps of images (B, 3, S, S), each on its own.
 
-        Heatmaps have the temperature that training ends with.
+        Needs eval mode (RuntimeError otherwise) and changes no state. Heatmaps have the temperature that training ends
+        with.
         """
         if self.training:
             raise RuntimeError("infer needs a network in eval mode: call .eval() first")
@@ -99,7 +105,8 @@ class FRANetwork(nn.Module):
         return Inference(features, embedding, similarity, heatmaps(similarity, self.final_temperature), local)
 
     def look_at_part(self, images: Tensor, prototypes: Tensor | None) -> NetworkOutput:
-        """Small crops (B, 3, S, S) -> as `forward`, with the prototypes of whole views in place of their own mean.
+        """The output of `forward` for small crops (B, 3, S, S), with the prototypes of whole views in place of their
+        own mean.
 
         Prototypes are those of the batch, (Q, D), so that regions of a crop are those of the views; the buffer does not
         follow.
@@ -145,7 +152,8 @@ class FRANetwork(nn.Module):
 
 
 def cosines(pixels: Tensor, prototypes: Tensor) -> Tensor:
-    """Pixels (V B, D, H, W) with the prototypes of their view, (V, Q, D), or with (Q, D) -> (V B, Q, H, W) fp32."""
+    """Cosines (V B, Q, H, W) fp32 of pixels (V B, D, H, W) with the prototypes (V, Q, D) of their view,
+    or with (Q, D)."""
     with torch.autocast(pixels.device.type, enabled=False):
         directions = functional.normalize(_exact(prototypes), dim=-1).view(-1, 1, *prototypes.shape[-2:])
         unit = functional.normalize(_exact(pixels).flatten(2), dim=1).unflatten(0, (len(directions), -1))
@@ -158,14 +166,15 @@ def _exact(x: Tensor) -> Tensor:
 
 
 class FRA(nn.Module):
-    """The model that is trained. `target` starts as a copy of `online` and takes no gradient.
+    """The model that is trained: an online network, its target network, and the predictors.
 
-    `backbone` is any module that maps images to (B, out_channels, H, W); null builds `config.backbone`. Every batch
-    norm is replaced by `norm.BatchNorm`, over all ranks. Raises ConfigError for a backbone that cannot be used.
+    `target` starts as a copy of `online` and takes no gradient. `backbone` is any module that maps images to (B,
+    out_channels, H, W); None builds `config.backbone`. Every batch norm is replaced by `norm.BatchNorm`, over all
+    ranks. Raises ConfigError for a backbone that cannot be used.
     """
 
     views_grouped = False
-    """Both views go through each network in one pass, with the statistics that a pass over each would give."""
+    """Whether both views go through each network in one pass, with the statistics that a pass over each would give."""
 
     def __init__(self, config: ModelConfig, cross: CrossRank = SINGLE, backbone: nn.Module | None = None) -> None:
         super().__init__()
@@ -178,9 +187,10 @@ class FRA(nn.Module):
         self.revival = Revival(config.revive_dead, config.regions, cross) if config.revive_dead else None
 
     def forward(self, view1: Tensor, view2: Tensor, *local_views: Tensor) -> FRAOutput:
-        """Two views (B, 3, S, S) of the same images. Statistics of batch norm are those of one view.
+        """Both networks on two views (B, 3, S, S) of the same images. Statistics of batch norm are those of one view.
 
-        local_views: small crops of them, (B, 3, s, s) each, for the online network alone; it sees them all together.
+        local_views: small crops of the images, (B, 3, s, s) each, for the online network alone, which sees them all
+        together.
         """
         views = (torch.cat([view1, view2]),) if self.views_grouped else (view1, view2)
         online = self._look(self.online, views)
@@ -223,34 +233,43 @@ class FRA(nn.Module):
             return self.online.look_at_part(torch.cat(views), prototypes).chunk(len(views))
 
     def group_views(self) -> None:
-        """See `views_grouped`. Raises ConfigError for a backbone with a batch norm of its own, which cannot do that."""
+        """Let both views go through each network in one pass, see `views_grouped`.
+
+        Raises ConfigError for a backbone with a batch norm of its own, which cannot do that.
+        """
         if not can_be_grouped(self):
             raise ConfigError("the backbone has a batch norm of its own, whose views cannot be grouped")
         self.views_grouped = True
 
     def set_heatmap_temperature(self, temperature: float) -> None:
-        """For training from here on; inference has that of the last step."""
+        """Set the heatmaps' temperature for training from here on; inference always has that of the last step."""
         self.online.temperature = self.target.temperature = temperature
 
     def set_dropout_keys(self, keys: Tensor | None) -> None:
-        """For the next forward pass: one key an image (B,), see `dropout.image_keys`."""
+        """Set dropout's keys (B,) for the next forward pass, one per image, see `dropout.image_keys`."""
         for network, part in ((self.online, 0), (self.target, 1)):
             if network.decoder is not None:
                 network.decoder.dropout.start(None if keys is None else keys ^ part)
 
     def move_prototypes(self) -> None:
-        """After the optimiser's step: with prototypes=clusters, let those of both networks follow its pixels."""
+        """Let the prototypes of both networks follow their pixels, with `prototypes: clusters`.
+
+        Call it after the optimiser's step.
+        """
         for network in (self.online, self.target):
             if network.clusters is not None:
                 network.clusters.move(network.prototypes)
 
     def revive_regions(self, seed: int) -> None:
-        """After the optimiser's step: with `revive_dead`, start dead regions anew. seed: the same on every rank."""
+        """Start dead regions again, with `revive_dead`.
+
+        Call it after the optimiser's step, with the same seed on every rank.
+        """
         if self.revival is not None:
             assert self.online.decoder is not None
             assert self.target.decoder is not None
             self.revival.update(self.online.decoder, self.target.decoder, seed)
 
     def check_image_size(self, size: int) -> tuple[int, int]:
-        """(H, W) of the map for square images of `size` pixels. Raises ConfigError if it is below 2×2."""
+        """Size (H, W) of the map for square images of `size` pixels. Raises ConfigError if it is below 2×2."""
         return map_size(self.online.backbone, size, size)

@@ -4,11 +4,11 @@ PARTS_CEILING = {2: 0.03, 3: 0.02, 4: 0.03, 5: 0.12, 6: 0.13, 7: 0.23, 8: 0.35, 
 """Side of a map -> NMI on eyes, nose and mouth of the true masks averaged to it: `benchmarks/map_ceiling.py` on 119
 photos of faces."""
 COARSE = 7
-"""Regions of maps with a smaller side cannot be parts of a face."""
+"""Side of a map below which its regions cannot be parts of a face."""
 
 
 def parts_ceiling(side: int) -> float:
-    """NMI on facial parts of a perfect segmentation at a map of that side; of the nearest size that was measured."""
+    """NMI on facial parts of a perfect segmentation at a map of that side; of the nearest side that was measured."""
     return PARTS_CEILING[min(PARTS_CEILING, key=lambda known: abs(known - side))]
 
 

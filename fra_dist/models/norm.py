@@ -1,7 +1,7 @@
 """Batch norm that may take a residual and ReLU along, with statistics of each view, over all ranks.
 
 Which path runs is chosen at each call: the fused kernels of `kernels/batch_norm/` where they take the tensors, that
-module's plain passes where statistics are of several groups or ranks, and torch's own batch norm otherwise.
+package's plain passes where statistics are of several groups or ranks, and torch's own batch norm otherwise.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ class BatchNorm(_BatchNorm):
     """Batch norm of (N, C) or (N, C, ...) with the same parameters, buffers and state names as `nn.BatchNorm*d`.
 
     In training mode, mean and variance are those of each of `groups` equal parts of the batch, over all ranks, forward
-    and backward; every rank must hold as many values. Running statistics follow the parts one after the other, as
+    and backward; every rank must hold equally many values. Running statistics follow the parts one after the other, as
     passes over each would let them. In eval mode it is plain batch norm.
     """
 
@@ -39,7 +39,7 @@ class BatchNorm(_BatchNorm):
             raise ValueError(f"batch norm takes (N, C, ...), not {tuple(input.shape)}")
 
     def forward(self, input: Tensor, residual: Tensor | None = None, relu: bool = False) -> Tensor:
-        """act(norm(input) + residual), with ReLU or nothing as act; residual: like input."""
+        """The output act(norm(input) + residual), with ReLU or nothing as act; residual: like input."""
         if self.training and (self.cross.world > 1 or self.groups > 1 or takes(input, residual)):
             out = self._by_parts(input, residual, relu)
         else:
@@ -68,9 +68,10 @@ class BatchNorm(_BatchNorm):
 
 @contextmanager
 def in_groups(module: nn.Module, count: int) -> Iterator[None]:
-    """Inside, the batch is `count` parts of as many images one after the other, each with statistics of its own.
+    """Inside the block, the batch is `count` equal parts one after the other, each with batch-norm statistics of its
+    own.
 
-    Not to be entered twice at a time.
+    Blocks must not be nested.
     """
     norms = [m for m in module.modules() if isinstance(m, BatchNorm)] if count > 1 else []  # one part: as it is outside
     before = [norm.groups for norm in norms]
@@ -84,12 +85,12 @@ def in_groups(module: nn.Module, count: int) -> Iterator[None]:
 
 
 def groups_of(module: nn.Module) -> int:
-    """How many parts the batch has now; 1 for a module without batch norm."""
+    """How many parts the batch has inside the current `in_groups`; 1 outside, and for a module without batch norm."""
     return next((m.groups for m in module.modules() if isinstance(m, BatchNorm)), 1)
 
 
 def can_be_grouped(module: nn.Module) -> bool:
-    """Whether no batch norm of another kind is left."""
+    """Whether every batch norm inside the module is a `BatchNorm`, so that `in_groups` reaches all of them."""
     return all(isinstance(m, BatchNorm) for m in module.modules() if isinstance(m, _BatchNorm))
 
 

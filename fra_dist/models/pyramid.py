@@ -14,14 +14,14 @@ from torch.nn import functional
 from fra_dist.models.norm import BatchNorm
 
 PATH = "pyramid."
-"""How names of the path's parameters begin within a backbone."""
+"""What the names of the path's parameters begin with inside a backbone."""
 
 
 class TopDownPath(nn.Module):
-    """Maps of several strides -> one map (B, `width`, H, W) of the finest stride, not negative.
+    """The top-down path: maps of several strides -> one map (B, `width`, H, W) of the finest stride, not negative.
 
     Args:
-        channels: of each map, the finest first.
+        channels: channels of each map, the finest first.
         width: channels of the laterals and of the result.
     """
 
@@ -34,19 +34,19 @@ class TopDownPath(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Maps (B, channels[k], H_k, W_k), the finest first -> (B, width, H_0, W_0)."""
+        """The finest map of the path: maps (B, channels[k], H_k, W_k), the finest first -> (B, width, H_0, W_0)."""
         merged: Tensor | None = None
         for lateral, one in zip(reversed(self.laterals), reversed(maps), strict=True):
             merged = lateral(one, merged)
         return self.smooth(merged)
 
     def blocks(self) -> list[nn.Module]:
-        """What `train.activation_checkpointing` computes again."""
+        """The blocks that `train.activation_checkpointing` computes again."""
         return [*self.laterals, self.smooth]
 
 
 class Lateral(nn.Module):
-    """bn(conv1×1(fine)) + the coarser map, its cells repeated."""
+    """A lateral connection: bn(conv1×1(fine)) + the coarser map, its cells repeated."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Lateral(nn.Module):
         self.norm = BatchNorm(outputs)
 
     def forward(self, fine: Tensor, coarse: Tensor | None) -> Tensor:
-        """fine (B, inputs, H, W), coarse (B, outputs, h, w) or None -> (B, outputs, H, W)."""
+        """The lateral's output: fine (B, inputs, H, W) and coarse (B, outputs, h, w) or None -> (B, outputs, H, W)."""
         own = self.conv(fine)
         if coarse is None:
             return self.norm(own)
@@ -62,7 +62,7 @@ class Lateral(nn.Module):
 
 
 class Smooth(nn.Module):
-    """relu(bn(conv3×3(x))): takes away the steps that repeated cells leave."""
+    """The last convolution, relu(bn(conv3×3(x))): it takes away the steps that repeated cells leave."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -70,4 +70,5 @@ class Smooth(nn.Module):
         self.norm = BatchNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The smoothed map, of the same size: (B, C, H, W) -> (B, C, H, W)."""
         return self.norm(self.conv(x), relu=True)

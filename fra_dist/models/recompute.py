@@ -1,4 +1,4 @@
-"""Activation checkpointing: blocks that keep their input alone and are computed again in backward."""
+"""Activation checkpointing: blocks that keep their input alone and compute their activations again in backward."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -48,7 +48,8 @@ def _once_more(module: nn.Module, groups: int) -> Iterator[None]:
 
 @contextmanager
 def statistics_kept(module: nn.Module) -> Iterator[None]:
-    """Batch norm runs as in training, but what follows the batch is a copy of its statistics."""
+    """Inside the block, batch norm runs as in training,
+    but what follows the batch is a copy of its running statistics."""
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training]
     kept = [dict(norm._buffers) for norm in norms]
     for norm in norms:

@@ -1,4 +1,4 @@
-"""torchvision's ResNets as backbones, each norm with the residual and ReLU that follow it."""
+"""ResNets of torchvision as backbones, each norm with the residual and ReLU that follow it."""
 
 import torchvision
 from torch import Tensor, nn
@@ -9,13 +9,13 @@ from fra_dist.models.norm import BatchNorm
 from fra_dist.models.pyramid import TopDownPath
 
 STAGES = {4: "layer1", 8: "layer2", 16: "layer3", 32: "layer4"}
-"""Stride -> the stage whose map has it."""
+"""Stride -> name of the stage whose map has that stride."""
 PATH_WIDTH = 256
-"""Channels of the map below stride 32, as in FPN."""
+"""Channels of the map that the top-down path gives, at strides below 32, as in FPN."""
 
 
 class ResNetBackbone(nn.Module):
-    """torchvision's ResNet up to layer4, under torchvision's own parameter names; its map has stride 32.
+    """A torchvision ResNet up to layer4, under torchvision's own parameter names; its map has stride 32.
 
     With `map_stride` 4, 8 or 16 a top-down path follows (`pyramid`), and the map has that stride and 256 channels:
     28×28 at stride 8 for 224 pixels. Convolutions start Kaiming normal, fan-out, as torchvision's do.
@@ -24,8 +24,11 @@ class ResNetBackbone(nn.Module):
     """
 
     conv1: nn.Conv2d
+    """The first convolution, 7×7 with stride 2."""
     bn1: BatchNorm
+    """The batch norm after the first convolution."""
     maxpool: nn.MaxPool2d
+    """The max pooling before the first stage, of stride 2."""
 
     def __init__(self, name: str, map_stride: int = 32) -> None:
         super().__init__()
@@ -38,6 +41,7 @@ class ResNetBackbone(nn.Module):
         self.map_stride = map_stride
         self.out_channels: int = net.fc.in_features
         self.pyramid: TopDownPath | None = None
+        # the class changes in place: the blocks keep torchvision's construction and names, and only `forward` differs
         for block in self.blocks():
             block.__class__ = _FusedBottleneck if isinstance(block, Bottleneck) else _FusedBasicBlock
         if map_stride < 32:
@@ -45,7 +49,7 @@ class ResNetBackbone(nn.Module):
             self.out_channels = PATH_WIDTH
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, out_channels, S / map_stride, S / map_stride), rounded up."""
+        """The feature map: (B, 3, S, S) -> (B, out_channels, S / map_stride, S / map_stride), rounded up."""
         x = self.maxpool(self.bn1(self.conv1(images), relu=True))
         maps = []
         for stride, stage in STAGES.items():
@@ -55,6 +59,7 @@ class ResNetBackbone(nn.Module):
         return x if self.pyramid is None else self.pyramid(maps)
 
     def blocks(self) -> list[nn.Module]:
+        """The residual blocks, and those of the top-down path, which activation checkpointing computes again."""
         own = [block for stage in STAGES.values() for block in self.get_submodule(stage).children()]
         return own if self.pyramid is None else [*own, *self.pyramid.blocks()]
 

@@ -1,4 +1,4 @@
-"""Dead regions start anew: a region that hardly any pixel falls to gets a query beside that of the largest region.
+"""Revival of dead regions: a region that hardly any pixel falls to gets a query beside that of the largest region.
 
     a_q = part of all pixels of the step, in both views and on all ranks, that are most similar to region q (online)
     n_q = steps in a row with a_q < share; at n_q = steps:   query_q ← query_b + noise · σ · ε_q,   n_q ← 0
@@ -21,12 +21,15 @@ from fra_dist.models.decoder import RegionDecoder
 
 
 class Revival(nn.Module):
-    """How long each region has been dead. `note` every forward pass of a step, then `update` once."""
+    """Counts how long each region has been dead and revives it.
+
+    Call `note` in every forward pass of a step, `update` once.
+    """
 
     idle: Tensor
-    """(Q,) steps in a row that a region was dead."""
+    """(Q,) steps in a row that each region was dead."""
     revived: Tensor
-    """0-dim: how many times a region started anew so far."""
+    """0-dim: how many times a region was revived so far."""
 
     def __init__(self, config: ReviveConfig, regions: int, cross: CrossRank) -> None:
         super().__init__()

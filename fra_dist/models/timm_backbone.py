@@ -14,8 +14,9 @@ _BLOCK = re.compile(r"Block|Bottleneck|Residual")
 class TimmBackbone(nn.Module):
     """The last feature map of a timm model, (B, C, H, W); a transformer's patches are its pixels.
 
-    Vision transformers take any size that their patches divide; their map gets a layer norm over channels, as their own
-    last one is not part of the features. Raises ConfigError for a name that timm does not have or that gives no map.
+    Vision transformers take any size that their patches divide; their map gets a layer norm over channels, because timm
+    does not count their own last norm among the features. Raises ConfigError for a name that timm does not have or that
+    gives no map.
     """
 
     def __init__(self, name: str) -> None:
@@ -31,6 +32,7 @@ class TimmBackbone(nn.Module):
         self.norm = nn.LayerNorm(self.out_channels) if of_tokens else None
 
     def forward(self, images: Tensor) -> Tensor:
+        """The last feature map of images: (B, 3, S, S) -> (B, C, H, W)."""
         features = self.net(images)[-1]
         if features.shape[1] != self.out_channels:  # some keep channels last
             features = features.permute(0, 3, 1, 2)
@@ -39,6 +41,7 @@ class TimmBackbone(nn.Module):
         return features
 
     def blocks(self) -> list[nn.Module]:
+        """The model's blocks or stages, which activation checkpointing computes again."""
         found: list[nn.Module] = []
         inside: set[nn.Module] = set()
         for module in self.net.modules():

@@ -1,0 +1,1 @@
+"""Reports: pictures of regions and embeddings, curves, and the pages that show them."""

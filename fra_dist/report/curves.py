@@ -17,17 +17,19 @@ from fra_dist.json_lines import number_in
 
 Rows = Sequence[Mapping[str, Any]]
 Runs = Mapping[str, Rows]
-"""Rows by the name of the run, in the order they are drawn."""
+"""Rows of `metrics.jsonl` by the name of the run, in the order in which runs are drawn."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture: what each of its lines is called, and the key of the row that it shows."""
+    """One picture of curves."""
 
     title: str
+    """Title of the picture."""
     lines: Mapping[str, str]
+    """Name of each line, and the key of the row that it shows."""
     floor: float | None = None
-    """The axis begins here."""
+    """Value at which the vertical axis begins; None: chosen by the data."""
 
 
 PANELS: Mapping[str, Panel] = {
@@ -60,7 +62,7 @@ _THEME: Any = {
 
 
 def draw_curves(runs: Runs, path: Path, regions: int = 8) -> None:
-    """Every panel that has data in one figure, as a PNG. Nothing is written when no row has a value."""
+    """Draw every panel that has data into one figure, as a PNG. Nothing is written when no row has a value."""
     panels = {**{name: panel for name, panel in PANELS.items() if has_data(name, runs)}, **probe_panels(runs)}
     if not panels:
         return
@@ -75,7 +77,7 @@ def draw_curves(runs: Runs, path: Path, regions: int = 8) -> None:
 
 
 def panel_svg(name: str, runs: Runs, regions: int = 8) -> bytes:
-    """One panel of PANELS as an SVG for light paper, with a clear background and text drawn as shapes."""
+    """One panel of PANELS as an SVG for light paper, with a transparent background and text drawn as shapes."""
     with rc_context(_THEME):
         figure = Figure(figsize=(4.6, 3.0))
         figure.patch.set_alpha(0.0)
@@ -87,14 +89,14 @@ def panel_svg(name: str, runs: Runs, regions: int = 8) -> bytes:
 
 
 def for_dark_paper(svg: bytes) -> bytes:
-    """The same picture in the colours for a dark page."""
+    """The picture with its colours replaced by those for a dark page."""
     for light, dark in zip((INK, *_LIGHT), (PALE_INK, *_DARK), strict=True):
         svg = svg.replace(light.encode(), dark.encode())
     return svg
 
 
 def probe_panels(runs: Runs) -> dict[str, Panel]:
-    """One panel for each task of each set that was measured during training; ages, in years, have their own."""
+    """One panel for each task of each data set that was measured during training; ages, in years, have their own."""
     found: dict[str, dict[str, str]] = {}
     for key in dict.fromkeys(key for rows in runs.values() for row in rows for key in row):
         parts = key.split("/")
@@ -112,7 +114,7 @@ def has_data(name: str, runs: Runs) -> bool:
 
 
 def series(rows: Rows, key: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(steps, values) of the rows that have a finite number under `key`."""
+    """Steps and values of the rows that have a finite number under `key`."""
     both = [(number_in(row, "step"), number_in(row, key)) for row in rows]
     found = [(step, value) for step, value in both if step is not None and value is not None]
     pairs = np.array(found, np.float64).reshape(-1, 2)
@@ -121,7 +123,7 @@ def series(rows: Rows, key: str) -> tuple[NDArray[np.float64], NDArray[np.float6
 
 
 def smooth(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
-    """Centred mean over at most `width` values, fewer at the ends."""
+    """Centred mean of the values over at most `width` of them, fewer at the ends."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
     place = np.arange(len(values))
     reach = np.minimum(np.minimum(place, place[::-1]), width // 2)

@@ -13,23 +13,28 @@ from fra_dist.report.region_sheet import FAINT, GAP, INK, LINE, MARGIN, PAPER, f
 
 WIDTH, HEIGHT = 1480, 1000
 DOTS = 20_000
-"""Dots on a map at most."""
+"""Most dots that a map shows."""
 
 
 class Point(NamedTuple):
-    """A photo (s, s, 3) and its place on the map."""
+    """A photo and its place on the map."""
 
     photo: Pixels
+    """(s, s, 3) pixels of the photo."""
     x: float
+    """Place along the horizontal axis."""
     y: float
+    """Place along the vertical axis."""
 
 
 def draw_map(
     points: Sequence[Point], places: NDArray[np.floating], title: str, notes: str, tile: int = 56
 ) -> Image.Image:
-    """All `places` (N, 2) as dots, and photos where they lie, as far as they do not cover one another.
+    """A picture of the map: all `places` (N, 2) as dots, and photos where they lie, as far as they do not cover one
+    another.
 
-    The frame holds the middle 98 % of the places on each axis; what lies outside stands at the edge.
+    The frame holds the middle 98 % of the places on each axis; what lies outside is drawn at the edge. tile: side of a
+    photo in pixels.
     """
     canvas = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
     pen = ImageDraw.Draw(canvas)
@@ -62,15 +67,21 @@ def draw_map(
 
 
 class Neighbours(NamedTuple):
-    """A photo, those nearest to it, and how near each is (a cosine)."""
+    """A photo and those nearest to it."""
 
     photo: Pixels
+    """(s, s, 3) pixels of the photo."""
     near: Sequence[Pixels]
+    """Its nearest neighbours, the nearest first."""
     cosines: Sequence[float]
+    """Cosine of each neighbour with the photo."""
 
 
 def draw_neighbours(rows: Sequence[Neighbours], title: str, tile: int = 112) -> Image.Image:
-    """One row a photo, framed, its neighbours to the right, the nearest first, with their cosines below."""
+    """A sheet with one row per photo: the photo, framed, and its neighbours to the right with their cosines below.
+
+    The nearest comes first. tile: side of a photo in pixels.
+    """
     columns = 1 + max(len(row.near) for row in rows)
     pitch, head = tile + LINE + GAP, MARGIN + 40
     width = max(2 * MARGIN + columns * (tile + GAP) + GAP, int(font(17).getlength(title)) + 2 * MARGIN)

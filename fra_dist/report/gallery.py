@@ -26,15 +26,22 @@ from fra_dist.report.user_photos import Photo, Skipped, printable, read_square, 
 
 @dataclass
 class Gallery:
-    """What was drawn so far."""
+    """What was drawn so far of a folder of photos."""
 
     out: Path
+    """The folder that the pictures are written to."""
     sheets: list[str] = field(default_factory=list)
+    """Names of the sheets written."""
     photos: list[dict[str, Any]] = field(default_factory=list)
+    """For each photo drawn, its entry in regions.json."""
     skipped: list[Skipped] = field(default_factory=list)
+    """The photos that could not be read."""
 
     def write(self, facts: dict[str, Any]) -> Path:
-        """regions.json, with `facts` at its head. Raises DataError."""
+        """Write regions.json, with `facts` at its head. Returns its path.
+
+        Raises DataError when it cannot be written.
+        """
         path = self.out / "regions.json"
         gone = [{"file": s.path, "reason": s.reason} for s in self.skipped]
         whole = {**facts, "sheets": self.sheets, "photos": self.photos, "skipped": gone}
@@ -47,11 +54,14 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Style:
+    """How a gallery's sheets look."""
+
     title: str
+    """Title of each sheet."""
     tile: int = 160
     """Side of a picture on a sheet, in pixels; a photo's own picture has twice that."""
     rows: int = 12
-    """Photos on a sheet."""
+    """Most photos on a sheet."""
 
 
 def draw_gallery(
@@ -63,9 +73,9 @@ def draw_gallery(
     limit: int,
     tell: Callable[[Skipped], None],
 ) -> Gallery:
-    """Draw the first `limit` readable files; `tell` hears of each that is not. One sheet's photos are held at a time.
+    """Draw the first `limit` readable files; `tell` is called with each one that is not readable.
 
-    Raises DataError when `out` cannot be written.
+    One sheet's photos are held in memory at a time. Raises DataError when `out` cannot be written.
     """
     gallery = Gallery(out)
     page: list[Photo] = []

@@ -1,4 +1,4 @@
-"""Pictures of regions, tile by tile: the hard assignment over the photo, and the soft map of each region.
+"""Pictures of regions, as square tiles: the hard assignment over the photo, and the soft map of each region.
 
 Shapes: N photos (N, h, w, 3) uint8; similarities and heatmaps (N, Q, H, W) as `FRANetwork.infer` gives them.
 """
@@ -16,16 +16,19 @@ from fra_dist.report.palette import CLASS_COLOURS, REGION_COLOURS
 
 Pixels = NDArray[np.uint8]
 STRIP_TILE = 112
-"""Side of the pictures of a strip, in pixels."""
+"""Side of the pictures in a strip, in pixels."""
 
 
 def upsample(maps: Tensor, size: int) -> Tensor:
-    """(N, Q, H, W) to (N, Q, size, size), bilinear."""
+    """The maps scaled bilinearly: (N, Q, H, W) -> (N, Q, size, size)."""
     return functional.interpolate(maps.detach().float().cpu(), size=(size, size), mode="bilinear", align_corners=False)
 
 
 def assignment_overlay(photo: Pixels, regions: NDArray[np.int64], alpha: float = 0.55) -> Pixels:
-    """Tint a photo (s, s, 3) with the colours of its regions (s, s), with a thin light line where regions meet."""
+    """A photo (s, s, 3) tinted with the colours of its regions (s, s), with a thin light line where regions meet.
+
+    alpha: strength of the tint, from 0 to 1.
+    """
     colour = REGION_COLOURS[regions].astype(np.float32)
     tinted = (1 - alpha) * photo + alpha * colour
     edge = np.zeros(regions.shape, bool)
@@ -45,20 +48,20 @@ def soft_overlay(photo: Pixels, strength: NDArray[np.float32], region: int) -> P
 
 
 def stretch(heatmap: Tensor) -> Tensor:
-    """Each region's maps (N, Q, H, W) stretched to 0..1 between its smallest and largest value over all N photos."""
+    """Each region's maps (N, Q, H, W) stretched to 0..1, from its smallest to its largest value over all N photos."""
     low, high = heatmap.amin((0, 2, 3), keepdim=True), heatmap.amax((0, 2, 3), keepdim=True)
     return (heatmap - low) / (high - low).clamp_min(1e-12)
 
 
 def draw_strip(photos: Pixels, similarity: Tensor, tile: int = STRIP_TILE) -> Image.Image:
-    """The hard assignments of N photos side by side, without any text: a row of a film over the steps."""
+    """The hard assignments of N photos side by side, without any text: one row of a film over the steps."""
     regions = upsample(similarity, tile).argmax(1).numpy()
     tiles = [assignment_overlay(resize(p, tile), r) for p, r in zip(photos, regions, strict=True)]
     return row_of_tiles(tiles)
 
 
 def row_of_tiles(tiles: Sequence[Pixels]) -> Image.Image:
-    """Square tiles of one size beside each other, with a small gap."""
+    """Square tiles of one size beside each other, with a small gap, as one picture."""
     size = tiles[0].shape[0]
     canvas = Image.new("RGBA", (len(tiles) * (size + 4) - 4, size), (0, 0, 0, 0))
     for place, pixels in enumerate(tiles):
@@ -75,7 +78,7 @@ def class_tile(mask: NDArray[np.uint8], tile: int) -> Pixels:
 
 
 def resize(photo: Pixels, tile: int) -> Pixels:
-    """(h, w, 3) to (tile, tile, 3); smooth both ways."""
+    """The photo scaled to a tile: (h, w, 3) -> (tile, tile, 3), smooth whether larger or smaller."""
     if photo.shape[:2] == (tile, tile):
         return photo
     way = Image.Resampling.LANCZOS if photo.shape[0] >= tile else Image.Resampling.BICUBIC
@@ -83,20 +86,20 @@ def resize(photo: Pixels, tile: int) -> Pixels:
 
 
 def to_photos(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Pixels:
-    """Normalised (N, 3, S, S) back to uint8 (N, S, S, 3)."""
+    """Normalised images (N, 3, S, S) as photos (N, S, S, 3) uint8."""
     scale, shift = (images.new_tensor(v).view(1, 3, 1, 1).float() for v in (std, mean))
     return ((images.float() * scale + shift) * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
 def to_images(photos: Pixels, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """uint8 (N, S, S, 3) to what a network takes: float32 (N, 3, S, S), normalised."""
+    """Photos (N, S, S, 3) uint8 as the images that a network takes: (N, 3, S, S) float32, normalised."""
     pixels = torch.from_numpy(photos).permute(0, 3, 1, 2).float() / 255
     scale, shift = (pixels.new_tensor(v).view(1, 3, 1, 1) for v in (std, mean))
     return (pixels - shift) / scale
 
 
 def region_shares(similarity: Tensor, size: int) -> NDArray[np.float64]:
-    """(N, Q): part of each photo's pixels that every region holds."""
+    """Share of each photo's pixels that every region holds, (N, Q), after upsampling to `size` pixels."""
     count = similarity.shape[1]
     regions = upsample(similarity, size).argmax(1).flatten(1).numpy()
     return np.stack([np.bincount(row, minlength=count) / row.size for row in regions])

@@ -28,5 +28,5 @@ CLASS_COLOURS = _table(_CLASSES)
 
 
 def region_hex(region: int) -> str:
-    """For example `#e69f00` for region 0."""
+    """Colour of a region as hexadecimal text, for example `#e69f00` for region 0."""
     return "#" + bytes(REGION_COLOURS[region]).hex()

@@ -1,4 +1,4 @@
-"""Pictures while a run goes on: heatmap sheets every N steps, curves and a last sheet at the end."""
+"""The hook that draws pictures during a run: heatmap sheets every N steps, curves and a last sheet at the end."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -21,9 +21,10 @@ from fra_dist.train.trainer import Hook, Run
 
 
 class RunPictures(Hook):
-    """Draws the same photos each time, so that the pictures of a run show regions as they form."""
+    """Draws the same photos each time, so that the pictures of a run show how regions form."""
 
     def begin(self, run: Run) -> None:
+        """Choose the photos, and draw them once before the first step of a new run."""
         self.images: Tensor | None = None
         self.drawn_at = -1
         self.wanted = run.config.log.pictures
@@ -33,11 +34,13 @@ class RunPictures(Hook):
                 self._draw(run)
 
     def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
+        """Draw the photos' regions every `log.heatmaps_every` steps."""
         every = run.config.log.heatmaps_every
         if every and run.completed % every == 0 and self.wanted:
             self._draw(run)
 
     def end(self, run: Run) -> None:
+        """Draw a last sheet if the last step has none yet, and the curves."""
         if not self.wanted:
             return
         if self.drawn_at != run.completed:
@@ -77,7 +80,7 @@ def _reported() -> Iterator[None]:
 
 
 def sample_photos(config: Config, manifest: Manifest, count: int) -> Tensor:
-    """(n, 3, S, S) normalised photos spread over the data set, n <= count: broken ones are left out."""
+    """Normalised photos (n, 3, S, S) spread over the data set, n <= count: broken ones are left out."""
     ids = np.unique(np.linspace(0, manifest.total - 1, count).astype(np.int64))
     reader = ShardReader(manifest)
     try:

@@ -24,9 +24,9 @@ _COPY = "near copy"
 
 
 def write_preparation_page(manifest: Manifest, source: str, path: Path) -> Path:
-    """One HTML file that opens offline, of `manifest` and the photos of `source` that were left out.
+    """Write one HTML file that opens offline, from `manifest` and the photos of `source` that were left out.
 
-    Raises DataError when it cannot be written.
+    Returns its path. Raises DataError when it cannot be written.
     """
     lines = (Path(str(manifest.folder)) / SKIPPED).read_text(encoding="utf-8").splitlines()
     skipped = [json.loads(line) for line in lines]

@@ -1,4 +1,4 @@
-"""Sheets: photos in rows, their regions and soft maps in columns, with a legend that reads without the code."""
+"""Sheets: photos in rows, their regions and soft maps in columns, with a legend that explains the colours."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,22 +19,27 @@ GAP, MARGIN, LINE = 6, 14, 20
 
 @dataclass(frozen=True)
 class Drawn:
-    """Photos with what the network says about them. `truth`: masks (N, h, w) of class numbers, 255 unknown."""
+    """N photos with the regions that a network finds in them."""
 
     photos: Pixels
+    """(N, h, w, 3) uint8 photos."""
     similarity: Tensor
+    """(N, Q, H, W) similarities, whose largest gives the hard assignment."""
     heatmap: Tensor
+    """(N, Q, H, W) soft maps."""
     names: Sequence[str] = ()
+    """A name for each photo; empty: none is written."""
     truth: NDArray[np.uint8] | None = None
+    """Masks (N, h, w) of class numbers, 255 unknown; None where they are not known."""
 
 
 def draw_sheet(
     drawn: Drawn, title: str = "", tile: int = 160, classes: Sequence[str] = (), lines: int | None = None
 ) -> Image.Image:
-    """One row a photo: the photo, its true mask if known, the hard assignment, Q soft maps.
+    """A sheet with one row per photo: the photo, its true mask if known, the hard assignment, and Q soft maps.
 
-    The soft maps of a photo stand in one line, or in two at half the size when they are more than 8; `lines` says
-    otherwise. `classes` names the colours of the true masks.
+    The soft maps of a photo stand in one line, or in two at half the size when there are more than 8; `lines` overrides
+    that. tile: side of a picture in pixels. `classes` names the colours of the true masks.
     """
     photos = np.stack([resize(photo, tile) for photo in drawn.photos])
     regions = upsample(drawn.similarity, tile).argmax(1).numpy()
@@ -163,7 +168,7 @@ def _shorten(text: str, width: int) -> str:
 
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which Matplotlib ships and which knows Latin, Greek, Cyrillic and more."""
+    """DejaVu Sans at `size` pixels, which Matplotlib ships and which has Latin, Greek, Cyrillic and more."""
     import matplotlib
 
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size)

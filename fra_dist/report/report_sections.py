@@ -1,4 +1,4 @@
-"""Parts of the report page, made from what a run and an evaluation leave behind."""
+"""Sections of the report page, made from what a run and an evaluation leave behind."""
 
 import io
 import math
@@ -15,7 +15,8 @@ from fra_dist.report.page import Film, Headline, Picture
 
 
 def compare(photos: Pixels, masks: Sequence[NDArray[np.uint8]], found: Mapping[str, Tensor]) -> Film:
-    """N photos (N, s, s, 3), their true masks if any are known, and a row of hard assignments for each of `found`.
+    """A film of N photos (N, s, s, 3): their true masks if any are known, and a row of hard assignments for each of
+    `found`.
 
     `found` maps a label to similarities (N, Q, H, W), or (1, Q, H, W) for regions that are the same in each photo.
     """
@@ -30,7 +31,7 @@ def compare(photos: Pixels, masks: Sequence[NDArray[np.uint8]], found: Mapping[s
 
 
 def stages_of(run: str | Path) -> Film:
-    """The strips that `draw_run_heatmaps` left in a run folder, photos first, then by step."""
+    """A film of the strips that `run_pictures.draw_run_heatmaps` left in a run folder, photos first, then by step."""
     folder = Path(run) / "heatmaps"
     stages = []
     photos = folder / "photos.strip.png"

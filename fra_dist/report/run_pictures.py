@@ -1,4 +1,4 @@
-"""Pictures of a run: what its regions look like now."""
+"""Pictures of a run: the regions of its network at the current step."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +17,13 @@ class Regions(Protocol):
     """The part of `models.fra.Inference` that is drawn; None for a network without a decoder."""
 
     similarity: Tensor | None
+    """(N, Q, H, W) similarities."""
     heatmap: Tensor | None
+    """(N, Q, H, W) soft maps."""
 
 
 def infer_quietly(network: Any, images: Tensor) -> Regions:
-    """`network.infer` in eval mode without gradients; the mode of every module is put back afterwards."""
+    """Call `network.infer` in eval mode without gradients; the mode of every module is restored afterwards."""
     modes = [(module, module.training) for module in network.modules()] if isinstance(network, nn.Module) else []
     try:
         for module, _ in modes:

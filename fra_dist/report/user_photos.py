@@ -18,29 +18,35 @@ SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm
 
 @dataclass(frozen=True)
 class Photo:
-    """The middle square of a photo. `box` is where it lies in the upright photo: x0, y0, x1, y1 in pixels."""
+    """The middle square of a photo."""
 
     path: Path
+    """Path of the file."""
     square: Pixels
-    """(s, s, 3)"""
+    """(s, s, 3) pixels of the square, not scaled."""
     size: tuple[int, int]
-    """Width and height of the upright photo."""
+    """Width and height of the upright photo in pixels."""
     box: tuple[int, int, int, int]
+    """Where the square lies in the upright photo: x0, y0, x1, y1 in pixels."""
 
 
 @dataclass(frozen=True)
 class Skipped:
+    """A photo that could not be used."""
+
     path: str
+    """The name as the user gave it, or the path of the file."""
     reason: str
+    """Why it was skipped."""
 
     def __str__(self) -> str:
         return f"skipped {self.path}: {self.reason}"
 
 
 def find_photos(words: Sequence[str]) -> tuple[list[Path], list[Skipped]]:
-    """Files behind names, each once, in the order named.
+    """The files behind names, each once, in the order named, and the names that lead to none.
 
-    A folder stands for the files in it, at any depth, that are called like photos or have no suffix (hidden ones left
+    A folder stands for the files in it, at any depth, that have the suffix of a photo or no suffix (hidden ones left
     out), sorted by path. A name that does not exist is tried as a pattern (`*`, `?`, `[...]`, `**`).
     """
     found: dict[Path, None] = {}
@@ -61,7 +67,7 @@ def find_photos(words: Sequence[str]) -> tuple[list[Path], list[Skipped]]:
 
 
 def read_square(path: Path) -> Photo | Skipped:
-    """Decode a photo upright and cut its middle square, without scaling."""
+    """Decode a photo upright and cut its middle square, without scaling; Skipped when that is not possible."""
     name = printable(path)
     try:
         if not path.is_file():
@@ -81,12 +87,12 @@ def read_square(path: Path) -> Photo | Skipped:
 
 
 def scale(square: Pixels, size: int) -> Pixels:
-    """(s, s, 3) to (size, size, 3), bilinear with the pixels averaged that fall together, as training views are."""
+    """The square scaled: (s, s, 3) -> (size, size, 3), bilinear with averaging as for training views."""
     return np.asarray(Image.fromarray(square).resize((size, size), Image.Resampling.BILINEAR))
 
 
 def printable(path: str | Path) -> str:
-    """A name that any terminal and any file can hold: undecodable bytes and line breaks become `?`."""
+    """The name as any terminal and any file can hold it: undecodable bytes and line breaks become `?`."""
     text = os.fsencode(path).decode("utf-8", "replace").replace("�", "?")
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 

@@ -14,6 +14,7 @@ WAYS = {
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the sub-commands of `fra-dist ckpt` and their arguments to its parser."""
     ways = parser.add_subparsers(dest="way", required=True, metavar="WAY")
     subs = {}
     for name, summary in WAYS.items():
@@ -34,6 +35,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0; 1: `verify` found damage, or `diff` a difference; 2: bad input."""
+    """Run one sub-command. Exit status 0: done; 1: `verify` found damage, or `diff` a difference; 2: bad input."""
     module = importlib.import_module("fra_dist.cli.ckpt.actions")
     return int(getattr(module, args.way)(args))

@@ -31,6 +31,7 @@ _SHOWN = 20
 
 
 def ls(args: argparse.Namespace) -> int:
+    """Print a table of the checkpoints of a run."""
     rows = [("step", "size", "written", "loss", "path")]
     folder = _folder(args.path)
     for path in list_checkpoints(folder):
@@ -42,6 +43,7 @@ def ls(args: argparse.Namespace) -> int:
 
 
 def show(args: argparse.Namespace) -> int:
+    """Print what one checkpoint holds."""
     found = find_checkpoint(args.path)
     rows = [("checkpoint", str(found.path)), ("step", str(found.step)), ("written", _written(found.path))]
     if found.averaged:
@@ -60,6 +62,7 @@ def show(args: argparse.Namespace) -> int:
 
 
 def verify(args: argparse.Namespace) -> int:
+    """Check sizes and checksums of a checkpoint, or of all of a run. Exit status 1 when one is damaged."""
     paths = [args.path] if _is_checkpoint(args.path) else list_checkpoints(_folder(args.path))
     damaged = 0
     for path in paths:
@@ -76,6 +79,7 @@ def verify(args: argparse.Namespace) -> int:
 
 
 def average(args: argparse.Namespace) -> int:
+    """Write the mean of several checkpoints, as a checkpoint folder or a .safetensors file."""
     if args.out.exists():
         raise CheckpointError(f"{args.out} exists already: give another --out")
     found = _several(args.paths, args.last)
@@ -98,6 +102,7 @@ def average(args: argparse.Namespace) -> int:
 
 
 def diff(args: argparse.Namespace) -> int:
+    """Print where two checkpoints differ, in settings and tensors. Exit status 1 when they do."""
     one, two = find_checkpoint(args.first), find_checkpoint(args.second)
     settings = [text for _, text in compare_configs(one.config, two.config)]
     if one.step != two.step:

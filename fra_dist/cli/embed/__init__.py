@@ -1,9 +1,10 @@
-"""`fra-dist embed`: what a network says of a folder of photos or of shards, written to disk.
+"""`fra-dist embed`: embeddings, regions and heatmaps of a folder of photos or of shards, written to disk.
 
 fra-dist embed --checkpoint RUN_OR_FILE --data FOLDER_OR_SHARDS --out DIR
 
 writes embeddings (--what embeddings,regions,heatmaps) as .npy or parquet with the key of each row, a map and a sheet of
-nearest neighbours. Photos are cut to their middle square: give crops of faces. Stopped, the same command goes on.
+nearest neighbours. Photos are cut to their middle square: give crops of faces. After an interruption the same command
+resumes.
 """
 
 import argparse
@@ -25,6 +26,7 @@ KINDS = ("embeddings", "regions", "heatmaps")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `fra-dist embed` to its parser."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = __doc__
     parser.add_argument("--checkpoint", required=True, metavar="RUN_OR_FILE", help="as for eval")
@@ -55,7 +57,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: written; 130 after Ctrl-C. Raises CheckpointError, ConfigError or DataError for what cannot be used."""
+    """Embed the photos and write the result. Exit status 0: written; 130: stopped by Ctrl-C.
+
+    Raises CheckpointError, ConfigError or DataError for what cannot be used.
+    """
     import numpy as np
 
     from fra_dist.eval.embed.compute import check_kinds

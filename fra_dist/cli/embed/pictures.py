@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from fra_dist.eval.embed.pieces import Parts, Row
 
 PHOTOS = 400
-"""Of which a map shows those that do not cover one another."""
+"""Photos that a map chooses from: it shows those that do not cover one another."""
 SCATTERED = 2000
-"""Rows of which t-SNE makes a map."""
+"""Rows that t-SNE makes a map of, at most."""
 QUERIES = 8
 TILE = 112
 NAMES = {"map": "map.png", "places": "map.csv", "neighbours": "neighbours.png"}
 
 
 def draw_pictures(parts: "Parts", source: "Source", out: Path, way: str, neighbours: int) -> list[str]:
-    """Draw what is asked for, of the pooled features; the names of the files, none without such features.
+    """Draw the map and the sheet of neighbours, as asked for, of the pooled features.
 
-    Raises DataError when the folder cannot be written.
+    Returns the names of the files, none without such features. Raises DataError when the folder cannot be written.
     """
     name = "pooled" if "pooled" in parts.names() else ""
     count = parts.shape(name)[0] if name else 0
@@ -76,7 +76,7 @@ def _draw_neighbours(parts: "Parts", source: "Source", blocks: Blocks, neighbour
 
 
 def spread(count: int, most: int) -> NDArray[np.int64]:
-    """At most `most` of the numbers below `count`, evenly."""
+    """At most `most` of the numbers below `count`, evenly spaced."""
     return np.unique(np.linspace(0, count - 1, min(most, count)).astype(np.int64))
 
 

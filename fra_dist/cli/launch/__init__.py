@@ -11,6 +11,7 @@ WAYS = {
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the sub-commands of `fra-dist launch` and their arguments to its parser."""
     ways = parser.add_subparsers(dest="way", required=True, metavar="WAY")
     for name, summary in WAYS.items():
         sub = ways.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
@@ -22,5 +23,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """The exit status of the way chosen: 0 complete or submitted, 75 stopped and saved, 2 bad input, 1 failed."""
+    """Start a run by the launcher chosen.
+
+    Exit status 0: complete or submitted; 75: stopped and saved; 2: bad input; 1: failed.
+    """
     return int(importlib.import_module(f"fra_dist.cli.launch.{args.way}").run(args))

@@ -9,6 +9,7 @@ from fra_dist.errors import LaunchError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `fra-dist launch ray` to its parser."""
     add = parser.add_argument
     add("--workers", default="1", metavar="MIN:MAX", help="ranks; between two bounds the run is elastic")
     add("--gpus-per-worker", type=float, default=0)
@@ -19,7 +20,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: complete; 75: stopped and saved; 1: given up. RUN/launch/state.json says the same."""
+    """Run the training on a Ray cluster. Exit status 0: complete; 75: stopped and saved; 1: given up.
+
+    RUN/launch/state.json holds the same outcome.
+    """
     from fra_dist.launch.trainer_command import prepare_launch
     from fra_dist.launch.world import Bounds, world_sizes
 

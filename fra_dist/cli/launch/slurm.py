@@ -7,6 +7,7 @@ from fra_dist.errors import LaunchError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `fra-dist launch slurm` to its parser."""
     add = parser.add_argument
     add("--nodes", type=arguments.count, default=1)
     add("--gpus-per-node", type=arguments.count, help="one rank a GPU")
@@ -26,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: submitted (or complete, with --follow); 75 or 1: how the followed run ended."""
+    """Submit the run. Exit status 0: submitted (or complete, with --follow); 75 or 1: how the followed run ended."""
     from fra_dist.launch.slurm import batch_script, submit
     from fra_dist.launch.trainer_command import prepare_launch
 

@@ -7,6 +7,7 @@ from fra_dist.errors import LaunchError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `fra-dist launch torchrun` to its parser."""
     add = parser.add_argument
     add("--ranks-per-node", default="auto", help="a number, or auto (default): one a GPU, one on a machine without")
     add("--nodes", default="1", help="a number, or MIN:MAX for an elastic run")
@@ -16,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: complete; 75: stopped and saved; else torchrun's status."""
+    """Run the training under torchrun. Exit status 0: complete; 75: stopped and saved; otherwise torchrun's own."""
     from fra_dist.config import load_config
     from fra_dist.launch.torchrun import Topology, run_torchrun
     from fra_dist.launch.trainer_command import Launch, trainer_command

@@ -15,6 +15,7 @@ _SHOWN = 20
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the sub-commands of `fra-dist shards` and their arguments to its parser."""
     commands = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     make.configure(commands.add_parser("make", help="photos, or synthetic faces, to shards"))
     index = commands.add_parser("index", help="index WebDataset tars that others made")
@@ -47,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: done; 1: `check` found something; 130: stopped by Ctrl-C."""
+    """Run one sub-command. Exit status 0: done; 1: `check` found something; 130: stopped by Ctrl-C."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     actions = {"make": make.run, "index": _index, "check": _check, "stats": _stats, "ls": _ls, "view": _view}
@@ -121,6 +122,7 @@ def _ls(args: argparse.Namespace) -> int:
             print(f"{shard.name}\t{shard.samples} samples\t{shard.bytes} bytes\tfrom id {shard.start}")
         return 0
     names = [shard.name for shard in manifest.shards]
+    # a file name comes before a number, so that a shard called "7" can be named; -1 is refused below
     number = names.index(args.shard) if args.shard in names else int(args.shard) if args.shard.isdecimal() else -1
     if not 0 <= number < len(names):
         raise DataError(f"{args.folder} has no shard {args.shard!r}: name one that ls lists, or 0 to {len(names) - 1}")

@@ -1,4 +1,4 @@
-"""`fra-dist shards make`: photos, or synthetic faces, to shards."""
+"""`fra-dist shards make`: pack photos, or synthetic faces, into shards."""
 
 import argparse
 import itertools
@@ -12,6 +12,7 @@ from fra_dist.errors import ConfigError
 
 
 def configure(make: argparse.ArgumentParser) -> None:
+    """Add the arguments of `fra-dist shards make` to its parser."""
     make.add_argument("source", metavar="SRC", help="folder, tar, RecordIO, or synthetic:N[@SIZE][/PEOPLE]")
     make.add_argument("--out", required=True, metavar="DIR", help="new folder for the shards")
     make.add_argument("--shard-samples", type=count, metavar="N", help="most samples in a shard (default 4096)")
@@ -56,6 +57,7 @@ def _configure_lists(group: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Make the shards and the page beside them. Raises ConfigError or DataError when that cannot be done."""
     from fra_dist.data.making.cleaning import PhotoRules
     from fra_dist.data.making.faces.face_crop import CropRule
     from fra_dist.data.making.faces.quality import QualityRule

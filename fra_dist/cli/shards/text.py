@@ -7,11 +7,13 @@ from typing import Any
 
 
 def summary(manifest: Any) -> str:
+    """One line on prepared shards: folder, samples, shards and size."""
     size = sum(shard.bytes for shard in manifest.shards)
     return f"{manifest.folder}: {manifest.total} samples in {len(manifest.shards)} shards, {size / 1e6:.1f} MB"
 
 
 def count(text: str) -> int:
+    """A whole number from 1 on, for `type=` of argparse. Raises ArgumentTypeError for other text."""
     value = int(text) if text.isdecimal() else 0
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
@@ -19,7 +21,7 @@ def count(text: str) -> int:
 
 
 class Bar:
-    """Progress with the time left on a terminal, a line now and then elsewhere; called with (done, in all)."""
+    """Progress with the time left: a bar on a terminal, elsewhere a line now and then. Called with (done, total)."""
 
     def __init__(self, unit: str) -> None:
         from tqdm import tqdm

@@ -23,7 +23,10 @@ EXPRESSIONS = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust",
 
 
 def read(folder: Path, classes: int = 7) -> FaceSet:
-    """Raises DataError when a file is missing or not what its name says."""
+    """The faces of an AffectNet folder, with 7 or 8 expression classes.
+
+    Raises DataError when a file is missing or is not what its name says.
+    """
     records = []
     for part, split in (("train_set", "train"), ("val_set", "test")):
         images = need(folder, f"{part}/images", "photos NUMBER.jpg")

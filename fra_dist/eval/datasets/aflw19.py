@@ -21,7 +21,7 @@ FACES = 24386
 
 
 def read(folder: Path) -> FaceSet:
-    """Raises DataError when a file is missing or lacks a variable."""
+    """The faces of an AFLW-19 folder. Raises DataError when a file is missing or lacks a variable."""
     file = need(folder, "AFLWinfo_release.mat", "names, boxes and landmarks")
     images = need(folder, "data/flickr", "the photos by folders 0, 2 and 3")
     found = matlab(file)

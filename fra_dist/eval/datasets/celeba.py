@@ -21,7 +21,10 @@ PARTS = {"0": "train", "1": "val", "2": "test"}
 
 
 def read(folder: Path) -> FaceSet:
-    """Raises DataError when a file is missing, a row cannot be read, or the files disagree on the photos."""
+    """The faces of a CelebA folder.
+
+    Raises DataError when a file is missing, a row cannot be read, or the files disagree on the photos.
+    """
     images = need(folder, "Img/img_align_celeba", "the aligned photos 000001.jpg, ...")
     parts = read_partition(need(folder, "Eval/list_eval_partition.txt", "lines of photo and 0, 1 or 2"))
     names, attributes = read_signs(need(folder, "Anno/list_attr_celeba.txt", "40 attributes of each photo"))
@@ -48,7 +51,7 @@ def read(folder: Path) -> FaceSet:
 
 
 def read_partition(path: Path) -> dict[str, str]:
-    """Photo -> train, val or test."""
+    """The official partition: photo -> train, val or test. Raises DataError when a row cannot be read."""
     found = {}
     for number, words in rows(path):
         if len(words) != 2 or words[1] not in PARTS:
@@ -58,7 +61,10 @@ def read_partition(path: Path) -> dict[str, str]:
 
 
 def read_signs(path: Path) -> tuple[tuple[str, ...], dict[str, NDArray[np.int8]]]:
-    """(names, photo -> 1 or 0 for each) of a table of a count, a row of names and rows of 1 and -1."""
+    """The names of a table's columns, and for each photo 1 or 0 per column.
+
+    The table is a count, a row of names and rows of 1 and -1. Raises DataError when a row cannot be read.
+    """
     table = rows(path)
     next(table, None)
     names = tuple(next(table, (2, []))[1])

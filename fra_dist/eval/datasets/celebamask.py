@@ -30,12 +30,12 @@ LAYERS = (
     ("r_eye", 4), ("eye_g", IGNORE), ("nose", 5), ("mouth", 6), ("u_lip", 6), ("l_lip", 6), ("hair", 1),
     ("ear_r", 0), ("neck_l", 0), ("hat", 0),
 )  # fmt: skip
-"""Painted one over the other, in this order."""
+"""Part of a mask file's name and the class it is painted as; parts are painted one over the other, in this order."""
 A_FOLDER = 2000
 
 
 def read(folder: Path) -> FaceSet:
-    """Raises DataError when a file is missing or a row cannot be read."""
+    """The faces of a CelebAMask-HQ folder. Raises DataError when a file is missing or a row cannot be read."""
     images = need(folder, "CelebA-HQ-img", "photos 0.jpg, 1.jpg, ...")
     masks = need(folder, "CelebAMask-HQ-mask-anno", "folders 0, 1, ... of masks")
     mapping = need(folder, "CelebA-HQ-to-CelebA-mapping.txt", "which photo of CelebA each is")
@@ -60,7 +60,10 @@ def read(folder: Path) -> FaceSet:
 
 
 def read_layers(folder: Path, index: int) -> NDArray[np.uint8]:
-    """The parts of a photo as one mask. Raises DataError when it has no skin or a file cannot be read."""
+    """The mask of a photo, (512, 512) class numbers, put together from the files of its parts.
+
+    Raises DataError when it has no skin or a file cannot be read.
+    """
     out: NDArray[np.uint8] | None = None
     for part, number in LAYERS:
         path = folder / f"{index:05d}_{part}.png"

@@ -26,7 +26,7 @@ SIDE = 48
 
 
 def read(folder: Path) -> FaceSet:
-    """Raises DataError when the table is missing or a row cannot be read."""
+    """The faces of a FER2013 table. Raises DataError when the table is missing or a row cannot be read."""
     records = []
     for number, (row, pixels) in enumerate(_photos(folder)):
         if row["emotion"] not in ("0", "1", "2", "3", "4", "5", "6"):
@@ -37,7 +37,10 @@ def read(folder: Path) -> FaceSet:
 
 
 def read_plus(folder: Path) -> FaceSet:
-    """Raises DataError when a table is missing, a row cannot be read, or the two tables do not belong together."""
+    """The faces of FER2013 with FERPlus labels by majority.
+
+    Raises DataError when a table is missing, a row cannot be read, or the two tables do not belong together.
+    """
     votes = need(folder, "fer2013new.csv", "the votes of FERPlus")
     table = _rows(votes, ("Usage", *PLUS, "unknown", "NF"))
     records = []
@@ -55,7 +58,8 @@ def read_plus(folder: Path) -> FaceSet:
 
 
 def majority(votes: list[int]) -> int | None:
-    """Index into PLUS that more than half of the votes name, single votes left out; None: no such one."""
+    """Index into PLUS of the expression that more than half of the votes name, single votes left out;
+    None if there is none."""
     counted = [vote if vote > 1 else 0 for vote in votes]
     best = int(np.argmax(counted))
     return best if best < len(PLUS) and counted[best] > 0.5 * sum(counted) else None

@@ -19,7 +19,7 @@ TABLE = translation({0: 0, 1: 2, 2: 3, 3: 3, 4: 4, 5: 4, 6: 5, 7: 6, 8: 6, 9: 6,
 
 
 def read(folder: Path) -> FaceSet:
-    """Raises DataError when a folder, a mask or landmarks are missing or cannot be read."""
+    """The faces of a LaPa folder. Raises DataError when a folder, a mask or landmarks are missing or cannot be read."""
     records = []
     for split in SPLITS:
         images = need(folder, f"{split}/images", "photos *.jpg")

@@ -18,7 +18,7 @@ CROP = CropRule("fixed", fixed=(125.0, 125.0, 150.0))
 
 
 def read(folder: Path) -> FaceSet:
-    """Raises DataError when a file is missing or a row cannot be read."""
+    """The photos and pairs of an LFW folder. Raises DataError when a file is missing or a row cannot be read."""
     table, images = need(folder, "pairs.txt", "the ten folds of pairs"), need(folder, "lfw", "a folder for each person")
     lines = rows(table)
     number, first = next(lines, (1, []))

@@ -18,7 +18,10 @@ CROP = CropRule("fixed", fixed=(125.0, 125.0, 150.0))
 
 
 def read(folder: Path) -> FaceSet:
-    """Raises DataError when a file is missing, lacks a variable, or the files disagree on the photos."""
+    """The faces of an LFWA folder.
+
+    Raises DataError when a file is missing, lacks a variable, or the files disagree on the photos.
+    """
     labels_file = need(folder, "lfw_att_40.mat", "names and 40 attributes of the photos")
     halves_file = need(folder, "indices_train_test.mat", "which photos are for training and testing")
     images = need(folder, "lfw", "a folder of photos for each person")

@@ -1,4 +1,4 @@
-"""Faces of your own: cropped photos and one table.
+"""Faces of one's own: cropped photos and one table.
 
     labels.csv       file, split (train, val, test), and any of expression, gender, age, mask, person, yaw, set;
                      columns named attr_NAME hold 1, 0 or nothing
@@ -30,7 +30,10 @@ BY_COUNT = {scheme.count: name for name, scheme in SCHEMES.items()}
 
 
 def read(folder: Path) -> FaceSet:
-    """Raises DataError when the table is missing, or a row or a landmark file cannot be used."""
+    """The faces of a folder with such a table.
+
+    Raises DataError when the table is missing, or a row or a landmark file cannot be used.
+    """
     table = need(folder, "labels.csv", "the columns file and split, and labels")
     rows = _rows(table)
     if not rows:

@@ -12,11 +12,11 @@ from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
 
 CROP = CropRule("middle")
 EXPRESSIONS = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
-"""In the order of the official numbers, which begin at 1."""
+"""Names of the expressions in the order of the official numbers, which begin at 1."""
 
 
 def read(folder: Path) -> FaceSet:
-    """Raises DataError when a file is missing or a row cannot be read."""
+    """The faces of a RAF-DB folder. Raises DataError when a file is missing or a row cannot be read."""
     table = need(folder, "basic/EmoLabel/list_patition_label.txt", "lines of photo and label 1 to 7")
     images = need(folder, "basic/Image/aligned", "the aligned photos")
     records = []

@@ -1,4 +1,4 @@
-"""300-W: 68 landmarks of the collections' own photos, each with a .pts file beside it.
+"""Annotations of 300-W: 68 landmarks of the collections' own photos, each with a .pts file beside it.
 
 afw/*.jpg + .pts, helen/trainset, lfpw/trainset                 train
 helen/testset, lfpw/testset                                     test, common
@@ -28,7 +28,10 @@ SUFFIXES = (".jpg", ".png", ".jpeg")
 
 
 def read(folder: Path) -> FaceSet:
-    """Raises DataError when a folder or a photo is missing or a .pts file cannot be read."""
+    """The faces of a 300-W folder.
+
+    Raises DataError when a folder or a photo is missing or a .pts file cannot be read.
+    """
     records = []
     for place, split, subsets in FOLDERS:
         files = sorted(need(folder, place, "photos with a .pts file each").glob("*.pts"))
@@ -49,7 +52,10 @@ def read(folder: Path) -> FaceSet:
 
 
 def read_points(path: Path, count: int = 68) -> NDArray[np.float64]:
-    """(count, 2) of a .pts file: `version`, `n_points`, then a pair a line between braces. Raises DataError."""
+    """The points (count, 2) of a .pts file: `version`, `n_points`, then one pair per line between braces.
+
+    Raises DataError when the file cannot be read or holds another number of points.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         inside = text[text.index("{") + 1 : text.rindex("}")]

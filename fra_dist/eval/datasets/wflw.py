@@ -16,7 +16,7 @@ GROUPS = ("pose", "expression", "illumination", "make-up", "occlusion", "blur")
 
 
 def read(folder: Path) -> FaceSet:
-    """Raises DataError when a file is missing or a row cannot be read."""
+    """The faces of a WFLW folder. Raises DataError when a file is missing or a row cannot be read."""
     images = need(folder, "WFLW_images", "the photos by event")
     records = []
     for split in ("train", "test"):

@@ -1,5 +1,5 @@
-"""What a network says of a folder of photos or of shards, written to disk: embeddings, regions, heatmaps.
+"""Embeddings, regions and heatmaps of a folder of photos or of shards, written to disk.
 
-`sources` lists and decodes photos, `compute` runs the network, `parts` keeps what is done so far, `files` writes the
-result, `layout` finds neighbours and a two-dimensional map.
+`photo_stream` lists and decodes photos, `compute` runs the network, `pieces` keeps what is done so far, `embedding_run`
+drives the three, `result_files` writes the result, and `neighbourhood` finds neighbours and a two-dimensional map.
 """

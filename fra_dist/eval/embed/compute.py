@@ -1,4 +1,4 @@
-"""The arrays of one batch. B photos, C channels, Q regions, D width, H×W map."""
+"""The arrays of one batch of photos. B photos, C channels, Q regions, D width, H×W map."""
 
 from collections.abc import Sequence
 
@@ -16,11 +16,14 @@ ABOUT = {
     "regions": "local projection of each region's features",
     "heatmaps": "soft assignment of each cell of the map to the regions",
 }
-"""What each array holds."""
+"""What each array holds, in words, for the manifest."""
 
 
 def check_kinds(encoder: Encoder, what: Sequence[str]) -> None:
-    """Raises CheckpointError when the network has no regions and some are asked for."""
+    """Check that the network can give what is asked for.
+
+    Raises CheckpointError when it has no regions and `what` asks for regions or heatmaps.
+    """
     wanted = [kind for kind in what if kind != "embeddings"]
     if wanted and not encoder.has_regions:
         raise CheckpointError(f"{encoder.name} has no region decoder, so no {wanted[0]}: use --what embeddings")
@@ -30,7 +33,10 @@ def check_kinds(encoder: Encoder, what: Sequence[str]) -> None:
 def compute(
     encoder: Encoder, photos: NDArray[np.uint8], what: Sequence[str], dtype: np.dtype[np.floating]
 ) -> dict[str, NDArray[np.floating]]:
-    """(B, S, S, 3) photos -> pooled (B, C) and projected (B, D), regions (B, Q, D), heatmaps (B, Q, H, W)."""
+    """The arrays of photos (B, S, S, 3): pooled (B, C) and projected (B, D), regions (B, Q, D), heatmaps (B, Q, H, W).
+
+    what: any of embeddings, regions and heatmaps; dtype: of the arrays, whose values are clipped to its range.
+    """
     images, network = encoder.pixels(photos), encoder.network
     found: dict[str, torch.Tensor | None] = {}
     if network is not None and set(what) - {"embeddings"}:

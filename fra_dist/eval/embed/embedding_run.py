@@ -1,4 +1,4 @@
-"""All photos of a list through a network, part by part."""
+"""The loop of `fra-dist embed`: all photos of a list through a network, part by part."""
 
 from collections.abc import Callable, Sequence
 
@@ -21,7 +21,7 @@ def embed(
     batch: int,
     tell: Callable[[int, int], None],
 ) -> None:
-    """Do the parts that are missing. `tell(photos, bad)` hears of each batch.
+    """Embed the photos of the parts that are missing. `tell(photos, bad)` is called after each batch.
 
     Raises DataError when a shard cannot be read at all, or the disk refuses; what was done before stays.
     """

@@ -1,6 +1,6 @@
 """Who is near whom: a two-dimensional map and nearest neighbours, from blocks of rows (n, C) on the disk.
 
-Neither holds more than a block, a few sampled rows and two numbers of each row in memory. N rows, C numbers in each.
+Neither holds more in memory than a block, a few sampled rows and two numbers of each row. N rows, C numbers in each.
 """
 
 from collections.abc import Callable, Iterable
@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 Blocks = Callable[[], Iterable[NDArray[np.floating]]]
-"""Gives the rows anew, block by block."""
+"""Gives the rows block by block, from the first on at every call."""
 Floats = NDArray[np.float64]
 
 
 def principal_plane(blocks: Blocks) -> tuple[Floats, Floats]:
-    """((N, 2) places along the two directions of largest variance, (2,) their shares of it).
+    """Places (N, 2) of the rows along the two directions of largest variance, and (2,) their shares of the variance.
 
-    From the covariance, added up in float64; signs are chosen so that the largest entry of a direction is positive.
+    They come from the covariance, added up in float64; signs are chosen so that the largest entry of a direction is
+    positive.
     """
     count, total, square = 0, np.zeros(0), np.zeros(0)
     for block in blocks():
@@ -36,7 +37,7 @@ def principal_plane(blocks: Blocks) -> tuple[Floats, Floats]:
 
 
 def scattered(rows: NDArray[np.floating], seed: int = 0) -> Floats:
-    """t-SNE (van der Maaten and Hinton 2008) of a few rows, (n, 2); it starts from the principal plane."""
+    """t-SNE (van der Maaten and Hinton 2008) of a few rows: (n, C) -> (n, 2). It starts from the principal plane."""
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, max(1.0, (len(rows) - 1) / 3))
@@ -46,7 +47,7 @@ def scattered(rows: NDArray[np.floating], seed: int = 0) -> Floats:
 
 
 def take(blocks: Blocks, places: NDArray[np.int64]) -> NDArray[np.float32]:
-    """(n, C) rows at some places."""
+    """The rows at some places, (n, C), in the order of `places`."""
     order = np.argsort(places, kind="stable")
     rising, found, start = places[order], [], 0
     for block in blocks():
@@ -57,9 +58,9 @@ def take(blocks: Blocks, places: NDArray[np.int64]) -> NDArray[np.float32]:
 
 
 def nearest(blocks: Blocks, queries: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], Floats]:
-    """((n, count) rows nearest to each query in cosine about the mean, the query itself left out, (n, count) cosines).
+    """The rows nearest to each query, (n, count), in cosine about the mean, and their cosines, (n, count).
 
-    Fewer columns when there are fewer rows.
+    The query itself is left out. There are fewer columns when there are fewer rows.
     """
     total, number = np.zeros(0), 0
     for block in blocks():

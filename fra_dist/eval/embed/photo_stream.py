@@ -1,4 +1,5 @@
-"""Photos in a fixed order, from files or from shards, decoded ahead of the network; broken ones are told, not fatal.
+"""Photos in a fixed order, from files or from shards, decoded ahead of the network; broken ones are reported, not
+fatal.
 
 Every photo is cut to its middle square and scaled as `eval/datasets/common/crop_rules.py` does it for crops of faces.
 """
@@ -25,31 +26,40 @@ from fra_dist.eval.datasets.common.crop_rules import CropRule, NoFace, cut_photo
 
 MIDDLE = CropRule("middle")
 AHEAD = 3
-"""Batches that are decoded before they are asked for."""
+"""How many batches are decoded before they are asked for."""
 THREADS = 2
 
 
 class Stored(NamedTuple):
-    """An encoded photo: `key` is its path below the folder, or its key in a shard; `shard` is empty for files."""
+    """An encoded photo of a list."""
 
     key: str
+    """Path of the photo below the folder, or its key in a shard."""
     shard: str
+    """Name of the shard; empty for files."""
     data: bytes
+    """The encoded bytes."""
     fault: str = ""
-    """Why there are no bytes to decode."""
+    """Why there are no bytes to decode; empty if there are."""
 
 
 class Found(NamedTuple):
-    """A photo of the list by its place there, decoded unless `fault` says why not. Height and width are upright."""
+    """A photo of the list, decoded unless `fault` says why not."""
 
     place: int
+    """Place of the photo in the list."""
     key: str
+    """Path of the photo below the folder, or its key in a shard."""
     shard: str
+    """Name of the shard; empty for files."""
     square: NDArray[np.uint8] | None
-    """(S, S, 3); None when there is a fault, and when it is not needed any more."""
+    """(S, S, 3) the middle square; None when there is a fault, and when it is not needed any more."""
     height: int = 0
+    """Height of the upright photo in pixels."""
     width: int = 0
+    """Width of the upright photo in pixels."""
     fault: str = ""
+    """Why the photo could not be decoded; empty if it was."""
 
 
 class Source(Protocol):
@@ -57,26 +67,33 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, places: Sequence[int]) -> list[Stored]: ...
-
-    def digest(self) -> str:
-        """Changes when the list, or a file that it names, does."""
+    def read(self, places: Sequence[int]) -> list[Stored]:
+        """The encoded photos at some places of the list."""
         ...
 
-    def describe(self) -> dict[str, object]: ...
+    def digest(self) -> str:
+        """A digest that changes when the list, or a file that it names, does."""
+        ...
+
+    def describe(self) -> dict[str, object]:
+        """What the list is, as plain values for the manifest."""
+        ...
 
 
 @dataclass(frozen=True)
 class Files:
-    """Files in the order given; keys are relative to `folder`."""
+    """Photo files in the order given."""
 
     paths: Sequence[Path]
+    """Paths of the files."""
     folder: Path
+    """The folder that keys are relative to."""
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def read(self, places: Sequence[int]) -> list[Stored]:
+        """The bytes of the files at some places; a file that cannot be read has a fault."""
         found = []
         for place in places:
             key = self.key(self.paths[place])
@@ -87,11 +104,12 @@ class Files:
         return found
 
     def key(self, path: Path) -> str:
-        """A name that any file can hold: bytes that are no UTF-8 become `?`."""
+        """The key of a file, as any text file can hold it: bytes that are not UTF-8 become `?`."""
         below = path.relative_to(self.folder) if path.is_relative_to(self.folder) else path
         return os.fsencode(below).decode("utf-8", "replace").replace("�", "?")
 
     def digest(self) -> str:
+        """A digest of the keys, sizes and times of change."""
         found = hashlib.blake2b(digest_size=16)
         for path in self.paths:
             try:
@@ -103,6 +121,7 @@ class Files:
         return found.hexdigest()
 
     def describe(self) -> dict[str, object]:
+        """The kind of the list, its folder and its length."""
         return {"kind": "files", "folder": str(self.folder), "photos": len(self)}
 
 
@@ -118,6 +137,7 @@ class Shards:
         return self.count
 
     def read(self, places: Sequence[int]) -> list[Stored]:
+        """The encoded samples at some places; one whose bytes are not those indexed has a fault."""
         photos = self.reader.read(np.array(places, np.int64))
         found = []
         for place, photo in zip(places, photos, strict=True):
@@ -126,10 +146,12 @@ class Shards:
         return found
 
     def digest(self) -> str:
+        """A digest of the length and of the shards' names, sizes and checksums."""
         names = "\n".join(f"{shard.name} {shard.samples} {shard.sha256}" for shard in self.manifest.shards)
         return hashlib.blake2b(f"{self.count}\n{names}".encode(), digest_size=16).hexdigest()
 
     def describe(self) -> dict[str, object]:
+        """The kind of the list, its folder and its length."""
         return {"kind": "shards", "folder": str(self.manifest.folder), "photos": len(self)}
 
 
@@ -147,7 +169,10 @@ def open_shards(given: str, limit: int | None = None) -> Shards | None:
 
 
 def batches(source: Source, groups: Iterable[Sequence[int]], size: int) -> Iterator[list[Found]]:
-    """Photos at the places of each group, decoded in threads a few groups ahead."""
+    """The photos at the places of each group, decoded in threads a few groups ahead.
+
+    size: side S of the decoded squares, in pixels.
+    """
     with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(THREADS) as decoding:
 
         def load(some: Sequence[int]) -> list[Found]:
@@ -164,7 +189,7 @@ def batches(source: Source, groups: Iterable[Sequence[int]], size: int) -> Itera
 
 
 def decoded(place: int, stored: Stored, size: int) -> Found:
-    """The middle square at (size, size, 3)."""
+    """The photo decoded, its middle square scaled to (size, size, 3); `fault` says why if it could not be."""
     if stored.fault:
         return Found(place, stored.key, stored.shard, None, fault=stored.fault)
     try:

@@ -1,4 +1,4 @@
-"""What is done so far, in pieces that are whole or absent, so that a stopped command goes on where it was.
+"""What is done so far, in parts that are whole or absent, so that a stopped command resumes where it was.
 
 OUT/.parts/plan.json         of which network, which photos, which arrays
           000003/            photos 3·PART to 4·PART of the list
@@ -21,23 +21,31 @@ from fra_dist import files
 from fra_dist.errors import DataError
 
 PART = 1024
-"""Photos of the list in a part."""
+"""How many photos of the list make a part."""
 FOLDER = ".parts"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A photo that has been embedded: its place in the list, its names, its upright size."""
+    """A photo that has been embedded."""
 
     place: int
+    """Place of the photo in the list."""
     key: str
+    """Path of the photo below the folder, or its key in a shard."""
     shard: str
+    """Name of the shard; empty for files."""
     height: int
+    """Height of the upright photo in pixels."""
     width: int
+    """Width of the upright photo in pixels."""
 
 
 class Parts:
-    """Of one plan. Raises DataError when OUT cannot be written, or holds something else."""
+    """The parts of one plan, below OUT.
+
+    Raises DataError when OUT cannot be written, or holds the parts of another plan.
+    """
 
     def __init__(self, out: Path, plan: Mapping[str, Any], total: int, fresh: bool = False) -> None:
         self.out, self.folder = out, out / FOLDER
@@ -64,10 +72,11 @@ class Parts:
             )
 
     def missing(self) -> list[int]:
+        """Numbers of the parts that are not done yet."""
         return [number for number in range(self.count) if not files.exists(self._path(number))]
 
     def places(self, number: int) -> range:
-        """Of the list, that belong to a part."""
+        """Places of the list that belong to a part."""
         return range(number * PART, min((number + 1) * PART, self.total))
 
     def write(
@@ -77,7 +86,10 @@ class Parts:
         rows: Sequence[Row],
         bad: Sequence[Mapping[str, Any]],
     ) -> None:
-        """Raises DataError when the disk refuses; the part is then absent."""
+        """Write a part: its arrays, the rows of its photos, and the photos that could not be decoded.
+
+        Raises DataError when the disk refuses; the part is then absent.
+        """
         partial = self.folder / f".partial-{number:06d}-{os.getpid()}"
         try:
             partial.mkdir()
@@ -95,15 +107,16 @@ class Parts:
             shutil.rmtree(partial, ignore_errors=True)
 
     def rows(self) -> Iterator[Row]:
-        """In the order of the list."""
+        """The embedded photos of all parts, in the order of the list."""
         for line in self._lines("rows"):
             yield Row(**line)
 
     def bad(self) -> Iterator[dict[str, Any]]:
+        """The photos that could not be decoded, each as an object with the reason."""
         return self._lines("bad")
 
     def names(self) -> list[str]:
-        """Of the arrays; none when no photo could be decoded."""
+        """Names of the arrays; none when no photo could be decoded."""
         for number in range(self.count):
             found = sorted(path.stem for path in self._path(number).glob("*.npy"))
             if found:
@@ -111,18 +124,19 @@ class Parts:
         return []
 
     def blocks(self, name: str) -> Iterator[NDArray[np.floating]]:
-        """(n, ...) of each part that has any, mapped from the disk."""
+        """The array's rows (n, ...) of each part that has any, mapped from the disk."""
         for number in range(self.count):
             path = self._path(number) / f"{name}.npy"
             if files.exists(path):
                 yield np.load(path, mmap_mode="r", allow_pickle=False)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Of the whole array."""
+        """Shape of the whole array, all parts together."""
         sizes = [block.shape for block in self.blocks(name)]
         return (sum(size[0] for size in sizes), *sizes[0][1:])
 
     def remove(self) -> None:
+        """Remove the parts and the plan, once the result is written."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _lines(self, name: str) -> Iterator[dict[str, Any]]:

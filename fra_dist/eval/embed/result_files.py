@@ -1,4 +1,4 @@
-"""The result: arrays by row, the key of each row, what was left out, and a manifest.
+"""The result of an embedding: arrays by row, the key of each row, what was left out, and a manifest.
 
 OUT/manifest.json       network and digest of its weights, photos, arrays, counts, versions; written last
     rows.csv            row, key, shard, height, width          (with parquet: columns of the table)
@@ -28,7 +28,7 @@ COLUMNS = ("key", "shard", "height", "width")
 
 
 def check_format(name: str) -> None:
-    """Raises ConfigError for parquet without pyarrow."""
+    """Check that files of this format can be written. Raises ConfigError for parquet without pyarrow."""
     if name == "parquet":
         try:
             import pyarrow  # noqa: F401
@@ -37,7 +37,10 @@ def check_format(name: str) -> None:
 
 
 def write_result(parts: Parts, kind: str) -> dict[str, dict[str, Any]]:
-    """Join the parts as npy or parquet; {array: shape and type} for the manifest. Raises DataError."""
+    """Join the parts as npy or parquet. Returns the shape and type of each array, for the manifest.
+
+    Raises DataError when the disk refuses.
+    """
     arrays = {name: parts.shape(name) for name in parts.names()}
     types = {name: str(next(parts.blocks(name)).dtype) for name in arrays}
     try:
@@ -57,7 +60,7 @@ def write_result(parts: Parts, kind: str) -> dict[str, dict[str, Any]]:
 
 
 def write_manifest(out: Path, facts: Mapping[str, Any]) -> None:
-    """Raises DataError."""
+    """Write OUT/manifest.json with these facts. Raises DataError when the disk refuses."""
     try:
         with whole(out / MANIFEST, "w") as stream:
             json.dump({"format": FORMAT, **facts}, stream, indent=1, ensure_ascii=False)
@@ -68,7 +71,7 @@ def write_manifest(out: Path, facts: Mapping[str, Any]) -> None:
 
 @contextmanager
 def whole(path: Path, mode: str) -> Iterator[IO[Any]]:
-    """A file that gets its name when the block has ended well."""
+    """A file that gets its name when the block has ended without an exception, and leaves nothing otherwise."""
     partial = path.with_name(f".{path.name}-{os.getpid()}")
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     try:

@@ -20,34 +20,42 @@ from fra_dist.eval.features.prepared_faces import Prepared
 from fra_dist.models.fra import FRANetwork
 
 LARGEST_MAP = 32768
-"""Numbers of a flattened map that linear readers get; a larger one is pooled to a coarser grid first."""
+"""Most numbers of a flattened map that linear readers get; a larger one is pooled to a coarser grid first."""
 BATCH = 64
 
 
 @dataclass(frozen=True)
 class Encoder:
+    """A backbone with how its photos are prepared, and the whole network where there is one."""
+
     name: str
+    """Name of the run or file that the weights came from."""
     backbone: nn.Module
-    """(B, 3, S, S) -> (B, C, H, W); in eval mode."""
+    """The backbone in eval mode: (B, 3, S, S) -> (B, C, H, W)."""
     size: int
+    """Side S of its photos, in pixels."""
     mean: Sequence[float]
+    """Mean of each colour channel, from 0 to 1, that is subtracted."""
     std: Sequence[float]
+    """Standard deviation of each colour channel, that is divided by."""
     network: FRANetwork | None = None
-    """The whole network, when it is one of ours: its projection, and its heatmaps if it has a decoder."""
+    """The whole network, when it is one of this project's: its projection, and its heatmaps if it has a decoder."""
     about: dict[str, Any] = field(default_factory=dict)
-    """Where it came from, for the results."""
+    """Where the network came from, for the results."""
     cache: Cache = field(default_factory=lambda: Cache(None))
     """Where `maps` and `similarity` keep what they have computed, under the weights and the photos."""
 
     fresh: Callable[[], FRANetwork] | None = None
-    """Makes a network of the same configuration with random weights; null where only the backbone's kind is known."""
+    """Makes a network of the same configuration with random weights; None where only the backbone's kind is known."""
 
     @property
     def device(self) -> torch.device:
+        """The device that the network is on."""
         return next(self.backbone.parameters()).device
 
     def pixels(self, photos: NDArray[np.uint8]) -> Tensor:
-        """(B, S, S, 3) uint8 -> (B, 3, S, S) normalised, on the network's device and in its precision."""
+        """Photos as the network takes them: (B, S, S, 3) uint8 -> (B, 3, S, S) normalised, on its device,
+        in its precision."""
         one = next(self.backbone.parameters())
         scale, shift = (torch.tensor(v, device=one.device).view(1, 3, 1, 1) for v in (self.std, self.mean))
         images = torch.from_numpy(np.array(photos)).to(one.device).permute(0, 3, 1, 2).float() / 255
@@ -55,12 +63,15 @@ class Encoder:
 
     @torch.inference_mode()
     def maps(self, photos: NDArray[np.uint8]) -> Tensor:
-        """(B, C, H, W) float32 on the CPU."""
+        """The backbone's maps of photos (B, S, S, 3): (B, C, H, W) float32 on the CPU."""
         return self._kept("maps", photos, lambda some: self.backbone(self.pixels(some)))
 
     @torch.inference_mode()
     def similarity(self, photos: NDArray[np.uint8]) -> Tensor:
-        """(B, Q, H, W) on the CPU. Raises RuntimeError for a network without a decoder."""
+        """Similarities of photos (B, S, S, 3) with the prototypes: (B, Q, H, W) on the CPU.
+
+        Raises RuntimeError for a network without a decoder.
+        """
         network = self.network
         if network is None or not network.has_regions:
             raise RuntimeError("this network has no region decoder")
@@ -68,8 +79,10 @@ class Encoder:
 
     @torch.inference_mode()
     def projections(self, photos: NDArray[np.uint8]) -> Tensor:
-        """(B, D, H, W) on the CPU: what prototypes are compared with; the map itself for a network without a pixel
-        projector."""
+        """The pixel projections that prototypes are compared with: (B, D, H, W) on the CPU, of photos (B, S, S, 3).
+
+        For a network without a pixel projector it is the map itself.
+        """
         network = self.network
         if network is None or network.pixel_projector is None:
             return self.maps(photos)
@@ -102,10 +115,11 @@ class Encoder:
 
     @property
     def has_regions(self) -> bool:
+        """Whether the network finds regions."""
         return self.network is not None and self.network.has_regions
 
     def digest(self) -> str:
-        """Of the weights and the normalisation."""
+        """A digest of the weights and of how photos are prepared."""
         found = hashlib.blake2b(repr((self.size, list(self.mean), list(self.std))).encode(), digest_size=16)
         whole = self.backbone if self.network is None else self.network
         for name, value in sorted(whole.state_dict().items()):
@@ -115,33 +129,37 @@ class Encoder:
         return found.hexdigest()
 
     def describe(self) -> dict[str, Any]:
+        """What the network is and where it came from, with its digest, as plain values for the results."""
         facts = {"name": self.name, "image_size": self.size, "mean": list(self.mean), "std": list(self.std)}
         return {**facts, **self.about, "digest": self.digest()}
 
 
 @dataclass(frozen=True)
 class Features:
-    """Of all faces of a prepared set; float16 arrays, mapped from the cache where there is one."""
+    """Features of all N faces of a prepared set; float16 arrays, mapped from the cache where there is one."""
 
     pooled: NDArray[np.float16]
-    """(N, C) mean over the map."""
+    """(N, C) mean over the map of each face."""
     grid: NDArray[np.float16]
-    """(N, C·h·w) the map, pooled so that it has at most LARGEST_MAP numbers: where things are."""
+    """(N, C·h·w) the map, which says where things are, pooled so that it has at most LARGEST_MAP numbers."""
     projected: NDArray[np.float16] | None
-    """(N, D) global projection, of networks of ours."""
+    """(N, D) global projection, of this project's networks; None for a backbone alone."""
 
     def where(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(n, C + C·h·w) pooled and grid features of some faces."""
+        """Pooled and grid features of the faces at some places, side by side: (n, C + C·h·w)."""
         parts = [np.asarray(self.pooled[places], np.float32), np.asarray(self.grid[places], np.float32)]
         return np.concatenate(parts, axis=1)
 
     def what(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(n, C)"""
+        """Pooled features of the faces at some places, (n, C)."""
         return np.asarray(self.pooled[places], np.float32)
 
 
 def extract(encoder: Encoder, prepared: Prepared, cache: Cache) -> Features:
-    """Features of all faces, from the cache when this network has seen these faces before."""
+    """Features of all faces, from the cache when this network has seen these faces before.
+
+    Raises DataError when the cache cannot be written.
+    """
     digest = encoder.digest() if cache.folder is not None else ""
     key = hashlib.blake2b(f"{digest} {prepared.digest} {LARGEST_MAP}".encode(), digest_size=16)
     name = f"features-{key.hexdigest()}"

@@ -1,7 +1,7 @@
 """Arrays kept on disk under the name of what they were made from, mapped into memory by those who read them.
 
     CACHE/photos-DIGEST/photos.npy           faces cut from their photos
-    CACHE/features-DIGEST/pooled.npy, ...    what a network says of them
+    CACHE/features-DIGEST/pooled.npy, ...    a network's features of them
 
 A folder appears under its name only when it is whole. Nothing is ever deleted: remove folders as you like.
 """
@@ -20,13 +20,13 @@ from fra_dist.errors import DataError
 
 
 class Cache:
-    """`folder` None: nothing is kept."""
+    """A folder of such arrays. With None as its folder, nothing is kept."""
 
     def __init__(self, folder: str | Path | None) -> None:
         self.folder = Path(folder) if folder is not None else None
 
     def load(self, name: str, part: str) -> NDArray[Any] | None:
-        """The array, mapped read-only; None when it is not there or cannot be read."""
+        """The array `part` of the folder `name`, mapped read-only; None when it is not there or cannot be read."""
         if self.folder is None:
             return None
         try:
@@ -36,7 +36,10 @@ class Cache:
 
     @contextmanager
     def writer(self, name: str, parts: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> Iterator[dict[str, Any]]:
-        """Arrays to fill by their shapes; they are kept when the block ends without an exception. Raises DataError."""
+        """Arrays to fill, by their shapes and types; they are kept when the block ends without an exception.
+
+        Raises DataError when the cache cannot be written.
+        """
         if self.folder is None:
             yield {part: np.empty(shape, dtype) for part, (shape, dtype) in parts.items()}
             return

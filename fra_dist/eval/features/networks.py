@@ -2,7 +2,7 @@
 
 | given | read as |
 |---|---|
-| a run or checkpoint folder | one of ours, with its projection and regions |
+| a run or checkpoint folder | one of this project's, with its projection and regions |
 | a .safetensors that `fra-dist export` wrote | its backbone, its image size and normalisation |
 | .pth, .pt, .safetensors, .npz of a torchvision ResNet | the architecture is told from the names and shapes |
 | a file with the published names of FRA, or ours | the whole network; sizes from the shapes |
@@ -31,7 +31,11 @@ PREFIXES = ("module.", "backbone.", "encoder.", "online.backbone.")
 
 
 def open_encoder(given: str, size: int | None = None, normalise: str = "auto", target: bool = False) -> Encoder:
-    """`size` and `normalise` (auto, fra, imagenet) override what the weights say. Raises CheckpointError."""
+    """The network behind a run, checkpoint or file of weights, ready for evaluation.
+
+    `size` and `normalise` (auto, fra, imagenet) override what the weights say. Raises CheckpointError for anything that
+    cannot be read as a network.
+    """
     if given.startswith("random:"):
         encoder = _random(given)
     elif Path(given).is_dir():
@@ -42,7 +46,7 @@ def open_encoder(given: str, size: int | None = None, normalise: str = "auto", t
 
 
 def on_device(encoder: Encoder) -> Encoder:
-    """Moved to the GPU, if there is one."""
+    """The encoder moved to the GPU, if there is one."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     (encoder.backbone if encoder.network is None else encoder.network).to(device)
     return encoder

@@ -1,6 +1,6 @@
 """Photos of a data set cut to faces, with their labels as arrays: what every task starts from.
 
-N faces of all parts in one row, S pixels a side. Photos are cut once and kept in the cache under a name made of their
+N faces of all parts in one row, S pixels per side. Photos are cut once and kept in the cache under a name made of their
 contents and of the crop, as uint8 that later runs map into memory; without a cache they stay in memory.
 """
 
@@ -23,19 +23,24 @@ from fra_dist.eval.datasets.common.landmark_schemes import POLYGON_CLASSES, SCHE
 from fra_dist.eval.features.feature_cache import Cache
 
 MASK_SIDE = 128
-"""Pixels a side at which regions are scored against masks."""
+"""Side in pixels at which regions are scored against masks."""
 THREADS = 2
 
 
 @dataclass(frozen=True)
 class Prepared:
+    """A data set's faces cut to squares, with access to their labels as arrays. N faces, S pixels per side."""
+
     faces: FaceSet
+    """The data set that the faces come from."""
     size: int
+    """Side S of the faces, in pixels."""
     digest: str
-    """Of the photos' bytes, the crop and the size: names what features are kept under."""
+    """A digest of the photos' bytes, the crop and the size, which names what features are kept under."""
     photos: NDArray[np.uint8]
-    """(N, S, S, 3)"""
+    """(N, S, S, 3) the faces."""
     squares: tuple[Square, ...]
+    """Where each face was cut from its photo."""
     sizes: tuple[tuple[int, int], ...]
     """Height and width of each whole photo."""
 
@@ -44,6 +49,7 @@ class Prepared:
 
     @property
     def records(self) -> tuple[Record, ...]:
+        """The labelled faces, in the order of `photos`."""
         return self.faces.records
 
     def places(self, split: str) -> NDArray[np.int64]:
@@ -51,7 +57,7 @@ class Prepared:
         return np.flatnonzero([record.split == split for record in self.records])
 
     def column(self, name: str) -> NDArray[Any]:
-        """(N,) of a label that every record has. Raises DataError that names a record without it."""
+        """One label of all faces, (N,). Raises DataError that names a record which lacks it."""
         values = [getattr(record, name) for record in self.records]
         for record, value in zip(self.records, values, strict=True):
             if value is None:
@@ -59,7 +65,7 @@ class Prepared:
         return np.array(values)
 
     def points(self) -> NDArray[np.float64]:
-        """(N, P, 2) shares of the square's side. Raises DataError when a record has no landmarks."""
+        """Landmarks of all faces as shares of the square's side, (N, P, 2). Raises DataError when a record has none."""
         if not self.faces.scheme:
             raise DataError(f"{self.faces.name} has no landmarks, which this task needs")
         count = SCHEMES[self.faces.scheme].count
@@ -71,7 +77,8 @@ class Prepared:
         return out
 
     def masks(self, places: Iterable[int]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-        """(n, M, M) class numbers of some faces and the classes' names; of landmarks' polygons where no mask is.
+        """Masks (n, M, M) of class numbers of some faces, and the classes' names; landmarks' polygons where a set has
+        no masks.
 
         Raises DataError when a set has neither, or a mask cannot be read.
         """
@@ -97,13 +104,15 @@ class Prepared:
         return cut_mask(mask, self.squares[n], self.sizes[n], MASK_SIDE)
 
     def subsets(self, places: NDArray[np.int64]) -> dict[str, NDArray[np.bool_]]:
-        """Named groups of some faces, each with at least one face."""
+        """The named groups among some faces as booleans (n,), each with at least one face."""
         names = sorted({name for n in places for name in self.records[n].subsets})
         return {name: np.array([name in self.records[n].subsets for n in places]) for name in names}
 
     def people(self, places: NDArray[np.int64]) -> NDArray[np.int64] | None:
-        """(n,) a number for each person, a face of nobody known being a person of its own; None when nobody is known:
-        intervals then resample faces."""
+        """A number for each person among some faces, (n,); None when nobody is known: intervals then resample faces.
+
+        Among known people, a face of nobody known counts as a person of its own.
+        """
         names = [self.records[n].identity for n in places]
         if not any(name is not None for name in names):
             return None
@@ -119,11 +128,12 @@ class Prepared:
         return f"{known} people" + (f" and {unknown} faces of people not known" if unknown else "")
 
     def yaws(self, places: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(n,) degrees, NaN where not known."""
+        """Yaw of some faces in degrees, (n,), NaN where it is not known."""
         return np.array([np.nan if (yaw := self.records[n].yaw) is None else yaw for n in places], np.float64)
 
     def polygons(self, places: Iterable[int]) -> NDArray[np.uint8] | None:
-        """(n, M, M) of POLYGON_CLASSES, drawn from landmarks; None for a set whose points do not outline parts."""
+        """Masks (n, M, M) of POLYGON_CLASSES, drawn from landmarks;
+        None for a set whose points do not outline parts."""
         scheme = SCHEMES.get(self.faces.scheme)
         if scheme is None or not scheme.parts:
             return None
@@ -131,6 +141,7 @@ class Prepared:
         return np.stack([draw_polygons(points[n], scheme, MASK_SIDE) for n in places])
 
     def describe(self) -> dict[str, Any]:
+        """The data set, its parts, crop and digest as plain values for the results."""
         counts = {split: len(self.places(split)) for split in SPLITS}
         return {
             "name": self.faces.name,
@@ -143,7 +154,10 @@ class Prepared:
 
 
 def prepare(faces: FaceSet, size: int, cache: Cache) -> Prepared:
-    """Read, cut and scale all photos. Raises DataError that names a photo which cannot be read or shows no face."""
+    """Read, cut and scale all photos of a set.
+
+    Raises DataError that names a photo which cannot be read or shows no face.
+    """
     digest = hashlib.blake2b(json.dumps([faces.crop.to_json(), size, len(faces.records)]).encode(), digest_size=16)
     squares, sizes = [], []
     with ThreadPoolExecutor(THREADS) as pool:

@@ -1,4 +1,5 @@
-"""Small synthetic stand-ins for data sets, in their official layouts: to try a command, to see where files go."""
+"""Miniatures: small synthetic stand-ins for data sets, in their official layouts,
+to try a command and see where files go."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ __all__ = ["GROUP", "WRITERS", "write_miniature"]
 GROUP = "fra_dist.miniatures"
 
 Writer = Callable[[Path, int, int], None]
-"""Folder, about how many training photos, seed."""
+"""Writes a miniature into a folder; the numbers are about how many training photos, and the seed."""
 
 WRITERS: dict[str, Writer] = {
     "rafdb": write_rafdb,

@@ -1,4 +1,4 @@
-"""Miniatures of RAF-DB, AffectNet, FER2013 and FERPlus."""
+"""Miniatures of the data sets of expressions: RAF-DB, AffectNet, FER2013 and FERPlus."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from fra_dist.eval.miniatures.faces import draw, save, votes, write
 
 
 def write_rafdb(folder: Path, count: int, seed: int) -> None:
+    """Write a miniature of RAF-DB with about `count` training photos."""
     lines = []
     for split, part in (("train", count), ("test", count // 2)):
         faces = draw(part, 100, seed + (split == "test"))
@@ -20,6 +21,7 @@ def write_rafdb(folder: Path, count: int, seed: int) -> None:
 
 
 def write_affectnet(folder: Path, count: int, seed: int) -> None:
+    """Write a miniature of AffectNet with about `count` training photos."""
     for split, part in (("train_set", count), ("val_set", count // 2)):
         faces = draw(part, 96, seed + (split == "val_set"))
         (folder / split / "annotations").mkdir(parents=True, exist_ok=True)
@@ -34,6 +36,7 @@ def write_affectnet(folder: Path, count: int, seed: int) -> None:
 
 
 def write_fer(folder: Path, count: int, seed: int) -> None:
+    """Write a miniature of FER2013 and FERPlus, one table each, with about `count` training photos."""
     faces = draw(2 * count, 48, seed)
     table, plus = ["emotion,pixels,Usage"], ["Usage,Image name," + ",".join(fer2013.PLUS) + ",unknown,NF"]
     for n in range(2 * count):

@@ -1,4 +1,4 @@
-"""Synthetic faces in the forms that data sets want: other landmark schemes, attributes of CelebA, files."""
+"""Synthetic faces in the forms that data sets want: other landmark schemes, CelebA's attributes, files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,23 +14,25 @@ Floats = NDArray[np.float64]
 
 
 def draw(count: int, size: int, seed: int, people: int | None = None) -> Faces:
+    """Draw `count` synthetic faces of `size` pixels, of `people` people if given."""
     return render(np.arange(count) + 1000 * (seed + 1) % 2**62, size, people)
 
 
 def save(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """A photo (H, W, 3) or a mask (H, W) by the suffix of its name."""
+    """Save a photo (H, W, 3) or a mask (H, W) in the format of its name's suffix; missing folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {"quality": 95} if path.suffix == ".jpg" else {}
     Image.fromarray(pixels).save(path, **options)  # type: ignore[arg-type]
 
 
 def write(path: Path, lines: Sequence[str]) -> None:
+    """Write lines of text to a file; missing folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
 
 
 def stretched(photo: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """A square photo in the middle of one of height × width, its edge repeated."""
+    """A square photo in the middle of one of height × width pixels, its edge repeated."""
     side = photo.shape[0]
     top, left = (height - side) // 2, (width - side) // 2
     pads = ((top, height - side - top), (left, width - side - left), (0, 0))
@@ -38,17 +40,17 @@ def stretched(photo: NDArray[np.uint8], height: int, width: int) -> NDArray[np.u
 
 
 def votes(expression: int, names: Sequence[str]) -> int:
-    """Place of a synthetic expression in another list of names."""
+    """Place of a synthetic expression, given by number, in another list of names."""
     return list(names).index(EXPRESSIONS[expression])
 
 
 def attributes(faces: Faces, names: Sequence[str]) -> NDArray[np.bool_]:
-    """(N, len(names)) of the renderer's attributes by its own names."""
+    """The renderer's attributes of each face, (N, len(names)), by the renderer's own names."""
     return faces.attributes[:, [ATTRIBUTES.index(name) for name in names]]
 
 
 def points_of(landmarks: Floats, scheme: str) -> Floats:
-    """(N, 68, 2) iBUG points as another scheme has them, filling in by interpolation along each line of the face."""
+    """The iBUG points (N, 68, 2) as another scheme has them, filled in by interpolation along each line of the face."""
     p = np.asarray(landmarks, np.float64)
     if scheme == "ibug68":
         return p

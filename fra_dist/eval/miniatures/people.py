@@ -1,4 +1,4 @@
-"""Miniatures of CelebA, CelebAMask-HQ, LFWA and LFW: attributes and people."""
+"""Miniatures of the data sets of attributes and people: CelebA, CelebAMask-HQ, LFWA and LFW."""
 
 from pathlib import Path
 
@@ -21,10 +21,14 @@ CELEBA = {
     "Bangs": "fringe",
     "Heavy_Makeup": "heavy_makeup",
 }
-"""CelebA's names of what the renderer knows; the official files have 40 columns, miniatures those that vary."""
+"""CelebA's name -> the renderer's name of an attribute.
+
+The official files have 40 columns, miniatures those that vary.
+"""
 
 
 def write_celeba(folder: Path, count: int, seed: int) -> None:
+    """Write a miniature of CelebA with about `count` training photos."""
     total = 2 * count
     faces = draw(total, 160, seed, people=max(2, total // 3))
     points = points_of(faces.landmarks, "celeba5") + np.array([9, 41])
@@ -57,6 +61,7 @@ def _varying(faces: Faces, train: NDArray[np.bool_]) -> list[str]:
 
 
 def write_celebamask(folder: Path, count: int, seed: int) -> None:
+    """Write a miniature of CelebAMask-HQ with about `count` training photos."""
     total = 2 * count
     faces = draw(total, 96, seed)
     layers = {"skin": ("skin", "brows", "eyes", "nose", "mouth"), "l_brow": ("brows",), "l_eye": ("eyes",)}
@@ -79,6 +84,7 @@ def write_celebamask(folder: Path, count: int, seed: int) -> None:
 
 
 def write_lfwa(folder: Path, count: int, seed: int) -> None:
+    """Write a miniature of LFWA with about `count` training photos."""
     from scipy.io import savemat
 
     total = 2 * count
@@ -102,7 +108,7 @@ def write_lfwa(folder: Path, count: int, seed: int) -> None:
 
 
 def write_lfw(folder: Path, count: int, seed: int, folds: int = 10) -> None:
-    """`count` pairs of each kind in all, at least one a fold; nobody is in two folds."""
+    """Write a miniature of LFW: `count` pairs of each kind in all, at least one per fold; nobody is in two folds."""
     each = max(1, count // folds)
     lines = [f"{folds}\t{each}"]
     for fold in range(folds):

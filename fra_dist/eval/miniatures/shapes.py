@@ -1,4 +1,4 @@
-"""Miniatures of WFLW, 300-W, AFLW-19, LaPa and the table of one's own: landmarks and masks."""
+"""Miniatures of the data sets of landmarks and masks: WFLW, 300-W, AFLW-19, LaPa and the table of one's own."""
 
 from pathlib import Path
 
@@ -9,10 +9,11 @@ from fra_dist.eval.miniatures.faces import draw, points_of, save, stretched, wri
 from fra_dist.synthetic import EXPRESSIONS, REGION_NAMES
 
 LAPA = (0, 10, 1, 2, 4, 6, 7)
-"""LaPa's number of each of the renderer's regions; sides and lips are not told apart."""
+"""LaPa's class number of each of the renderer's regions; sides and lips are not told apart."""
 
 
 def write_wflw(folder: Path, count: int, seed: int) -> None:
+    """Write a miniature of WFLW with about `count` training photos."""
     for split, part in (("train", count), ("test", count // 2)):
         faces = draw(part, 96, seed + (split == "test"))
         points = points_of(faces.landmarks, "wflw98") + np.array([32, 8])
@@ -29,6 +30,7 @@ def write_wflw(folder: Path, count: int, seed: int) -> None:
 
 
 def write_w300(folder: Path, count: int, seed: int) -> None:
+    """Write a miniature of 300-W with about `count` training photos."""
     each = max(2, count // 3)
     for k, (place, _, _) in enumerate(FOLDERS):
         faces = draw(each, 96, seed + k)
@@ -43,6 +45,7 @@ def write_w300(folder: Path, count: int, seed: int) -> None:
 
 
 def write_aflw19(folder: Path, count: int, seed: int) -> None:
+    """Write a miniature of AFLW-19 with about `count` training photos."""
     from scipy.io import savemat
 
     total = 2 * count
@@ -67,6 +70,7 @@ def write_aflw19(folder: Path, count: int, seed: int) -> None:
 
 
 def write_lapa(folder: Path, count: int, seed: int) -> None:
+    """Write a miniature of LaPa with about `count` training photos."""
     for k, (split, part) in enumerate((("train", count), ("val", count // 2), ("test", count // 2))):
         faces = draw(part, 96, seed + k)
         points = points_of(faces.landmarks, "lapa106")
@@ -77,6 +81,7 @@ def write_lapa(folder: Path, count: int, seed: int) -> None:
 
 
 def write_table(folder: Path, count: int, seed: int) -> None:
+    """Write a miniature table of one's own faces, with landmarks and masks, with about `count` training photos."""
     lines, files, points = ["file,split,expression,gender,age,mask,person,yaw,set,attr_smiling"], [], []
     for split, part in (("train", count), ("test", count // 2)):
         people = max(2, part // 4)

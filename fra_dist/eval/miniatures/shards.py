@@ -1,4 +1,4 @@
-"""Labelled shards, as `fra-dist shards make synthetic:...` writes them."""
+"""A miniature of labelled shards, as `fra-dist shards make synthetic:...` writes them."""
 
 from pathlib import Path
 
@@ -6,5 +6,5 @@ from fra_dist.data.making.make import ShardOptions, make_shards
 
 
 def write_shards(folder: Path, count: int, seed: int) -> None:
-    """Twice `count` photos of `count` people, a little more than half of them for training."""
+    """Write labelled shards of twice `count` photos of `count` people, a little more than half of them for training."""
     make_shards(f"synthetic:{2 * count}@80/{count}", folder, ShardOptions(workers=1, seed=seed))

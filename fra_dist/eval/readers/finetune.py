@@ -22,22 +22,25 @@ from fra_dist.train.optim.schedule import learning_rate
 Places = NDArray[np.int64]
 Outputs = NDArray[np.float64]
 TURN, GROW, MOVE = math.radians(12), 0.12, 0.04
-"""Largest angle, logarithm of the scale, and shift as a share of the side."""
+"""Largest angle, logarithm of the scale, and shift as a share of the side, of a training step's transform of a face."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What is learned: `loss(outputs, targets)` of a batch, and `score(outputs)` of the validation part."""
+    """What fine-tuning learns: a head, its targets, the loss of a batch, and the score that chooses the epoch."""
 
     head: nn.Module
+    """The head on the backbone's map."""
     targets: Tensor
-    """(N, ...) of all faces of the set; rows of the test part are never read."""
+    """(N, ...) targets of all faces of the set; rows of the test part are never read."""
     loss: Callable[[Tensor, Tensor], Tensor]
+    """The loss of a batch, from the head's outputs and the targets."""
     score: Callable[[Outputs], float]
+    """The score of the validation part, from what `read` gives; larger is better."""
     read: Callable[[Tensor], Tensor] = lambda outputs: outputs
-    """From the head's outputs to what is scored."""
+    """Turns the head's outputs into what is scored."""
     mirror: NDArray[np.int64] | None = None
-    """(P,) order of landmarks in a mirrored face, when the targets are places (N, P, 2); they then follow the face."""
+    """(P,) order of landmarks in a mirrored face, when the targets are places (N, P, 2), which then follow the face."""
 
 
 def fine_tune(
@@ -49,7 +52,11 @@ def fine_tune(
     settings: TuneSettings,
     seed: int,
 ) -> Callable[[Places], Outputs]:
-    """Answers for places of faces, by the weights of the epoch with the best validation score."""
+    """Train the backbone and the head of `goal` on the training faces.
+
+    Returns a function that gives the outputs for the faces at some places, by the weights of the epoch with the best
+    validation score.
+    """
     device = encoder.device
     backbone = copy.deepcopy(encoder.backbone).requires_grad_(True)
     model = nn.Sequential(backbone, goal.head.to(device))
@@ -111,7 +118,11 @@ def _answer(model: nn.Module, encoder: Encoder, prepared: Prepared, goal: Goal, 
 
 
 def draw_transforms(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """(count, 2, 3) from places of the new picture to those of the old, in [-1, 1]; (count,) whether it is mirrored."""
+    """Random transforms (count, 2, 3) from places of the new picture to those of the old, and (count,) whether it is
+    mirrored.
+
+    Places are in [-1, 1].
+    """
     u = torch.rand(count, 5, generator=generator) * 2 - 1
     mirrored = u[:, 4] > 0
     angle, scale = u[:, 0] * TURN, torch.exp(u[:, 1] * GROW)
@@ -124,13 +135,16 @@ def draw_transforms(count: int, generator: torch.Generator) -> tuple[Tensor, Ten
 
 
 def warp(images: Tensor, transform: Tensor) -> Tensor:
-    """(B, 3, S, S) seen through (B, 2, 3); the edge is repeated outside."""
+    """Images (B, 3, S, S) seen through transforms (B, 2, 3); the edge is repeated outside."""
     grid = functional.affine_grid(transform.to(images), list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
 def follow(points: Tensor, transform: Tensor, mirrored: Tensor, order: NDArray[np.int64]) -> Tensor:
-    """(B, P, 2) shares of the side in the old picture -> in the new one, left and right exchanged where mirrored."""
+    """Points (B, P, 2), as shares of the side in the old picture, where they are in the new one.
+
+    Left and right are swapped, by `order`, where `mirrored` is set.
+    """
     matrix, shift = transform[:, :, :2].to(points), transform[:, :, 2].to(points)
     places = torch.linalg.solve(matrix, (2 * points - 1 - shift[:, None]).transpose(1, 2)).transpose(1, 2)
     swapped = places[:, torch.from_numpy(order).to(places.device)]

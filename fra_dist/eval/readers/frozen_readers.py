@@ -22,24 +22,30 @@ NEIGHBOURS = (1, 5, 10, 20)
 TEMPERATURE = 0.07
 """Of the neighbours' votes, exp(cosine / TEMPERATURE), as in Wu et al. 2018."""
 DECAYS = tuple(10.0**power for power in range(-6, 1))
-"""Of the logistic readers, for features of unit mean square length: loss + decay/2 · |W|²."""
+"""Weight decays that the logistic readers try, for features of unit mean square length: loss + decay/2 · |W|²."""
 LARGEST_GRAM = 8192
-"""More features and more examples than this are projected at random to this many features first."""
+"""Largest matrix of the closed form: more features and examples than this are projected at random to this many
+features."""
 
 
 @dataclass(frozen=True)
 class Part:
+    """The features and targets of one part of a data set."""
+
     features: Array
+    """(n, d) features."""
     targets: NDArray[np.generic]
+    """Labels (n,) of classes, signs (n, A) in {0, 1} with -1 for unknown, or values (n, k)."""
 
 
 @dataclass(frozen=True)
 class Reader:
-    """`answer(X)` -> outputs (n, k): scores of classes, logits of attributes, or values."""
+    """A fitted reader of features."""
 
     answer: Callable[[Array], Outputs]
+    """Outputs (n, k) for features (n, d): scores of classes, logits of attributes, or values."""
     chosen: float
-    """Of its one free number, by validation."""
+    """The strength or number of neighbours that the validation part chose."""
 
 
 T = TypeVar("T")
@@ -52,7 +58,7 @@ class Sealed(Generic[T]):
         self._content: T | None = content
 
     def open(self) -> T:
-        """Raises RuntimeError when it has been opened before."""
+        """The content, once. Raises RuntimeError when it has been opened before."""
         if self._content is None:
             raise RuntimeError("the test part has been used already: fit and choose everything before opening it")
         content, self._content = self._content, None
@@ -92,7 +98,10 @@ def fit_ridge(train: Part, validation: Part, score: Callable[[Outputs], float]) 
 
 
 def fit_logistic(train: Part, validation: Part, score: Callable[[Outputs], float], classes: int) -> Reader:
-    """Multinomial (targets (n,)) or one binary (targets (n, A)) logistic regression by L-BFGS, from strong to weak."""
+    """Multinomial (targets (n,)) or binary (targets (n, A)) logistic regression by L-BFGS, from strong decay to weak.
+
+    `score(outputs)` of the validation part chooses the decay.
+    """
     mean, scale = _standard(train.features)
     held = _rows(validation.features, mean, scale)
     rows, targets = _rows(train.features, mean, scale), torch.from_numpy(np.asarray(train.targets))
@@ -106,7 +115,10 @@ def fit_logistic(train: Part, validation: Part, score: Callable[[Outputs], float
 
 
 def fit_neighbours(train: Part, validation: Part, score: Callable[[Outputs], float], classes: int) -> Reader:
-    """Votes of the nearest training faces in cosine about the training mean, weighted by exp(cosine / 0.07)."""
+    """Votes of the nearest training faces in cosine about the training mean, weighted by exp(cosine / 0.07).
+
+    `score(outputs)` of the validation part chooses how many neighbours vote.
+    """
     mean = np.asarray(train.features, np.float64).mean(0)
     known, labels = _unit(train.features, mean), np.asarray(train.targets, np.int64)
 

@@ -9,11 +9,11 @@ from torch.nn import functional
 
 WIDTH = 256
 LEAST_SIDE = 28
-"""Heatmaps are at least this many cells wide where three doublings of the map reach that far."""
+"""Heatmaps are at least this many cells wide, where three doublings of the map reach that far."""
 
 
 class PooledHead(nn.Module):
-    """(B, C, H, W) -> (B, outputs): a linear layer on the mean over the map."""
+    """A linear layer on the mean over the map: (B, C, H, W) -> (B, outputs)."""
 
     def __init__(self, channels: int, outputs: int) -> None:
         super().__init__()
@@ -22,11 +22,13 @@ class PooledHead(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, maps: Tensor) -> Tensor:
+        """The outputs of maps: (B, C, H, W) -> (B, outputs)."""
         return self.linear(maps.mean((2, 3)))
 
 
 class HeatmapHead(nn.Module):
-    """(B, C, H, W) -> (B, P, h, w) probabilities, each summing to 1: the map is enlarged twofold up to three times."""
+    """Heatmaps of landmarks, (B, C, H, W) -> (B, P, h, w), each summing to 1:
+    the map is enlarged twofold up to three times."""
 
     def __init__(self, channels: int, points: int, side: int) -> None:
         super().__init__()
@@ -44,19 +46,22 @@ class HeatmapHead(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(WIDTH, points, 1))
 
     def forward(self, maps: Tensor) -> Tensor:
+        """The heatmaps of maps: (B, C, H, W) -> (B, P, h, w) probabilities."""
         logits = self.layers(maps)
         return logits.flatten(2).softmax(-1).reshape(logits.shape)
 
 
 def soft_argmax(heatmaps: Tensor) -> Tensor:
-    """(B, P, h, w) probabilities -> (B, P, 2) mean place x, y (Sun et al. 2018, integral regression)."""
+    """Mean place x, y of each heatmap, (B, P, h, w) -> (B, P, 2) (Sun et al. 2018, integral regression)."""
     x, y = _axes(heatmaps)
     return torch.stack([(heatmaps.sum(2) * x).sum(-1), (heatmaps.sum(3) * y).sum(-1)], -1)
 
 
 def spread(heatmaps: Tensor, centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(B, P, h, w), (B, P, 2) -> (B, P) variances along the two principal axes, larger first, and (B, P, 2) the first
-    axis. In closed form for the 2 × 2 covariance; the axis carries no gradient."""
+    """Variances of heatmaps along their two principal axes, larger first, (B, P) each, and the first axis, (B, P, 2).
+
+    heatmaps: (B, P, h, w); centres: (B, P, 2). In closed form for the 2 × 2 covariance; the axis carries no gradient.
+    """
     x, y = _axes(heatmaps)
     dx, dy = x - centres[..., :1], y - centres[..., 1:]
     a = (heatmaps.sum(2) * dx.square()).sum(-1)

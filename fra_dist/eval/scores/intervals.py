@@ -1,4 +1,4 @@
-"""Scores with 95 % intervals.
+"""Scores with 95 % bootstrap intervals.
 
 Every score is a function of weights (n,) of the test examples: with ones it is the score itself, and with the counts of
 a resampling with replacement (Efron 1979) it is one bootstrap draw. Where people are known, people are drawn, since
@@ -22,14 +22,21 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Score:
+    """A score and its interval."""
+
     value: float
+    """The score itself."""
     low: float
+    """Lower end of the interval; NaN without draws."""
     high: float
+    """Upper end of the interval; NaN without draws."""
     count: int
-    """Test examples behind it."""
+    """Number of test examples behind it."""
     higher_is_better: bool = True
+    """Whether a larger value is better."""
 
     def to_json(self) -> dict[str, Any]:
+        """The score as plain values, numbers that are not finite as null."""
         return {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in self.__dict__.items()}
 
     def __str__(self) -> str:
@@ -44,7 +51,10 @@ def measure(
     higher_is_better: bool = True,
     draws: int = DRAWS,
 ) -> Score:
-    """The score of `count` examples and its interval. Draws on which it is undefined (NaN) are left out."""
+    """The score of `count` examples and its interval. Draws on which the score is undefined (NaN) are left out.
+
+    people: (count,) a number for each example's person; people are then resampled in place of examples.
+    """
     value = float(statistic(np.ones(count)))
     groups = np.arange(count) if people is None else np.unique(people, return_inverse=True)[1]
     number = int(groups.max()) + 1 if count else 0
@@ -66,14 +76,17 @@ def _resamplings(number: int, seed: int, draws: int) -> NDArray[np.uint16]:
 
 
 def mean_of(values: ArrayLike) -> Statistic:
-    """Weighted mean of (n,), or of the mean over the rows of (draws, n)."""
+    """The weighted mean of values (n,), or of the mean over the rows of (draws, n), as a function of the weights."""
     numbers = np.asarray(values, np.float64)
     numbers = numbers.mean(0) if numbers.ndim == 2 else numbers
     return lambda w: float(w @ numbers / w.sum())
 
 
 def balanced(hits: ArrayLike, labels: ArrayLike) -> Statistic:
-    """Mean over the classes of the share of each that was hit; `hits` (n,) or (draws, n)."""
+    """The mean over the classes of the share of each that was hit, as a function of the weights.
+
+    hits: (n,) or (draws, n); labels: (n,).
+    """
     found = np.asarray(hits, np.float64)
     found = found.mean(0) if found.ndim == 2 else found
     member = (np.asarray(labels)[:, None] == np.unique(np.asarray(labels))).astype(np.float64)
@@ -87,7 +100,10 @@ def balanced(hits: ArrayLike, labels: ArrayLike) -> Statistic:
 
 
 def area(outputs: ArrayLike, positive: ArrayLike) -> Statistic:
-    """Area under the ROC curve with weights: the chance that a positive scores above a negative, ties half."""
+    """The area under the ROC curve, as a function of the weights: the chance that a positive scores above a negative.
+
+    Ties count half.
+    """
     order = np.argsort(np.asarray(outputs, np.float64), kind="stable")
     values, hit = np.asarray(outputs, np.float64)[order], np.asarray(positive, bool)[order]
     # ties: examples of equal output form one step
@@ -106,7 +122,7 @@ def area(outputs: ArrayLike, positive: ArrayLike) -> Statistic:
 
 
 def average(statistics: list[Statistic]) -> Statistic:
-    """Mean of several statistics, undefined ones left out."""
+    """The mean of several statistics, as a function of the weights; undefined ones are left out."""
 
     def statistic(w: Floats) -> float:
         values = np.array([one(w) for one in statistics])

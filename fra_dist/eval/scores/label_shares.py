@@ -1,4 +1,4 @@
-"""Parts of the labels: 1, 10 or 100 % of them, drawn several times."""
+"""Shares of the labels, such as 1, 10 or 100 % of them, drawn several times."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ Places = NDArray[np.int64]
 
 
 def draw_classes(labels: NDArray[np.int64], percent: float, seed: int, names: Sequence[str], least: int = 0) -> Places:
-    """Places of `percent` of each class, rounded, and `least` of each at the least.
+    """Places of `percent` of each class, rounded, with at least `least` of each.
 
     Raises DataError that names a class of which none would be left.
     """
@@ -32,7 +32,7 @@ def draw_classes(labels: NDArray[np.int64], percent: float, seed: int, names: Se
 
 
 def draw_rows(signs: NDArray[np.int64], percent: float, seed: int, names: Sequence[str], check: bool = True) -> Places:
-    """Places of `percent` of the rows of (n, A) signs, where -1 is unknown.
+    """Places of `percent` of the rows of signs (n, A), where -1 is unknown.
 
     Raises DataError (unless `check` is False) that names an attribute which no chosen row has, or every one has.
     """

@@ -1,8 +1,8 @@
-"""Landmarks: where the points of a face lie.
+"""Alignment: where the landmarks of a face lie.
 
 Frozen (`linear`): ridge regression from the pooled features and the map to the places. Fine-tuned: the backbone and a
-heatmap head with soft-argmax. NME: a face's mean distance over a length of the true face; FR@t: the share of faces
-with an NME above t; AUC@t: area under the cumulative error curve up to t, over t.
+heatmap head with soft-argmax. NME: a face's mean distance over a length of the true face; FR@t: the share of faces with
+an NME above t; AUC@t: area under the cumulative error curve up to t, over t.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,10 @@ LIMITS = (0.08, 0.10)
 
 
 def run(job: Job) -> TaskResult:
-    """Raises DataError when there are no landmarks, or none that give the length asked for."""
+    """Measure alignment on a prepared set.
+
+    Raises DataError when there are no landmarks, or none that give the length asked for.
+    """
     points = job.prepared.points()
     scheme = SCHEMES[job.prepared.faces.scheme]
     lengths = norms(points, scheme, job)
@@ -71,23 +74,28 @@ def run(job: Job) -> TaskResult:
 
 
 def face_errors(guess: Floats, truth: Floats) -> Floats:
-    """(N, P, 2) twice -> (N,) mean distance of the points, in their own unit."""
+    """Mean distance of each face's points from the truth, in their own unit: (N, P, 2) twice -> (N,)."""
     return np.linalg.norm(guess - truth, axis=-1).mean(-1)
 
 
 def failure_rate(limit: float) -> Callable[[Floats], Floats]:
-    """From errors to whether each is above `limit`; the mean is FR@limit."""
+    """A function from errors to whether each is above `limit`; the mean of that is FR@limit."""
     return lambda errors: (errors > limit).astype(np.float64)
 
 
 def curve_area(limit: float) -> Callable[[Floats], Floats]:
-    """From errors to max(0, 1 − error/limit); the mean is the area under the cumulative error curve up to limit, over
-    limit, exactly: ∫₀ᵗ [e ≤ x] dx = max(0, t − e)."""
+    """A function from errors to max(0, 1 − error/limit); the mean of that is AUC@limit.
+
+    That is exactly the area under the cumulative error curve up to limit, over limit: ∫₀ᵗ [e ≤ x] dx = max(0, t − e).
+    """
     return lambda errors: np.maximum(0.0, 1.0 - errors / limit)
 
 
 def norms(points: Floats, scheme: Scheme, job: Job | None = None) -> dict[str, Floats]:
-    """The lengths that a scheme gives, (N,) each; `diagonal` is that of the data set's own box, where it has one."""
+    """The lengths that a scheme gives, by name, (N,) each, from points (N, P, 2).
+
+    With a job, `diagonal` is that of the data set's own box, where it has one.
+    """
     found = {"inter_ocular": inter_ocular(points, scheme), "inter_pupil": inter_pupil(points, scheme)}
     boxes = _boxes(job) if job is not None else None
     across = {"diagonal": diagonal(points) if boxes is None else boxes}

@@ -24,7 +24,10 @@ from fra_dist.eval.tasks.common import Answer, Job, Outputs, Places, TaskResult,
 
 
 def run(job: Job) -> TaskResult:
-    """Raises DataError when there are no attributes, or a share of the labels has no face with (without) one."""
+    """Measure attributes and age on a prepared set.
+
+    Raises DataError when there are no attributes, or a share of the labels has no face with (without) one.
+    """
     faces = job.prepared.faces
     ages = all(record.age is not None for record in faces.records)
     if not faces.attributes and not ages:
@@ -63,7 +66,8 @@ def run(job: Job) -> TaskResult:
 def score_signs(
     outputs: Outputs, truth: Places, names: tuple[str, ...]
 ) -> tuple[dict[str, Statistic], dict[str, dict[str, float]]]:
-    """Statistics of the means over attributes, and each attribute's scores. `outputs` (draws, n, A), `truth` (n, A).
+    """Statistics of the means over attributes, and each attribute's scores, from outputs (draws, n, A) and truth (n,
+    A).
 
     Attributes without an example of both kinds in the test part count for the accuracy only.
     """

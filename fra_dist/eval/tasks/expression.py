@@ -20,7 +20,10 @@ from fra_dist.eval.tasks.common import Answer, Job, Outputs, Places, TaskResult,
 
 
 def run(job: Job) -> TaskResult:
-    """Raises DataError when faces have no expression, or a class has no training face in a share of the labels."""
+    """Measure expression recognition on a prepared set.
+
+    Raises DataError when faces have no expression, or a class has no training face in a share of the labels.
+    """
     labels = _labels(job)
     sealed = Sealed(job.prepared.places("test"))
     answers, chosen = _fit(job, labels)
@@ -45,7 +48,7 @@ def run(job: Job) -> TaskResult:
 
 
 def confusion(truth: Places, guess: Places, classes: int) -> Places:
-    """(K, K) counts: true class by guessed class."""
+    """The confusion matrix, (K, K) counts: true class by guessed class."""
     return np.bincount(truth * classes + guess, minlength=classes * classes).reshape(classes, classes)
 
 

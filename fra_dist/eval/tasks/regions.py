@@ -44,14 +44,17 @@ from fra_dist.eval.tasks.region_truth import (
 )
 
 PROBED = 1000
-"""Training faces at most for the linear probe."""
+"""Most training faces that the linear probe is fitted to."""
 COLUMNS = ("nmi", "parts_nmi", "miou", "parts_miou")
 PROBE = "probe"
 ORACLES = (CEILING, FACE_FRAME)
 
 
 def run(job: Job) -> TaskResult:
-    """Raises DataError when there are neither masks nor landmarks to draw polygons from."""
+    """Measure a network's regions on a prepared set, among their floors and oracles.
+
+    Raises DataError when there are neither masks nor landmarks to draw polygons from.
+    """
     prepared, seed, draws = job.prepared, job.settings.seed, job.settings.bootstrap
     validation, sealed = prepared.places("val"), Sealed(prepared.places("test"))
     regions = regions_of(job.encoder, job.settings.regions)
@@ -93,7 +96,7 @@ def faces_to_fit(prepared: Prepared) -> Places:
 
 
 def tables_of(faces: Faces, ways: Mapping[str, Segmenter], regions: int) -> dict[str, NDArray[np.int64]]:
-    """(n, Q, L) of each way."""
+    """Pixels by region and class of each way of getting regions, (n, Q, L)."""
     width = len(faces.classes)
     return {name: count_tables(faces.photos, faces.masks, way, regions, width) for name, way in ways.items()}
 

@@ -34,18 +34,21 @@ def batch_norm(
     relu: bool = False,
     eps: float = 1e-5,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """y like x; μ and the biased σ², each (G, C), without gradient, fp32 (float64 for a float64 x).
+    """Normalise x by the statistics of each group over all ranks, with an optional residual and ReLU.
 
-    x: (N, C, ...) with N a multiple of `groups`; weight, bias: (C,); residual: like x. Every rank holds as many values.
-    Differentiable once in x, weight, bias and residual. Raises ValueError for shapes that do not fit together,
-    ConfigError if the Triton kernels are insisted on (`dispatch.force`) and cannot take the call.
+    x: (N, C, ...) with N a multiple of `groups`; weight, bias: (C,); residual: like x. Every rank holds equally many
+    values. Differentiable once in x, weight, bias and residual.
+
+    Returns y, like x, and the mean μ and the biased variance σ² of each group, (G, C), without gradient, in fp32
+    (float64 for a float64 x). Raises ValueError for shapes that do not fit together, and ConfigError if the Triton
+    kernels are insisted on (`dispatch.force`) and cannot take the call.
     """
     _check(x, weight, bias, residual, groups)
     return _BatchNorm.apply(x, weight, bias, residual, groups, relu, eps, cross, takes(x, residual))
 
 
 def takes(x: Tensor, residual: Tensor | None = None) -> bool:
-    """Whether the Triton kernels will run. Raises ConfigError as `batch_norm`."""
+    """Whether the Triton kernels will run for these tensors. Raises ConfigError as `batch_norm` does."""
     return dispatch.use_triton(KERNEL, _obstacle(x, residual), on_gpu=x.is_cuda)
 
 
@@ -54,10 +57,11 @@ def follow(
     running_mean: Tensor, running_var: Tensor, tracked: Tensor, mean: Tensor, var: Tensor, count: int,
     momentum: float | None,
 ) -> None:  # fmt: skip
-    """Running statistics (C,) follow those of each group, (G, C) as `batch_norm` gives them, one after the other.
+    """Let the running statistics (C,) follow the statistics of each group, (G, C) as `batch_norm` gives them, in turn.
 
-    count: values of a group on all ranks, for the unbiased variance; tracked: 0-dim int64, how many were followed so
-    far; momentum: the share of the new statistics, null: their mean over all that were followed.
+    count: values of a group on all ranks, for the unbiased variance; tracked: 0-dim int64, how many statistics were
+    followed so far, counted up in place; momentum: the share of the new statistics, or None for the plain mean over all
+    statistics that were followed.
     """
     correction = count / max(count - 1, 1)
     fits = momentum is not None and running_mean.dtype == mean.dtype

@@ -1,4 +1,4 @@
-"""Launches the kernels of `batch_norm_triton`: tile sizes, grids and partial sums."""
+"""Launches the Triton kernels of batch norm: tile sizes, grids and partial sums."""
 
 from typing import Any
 
@@ -11,14 +11,17 @@ from fra_dist.kernels.batch_norm import triton as kernels
 TILE = 4096
 """Values of a tile: 32 a thread of 4 warps, so a bf16 tile is read 16 bytes at a time, four times."""
 MOST_SPLITS = 256
-"""Parts of a group's rows: a constant, so the order of the sums is the same on every GPU."""
+"""The largest number of parts that a group's rows are split into.
+
+A constant, so the order of the sums is the same on every GPU.
+"""
 COLLECTED = 16
-"""Channels whose partial sums a program adds up: 128 bytes of float64."""
+"""Channels whose partial sums one program adds up: 128 bytes of float64."""
 BLOCK = 128
 
 
 def moments(x: Tensor, groups: int) -> Tensor:
-    """(2, G, C) float64: mean and mean square."""
+    """Mean and mean square of this rank's values, (2, G, C) float64, by the kernel."""
     rows, channels, settings = _shape(x, groups)
     splits, length = _splits(rows, settings["BR"])
     partial = x.new_empty((splits, 2, groups, channels), dtype=torch.float32)
@@ -32,7 +35,7 @@ def moments(x: Tensor, groups: int) -> Tensor:
 
 
 def finish(moments: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """(5, G, C) fp32: mean, variance, its inverse root, scale and shift."""
+    """Mean, variance, its inverse root, scale and shift of each group and channel, (5, G, C) fp32, by the kernel."""
     _, groups, channels = moments.shape
     result = moments.new_empty((5, groups, channels), dtype=torch.float32)
     number = groups * channels
@@ -45,6 +48,8 @@ def follow(
     running_mean: Tensor, running_var: Tensor, tracked: Tensor, mean: Tensor, var: Tensor, momentum: float,
     correction: float,
 ) -> None:  # fmt: skip
+    """Update the running statistics in place by one kernel launch; correction is n/(n − 1),
+    for the unbiased variance."""
     groups, channels = mean.shape
     arguments = (running_mean, running_var, tracked, mean, var, momentum, correction, channels)
     settings = {"G": groups, "BLOCK": BLOCK, "num_warps": 4}
@@ -52,6 +57,7 @@ def follow(
 
 
 def transform(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
+    """The normalised map scale x + shift (+ residual), rectified if `relu`, in the layout of x, by the kernel."""
     rows, channels, settings = _shape(x, len(scale))
     y = torch.empty_like(x)
     settings |= {"ADD": residual is not None, "RELU": relu}
@@ -61,7 +67,7 @@ def transform(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None, 
 
 
 def sums(dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor) -> Tensor:
-    """(2, G, C) fp32: Σ g and Σ g x̂."""
+    """The two sums of the backward pass over this rank's values, Σ g and Σ g x̂: (2, G, C) fp32."""
     groups = len(mean)
     rows, channels, settings = _shape(x, groups)
     splits, length = _splits(rows, settings["BR"])
@@ -77,7 +83,7 @@ def gradients(
     dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, factor: Tensor, level: Tensor,
     slope: Tensor, with_residual: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """dx and the residual's gradient, which is empty without one."""
+    """The gradient of x and the gradient of the residual, which is an empty tensor without a residual."""
     rows, channels, settings = _shape(x, len(mean))
     dx = torch.empty_like(x)
     d_residual = torch.empty_like(x) if with_residual else x.new_empty(0)

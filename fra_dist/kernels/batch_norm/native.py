@@ -1,4 +1,4 @@
-"""Batch norm's passes for CPUs."""
+"""Batch norm's passes for CPUs, by PyTorch's own batch norm."""
 
 import torch
 from torch import Tensor
@@ -7,13 +7,15 @@ from fra_dist.kernels.batch_norm.reference import Reference, squared
 
 
 class Native:
-    """The passes of `batch_norm.Reference` as calls of PyTorch's own batch norm, several times as fast on a CPU.
+    """The passes of `reference.Reference` as calls of PyTorch's own batch norm, several times as fast on a CPU.
 
-    In evaluation it is y = scale x + shift, whatever the statistics were, and its backward gives the sums.
+    In evaluation mode PyTorch computes y = scale x + shift, whatever the statistics were, and its backward gives the
+    sums.
     """
 
     @staticmethod
     def moments(x: Tensor, groups: int) -> Tensor:
+        """Mean and mean square of this rank's values, (2, G, C) float64."""
         exact = torch.promote_types(x.dtype, torch.float32)
         one, other = torch.zeros(2, x.shape[1], dtype=exact).unbind()  # without them, moments have the type of x
         parts = [torch.batch_norm_update_stats(part, one, other, 0.0) for part in x.chunk(groups)]
@@ -24,6 +26,7 @@ class Native:
 
     @staticmethod
     def transform(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
+        """The map scale x + shift (+ residual), rectified if `relu`; scale and shift are (G, C)."""
         y = torch.empty_like(x)
         zero, one, unused = torch.zeros_like(scale[0]), torch.ones_like(scale[0]), scale.new_empty(0)
         for part, out, *affine in zip(x.chunk(len(scale)), y.chunk(len(scale)), scale, shift, strict=True):
@@ -36,6 +39,7 @@ class Native:
 
     @staticmethod
     def sums(dy: Tensor, x: Tensor, _: None, mean: Tensor, inverse: Tensor) -> Tensor:
+        """The sums Σ g and Σ g x̂ of this rank's values, (2, G, C)."""
         groups, wanted = len(mean), [False, True, True]
         found = []
         for given, part, *statistics in zip(dy.chunk(groups), x.chunk(groups), mean, inverse**-2, strict=True):
@@ -49,6 +53,7 @@ class Native:
         dy: Tensor, x: Tensor, _: None, mean: Tensor, inverse: Tensor, factor: Tensor, level: Tensor, slope: Tensor,
         with_residual: bool,
     ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+        """The gradient of x, and the residual's gradient, None without a residual."""
         tilt = factor * inverse * slope
         dx = Native.transform(x, -tilt, tilt * mean - factor * level, None, relu=False)
         if dy.dtype != factor.dtype:  # 16 bits, which would round the factor

@@ -1,7 +1,8 @@
 """Batch norm's Triton kernels as PyTorch operators, so that torch.compile takes them without a graph break.
 
-They have no gradient of their own: `batch_norm` puts them together for both passes, with the collectives in between.
-Outside of torch.compile `Fused` calls their bodies: an operator of Python's costs the host more than the launch in it.
+They have no gradient of their own: `api.batch_norm` puts them together for both passes, with the collectives in
+between. Outside of torch.compile `Fused` calls their bodies directly: dispatching an operator written in Python costs
+the host more than the kernel launch inside it.
 """
 
 from collections.abc import Callable
@@ -31,6 +32,7 @@ def _operator(name: str, mutated: tuple[str, ...] = ()) -> Callable[[Body], Any]
 
 @_operator("batch_norm_moments")
 def moments(x: Tensor, groups: int) -> Tensor:
+    """Operator for `launch.moments`: mean and mean square, (2, G, C) float64."""
     dispatch.launches["batch_norm_moments"] += 1
     with _device_of(x):
         return launch.moments(x, groups)
@@ -43,6 +45,7 @@ def _(x: Tensor, groups: int) -> Tensor:
 
 @_operator("batch_norm_finish")
 def finish(moments: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """Operator for `launch.finish`: mean, variance, its inverse root, scale and shift, (5, G, C) fp32."""
     dispatch.launches["batch_norm_finish"] += 1
     with _device_of(moments):
         return launch.finish(moments.contiguous(), weight, bias, eps)
@@ -58,6 +61,7 @@ def follow(
     running_mean: Tensor, running_var: Tensor, tracked: Tensor, mean: Tensor, var: Tensor, momentum: float,
     correction: float,
 ) -> None:  # fmt: skip
+    """Operator for `launch.follow`: the running statistics follow each group in place."""
     dispatch.launches["batch_norm_follow"] += 1
     with _device_of(mean):
         launch.follow(running_mean, running_var, tracked, mean.contiguous(), var.contiguous(), momentum, correction)
@@ -65,6 +69,7 @@ def follow(
 
 @_operator("batch_norm_transform")
 def transform(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
+    """Operator for `launch.transform`: the normalised map, with residual and ReLU if asked for."""
     dispatch.launches["batch_norm_transform"] += 1
     with _device_of(x):
         return launch.transform(x, scale, shift, residual, relu)
@@ -77,6 +82,7 @@ def _(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None, relu: bo
 
 @_operator("batch_norm_sums")
 def sums(dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor) -> Tensor:
+    """Operator for `launch.sums`: Σ g and Σ g x̂, (2, G, C) fp32."""
     dispatch.launches["batch_norm_sums"] += 1
     with _device_of(x):
         return launch.sums(_like(dy, x), x, y, mean, inverse)
@@ -92,6 +98,7 @@ def gradients(
     dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, factor: Tensor, level: Tensor,
     slope: Tensor, with_residual: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Operator for `launch.gradients`: the gradient of x and the residual's gradient, empty without a residual."""
     dispatch.launches["batch_norm_gradients"] += 1
     with _device_of(x):
         return launch.gradients(_like(dy, x), x, y, mean, inverse, factor, level, slope, with_residual)
@@ -128,16 +135,19 @@ def _directly(operator: Any) -> Any:
 
 
 class Fused:
-    """The passes of `batch_norm.Reference`, by the kernels. No gradient flows through them."""
+    """The passes of `reference.Reference`, computed by the Triton kernels. No gradient flows through them."""
 
     moments, transform, sums = _directly(moments), _directly(transform), _directly(sums)
     follow, _finish, _gradients = _directly(follow), _directly(finish), _directly(gradients)
 
     @staticmethod
     def finish(*arguments: object) -> tuple[Tensor, ...]:
+        """Mean, biased variance, its inverse root, scale and shift, (G, C) each,
+        as `reference.Reference.finish` returns them."""
         return Fused._finish(*arguments).unbind()
 
     @staticmethod
     def gradients(*arguments: object) -> tuple[Tensor, Tensor | None]:
+        """The gradient of x, and the residual's gradient or None, as `reference.Reference.gradients` returns them."""
         dx, d_residual = Fused._gradients(*arguments)
         return dx, d_residual if arguments[-1] else None

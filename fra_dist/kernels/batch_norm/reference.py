@@ -1,21 +1,21 @@
-"""Batch norm in plain PyTorch: the four passes that define the result, on any device."""
+"""Batch norm in plain PyTorch: the passes that define the result, on any device."""
 
 import torch
 from torch import Tensor
 
 
 class Reference:
-    """The four passes over the maps in plain PyTorch; they define the result."""
+    """The passes of batch norm over the maps in plain PyTorch; they define the result."""
 
     @staticmethod
     def moments(x: Tensor, groups: int) -> Tensor:
-        """(2, G, C) float64: mean and mean square of this rank's values."""
+        """Mean and mean square of this rank's values, (2, G, C) float64."""
         var, mean = torch.var_mean(_rows(x, groups), dim=1, correction=0)
         return squared(mean, var)
 
     @staticmethod
     def finish(moments: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, ...]:
-        """Mean, biased variance, its inverse root, scale and shift, (G, C) each in the type of the weight."""
+        """Mean, biased variance, its inverse root, scale and shift, each (G, C) in the type of the weight."""
         mean, var = moments[0].to(weight.dtype), (moments[1] - moments[0].square()).clamp_min_(0).to(weight.dtype)
         inverse = torch.rsqrt(var + eps)
         scale = weight * inverse
@@ -23,7 +23,7 @@ class Reference:
 
     @staticmethod
     def transform(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
-        """scale x + shift + residual, rectified if asked; scale and shift are (G, C)."""
+        """The map scale x + shift (+ residual), rectified if `relu`; scale and shift are (G, C)."""
         y = _over(scale, x) * cast(x, scale.dtype) + _over(shift, x)
         if residual is not None:
             y = y + cast(residual, y.dtype)
@@ -31,7 +31,7 @@ class Reference:
 
     @staticmethod
     def sums(dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor) -> Tensor:
-        """(2, G, C): Σ g and Σ g x̂ of this rank's values."""
+        """The sums Σ g and Σ g x̂ of this rank's values, (2, G, C); g is dy where y is positive, or dy if y is None."""
         gradient = cast(Reference._rectified(dy, y), mean.dtype)
         unit = (cast(x, mean.dtype) - _over(mean, x)) * _over(inverse, x)
         return torch.stack([_rows(part, len(mean)).sum(dim=1) for part in (gradient, gradient * unit)])
@@ -41,7 +41,7 @@ class Reference:
         dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, factor: Tensor, level: Tensor,
         slope: Tensor, with_residual: bool,
     ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
-        """dx, and the residual's gradient if there is a residual."""
+        """The gradient of x, and the residual's gradient, None without a residual."""
         gradient = Reference._rectified(dy, y)
         unit = (cast(x, mean.dtype) - _over(mean, x)) * _over(inverse, x)
         inner = cast(gradient, mean.dtype) - _over(level, x) - unit * _over(slope, x)
@@ -53,13 +53,16 @@ class Reference:
 
 
 def squared(mean: Tensor, var: Tensor) -> Tensor:
-    """Mean and mean square in float64, one after the other."""
+    """Mean and mean square in float64, stacked: (2, *mean.shape) from a mean and a biased variance."""
     mean, var = mean.double(), var.double()
     return torch.stack([mean, var + mean.square()])
 
 
 def cast(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """A tensor that is returned twice, as x and as x.to of the type it has, loses its gradient in torch.compile."""
+    """The tensor x in another type, or x itself if it has that type.
+
+    A tensor that is returned twice, as x and as x.to of the type it has already, loses its gradient in torch.compile.
+    """
     return x if x.dtype == dtype else x.to(dtype)
 
 

@@ -86,7 +86,7 @@ def follow_kernel(
     running_mean, running_var, tracked, mean, var, momentum, correction, C,
     G: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Running statistics follow each group in turn."""
+    """The running statistics follow the statistics of each of the G groups in turn."""
     c = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     centre = tl.load(running_mean + c, mask=c < C, other=0.0)
     spread = tl.load(running_var + c, mask=c < C, other=0.0)

@@ -26,13 +26,13 @@ _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 def correspondence(
     queries: Tensor, keys: Tensor, rows: Tensor, columns: Tensor, *, spread: float, temperature: float
 ) -> Tensor:
-    """L(u), (B, H·W), in fp32, or in float64 if an input is float64.
+    """The loss L(u) of each pixel, (B, H·W), in fp32, or in float64 if an input is float64.
 
-    queries, keys: (B, H·W, D) unit vectors, one a pixel, row by row; any mix of fp32, bf16 and fp16, sums are in fp32.
-    rows: (B, H), where each row of the queries' map lies in the keys' map, in cells from the centre of its first row;
-    columns: (B, W) likewise. spread: s, in cells; temperature: τ. Differentiable once in queries and keys. Raises
-    ValueError for shapes that do not fit together, ConfigError if the Triton kernel is insisted on (`dispatch.force`)
-    and cannot take the call.
+    queries, keys: (B, H·W, D) unit vectors, one per pixel, row by row; any mix of fp32, bf16 and fp16, sums are in
+    fp32. rows: (B, H), where each row of the queries' map lies in the keys' map, in cells from the centre of its first
+    row; columns: (B, W) likewise. spread: s, in cells; temperature: τ. Differentiable once in queries and keys. Raises
+    ValueError for shapes that do not fit together, and ConfigError if the Triton kernel is insisted on
+    (`dispatch.force`) and cannot take the call.
     """
     _check_shapes(queries, keys, rows, columns)
     if dispatch.use_triton(KERNEL, _obstacle(queries, keys, rows, columns), on_gpu=queries.is_cuda):

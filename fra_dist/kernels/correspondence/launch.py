@@ -1,4 +1,4 @@
-"""Launches the kernels of `triton`: tile sizes, grids and room for the results. Tensors are contiguous."""
+"""Launches the Triton kernels of correspondence: tile sizes, grids and buffers. All tensors are contiguous."""
 
 from typing import Any
 
@@ -22,7 +22,10 @@ def forward(
     queries: Tensor, keys: Tensor, rows: Tensor, columns: Tensor, spread: float, temperature: float,
     found: Tensor, mass: Tensor,
 ) -> None:  # fmt: skip
-    """Fill L(u) and log Σ_v exp(q(u)·k(v)/τ), (B, H·W) fp32. Needs B, H·W ≥ 1 and D ≥ 1."""
+    """Fill `found` with L(u) and `mass` with log Σ_v exp(q(u)·k(v)/τ), each (B, H·W) fp32.
+
+    Needs B, H·W and D of at least 1.
+    """
     settings = _settings(queries, "BU")
     blocks = triton.cdiv(queries.shape[1], settings["BU"])
     given = queries, keys, *_targets(rows, columns, spread), found, mass
@@ -34,7 +37,7 @@ def backward(
     queries: Tensor, keys: Tensor, rows: Tensor, columns: Tensor, mass: Tensor, given: Tensor,
     spread: float, temperature: float, d_queries: Tensor, d_keys: Tensor,
 ) -> None:  # fmt: skip
-    """Fill the gradients of queries and keys; given: the gradient of L(u)."""
+    """Fill `d_queries` and `d_keys` with the gradients of queries and keys; given: the gradient of L(u), (B, H·W)."""
     saved = queries, keys, *_targets(rows, columns, spread), mass, given
     numbers = 1 / temperature, 1 / (2 * spread**2), queries.shape[2], rows.shape[1], columns.shape[1]
     owners = (

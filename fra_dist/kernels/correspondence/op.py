@@ -16,7 +16,7 @@ BACKWARD = "fra_dist::correspondence_backward"
 
 
 def fused(queries: Tensor, keys: Tensor, rows: Tensor, columns: Tensor, spread: float, temperature: float) -> Tensor:
-    """`correspondence` by the Triton kernels."""
+    """`api.correspondence` by the Triton kernels, with a gradient in queries and keys."""
     found, _ = forward_operator(queries, keys, rows, columns, float(spread), float(temperature))
     return found
 
@@ -25,7 +25,7 @@ def fused(queries: Tensor, keys: Tensor, rows: Tensor, columns: Tensor, spread: 
 def forward_operator(
     queries: Tensor, keys: Tensor, rows: Tensor, columns: Tensor, spread: float, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """L(u) and the logarithms of the sums, (B, H·W) fp32."""
+    """The forward kernel as an operator: L(u) and the logarithms of the sums, each (B, H·W) fp32."""
     found, mass = _room(queries)
     if len(queries) > 0:
         dispatch.launches["correspondence"] += 1
@@ -52,7 +52,7 @@ def backward_operator(
     given: Tensor, queries: Tensor, keys: Tensor, rows: Tensor, columns: Tensor, mass: Tensor, spread: float,
     temperature: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Gradients of queries and keys, each in its tensor's dtype."""
+    """The backward kernels as an operator: gradients of queries and keys, each in its tensor's dtype."""
     gradients = _gradients(queries, keys)
     if len(queries) > 0:
         dispatch.launches["correspondence_backward"] += 1

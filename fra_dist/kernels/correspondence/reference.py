@@ -1,7 +1,7 @@
-"""`correspondence` in plain PyTorch: defines the result, and is the path for CPUs.
+"""Correspondence in plain PyTorch: it defines the result, and is the path for CPUs.
 
 Pixels are compared with pixels a tile at a time: some images, or some rows of one image against the whole of the other
-map. Backward compares them again instead of keeping what forward saw.
+map. The backward pass compares them again instead of keeping what the forward pass saw.
 """
 
 from collections.abc import Iterator
@@ -13,13 +13,14 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 TILE = 2**20
-"""Pairs of pixels of a tile, but for maps of which one row has more."""
+"""Pairs of pixels in a tile at most, unless a single row of the map has more."""
 
 
 def reference(
     queries: Tensor, keys: Tensor, rows: Tensor, columns: Tensor, *, spread: float, temperature: float
 ) -> Tensor:
-    """See `api.correspondence`."""
+    """`api.correspondence` in plain PyTorch, with the same arguments and result,
+    by tiles of at most TILE pairs of pixels."""
     with torch.autocast(queries.device.type, enabled=False):
         wide = torch.promote_types(queries.dtype, keys.dtype)
         exact = torch.float64 if wide == torch.float64 else torch.float32
@@ -28,8 +29,11 @@ def reference(
 
 
 def line_target(places: Tensor, spread: float) -> Tensor:
-    """Places (B, N) of N lines among the N lines of the other map, in cells -> (B, N, N) logarithm of the factor of t,
-    normalised over the last dimension."""
+    """Logarithm of one factor of t, normalised over the last dimension: (B, N, N) from the places (B, N) of N lines.
+
+    places: where each row (or column) lies among the N rows (or columns) of the other map, in cells; spread: s, in
+    cells.
+    """
     cells = torch.arange(places.shape[1], dtype=places.dtype, device=places.device)
     return functional.log_softmax(-(cells - places[:, :, None]).square() / (2 * spread**2), dim=2)
 

@@ -1,4 +1,4 @@
-"""Tried before a run trusts the kernel: see `kernels/self_check.py`."""
+"""The kernel's small case, tried before a run trusts the kernel: see `kernels/self_check.py`."""
 
 import torch
 from torch import Tensor

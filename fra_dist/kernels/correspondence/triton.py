@@ -17,7 +17,8 @@ from fra_dist.kernels.triton_matmul import matmul
 
 @triton.jit
 def log_target(y, x, level, row, column, sharpness):
-    """log t(v|u): y, x and level (log of the normalisation) of u, row and column of v, broadcast together."""
+    """The target's logarithm, log t(v|u): y, x and level (log of the normalisation) of u, row and column of v,
+    broadcast."""
     down, along = row - y, column - x
     return -(down * down + along * along) * sharpness - level
 
@@ -31,7 +32,7 @@ def load_rows(images, image, pixel, d, HW, D):
 
 @triton.jit
 def products(one, other, image, u, v, HW, D, BU: tl.constexpr, BV: tl.constexpr, BD: tl.constexpr, HALF: tl.constexpr):
-    """Inner products of the vectors of two blocks of pixels, (BU, BV)."""
+    """Inner products of the vectors of two blocks of pixels, (BU, BV) fp32."""
     total = tl.zeros((BU, BV), tl.float32)
     for start in range(0, D, BD):
         d = start + tl.arange(0, BD)
@@ -42,7 +43,7 @@ def products(one, other, image, u, v, HW, D, BU: tl.constexpr, BV: tl.constexpr,
 
 @triton.jit
 def load_places(rows, columns, row_levels, column_levels, image, u, H, W):
-    """y, x and level of a block of pixels."""
+    """Where a block of pixels lies in the other map: y, x, and the level (log of the normalisation) of each."""
     known = u < H * W
     i, j = image * H + u // W, image * W + u % W
     y = tl.load(rows + i, mask=known, other=0.0)
@@ -85,7 +86,7 @@ def queries_backward_kernel(
     queries, keys, rows, columns, row_levels, column_levels, mass, given, gradient, scale, sharpness, D, H, W, blocks,
     chunks, BU: tl.constexpr, BV: tl.constexpr, BD: tl.constexpr, BG: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of one block of queries, BG of its columns."""
+    """Gradient of one block of queries, for BG of its columns."""
     block = tl.program_id(0) // chunks
     image = (block // blocks).to(tl.int64)
     u = (block % blocks) * BU + tl.arange(0, BU)
@@ -112,7 +113,7 @@ def keys_backward_kernel(
     queries, keys, rows, columns, row_levels, column_levels, mass, given, gradient, scale, sharpness, D, H, W, blocks,
     chunks, BU: tl.constexpr, BV: tl.constexpr, BD: tl.constexpr, BG: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of one block of keys: as for queries, with pixels u and v in each other's place."""
+    """Gradient of one block of keys: as for queries, with the roles of the pixels u and v swapped."""
     block = tl.program_id(0) // chunks
     image = (block // blocks).to(tl.int64)
     v = (block % blocks) * BV + tl.arange(0, BV)

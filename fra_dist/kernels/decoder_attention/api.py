@@ -25,7 +25,10 @@ from fra_dist.kernels.decoder_attention.reference import plain, reference
 
 KERNEL = dispatch.register("decoder_attention")
 MOST_WIDTH = {torch.bfloat16: 256, torch.float16: 256, torch.float32: 64}
-"""Tiles are as wide as the map; wider ones do not fit the registers."""
+"""Widest map that the Triton kernel takes, by dtype.
+
+Tiles are as wide as the map; wider ones do not fit the registers.
+"""
 
 
 def decoder_attention(
@@ -39,13 +42,13 @@ def decoder_attention(
     dropout: float = 0.0,
     keep: Tensor | None = None,
 ) -> Tensor:
-    """(B, Q, D), the heads side by side, before an output projection; in the dtype that a linear layer would give.
+    """Cross-attention of the queries over the pixels: (B, Q, D), the heads side by side, before an output projection.
 
-    queries: (B, Q, D); memory: (B, P, D); code: (P, D), which gets no gradient; weight: (3 D, D) and bias: (3 D,), for
-    queries, keys and values one after the other; dropout: on the attention weights, 0 in evaluation; keep:
-    (B, heads, Q, P) bool, the weights that are not dropped, drawn from torch's generator if not given. Differentiable
-    once. Raises ValueError for shapes that do not fit together, ConfigError if the Triton kernel is insisted on
-    (`dispatch.force`) and cannot take the call.
+    The result has the dtype that a linear layer would give. queries: (B, Q, D); memory: (B, P, D); code: (P, D), which
+    gets no gradient; weight: (3 D, D) and bias: (3 D,), for queries, keys and values one after the other; dropout: on
+    the attention weights, 0 in evaluation; keep: (B, heads, Q, P) bool, the weights that are not dropped, drawn from
+    torch's generator if not given. Differentiable once. Raises ValueError for shapes that do not fit together, and
+    ConfigError if the Triton kernel is insisted on (`dispatch.force`) and cannot take the call.
     """
     _check(queries, memory, code, weight, bias, heads, dropout, keep)
     obstacle = _obstacle(queries, memory, heads)
@@ -69,7 +72,8 @@ def decoder_attention(
 
 
 def few(queries: int, heads: int, width: int) -> bool:
-    """Whether the rows that pool the map are fewer than its channels, so that pooling first is the cheaper way."""
+    """Whether heads × queries, the rows that pool the map, are fewer than its channels,
+    so that pooling first is cheaper."""
     return heads * queries <= width
 
 

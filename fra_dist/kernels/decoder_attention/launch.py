@@ -1,4 +1,4 @@
-"""Launches the kernels of `decoder_attention_triton`: tile sizes, grids and room for the results."""
+"""Launches the Triton kernels of the decoder's attention: tile sizes, grids and buffers."""
 
 from typing import Any
 
@@ -25,7 +25,10 @@ TILES = {
 def forward(
     rows: Tensor, memory: Tensor, code: Tensor, keep: Tensor | None, scale: float, keep_scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Pooled (B, R, D), sums of the weights (B, R), and for the backward pass the log-sums of the scores (B, R)."""
+    """Pooled rows (B, R, D), sums of the weights (B, R), and log-sums of the scores (B, R).
+
+    The backward pass needs the log-sums.
+    """
     settings = _settings("pool", rows, memory, keep)
     blocks = triton.cdiv(rows.shape[1], settings["BR"])
     pooled = torch.empty_like(rows)
@@ -42,7 +45,7 @@ def backward(
     d_pooled: Tensor, d_total: Tensor, rows: Tensor, memory: Tensor, code: Tensor, keep: Tensor | None,
     pooled: Tensor, total: Tensor, logsum: Tensor, scale: float, keep_scale: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Gradients of rows and memory."""
+    """Gradients of the rows (B, R, D) and of the memory (B, P, D), given those of the pooled rows and of the sums."""
     d_rows, d_memory, level = torch.empty_like(rows), torch.empty_like(memory), torch.empty_like(total)
     mask = memory if keep is None else keep
     settings = _settings("rows_backward", rows, memory, keep)

@@ -15,7 +15,8 @@ from fra_dist.kernels.decoder_attention import launch
 def fused(
     rows: Tensor, memory: Tensor, code: Tensor, keep: Tensor | None, scale: float, keep_scale: float
 ) -> tuple[Tensor, Tensor]:
-    """`decoder_attention.reference` by the Triton kernels."""
+    """`reference.reference` by the Triton kernels: pooled rows (B, R, D) and sums of the weights (B, R),
+    differentiable."""
     pooled, total, _ = forward_operator(
         rows.contiguous(), memory.contiguous(), code.contiguous(), keep, scale, keep_scale
     )
@@ -26,7 +27,10 @@ def fused(
 def forward_operator(
     rows: Tensor, memory: Tensor, code: Tensor, keep: Tensor | None, scale: float, keep_scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Pooled (B, R, D), sums of weights and log-sums of scores (B, R). All inputs contiguous."""
+    """The forward kernel as an operator: pooled (B, R, D), sums of weights and log-sums of scores (B, R).
+
+    All inputs are contiguous.
+    """
     dispatch.launches["decoder_attention"] += 1
     with torch.cuda.device_of(memory):
         return launch.forward(rows, memory, code, keep, scale, keep_scale)
@@ -45,7 +49,7 @@ def backward_operator(
     d_pooled: Tensor, d_total: Tensor, rows: Tensor, memory: Tensor, code: Tensor, keep: Tensor | None,
     pooled: Tensor, total: Tensor, logsum: Tensor, scale: float, keep_scale: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Gradients of rows and memory."""
+    """The backward kernels as an operator: gradients of rows (B, R, D) and memory (B, P, D)."""
     dispatch.launches["decoder_attention_backward"] += 1
     given = d_pooled.contiguous(), d_total.contiguous()
     with torch.cuda.device_of(memory):

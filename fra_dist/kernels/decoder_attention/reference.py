@@ -1,4 +1,5 @@
-"""The decoder's attention in plain PyTorch: pooling first, and by keys and values of all pixels."""
+"""The decoder's attention in plain PyTorch, in both orders: pooling the map first,
+or with keys and values of all pixels."""
 
 import math
 
@@ -26,7 +27,7 @@ def plain(
     queries: Tensor, memory: Tensor, code: Tensor, weight: Tensor, bias: Tensor, heads: int, dropout: float,
     keep: Tensor | None,
 ) -> Tensor:  # fmt: skip
-    """`decoder_attention` with keys and values of all pixels, the cheaper way for many queries."""
+    """`api.decoder_attention` with keys and values of all pixels, which is the cheaper order for many queries."""
     keys = memory + code.to(memory.dtype)
     parts = zip((queries, keys, memory), weight.chunk(3), bias.chunk(3), strict=True)
     q, k, v = (functional.linear(x, w, b).unflatten(2, (heads, -1)).transpose(1, 2) for x, w, b in parts)

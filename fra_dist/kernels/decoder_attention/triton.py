@@ -2,8 +2,8 @@
 
 Rows (B, R, D) and memory (B, P, D) are contiguous. The forward kernel gives a program BR rows of an image and goes over
 the pixels with a running maximum; the backward kernels give a program BR rows, or BU pixels, and go over the others,
-making the weights anew from the rows' log-sums. No atomics. D is padded to DP, a power of two. With d the gradients,
-w' = w where kept, times keep_scale:  dw' = do·m + dt,  ds = w (dw' kept − Σ w' dw'),  Σ w' dw' = do·o + dt t.
+computing the weights again from the rows' log-sums. No atomics. D is padded to DP, a power of two. With d the gradients
+and w' = w where kept, times keep_scale:  dw' = do·m + dt,  ds = w (dw' kept − Σ w' dw'),  Σ w' dw' = do·o + dt t.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -15,13 +15,16 @@ import triton.language as tl
 
 @triton.jit
 def rows_of(base, row, d, rows, D):
-    """A tile (rows, DP) of an image's matrix."""
+    """A tile (rows, DP) of an image's matrix, zero outside of it."""
     return tl.load(base + row[:, None] * D + d[None, :], mask=(row < rows)[:, None] & (d < D)[None, :], other=0.0)
 
 
 @triton.jit
 def product(a, b, HALF: tl.constexpr):
-    """a b, summed in fp32: from 16 bits as the maps are, or by three TF32 products, as exact as fp32."""
+    """The matrix product a b, summed in fp32.
+
+    Operands are multiplied in 16 bits where the maps are, and otherwise by three TF32 products, as exact as fp32.
+    """
     if HALF is None:
         return tl.dot(a.to(tl.float32), b.to(tl.float32), input_precision="tf32x3")
     else:
@@ -30,14 +33,14 @@ def product(a, b, HALF: tl.constexpr):
 
 @triton.jit
 def pixels_of(memory, code, image, u, d, P, D, TYPE: tl.constexpr):
-    """Pixels, and the keys that they make with their codes, rounded to the type of the map."""
+    """A block of pixels, and the keys that they make with their codes, rounded to the type of the map."""
     m = rows_of(memory + image.to(tl.int64) * P * D, u, d, P, D)
     return m, (m.to(tl.float32) + rows_of(code, u, d, P, D).to(tl.float32)).to(TYPE)
 
 
 @triton.jit
 def kept(keep, image, r, u, keep_scale, R, P, DROP: tl.constexpr):
-    """What weights are multiplied by, (BR, BU)."""
+    """The factors of dropout that the weights are multiplied by, (BR, BU): keep_scale or 0, and 1 without dropout."""
     inside = (r < R)[:, None] & (u < P)[None, :]
     if DROP:
         place = image.to(tl.int64) * R * P + r[:, None] * P + u[None, :]
@@ -51,6 +54,7 @@ def pool_kernel(
     rows, memory, code, keep, pooled, total, logsum, scale, keep_scale, R, P, D, blocks,
     BR: tl.constexpr, BU: tl.constexpr, DP: tl.constexpr, DROP: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
+    """Pool the map for BR rows of one image: pooled rows, sums of the weights, and log-sums of the scores."""
     image = tl.program_id(0) // blocks
     r = tl.program_id(0) % blocks * BR + tl.arange(0, BR)
     d = tl.arange(0, DP)
@@ -83,7 +87,7 @@ def pool_kernel(
 def score_gradient(
     a, given, m, k, d_total, level, log_sum, factor, scale, u, P, HALF: tl.constexpr,
 ):  # fmt: skip
-    """Weights where kept (BR, BU), and the gradient of the scores before they are scaled."""
+    """Weights where kept (BR, BU), and the gradient of the scores before they are scaled, of the same shape."""
     s = tl.where((u < P)[None, :], product(a, tl.trans(k), HALF) * scale, float("-inf"))
     w = tl.exp(s - log_sum[:, None])
     d_weight = product(given, tl.trans(m), HALF) + d_total[:, None]
@@ -123,6 +127,7 @@ def memory_backward_kernel(
     rows, memory, code, keep, logsum, d_pooled, d_total, level, d_memory, scale, keep_scale, R, P, D, blocks,
     BR: tl.constexpr, BU: tl.constexpr, DP: tl.constexpr, DROP: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
+    """The gradient of BU pixels of one image's memory."""
     image = tl.program_id(0) // blocks
     u = tl.program_id(0) % blocks * BU + tl.arange(0, BU)
     d = tl.arange(0, DP)

@@ -1,4 +1,4 @@
-"""Which elements a dropout keeps, as a function of the image and the call."""
+"""Dropout's masks: which elements are kept, as a function of the image and the number of the call."""
 
 from fra_dist.kernels.dropout_mask.api import KERNEL, dropout_mask
 from fra_dist.kernels.dropout_mask.reference import GOLDEN, mix, reference

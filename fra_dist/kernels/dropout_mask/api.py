@@ -1,9 +1,10 @@
-"""Which elements a dropout keeps, from a key an image and the number of the call: the same for any ranks and restarts.
+"""Dropout's masks: which elements are kept, by a key per image and the number of the call, whatever the ranks and
+restarts.
 
     keep[i, e] = mix(mix(key_i + n c mod 2⁶²) + e γ) ≫ 11 ≥ p 2⁵³          n: the call that the image's view makes
 
-mix is SplitMix64's finaliser (Steele, Lea and Flood, OOPSLA 2014), γ its increment, c another odd number; arithmetic
-is modulo 2⁶⁴ and ≫ shifts zeros in. Integers only, so both paths agree to the bit.
+mix is SplitMix64's finaliser (Steele, Lea and Flood, OOPSLA 2014), γ its increment, c another odd number; arithmetic is
+modulo 2⁶⁴ and ≫ shifts zeros in. Integers only, so both paths agree to the bit.
 """
 
 import torch
@@ -16,10 +17,11 @@ KERNEL = dispatch.register("dropout_mask")
 
 
 def dropout_mask(keys: Tensor, shape: torch.Size, call: int, span: int, p: float) -> Tensor:
-    """What is kept of (V B, ...), bool: image b of view v by `keys` (B,) int64 and call number `call` + v `span`.
+    """The mask of what is kept, (V B, ...) bool: image b of view v by `keys` (B,) int64 and call number `call` + v
+    `span`.
 
-    p: the share that is dropped. Raises ValueError where `shape` is not whole views of the images, ConfigError if the
-    Triton kernel is insisted on (`dispatch.force`) and cannot take the call.
+    p: the share that is dropped. Raises ValueError where `shape` is not whole views of the images, and ConfigError if
+    the Triton kernel is insisted on (`dispatch.force`) and cannot take the call.
     """
     if keys.dim() != 1 or keys.dtype != torch.int64 or len(keys) == 0 or shape[0] % len(keys):
         raise ValueError(f"{tuple(shape)} is not whole views of images with keys {tuple(keys.shape)} {keys.dtype}")

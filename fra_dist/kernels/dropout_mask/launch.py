@@ -1,4 +1,4 @@
-"""Launches the kernel of `triton`."""
+"""Launches the Triton kernel of dropout's masks."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from torch import Tensor
 from fra_dist.kernels.dropout_mask import triton as kernels
 
 BLOCK = 1024
-"""Elements of a program: 8 a thread."""
+"""Elements that a program owns: 8 per thread."""
 
 
 def mask(keys: Tensor, shape: list[int], call: int, span: int, threshold: int) -> Tensor:
-    """(V B, ...) bool, contiguous."""
+    """The mask of what is kept, (V B, ...) bool and contiguous, by the kernel; threshold is p 2⁵³."""
     keep = torch.empty(shape, dtype=torch.bool, device=keys.device)
     elements = keep.numel() // max(shape[0], 1)
     if keep.numel():

@@ -22,5 +22,8 @@ def _(keys: Tensor, shape: list[int], call: int, span: int, threshold: int) -> T
 
 
 def fused(keys: Tensor, shape: list[int], call: int, span: int, threshold: int) -> Tensor:
-    """The operator while torch.compile traces, and otherwise its body, which costs the host less."""
+    """The mask by the Triton kernel: through the operator while torch.compile traces, otherwise by its body directly.
+
+    Calling the body costs the host less than dispatching the operator.
+    """
     return (mask if torch.compiler.is_compiling() else _mask)(keys, shape, call, span, threshold)

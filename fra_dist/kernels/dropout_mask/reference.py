@@ -1,4 +1,4 @@
-"""Masks of dropout in plain PyTorch: integer arithmetic that defines the result, to the bit, on any device."""
+"""Dropout's masks in plain PyTorch: integer arithmetic that defines the result, to the bit, on any device."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ _M1, _M2 = 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
 
 
 def reference(keys: Tensor, shape: torch.Size, call: int, span: int, threshold: int) -> Tensor:
-    """The formula in plain PyTorch."""
+    """The formula of `api` in plain PyTorch: (V B, ...) bool, what is kept; threshold is p 2⁵³."""
     calls = [call + view * span for view in range(shape[0] // len(keys))]
     parts = [mix(keys + number * _CALL % 2**62) for number in calls]
     own = parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -18,7 +18,7 @@ def reference(keys: Tensor, shape: torch.Size, call: int, span: int, threshold: 
 
 
 def mix(x: Tensor) -> Tensor:
-    """SplitMix64's finaliser of int64 words."""
+    """SplitMix64's finaliser, applied to each int64 word."""
     x = (x ^ _shift(x, 30)) * _M1
     x = (x ^ _shift(x, 27)) * _M2
     return x ^ _shift(x, 31)

@@ -9,7 +9,7 @@ import triton.language as tl
 
 @triton.jit
 def mix(x):
-    """SplitMix64's finaliser of uint64 words, which wrap around and shift zeros in."""
+    """SplitMix64's finaliser, applied to uint64 words, which wrap around and shift zeros in."""
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9
     x = (x ^ (x >> 27)) * 0x94D049BB133111EB
     return x ^ (x >> 31)
@@ -20,7 +20,7 @@ def mask_kernel(
     keys, keep, call, span, threshold, B, E,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """keep (V B, E) of E elements an image, from keys (B,)."""
+    """The mask keep (V B, E) of E elements per image, from keys (B,)."""
     blocks = tl.cdiv(E, BLOCK)
     row = tl.program_id(0) // blocks
     e = (tl.program_id(0) % blocks) * BLOCK + tl.arange(0, BLOCK)

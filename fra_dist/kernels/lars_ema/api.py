@@ -7,8 +7,8 @@ For each parameter p with gradient g, velocity v and, if it has one, target ξ:
     p ← p − v
     ξ ← m ξ + (1 − m) p
 
-η learning rate, λ weight decay, t trust coefficient, μ and m the momenta. Nothing waits for the device: the norms stay
-on it, and so does the decision of `found_inf`, a 0-dim tensor: where it is not 0, nothing changes.
+η learning rate, λ weight decay, t trust coefficient, μ and m the momenta. Nothing causes a host synchronisation: the
+norms stay on the device, and so does the decision of `found_inf`, a 0-dim tensor: where it is not 0, nothing changes.
 """
 
 from collections.abc import Sequence
@@ -41,12 +41,13 @@ def lars_ema(
     squares: Tensor | None = None,
     found_inf: Tensor | None = None,
 ) -> None:
-    """Change parameters, velocities and targets in place; see above.
+    """One step of LARS and of the EMA: parameters, velocities and targets change in place, by the formulas of this
+    module.
 
-    weight_decay and adapt: of each parameter. targets: of the first parameters, as many as there are. squares: what
-    `squares` gives, for tensors that are pieces of parameters after it was summed over the pieces; by itself otherwise.
-    Raises ValueError for lists that do not fit together, ConfigError if the Triton kernels are insisted on
-    (`dispatch.force`) and cannot take the call.
+    weight_decay and adapt: one value for each parameter. targets: those of the first parameters, as many as there are.
+    squares: the result of `squares`, summed over the pieces where tensors are pieces of parameters; computed here if
+    None. found_inf: 0-dim; where it is not 0, nothing changes. Raises ValueError for lists that do not fit together,
+    and ConfigError if the Triton kernels are insisted on (`dispatch.force`) and cannot take the call.
     """
     lists = list(parameters), list(gradients), list(velocities), list(targets)
     _check(*lists, weight_decay, adapt)
@@ -60,14 +61,20 @@ def lars_ema(
 def takes(
     parameters: Sequence[Tensor], gradients: Sequence[Tensor], velocities: Sequence[Tensor], targets: Sequence[Tensor]
 ) -> bool:
-    """Whether the Triton kernels will run for these, at least one parameter. Raises ConfigError as `lars_ema`."""
+    """Whether the Triton kernels will run for these lists, which hold at least one parameter.
+
+    Raises ConfigError as `lars_ema` does.
+    """
     same = [*zip(parameters, velocities, strict=True), *zip(parameters, targets, strict=False)]
     return dispatch.use_triton(KERNEL, _obstacle(gradients, same), on_gpu=parameters[0].is_cuda)
 
 
 @torch.no_grad()
 def squares(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
-    """(2, n) float64: Σ p² and Σ g² of each. Raises as `lars_ema`."""
+    """Sums of squares of each parameter and of each gradient, (2, n) float64: Σ p² and Σ g².
+
+    Raises as `lars_ema` does.
+    """
     _check(parameters, gradients, parameters, (), parameters, parameters)
     if not parameters:
         return torch.zeros(2, 0, dtype=torch.float64)
@@ -80,7 +87,7 @@ def squares(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor
 def follow(
     targets: Sequence[Tensor], online: Sequence[Tensor], momentum: float, found_inf: Tensor | None = None
 ) -> None:
-    """ξ ← m ξ + (1 − m) p in place, where `found_inf` is 0. Raises as `lars_ema`."""
+    """The EMA alone, ξ ← m ξ + (1 − m) p in place, where `found_inf` is 0. Raises as `lars_ema` does."""
     _check(targets, online, targets, (), targets, targets)
     if not targets:
         return

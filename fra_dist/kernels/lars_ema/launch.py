@@ -1,4 +1,5 @@
-"""Launches the kernels of `lars_ema_triton` over tables of tensors, which reach the device without a wait."""
+"""Launches the Triton kernels of LARS and the EMA over tables of tensors,
+which reach the device without a host synchronisation."""
 
 import functools
 from collections.abc import Callable
@@ -13,26 +14,31 @@ from torch import Tensor
 from fra_dist.kernels.lars_ema import triton as kernels
 
 CHUNK = 8192
-"""Elements a program owns: a constant, so the order of the sums is the same on every GPU."""
+"""Elements that a program owns: a constant, so the order of the sums is the same on every GPU."""
 BLOCK = 1024
 STEP = 512
 TYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
 
 
 class Tables(NamedTuple):
-    """What does not change from step to step, on the device."""
+    """The tables on the device that do not change from step to step, for n tensors in chunks of CHUNK elements."""
 
     sizes: Tensor
+    """(n,) elements of each tensor."""
     owner: Tensor
+    """For each chunk, the number of the tensor that it belongs to."""
     first: Tensor
+    """(n + 1,) the number of each tensor's first chunk, and the number of chunks."""
     counts: Tensor
-    """0, 1, ... n: where the squares of whole tensors are."""
+    """(n + 1,) the numbers 0, 1, ... n: where the sums of squares of each tensor are when they are given whole."""
     decays: Tensor
+    """(n,) the weight decay of each parameter."""
     adapted: Tensor
+    """(n,) whether LARS adapts the length of each parameter's step."""
 
 
 def squares(parameters: list[Tensor], gradients: list[Tensor]) -> Tensor:
-    """(2, n) float64: Σ p² and Σ g²."""
+    """Sums of squares of each parameter and of each gradient, (2, n) float64, by the kernels."""
     tables = _tables(_sizes(parameters), (), (), CHUNK, parameters[0].device)
     partial = _partial(_addresses(parameters, gradients, [], []), tables, gradients[0].dtype)
     n = len(parameters)
@@ -48,6 +54,7 @@ def step(
     weight_decay: list[float], adapt: list[bool], lr: float, momentum: float, trust: float, target_momentum: float,
     squares: Tensor | None, found_inf: Tensor | None,
 ) -> None:  # fmt: skip
+    """One step of LARS, and of the EMA where there are targets, in place; the arguments are those of `api.lars_ema`."""
     tables = _tables(_sizes(parameters), tuple(weight_decay), tuple(adapt), CHUNK, parameters[0].device)
     addresses = _addresses(parameters, gradients, velocities, targets)
     if squares is None:
@@ -64,6 +71,7 @@ def step(
 
 
 def follow(targets: list[Tensor], online: list[Tensor], momentum: float, found_inf: Tensor | None) -> None:
+    """The EMA alone: the targets follow the online weights in place, unless `found_inf` is set."""
     tables = _tables(_sizes(targets), (), (), CHUNK, targets[0].device)
     settings = {"GRADIENT": TYPES[online[0].dtype], "GUARD": found_inf is not None}
     guard = tables.decays if found_inf is None else found_inf

@@ -12,6 +12,7 @@ from fra_dist.kernels.memory_layout import laid_out_alike
 
 @torch.library.custom_op("fra_dist::lars_ema_squares", mutates_args=())
 def squares(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
+    """Operator for `launch.squares`: sums of squares of each parameter and gradient, (2, n) float64."""
     dispatch.launches["lars_ema_squares"] += 1
     with torch.cuda.device_of(parameters[0]):
         return launch.squares(list(parameters), _like(gradients, parameters))
@@ -28,6 +29,7 @@ def step(
     targets: Sequence[Tensor], weight_decay: Sequence[float], adapt: Sequence[bool], lr: float, momentum: float,
     trust: float, target_momentum: float, squares: Tensor | None, found_inf: Tensor | None,
 ) -> None:  # fmt: skip
+    """Operator for `launch.step`: one step of LARS and the EMA, in place."""
     dispatch.launches["lars_ema_step"] += 1
     with torch.cuda.device_of(parameters[0]):
         launch.step(
@@ -38,6 +40,7 @@ def step(
 
 @torch.library.custom_op("fra_dist::lars_ema_follow", mutates_args=("targets",))
 def follow(targets: Sequence[Tensor], online: Sequence[Tensor], momentum: float, found_inf: Tensor | None) -> None:
+    """Operator for `launch.follow`: the targets follow the online weights in place."""
     dispatch.launches["lars_ema_follow"] += 1
     with torch.cuda.device_of(targets[0]):
         launch.follow(list(targets), _like(online, targets), momentum, found_inf)
@@ -52,6 +55,6 @@ def _like(gradients: Sequence[Tensor], parameters: Sequence[Tensor]) -> list[Ten
 
 
 class Fused:
-    """The operations of `lars_ema.Reference`, by the kernels."""
+    """The operations of `reference.Reference`, computed by the Triton kernels."""
 
     squares, step, follow = staticmethod(squares), staticmethod(step), staticmethod(follow)

@@ -9,10 +9,11 @@ EPSILON = 1e-8
 
 
 class Reference:
-    """Multi-tensor calls of plain PyTorch; they define the result."""
+    """LARS and the EMA by multi-tensor calls of plain PyTorch; they define the result."""
 
     @staticmethod
     def squares(parameters: list[Tensor], gradients: list[Tensor]) -> Tensor:
+        """Sums of squares of each parameter and of each gradient, (2, n) float64."""
         rows = [torch.stack(torch._foreach_norm(tensors)).double() for tensors in (parameters, gradients)]
         return torch.stack(rows).square()
 
@@ -22,6 +23,8 @@ class Reference:
         weight_decay: list[float], adapt: list[bool], lr: float, momentum: float, trust: float,
         target_momentum: float, squares: Tensor | None, found_inf: Tensor | None,
     ) -> None:  # fmt: skip
+        """One step of LARS, and of the EMA where there are targets, in place;
+        the arguments are those of `api.lars_ema`."""
         gradients = [g.to(p.dtype) for g, p in zip(gradients, parameters, strict=True)]
         change = list(torch._foreach_mul(parameters, weight_decay))
         torch._foreach_add_(change, gradients)
@@ -47,6 +50,7 @@ class Reference:
 
     @staticmethod
     def follow(targets: list[Tensor], online: list[Tensor], momentum: float, found_inf: Tensor | None) -> None:
+        """The EMA alone: the targets follow the online weights in place, unless `found_inf` is set."""
         online = [p.to(t.dtype) for p, t in zip(online, targets, strict=True)]
         if found_inf is None:
             torch._foreach_lerp_(targets, online, 1 - momentum)

@@ -16,7 +16,8 @@ EPSILON = tl.constexpr(1e-8)
 
 @triton.jit
 def chunk_of(addresses, sizes, owner, first, n, CHUNK: tl.constexpr, BLOCK: tl.constexpr):
-    """Tensor, first element, end of the blocks that are read wide, and end of this program's chunk."""
+    """What a program owns: the tensor, the first element, the end of the aligned full blocks,
+    and the end of the chunk."""
     chunk = tl.program_id(0)
     i = tl.load(owner + chunk)
     start = (chunk - tl.load(first + i)) * CHUNK
@@ -28,6 +29,7 @@ def chunk_of(addresses, sizes, owner, first, n, CHUNK: tl.constexpr, BLOCK: tl.c
 
 @triton.jit
 def pointer(addresses, row, n, i, TYPE: tl.constexpr):
+    """The address that a table holds for one tensor, as a pointer to elements of TYPE."""
     return tl.load(addresses + row * n + i).to(tl.pointer_type(TYPE))
 
 
@@ -36,7 +38,7 @@ def squares_kernel(
     addresses, sizes, owner, first, partial, n,
     GRADIENT: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Σ p² and Σ g² of a chunk."""
+    """Sums of squares of one chunk, of the parameter and of the gradient."""
     i, start, edge, end = chunk_of(addresses, sizes, owner, first, n, CHUNK, BLOCK)
     p = pointer(addresses, 0, n, i, tl.float32)
     g = pointer(addresses, 1, n, i, GRADIENT)
@@ -61,7 +63,7 @@ def squares_kernel(
 
 @triton.jit
 def sum_of(partial, start, end, STEP: tl.constexpr):
-    """Of partial sums start to end, in order."""
+    """The sum of the partial sums from start to end, added in order."""
     total = tl.zeros((STEP,), tl.float64)
     for at in range(start, end, STEP):
         place = at + tl.arange(0, STEP)
@@ -71,7 +73,7 @@ def sum_of(partial, start, end, STEP: tl.constexpr):
 
 @triton.jit
 def gather_kernel(partial, first, result, n, columns, STEP: tl.constexpr):
-    """Sums of a tensor's chunks."""
+    """Sum of the chunks' partial sums for one tensor."""
     i = tl.program_id(0)
     start, end = tl.load(first + i), tl.load(first + i + 1)
     tl.store(result + i, sum_of(partial, start, end, STEP))
@@ -80,7 +82,7 @@ def gather_kernel(partial, first, result, n, columns, STEP: tl.constexpr):
 
 @triton.jit
 def moved(p, g, v, length, decay, momentum):
-    """The new velocity and the new parameter."""
+    """The new velocity and the new parameter after a step."""
     v = momentum * v + length * (g + decay * p)
     return v, p - v
 
@@ -92,7 +94,7 @@ def step_kernel(
     GRADIENT: tl.constexpr, GUARD: tl.constexpr, EMA: tl.constexpr,
     STEP: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One chunk of the step; `place_of` (n + 1): where a tensor's sums of squares are; pace is 1 − m."""
+    """One chunk of the step. place_of (n + 1): where a tensor's sums of squares are; pace is 1 − m."""
     i, start, edge, end = chunk_of(addresses, sizes, owner, first, n, CHUNK, BLOCK)
     if GUARD:
         held = tl.load(found_inf) != 0
@@ -139,8 +141,10 @@ def follow_kernel(
     addresses, sizes, owner, first, found_inf, n, pace,
     GRADIENT: tl.constexpr, GUARD: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One chunk of the EMA alone; the targets are where parameters are otherwise, the online weights, of type
-    GRADIENT, where gradients are."""
+    """One chunk of the EMA alone.
+
+    The table's row of parameters holds the targets, and its row of gradients the online weights, of type GRADIENT.
+    """
     i, start, edge, end = chunk_of(addresses, sizes, owner, first, n, CHUNK, BLOCK)
     if GUARD:
         held = tl.load(found_inf) != 0

@@ -24,10 +24,11 @@ def region_attention(
 ) -> tuple[Tensor, Tensor]:
     """Similarities (B, Q, H, W) in fp32 and region features (B, Q, C) in the dtype of `features`.
 
-    features: (B, C, H, W) backbone map; pixels: (B, D, H, W) pixel projections, any norm; prototypes: (Q, D), any norm.
-    Any strides and any mix of fp32, bf16 and fp16, with or without autocast: sums are in fp32. If an input is
-    float64, everything is. Differentiable once in the three tensors. Raises ValueError for shapes that do not fit
-    together, ConfigError if the Triton kernel is insisted on (`dispatch.force`) and cannot take the call.
+    features: (B, C, H, W) backbone map; pixels: (B, D, H, W) pixel projections, any norm; prototypes: (Q, D), any norm;
+    temperature: τ; epsilon: ε. Any strides and any mix of fp32, bf16 and fp16, with or without autocast: sums are in
+    fp32. If an input is float64, everything is. Differentiable once in the three tensors. Raises ValueError for shapes
+    that do not fit together, and ConfigError if the Triton kernel is insisted on (`dispatch.force`) and cannot take the
+    call.
     """
     _check_shapes(features, pixels, prototypes)
     if dispatch.use_triton(KERNEL, _obstacle(features, pixels, prototypes), on_gpu=features.is_cuda):

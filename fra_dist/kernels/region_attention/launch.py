@@ -1,4 +1,4 @@
-"""Launches the kernels of `region_attention_triton`: tile sizes, grids, strides and room for the results."""
+"""Launches the Triton kernels of region attention: tile sizes, grids, strides and buffers."""
 
 from typing import Any
 
@@ -24,13 +24,16 @@ TILES = {
 }
 
 MOST_SPLITS = 256
-"""Programs that share the pixels when prototype gradients are summed: a constant, so the order is the same anywhere."""
+"""The largest number of programs that share the pixels when prototype gradients are summed.
+
+A constant, so the order of the sums is the same on every GPU.
+"""
 
 
 def forward_outputs(
     features: Tensor, pixels: Tensor, prototypes: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Room for similarity, regions, mass and the inverse norms of pixels and prototypes."""
+    """Unfilled tensors for similarity, regions, mass, and the inverse norms of pixels and of prototypes."""
     batch, channels, height, width = features.shape
     count = prototypes.shape[0]
 
@@ -45,7 +48,7 @@ def forward(
     features: Tensor, pixels: Tensor, prototypes: Tensor, temperature: float, epsilon: float,
     similarity: Tensor, regions: Tensor, mass: Tensor, pixel_scale: Tensor, prototype_scale: Tensor,
 ) -> None:  # fmt: skip
-    """Fill the five outputs. Needs B, H·W, C, D ≥ 1 and 1 ≤ Q ≤ 64."""
+    """Fill the five tensors of `forward_outputs`. Needs B, H·W, C and D of at least 1, and Q from 1 to 64."""
     batch, channels, height, width = features.shape
     count, depth = prototypes.shape
     area = height * width
@@ -74,7 +77,10 @@ def backward(
     temperature: float,
     epsilon: float,
 ) -> None:
-    """Fill the gradients of `inputs`. `given`: contiguous gradients of similarity and regions; `saved`: the outputs."""
+    """Fill `gradients`, those of `inputs`.
+
+    given: contiguous gradients of similarity and regions; saved: the five tensors of the forward pass.
+    """
     similarity_gradient = _features_backward(given, inputs[0], saved, gradients[0], temperature, epsilon)
     _pixels_backward(similarity_gradient, inputs[1], inputs[2], saved, gradients[1], gradients[2])
 

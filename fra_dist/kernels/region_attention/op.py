@@ -19,7 +19,7 @@ BACKWARD = "fra_dist::region_attention_backward"
 def fused(
     features: Tensor, pixels: Tensor, prototypes: Tensor, temperature: float, epsilon: float
 ) -> tuple[Tensor, Tensor]:
-    """`region_attention` by the Triton kernels."""
+    """`api.region_attention` by the Triton kernels, with gradients in features, pixels and prototypes."""
     similarity, regions, *_ = forward_operator(features, pixels, prototypes, float(temperature), float(epsilon))
     return similarity, regions
 
@@ -28,7 +28,11 @@ def fused(
 def forward_operator(
     features: Tensor, pixels: Tensor, prototypes: Tensor, temperature: float, epsilon: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Similarity (B, Q, H, W), regions (B, Q, C), mass (B, Q), inverse norms of pixels (B, H·W) and prototypes (Q,)."""
+    """The forward kernels as an operator.
+
+    Returns similarity (B, Q, H, W), regions (B, Q, C), mass (B, Q), and the inverse norms of pixels (B, H·W) and
+    prototypes (Q,).
+    """
     outputs = launch.forward_outputs(features, pixels, prototypes)
     if features.shape[0] > 0:
         dispatch.launches["region_attention"] += 1
@@ -59,7 +63,8 @@ def backward_operator(
     temperature: float,
     epsilon: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of features, pixels and prototypes, each in its tensor's dtype and layout."""
+    """The backward kernels as an operator: gradients of features, pixels and prototypes,
+    each in its tensor's dtype and layout."""
     gradients = torch.empty_like(features), torch.empty_like(pixels), torch.empty_like(prototypes)
     if features.shape[0] == 0:
         return gradients[0], gradients[1], gradients[2].zero_()

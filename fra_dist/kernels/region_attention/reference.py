@@ -5,9 +5,9 @@ from torch import Tensor
 from torch.nn import functional
 
 EPSILON = 1e-7
-"""Added to every heatmap value, as published."""
+"""The ε that is added to every heatmap value, as published."""
 NORM_FLOOR = 1e-12
-"""Smallest norm that a vector is divided by."""
+"""Smallest norm that a vector is divided by, so that zero vectors stay finite."""
 
 
 def heatmaps(similarity: Tensor, temperature: float, epsilon: float = EPSILON) -> Tensor:
@@ -18,10 +18,10 @@ def heatmaps(similarity: Tensor, temperature: float, epsilon: float = EPSILON) -
 def reference(
     features: Tensor, pixels: Tensor, prototypes: Tensor, temperature: float, epsilon: float = EPSILON
 ) -> tuple[Tensor, Tensor]:
-    """`region_attention` in plain PyTorch: defines the result, and is the path for CPUs.
+    """`api.region_attention` in plain PyTorch: it defines the result, and is the path for CPUs.
 
-    Pixels are taken as rows (a view if they are channels-last), and dividing the dot products by the norms replaces
-    a normalised copy of the rows; `benchmarks/region_attention.py` compares that with the formulas as written.
+    Pixels are taken as rows (a view if they are channels-last), and dividing the dot products by the norms replaces a
+    normalised copy of the rows; `benchmarks/region_attention.py` compares that with the formulas as written.
     """
     with torch.autocast(features.device.type, enabled=False):
         wide = torch.promote_types(torch.promote_types(features.dtype, pixels.dtype), prototypes.dtype)

@@ -26,7 +26,7 @@ CLAMPED = tl.constexpr(0.999e12)
 
 @triton.jit
 def offsets(pixel, W, sh, sw, FLAT: tl.constexpr):
-    """Offset of a pixel inside its image; FLAT: the pixels are evenly spaced, `sw` apart."""
+    """Offsets of pixels inside their image; with FLAT the pixels are evenly spaced, `sw` apart."""
     if FLAT:
         return pixel * sw
     else:
@@ -35,7 +35,7 @@ def offsets(pixel, W, sh, sw, FLAT: tl.constexpr):
 
 @triton.jit
 def softmax(s, q, temperature, Q: tl.constexpr):
-    """Softmax over the regions (axis 1) of s/τ; zero in the padding."""
+    """Softmax over the regions (axis 1) of s/τ; it is zero in the padding."""
     logits = tl.where((q < Q)[None, :], s / temperature, float("-inf"))
     powers = tl.exp(logits - tl.max(logits, axis=1)[:, None])
     return powers / tl.sum(powers, axis=1)[:, None]

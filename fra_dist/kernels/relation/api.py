@@ -37,12 +37,13 @@ def semantic_relation(
     rounds: int,
     cross: CrossRank,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Cross-entropy (V,) of this rank, entropy gap (V,) of all, and (V, Q) the share of all pixels whose most similar
-    region is q, which has no gradient; fp32, or float64 for float64 inputs.
+    """The terms of the semantic relation: cross-entropy (V,) of this rank, entropy gap (V,) of all ranks, and shares
+    (V, Q).
 
-    student, teacher: (V, B, Q, H, W) similarities; the teacher gets no gradient. Differentiable once. Every rank holds
-    as many pixels. Raises ValueError for shapes that do not fit together, ConfigError if the Triton kernels are
-    insisted on (`dispatch.force`) and cannot take the call.
+    The shares are the part of all pixels whose most similar region is q, without gradient. All are fp32, or float64 for
+    float64 inputs. student, teacher: (V, B, Q, H, W) similarities; the teacher gets no gradient. rounds: Sinkhorn's.
+    Differentiable once. Every rank holds equally many pixels. Raises ValueError for shapes that do not fit together,
+    and ConfigError if the Triton kernels are insisted on (`dispatch.force`) and cannot take the call.
     """
     if student.dim() < 4 or student.shape != teacher.shape:
         raise ValueError(
@@ -59,8 +60,10 @@ def semantic_relation(
 
 @torch.no_grad()
 def balanced_assignment(similarity: Tensor, temperature: float, rounds: int, cross: CrossRank) -> Tensor:
-    """Softmax over q of similarities (V, B, Q, pixels), then Sinkhorn rounds over all pixels of all ranks; same shape,
-    fp32 or float64. Raises as `semantic_relation`."""
+    """The balanced assignment P: softmax over q of similarities (V, B, Q, pixels), then Sinkhorn rounds over all ranks.
+
+    Returns a tensor of the same shape, fp32 or float64. Raises as `semantic_relation` does.
+    """
     if similarity.dim() != 4:
         raise ValueError(f"balanced_assignment takes (V, B, Q, pixels), not {tuple(similarity.shape)}")
     triton = dispatch.use_triton(KERNEL, _obstacle(similarity, similarity), on_gpu=similarity.is_cuda)

@@ -1,4 +1,7 @@
-"""Launches the kernels of `relation_triton`: tile sizes, grids and partial results. Tensors are contiguous."""
+"""Launches the Triton kernels of the semantic relation: tile sizes, grids and partial results.
+
+Tensors are contiguous.
+"""
 
 from typing import Any
 
@@ -9,13 +12,16 @@ from torch import Tensor
 from fra_dist.kernels.relation import triton as kernels
 
 TILE = 1024
-"""Similarities of a tile."""
+"""Similarities in a tile, of all regions together."""
 MOST_SPLITS = 128
-"""Parts of a view's pixels: a constant, so the order of the sums is the same on every GPU."""
+"""The largest number of parts that a view's pixels are split into.
+
+A constant, so the order of the sums is the same on every GPU.
+"""
 
 
 def mass(teacher: Tensor, bias: Tensor, temperature: float) -> Tensor:
-    """(V, Q) float64: mean of softmax(t/τ + b)."""
+    """Mean over this rank's pixels of softmax(t/τ + b), (V, Q) float64, by the kernels."""
     views, number, pixels, settings = _shape(teacher)
     splits, length = _splits(number, settings["BU"])
     partial = bias.new_empty((splits, views, 2, settings["Q"]))
@@ -28,6 +34,7 @@ def mass(teacher: Tensor, bias: Tensor, temperature: float) -> Tensor:
 
 
 def shift(bias: Tensor, mass: Tensor) -> Tensor:
+    """The bias after one Sinkhorn round, (V, Q): bias − log(mass), by the kernel."""
     result = torch.empty_like(bias)
     grid = (triton.cdiv(bias.numel(), 128),)
     _launch(kernels.shift_kernel, grid, {"BLOCK": 128, "num_warps": 4}, bias, mass, result, bias.numel())
@@ -37,7 +44,7 @@ def shift(bias: Tensor, mass: Tensor) -> Tensor:
 def terms(
     student: Tensor, teacher: Tensor, bias: Tensor, student_temperature: float, teacher_temperature: float
 ) -> Tensor:
-    """(V, 1 + 2 Q) fp32: cross-entropy, mean share, share of first places."""
+    """Cross-entropy, mean share and share of first places of each region, (V, 1 + 2 Q) fp32, by the kernel."""
     views, number, pixels, settings = _shape(student)
     splits, length = _splits(number, settings["BU"])
     partial = bias.new_empty((splits, views, 1 + 2 * settings["Q"]))
@@ -51,6 +58,7 @@ def gradient(
     student: Tensor, teacher: Tensor, bias: Tensor, d_cross_entropy: Tensor, slope: Tensor,
     student_temperature: float, teacher_temperature: float,
 ) -> Tensor:  # fmt: skip
+    """The gradient of the student's similarities, of their shape, by the kernel; slope (V, Q) is the gradient of m."""
     views, number, pixels, settings = _shape(student)
     result = torch.empty_like(student)
     scales = 1 / student_temperature, 1 / teacher_temperature, 1 / (number * student_temperature)

@@ -1,6 +1,6 @@
 """The semantic relation's Triton kernels as PyTorch operators, so that torch.compile takes them without a graph break.
 
-They have no gradient of their own: `relation` puts them together for both passes, with the collectives in between.
+They have no gradient of their own: `api` puts them together for both passes, with the collectives in between.
 """
 
 import torch
@@ -12,6 +12,7 @@ from fra_dist.kernels.relation import launch
 
 @torch.library.custom_op("fra_dist::relation_mass", mutates_args=())
 def mass(teacher: Tensor, bias: Tensor, temperature: float) -> Tensor:
+    """Operator for `launch.mass`: the mean share of each region, (V, Q) float64."""
     dispatch.launches["relation_mass"] += 1
     with torch.cuda.device_of(teacher):
         return launch.mass(teacher.contiguous(), bias, temperature)
@@ -24,6 +25,7 @@ def _(teacher: Tensor, bias: Tensor, temperature: float) -> Tensor:
 
 @torch.library.custom_op("fra_dist::relation_shift", mutates_args=())
 def shift(bias: Tensor, mass: Tensor) -> Tensor:
+    """Operator for `launch.shift`: the bias after one Sinkhorn round, (V, Q)."""
     dispatch.launches["relation_shift"] += 1
     with torch.cuda.device_of(bias):
         return launch.shift(bias, mass)
@@ -38,6 +40,7 @@ def _(bias: Tensor, mass: Tensor) -> Tensor:
 def terms(
     student: Tensor, teacher: Tensor, bias: Tensor, student_temperature: float, teacher_temperature: float
 ) -> Tensor:
+    """Operator for `launch.terms`: cross-entropy, mean shares and shares of first places, (V, 1 + 2 Q) fp32."""
     dispatch.launches["relation_terms"] += 1
     with torch.cuda.device_of(student):
         maps = student.contiguous(), teacher.contiguous()
@@ -54,6 +57,7 @@ def gradient(
     student: Tensor, teacher: Tensor, bias: Tensor, d_cross_entropy: Tensor, slope: Tensor,
     student_temperature: float, teacher_temperature: float,
 ) -> Tensor:  # fmt: skip
+    """Operator for `launch.gradient`: the gradient of the student's similarities."""
     dispatch.launches["relation_gradient"] += 1
     given = d_cross_entropy.contiguous(), slope.contiguous()
     with torch.cuda.device_of(student):
@@ -70,6 +74,6 @@ def _(
 
 
 class Fused:
-    """The passes of `relation.Reference`, by the kernels."""
+    """The passes of `reference.Reference`, computed by the Triton kernels."""
 
     mass, shift, terms, gradient = staticmethod(mass), staticmethod(shift), staticmethod(terms), staticmethod(gradient)

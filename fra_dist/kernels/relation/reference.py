@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 LEAST_MASS = 1e-300
-"""float64 holds exp(−700): a region that no pixel is near does not become log(0)."""
+"""Smallest mass whose logarithm is taken. float64 holds exp(−700):
+a region that no pixel is near does not become log(0)."""
 
 
 class Reference:
@@ -18,13 +19,14 @@ class Reference:
 
     @staticmethod
     def shift(bias: Tensor, mass: Tensor) -> Tensor:
+        """The bias after one Sinkhorn round, (V, Q): bias − log(mass), with the mass kept above LEAST_MASS."""
         return bias - mass.clamp_min(LEAST_MASS).log().to(bias.dtype)
 
     @staticmethod
     def terms(
         student: Tensor, teacher: Tensor, bias: Tensor, student_temperature: float, teacher_temperature: float
     ) -> Tensor:
-        """(V, 1 + 2 Q): cross-entropy, mean of softmax(s/τ_s), share of the pixels most similar to each region."""
+        """Cross-entropy, mean of softmax(s/τ_s), and share of the pixels most similar to each region: (V, 1 + 2 Q)."""
         target = torch.softmax(logits(teacher, teacher_temperature, bias), dim=2)
         share = torch.log_softmax(student / student_temperature, dim=2)
         cross_entropy = -(target * share).sum(dim=2).mean(dim=(1, 2))
@@ -38,7 +40,7 @@ class Reference:
         student: Tensor, teacher: Tensor, bias: Tensor, d_cross_entropy: Tensor, slope: Tensor,
         student_temperature: float, teacher_temperature: float,
     ) -> Tensor:  # fmt: skip
-        """Of the student's similarities; slope (V, Q) is the gradient of m."""
+        """The gradient of the student's similarities, of their shape; slope (V, Q) is the gradient of m."""
         target = torch.softmax(logits(teacher, teacher_temperature, bias), dim=2)
         share = torch.softmax(student / student_temperature, dim=2)
         tilt = slope[:, None, :, None]
@@ -48,8 +50,10 @@ class Reference:
 
 
 def logits(similarity: Tensor, temperature: float, bias: Tensor) -> Tensor:
+    """The logits t/τ + b of the assignment: similarities (V, B, Q, pixels), bias (V, Q) -> (V, B, Q, pixels)."""
     return similarity / temperature + bias[:, None, :, None]
 
 
 def pixels(similarity: Tensor) -> int:
+    """How many pixels a view has on this rank: images times pixels of an image, of similarities (V, B, Q, pixels)."""
     return similarity.shape[1] * similarity.shape[3]

@@ -14,13 +14,13 @@ import triton.language as tl
 
 @triton.jit
 def places(view, n, q, N, P, Q: tl.constexpr):
-    """Offsets of similarities: (QP, BU)."""
+    """Offsets of the similarities of a tile, (QP, BU)."""
     return view * N * Q + (n // P * Q)[None, :] * P + q[:, None] * P + (n % P)[None, :]
 
 
 @triton.jit
 def log_share(x, scale, bias, q, Q: tl.constexpr):
-    """log softmax over regions, axis 0, of scale x + bias; −inf for regions from Q on."""
+    """The log softmax over regions, axis 0, of scale x + bias; −inf for regions from Q on."""
     logits = tl.where((q < Q)[:, None], x * scale + bias[:, None], float("-inf"))
     logits = logits - tl.max(logits, axis=0)[None, :]
     return logits - tl.log(tl.sum(tl.exp(logits), axis=0))[None, :]
@@ -31,7 +31,7 @@ def mass_kernel(
     teacher, bias, partial, scale, N, P, length,
     Q: tl.constexpr, QP: tl.constexpr, BU: tl.constexpr,
 ):  # fmt: skip
-    """Over a part of a view's pixels: the largest log share of each region, and the sum of shares relative to it."""
+    """For a part of a view's pixels: the largest log share of each region, and the sum of shares relative to it."""
     view = tl.program_id(0)
     split = tl.program_id(1)
     q = tl.arange(0, QP)
@@ -68,7 +68,7 @@ def combine_kernel(partial, mass, splits, N, Q: tl.constexpr, QP: tl.constexpr, 
 
 @triton.jit
 def shift_kernel(bias, mass, result, count, BLOCK: tl.constexpr):
-    """bias − log(mass), a mass of less than float64 holds counting as 1e-300."""
+    """The bias after one Sinkhorn round, bias − log(mass); a mass below 1e-300 counts as 1e-300."""
     place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = place < count
     m = tl.load(mass + place, mask=inside, other=1.0)
@@ -81,7 +81,7 @@ def terms_kernel(
     student, teacher, bias, partial, student_scale, teacher_scale, N, P, length,
     Q: tl.constexpr, QP: tl.constexpr, BU: tl.constexpr,
 ):  # fmt: skip
-    """Over a part of a view's pixels: sums of the cross-entropy, shares and first places, 1 + 2 Q numbers."""
+    """For a part of a view's pixels: sums of the cross-entropy, shares and first places, 1 + 2 Q numbers."""
     view = tl.program_id(0)
     split = tl.program_id(1)
     q = tl.arange(0, QP)

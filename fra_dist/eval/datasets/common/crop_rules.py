@@ -1,4 +1,4 @@
-"""From photo to face: the square that every task cuts out, by a rule that the reader of a data set names.
+"""Crop rules, from photo to face: the square that every task cuts out, by a rule that a data set's reader names.
 
     side   = scale · the longer side of the box, or of the landmarks' extent, or of the fixed square
     centre = its middle, moved down by `down` · side (negative: up)
@@ -16,35 +16,44 @@ from numpy.typing import NDArray
 from PIL import Image
 
 IGNORE = 255
-"""Mask value of pixels that do not count, those outside the photo among them."""
+"""Mask value of pixels that do not count, such as those outside the photo."""
 SMALLEST = 8.0
-"""Pixels of a square's side below which a photo is taken to show no face."""
+"""Side of a square in pixels below which a photo is taken to show no face."""
 
 
 @dataclass(frozen=True)
 class CropRule:
-    """The rule of a data set, a constant of its reader."""
+    """How a data set's faces are cut from its photos, by this module's formula; a constant of the data set's reader."""
 
     source: Literal["middle", "fixed", "box", "points"]
-    """The largest middle square of the photo; one place in all photos; the data set's box; the landmarks' extent."""
+    """What the square is made from: the largest middle square of the photo, one place in all photos, the data set's
+    box, or the landmarks' extent."""
     scale: float = 1.0
+    """Side of the square over the longer side of what it is made from."""
     down: float = 0.0
+    """How far the square is moved down, as a share of its side; negative moves it up."""
     fixed: tuple[float, float, float] | None = None
-    """Centre x, y and side in pixels, for `fixed`."""
+    """Centre x, y and side in pixels, for the source `fixed`; None otherwise."""
 
     def to_json(self) -> dict[str, Any]:
+        """The rule as plain values, for the results."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Square:
+    """A square in a photo, in pixels and fractions of them."""
+
     x: float
+    """Left edge of the square."""
     y: float
+    """Upper edge of the square."""
     side: float
+    """Side of the square."""
 
 
 class NoFace(ValueError):
-    """The labels leave no square to cut; the message says why."""
+    """Raised when the labels leave no square to cut; the message says why."""
 
 
 def square_of(
@@ -54,7 +63,10 @@ def square_of(
     points: NDArray[np.float64] | None = None,
     box: tuple[float, float, float, float] | None = None,
 ) -> Square:
-    """Where to cut a photo of height × width. Raises NoFace for a box or landmarks that are missing or degenerate."""
+    """The square to cut from a photo of height × width.
+
+    Raises NoFace for a box or landmarks that are missing or degenerate.
+    """
     if rule.source == "middle":
         extent = _middle(height, width)
     elif rule.source == "fixed":
@@ -82,7 +94,7 @@ def square_of(
 
 
 def cut_photo(photo: NDArray[np.uint8], square: Square, size: int) -> NDArray[np.uint8]:
-    """(H, W, 3) to (size, size, 3)."""
+    """The square of a photo, scaled: (H, W, 3) -> (size, size, 3)."""
     height, width = photo.shape[:2]
     left, top = max(0, math.ceil(-square.x)), max(0, math.ceil(-square.y))
     right = max(0, math.ceil(square.x + square.side - width))
@@ -95,7 +107,10 @@ def cut_photo(photo: NDArray[np.uint8], square: Square, size: int) -> NDArray[np
 
 
 def cut_mask(mask: NDArray[np.uint8], square: Square, photo_size: tuple[int, int], size: int) -> NDArray[np.uint8]:
-    """(h, w) class numbers, of a photo of `photo_size` (height, width), to (size, size); IGNORE outside the photo."""
+    """The square of a mask, scaled: (h, w) class numbers -> (size, size), IGNORE outside the photo.
+
+    photo_size: height and width of the photo that the square refers to; the mask may have another size.
+    """
     out = np.full((size, size), IGNORE, np.uint8)
     steps = (np.arange(size) + 0.5) / size * square.side
     rows = np.floor((square.y + steps) * mask.shape[0] / photo_size[0]).astype(np.int64)
@@ -106,7 +121,7 @@ def cut_mask(mask: NDArray[np.uint8], square: Square, photo_size: tuple[int, int
 
 
 def cut_points(points: NDArray[np.float64], square: Square) -> NDArray[np.float64]:
-    """Pixels of the photo to shares of the square's side."""
+    """Landmarks as shares of the square's side, from pixels of the photo; (..., 2) -> (..., 2)."""
     return (points - np.array([square.x, square.y])) / square.side
 
 

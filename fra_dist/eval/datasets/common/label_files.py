@@ -24,7 +24,10 @@ def need(folder: Path, relative: str, what: str) -> Path:
 
 
 def photos_of(labels: Path, pattern: str, images: Path) -> None:
-    """Raises DataError when a label file STEM_kind.ext or STEM.ext has no photo STEM.jpg: half of a set is there."""
+    """Check that every label file STEM_kind.ext or STEM.ext has a photo STEM.jpg.
+
+    Raises DataError that names one which has none: half of the set is there.
+    """
     ending = pattern.removeprefix("*")
     photos = {path.stem for path in images.glob("*.jpg")}
     lost = sorted(path.name for path in labels.glob(pattern) if path.name.removesuffix(ending) not in photos)
@@ -36,7 +39,10 @@ def photos_of(labels: Path, pattern: str, images: Path) -> None:
 
 
 def rows(path: Path, skip: int = 0) -> Iterator[tuple[int, list[str]]]:
-    """(line number from 1, words) of a text file without its first `skip` and its empty lines. Raises DataError."""
+    """Line number, from 1, and words of each row of a text file, without its first `skip` lines and its empty lines.
+
+    Raises DataError when the file is missing or cannot be read.
+    """
     try:
         text = path.read_text(encoding="utf-8", errors="strict")
     except (OSError, UnicodeDecodeError) as error:
@@ -47,11 +53,12 @@ def rows(path: Path, skip: int = 0) -> Iterator[tuple[int, list[str]]]:
 
 
 def bad_row(path: Path, number: int, why: str) -> DataError:
+    """The error that says what is wrong with one row of a file, ready to be raised."""
     return DataError(f"{path}, line {number}: {why}; is the file damaged or of another release?")
 
 
 def numbers(path: Path, number: int, words: Sequence[str], count: int) -> NDArray[np.float64]:
-    """`count` finite numbers of a row. Raises DataError."""
+    """The words of a row as `count` finite numbers. Raises DataError for anything else."""
     try:
         values = np.array(words, np.float64)
     except ValueError:
@@ -62,7 +69,10 @@ def numbers(path: Path, number: int, words: Sequence[str], count: int) -> NDArra
 
 
 def mask_file(path: Path, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A one-channel picture of class numbers, translated by `table` (256 entries). Raises DataError."""
+    """A one-channel picture of class numbers, translated by `table` (256 entries).
+
+    Raises DataError if it cannot be read.
+    """
     try:
         return table[read_mask(path.read_bytes())]
     except (OSError, ValueError, SyntaxError) as error:
@@ -78,7 +88,7 @@ def read_mask(data: bytes) -> NDArray[np.uint8]:
 
 
 def translation(pairs: dict[int, int], rest: int = 255) -> NDArray[np.uint8]:
-    """A table of 256 entries: `pairs`, and `rest` for all other values."""
+    """A table (256,) of class numbers for `mask_file`: those of `pairs`, and `rest` for all other values."""
     table = np.full(256, rest, np.uint8)
     for value, meaning in pairs.items():
         table[value] = meaning
@@ -86,7 +96,10 @@ def translation(pairs: dict[int, int], rest: int = 255) -> NDArray[np.uint8]:
 
 
 def matlab(path: Path) -> dict[str, Any]:
-    """The variables of a MATLAB file of any version; cells of text come as lists of str. Raises DataError."""
+    """The variables of a MATLAB file of any version; cells of text come as lists of str.
+
+    Raises DataError when it cannot be read.
+    """
     try:
         with path.open("rb") as stream:
             modern = b"MATLAB 7.3" in stream.read(32)

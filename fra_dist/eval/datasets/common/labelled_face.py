@@ -1,4 +1,4 @@
-"""One labelled face and one set of them, whatever layout they came in.
+"""One labelled face and a set of them, whatever layout they came in.
 
 A reader of a data set fills in what its files say and nothing else; a kind of label that a set lacks stays None or
 empty. Places are pixels of the photo as stored: x to the right, y down.
@@ -16,61 +16,83 @@ from fra_dist.eval.datasets.common.crop_rules import CropRule
 
 SPLITS = ("train", "val", "test")
 VALIDATION_SHARE = 0.15
-"""Of the training part, set aside where a data set has no validation part of its own."""
+"""Share of the training part that is set aside where a data set has no validation part of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
+    """One labelled face: its photo and the labels that the data set gives."""
+
     name: str
-    """Unique in its set: a relative path, or a row of a table."""
+    """A name that is unique in its set: a relative path, or a row of a table."""
     split: str
-    """One of SPLITS."""
+    """The part it belongs to, one of SPLITS."""
     image: Path | None = None
+    """Path of the photo, or None where `pixels` holds it."""
     pixels: NDArray[np.uint8] | None = None
-    """(H, W) grey or (H, W, 3), where the photo is not a file."""
+    """The photo itself, (H, W) grey or (H, W, 3), where it is not a file."""
     subsets: tuple[str, ...] = ()
     """Named groups that are scored by themselves too, for example `challenging`."""
     expression: int | None = None
+    """Number of the expression among the set's `expressions`."""
     attributes: tuple[int, ...] | None = None
-    """1 has it, 0 has not, -1 not known."""
+    """For each of the set's `attributes`: 1 has it, 0 has not, -1 not known."""
     age: float | None = None
+    """Age in years."""
     points: NDArray[np.float64] | None = None
-    """(P, 2)"""
+    """(P, 2) landmarks in pixels of the photo."""
     box: tuple[float, float, float, float] | None = None
-    """x0, y0, x1, y1 of the face as the data set gives it."""
+    """The face's x0, y0, x1, y1 in pixels, as the data set gives it."""
     mask: Callable[[], NDArray[np.uint8]] | None = None
-    """Reads (h, w) class numbers, 255 ignored; the same field of view as the photo, maybe at another size."""
+    """Reads the mask, (h, w) class numbers, 255 ignored; it has the same field of view as the photo,
+    maybe at another size."""
     identity: str | None = None
+    """Who is shown, where that is known."""
     yaw: float | None = None
-    """Degrees."""
+    """How far the head is turned sideways, in degrees."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two photos by name, whether they show one person, and the fold they belong to."""
+    """Two photos by name, for verification."""
 
     first: str
+    """Name of one record."""
     second: str
+    """Name of the other record."""
     same: bool
+    """Whether both show one person."""
     fold: int
+    """Number of the fold that the pair belongs to."""
 
 
 @dataclass(frozen=True)
 class FaceSet:
+    """A data set of labelled faces, all its parts in one row."""
+
     name: str
+    """Name of the data set, as `--dataset` takes it."""
     folder: Path
+    """The folder that it was read from."""
     records: tuple[Record, ...]
+    """Its faces."""
     crop: CropRule
+    """How its faces are cut from the photos."""
     expressions: tuple[str, ...] = ()
+    """Names of the expression classes, in the order of their numbers."""
     attributes: tuple[str, ...] = ()
+    """Names of the attributes."""
     scheme: str = ""
-    """Key of `points.SCHEMES`; empty without landmarks."""
+    """Name of the landmark scheme in `landmark_schemes.SCHEMES`; empty without landmarks."""
     mask_classes: tuple[str, ...] = ()
+    """Names of the masks' classes, in the order of their numbers."""
     pairs: tuple[Pair, ...] = ()
+    """Pairs for verification, where the data set defines them."""
     notes: tuple[str, ...] = ()
     """Decisions of the reader that change figures; they go into the results."""
 
     def of(self, split: str) -> tuple[Record, ...]:
+        """The records of one part: train, val or test."""
         return tuple(record for record in self.records if record.split == split)
 
     def limited(self, count: int | None) -> "FaceSet":
@@ -111,7 +133,7 @@ def with_validation(faces: FaceSet, seed: int) -> FaceSet:
 
 
 def refuse_leaks(faces: FaceSet) -> None:
-    """Raises DataError when a known person, or a photo, is in the test part and in another one."""
+    """Check that no known person and no photo is in the test part and in another one. Raises DataError if one is."""
     seen = {record.identity for record in faces.records if record.split != "test" and record.identity}
     names = {record.name for record in faces.records if record.split != "test"}
     for record in faces.of("test"):

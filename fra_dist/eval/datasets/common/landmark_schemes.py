@@ -1,6 +1,6 @@
 """Landmark schemes: which points normalise an error, and which outline a part of the face.
 
-Counted from 0. A scheme whose data set gives no pupils takes the mean of an eye's points, as 300W does.
+Points are counted from 0. A scheme whose data set gives no pupils takes the mean of an eye's points, as 300W does.
 """
 
 from collections.abc import Mapping
@@ -17,11 +17,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Scheme:
+    """What the points of one landmark scheme mean."""
+
     count: int
+    """How many points the scheme has."""
     corners: tuple[int, int] | None = None
-    """Outer eye corners."""
+    """The points at the outer eye corners."""
     pupils: tuple[tuple[int, ...], tuple[int, ...]] | None = None
-    """Points whose mean is each pupil."""
+    """For each eye, the points whose mean is its pupil."""
     outline: tuple[int, ...] = ()
     """Points along the jaw and over the brows whose hull is the face."""
     parts: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
@@ -85,11 +88,14 @@ SCHEMES: dict[str, Scheme] = {
     "celeba5": Scheme(5, None, ((0,), (1,))),
 }
 POLYGON_CLASSES = ("skin", "brows", "eyes", "nose", "mouth")
-"""Of masks that are drawn from landmarks; outside the outline of the face nothing is known, so nothing counts."""
+"""Classes of masks that are drawn from landmarks.
+
+Outside the outline of the face nothing is known, so nothing counts.
+"""
 
 
 def inter_ocular(points: Floats, scheme: Scheme) -> Floats | None:
-    """(N, P, 2) -> (N,) distance of the outer eye corners."""
+    """Distance of the outer eye corners, (N,) from points (N, P, 2); None for a scheme without them."""
     if scheme.corners is None:
         return None
     left, right = scheme.corners
@@ -97,7 +103,7 @@ def inter_ocular(points: Floats, scheme: Scheme) -> Floats | None:
 
 
 def inter_pupil(points: Floats, scheme: Scheme) -> Floats | None:
-    """(N, P, 2) -> (N,) distance of the pupils."""
+    """Distance of the pupils, (N,) from points (N, P, 2); None for a scheme without them."""
     if scheme.pupils is None:
         return None
     left, right = (points[:, list(some)].mean(1) for some in scheme.pupils)
@@ -105,12 +111,12 @@ def inter_pupil(points: Floats, scheme: Scheme) -> Floats | None:
 
 
 def diagonal(points: Floats) -> Floats:
-    """(N, P, 2) -> (N,) diagonal of the smallest upright box around the points."""
+    """Diagonal of the smallest upright box around the points: (N, P, 2) -> (N,)."""
     return np.linalg.norm(points.max(1) - points.min(1), axis=-1)
 
 
 def mirror_order(points: Floats) -> NDArray[np.int64]:
-    """(P,) the point that each becomes in a mirrored photo, found from shapes (N, P, 2).
+    """(P,) the point that each point becomes in a mirrored photo, found from shapes (N, P, 2).
 
     The mean shape is mirrored about its own middle and matched to itself (Hungarian method), so that every scheme has
     an order without a table of its own. Needs shapes that face the camera on average.
@@ -129,7 +135,8 @@ def mirror_order(points: Floats) -> NDArray[np.int64]:
 
 
 def draw_polygons(points: Floats, scheme: Scheme, size: int) -> NDArray[np.uint8]:
-    """(P, 2) shares of a square's side -> (size, size) of POLYGON_CLASSES, IGNORE outside the face."""
+    """A mask (size, size) of POLYGON_CLASSES from points (P, 2), as shares of a square's side;
+    IGNORE outside the face."""
     places = points * size
     canvas = Image.new("L", (size, size), IGNORE)
     pen = ImageDraw.Draw(canvas)
