@@ -7,7 +7,7 @@ from pathlib import Path
 from fra_dist.data.shards.index import ShardEntry
 from fra_dist.data.stores.remote_folder import RemoteFile, RemoteFolder
 from fra_dist.errors import DataError
-from fra_dist.files import ABSENT, failure, is_folder, patiently, raw_bytes
+from fra_dist.files import ABSENT, exists, failure, is_folder, patiently, raw_bytes
 
 
 def check_shard_files(folder: Path | RemoteFolder, shards: Sequence[ShardEntry], indices: bool) -> None:
@@ -34,6 +34,8 @@ def first_bytes(folder: Path | RemoteFolder, name: str) -> bytes:
     except OSError as error:
         if error.errno not in ABSENT:
             raise failure(error, f"cannot read {folder / name}", DataError) from None
+        if exists(folder) and not is_folder(folder):
+            raise DataError(f"cannot read {folder / name}: {folder} is a file, not a folder of shards") from None
         what = f"has no {name}" if is_folder(folder) else "does not exist"
         advice = "write shards with fra-dist shards make, or index existing ones with fra-dist shards index"
         raise DataError(f"folder {folder} {what}: {advice}") from None
