@@ -46,7 +46,7 @@ def numbers(section: type[Section] = Config, prefix: str = "") -> Iterator[tuple
 def _numbers(key: str, value: Mapping[str, Any], defs: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     if "$ref" in value:
         value = defs[value["$ref"].rpartition("/")[2]]
-    if value.get("type") in ("integer", "number"):
+    if value.get("type") in ("integer", "number") and "enum" not in value:  # a choice of a few numbers has no range
         yield key, dict(value)
     for one in value.get("anyOf", ()):
         yield from _numbers(key, one, defs)
