@@ -13,7 +13,8 @@ import json
 import os
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -194,6 +195,31 @@ def write_whole(path: Path, content: str | bytes) -> None:
         sync_folder(path.parent)
 
     patiently(write)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path in the folder of `path`, for libraries that write files themselves, or for much data.
+
+    When the block ends, what stands there is flushed to the disk and takes the name `path`, with the permissions that
+    the umask gives to new files; after an exception it is deleted. Raises OSError.
+    """
+    partial = path.with_name(f".{path.name}{_PARTIAL}{os.getpid()}")
+    try:
+        with open(partial, "wb") as empty:
+            mode = stat.S_IMODE(os.fstat(empty.fileno()).st_mode)
+        yield partial
+        os.chmod(partial, mode)  # a library may have made the file anew, for its owner alone
+        handle = os.open(partial, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.replace(partial, path)
+    except BaseException:
+        _remove(partial)
+        raise
+    sync_folder(path.parent)
 
 
 def write_object(path: Path, value: Any, indent: int | None = None) -> None:

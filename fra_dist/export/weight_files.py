@@ -1,7 +1,5 @@
 """Tensors in and out of files: safetensors, .pth (weights only) and .npz (no pickle). Reading never runs code."""
 
-import contextlib
-import os
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -15,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fra_dist.errors import CheckpointError
+from fra_dist.files import whole_file
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".npz")
 
@@ -50,20 +49,17 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Map
     path = Path(path)
     _check_suffix(path)
     whole = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    partial = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".safetensors":
-            save_file(whole, partial, metadata=dict(metadata or {}))
-        elif path.suffix == ".npz":
-            with partial.open("wb") as file:
-                np.savez_compressed(file, **{key: value.numpy() for key, value in whole.items()})  # type: ignore[arg-type]
-        else:
-            torch.save(whole, partial)
-        partial.replace(path)
+        with whole_file(path) as partial:
+            if path.suffix == ".safetensors":
+                save_file(whole, partial, metadata=dict(metadata or {}))
+            elif path.suffix == ".npz":
+                with partial.open("wb") as file:
+                    np.savez_compressed(file, **{key: value.numpy() for key, value in whole.items()})  # type: ignore[arg-type]
+            else:
+                torch.save(whole, partial)
     except (OSError, TypeError, RuntimeError, SafetensorError) as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise CheckpointError(f"cannot write {path}: {_first_line(error)}") from None
 
 

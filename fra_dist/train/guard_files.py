@@ -8,12 +8,12 @@ The two lists outlive a return to an earlier checkpoint, and a restart after it:
 """
 
 import json
-import os
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fra_dist import files
 from fra_dist.data.order.plan import Plan
 from fra_dist.data.shards.manifest import Manifest
 from fra_dist.errors import DataError, LaunchError, TrainingError
@@ -103,13 +103,8 @@ def _read(path: Path, what: str) -> Any:
 
 def _write(path: Path, value: Any) -> None:
     """Write a file whole or not at all, and onto the disk before the run relies on it."""
-    partial = path.with_name(f".{path.name}-{os.getpid()}")
     try:
-        path.parent.mkdir(exist_ok=True)
-        with partial.open("w") as stream:
-            json.dump(value, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
+        files.make_folder(path.parent)
+        files.write_object(path, value)
     except OSError as error:
         raise LaunchError(f"cannot write {path}: {error.strerror}: make room there") from None

@@ -200,3 +200,32 @@ def test_work_that_hangs_is_left_behind_and_holds_up_nothing():
         time.sleep(0.01)
     assert aside.run(lambda: done.append(3), 30.0)
     assert done == [1, 3]
+
+
+def test_a_file_that_a_library_writes_appears_as_a_whole_with_the_mode_of_new_files(tmp_path):
+    path = tmp_path / "weights"
+    path.write_text("old")
+    with files.whole_file(path) as partial:
+        partial.unlink()
+        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT, 0o600))
+        partial.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    (tmp_path / "usual").touch()
+    assert path.stat().st_mode == (tmp_path / "usual").stat().st_mode
+    assert sorted(os.listdir(tmp_path)) == ["usual", "weights"]
+
+
+def test_a_file_whose_writing_fails_leaves_the_old_one_alone(tmp_path):
+    path = tmp_path / "weights"
+    path.write_text("old")
+
+    def fail_halfway():
+        with files.whole_file(path) as partial:
+            partial.write_text("ne")
+            raise RuntimeError("half")
+
+    with pytest.raises(RuntimeError, match="half"):
+        fail_halfway()
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["weights"]

@@ -16,8 +16,8 @@ from fra_dist.data.shards.index import CHECKED, DECODED, INDEX_DTYPE, ShardEntry
 from fra_dist.data.shards.pixel_statistics import Moments, moments
 from fra_dist.data.shards.samples import Skip
 from fra_dist.data.shards.tar_reads import Opened
-from fra_dist.data.shards.writer import write_whole
 from fra_dist.errors import DataError
+from fra_dist.files import write_whole
 
 IMAGE_EXTENSIONS = frozenset(["jpg", "jpeg", "png", "webp", "avif", "bmp", "gif", "tif", "tiff", "ppm", "pgm"])
 """Extensions of the members that are taken for images."""

@@ -26,9 +26,9 @@ from fra_dist.data.shards.pixel_statistics import Moments, colour_stats, moments
 from fra_dist.data.shards.samples import Skip, json_bytes
 from fra_dist.data.shards.shard_patterns import chosen, families, split_pattern
 from fra_dist.data.shards.tar_reads import Place
-from fra_dist.data.shards.writer import write_whole
 from fra_dist.data.stores.remote_folder import is_remote
 from fra_dist.errors import ConfigError, DataError
+from fra_dist.files import write_whole
 
 MEASURED = 1000
 """Number of images, evenly spaced over the set, that are decoded for the colour statistics."""

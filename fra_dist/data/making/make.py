@@ -23,8 +23,9 @@ from fra_dist.data.shards.index import ShardEntry, read_index
 from fra_dist.data.shards.manifest import FORMAT, MANIFEST, SKIPPED, Manifest, load_manifest, write_manifest
 from fra_dist.data.shards.pixel_statistics import colour_stats, size_stats
 from fra_dist.data.shards.samples import Encoded, Skip, json_bytes
-from fra_dist.data.shards.writer import ShardWriter, write_whole
+from fra_dist.data.shards.writer import ShardWriter
 from fra_dist.errors import ConfigError, DataError
+from fra_dist.files import write_whole
 
 _ONE_PROCESS = 256  # entries that are not worth starting processes for
 

@@ -11,7 +11,6 @@ the sizes of the shards are held in memory; an index is read when one of its sam
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from fra_dist.data.shards.pixel_statistics import stats_misfit
 from fra_dist.data.shards.shard_patterns import shard_sets
 from fra_dist.data.stores.remote_folder import RemoteFolder, StoreOptions, is_remote
 from fra_dist.errors import DataError
+from fra_dist.files import write_whole
 
 MANIFEST = "manifest.json"
 """File name of the manifest."""
@@ -101,13 +101,8 @@ def write_manifest(manifest: Manifest) -> None:
     lines = [json.dumps({name: getattr(shard, name) for name in _SHARD_FIELDS}) for shard in manifest.shards]
     text = json.dumps(head, indent=1)[:-2] + ',\n "shards": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n"
     folder = manifest.local_folder
-    partial = folder / (MANIFEST + ".part")
     try:
-        with open(partial, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, folder / MANIFEST)
+        write_whole(folder / MANIFEST, text)
     except OSError as error:
         raise DataError(f"cannot write {folder / MANIFEST}: {error.strerror}") from None
 

@@ -14,6 +14,7 @@ from fra_dist.data.shards.index import INDEX_DTYPE, ShardEntry, index_bytes, ind
 from fra_dist.data.shards.samples import Encoded
 from fra_dist.data.shards.tars import BLOCK
 from fra_dist.errors import DataError
+from fra_dist.files import write_whole
 
 
 class ShardWriter:
@@ -77,16 +78,6 @@ class ShardWriter:
         with contextlib.suppress(OSError):
             self._file.close()
         (self.folder / f"{self.name}.part").unlink(missing_ok=True)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, flush it to the disk, then rename it. Raises OSError."""
-    partial = path.with_name(path.name + ".part")
-    with open(partial, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def _in_tar(data: bytes) -> int:

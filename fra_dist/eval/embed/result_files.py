@@ -10,7 +10,6 @@ Every file appears whole, under its name only when all of it is written. Memory 
 
 import csv
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy as np
 
 from fra_dist.errors import ConfigError, DataError
 from fra_dist.eval.embed.pieces import Parts
-from fra_dist.files import failure
+from fra_dist.files import failure, whole_file
 
 FORMAT = 1
 MANIFEST, TABLE, QUARANTINE, PARQUET = "manifest.json", "rows.csv", "quarantine.jsonl", "embeddings.parquet"
@@ -72,16 +71,9 @@ def write_manifest(out: Path, facts: Mapping[str, Any]) -> None:
 @contextmanager
 def whole(path: Path, mode: str) -> Iterator[IO[Any]]:
     """A file that gets its name when the block has ended without an exception, and leaves nothing otherwise."""
-    partial = path.with_name(f".{path.name}-{os.getpid()}")
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
-    try:
-        with partial.open(mode, **text) as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as partial, partial.open(mode, **text) as stream:
+        yield stream
 
 
 def _join(parts: Parts, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
