@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,8 +16,6 @@ from fra_dist.errors import AccessError, CheckpointError, ConfigError, DiskError
 from fra_dist.exit_status import FAILED, HUNG, INTERRUPTED, STOPPED
 from fra_dist.train.checkpoints.reading import find_checkpoint, list_checkpoints
 from fra_dist.train.checkpoints.writing import Contents, save_checkpoint
-from fra_dist.train.liveness.phases import Phases
-from fra_dist.train.liveness.watchdog import Watchdog
 from fra_dist.train.resume import NEWEST, choose_checkpoint
 from fra_dist.train.run_dir.folder import RunFolder, read_rows
 from fra_dist.train.signals import STOP_SIGNALS
@@ -222,24 +219,18 @@ def test_a_part_of_the_start_that_hangs_is_named_and_ended():
 
 @pytest.mark.parametrize("trouble", ["full", "gone"])
 def test_a_watchdog_ends_its_rank_whatever_the_disk_says(tmp_path, trouble):
-    child = os.fork()
-    if child == 0:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-
-        def write(*args):
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        if trouble == "full":
-            os.write = os.pwrite = write
-        run = SimpleNamespace(
-            config=load_config(None, ["train.watchdog_seconds=0.5"]),
-            phases=Phases(),
-            hosts=("n1", "n1"),
-            ctx=SimpleNamespace(rank=0, world=2),
-            folder=SimpleNamespace(path=tmp_path if trouble == "full" else tmp_path / "none" / "below"),
-        )
-        run.phases.steps = 5
-        with Watchdog(run, 1):
-            signal.pause()
-        os._exit(99)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == HUNG
+    full = (
+        "def refuse(*_): raise OSError(errno.ENOSPC, 'No space left on device')\nos.write = os.pwrite = refuse\n"
+        if trouble == "full"
+        else ""
+    )
+    ended = python(
+        "import errno, os, signal, sys; from pathlib import Path; from types import SimpleNamespace\n"
+        "from fra_dist.config import load_config; from fra_dist.train.liveness.phases import Phases\n"
+        f"from fra_dist.train.liveness.watchdog import Watchdog\n{full}"
+        "config = load_config(None, ['train.watchdog_seconds=0.5']); phases = Phases(); phases.steps = 5\n"
+        f"folder = Path({str(tmp_path if trouble == 'full' else tmp_path / 'none' / 'below')!r})\n"
+        "with Watchdog(config, SimpleNamespace(rank=0, world=2), phases, ('n1', 'n1'), folder, 1):\n"
+        "    signal.pause()"
+    )
+    assert ended.returncode == HUNG
