@@ -110,6 +110,6 @@ def test_the_number_is_on_the_disk_before_it_is_relied_on(tmp_path, monkeypatch)
     monkeypatch.setattr(os, "fsync", fsync)
     Claim.take(tmp_path, LaunchName("a")).release()
     (content, before), (name, after) = synced
-    assert content.startswith(".attempt-")
+    assert content.startswith(".attempt.json.partial-")
     assert (before, name, after) == (False, tmp_path.name, True)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "attempt.json"]
