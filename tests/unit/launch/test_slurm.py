@@ -51,7 +51,7 @@ def test_nodes_need_a_place_to_meet(tmp_path, capsys):
     words = ["launch", "torchrun", "--config", CONFIG, "--nodes", "2", "--ranks-per-node", "1", f"output={tmp_path}"]
     assert main(words) == 2
     assert "--rendezvous HOST:PORT" in capsys.readouterr().err
-    assert "--rdzv-endpoint=h:1" in Topology(nodes="1:2", rendezvous="h:1").arguments()
+    assert "--rdzv-endpoint=127.0.0.1:1" in Topology(nodes="1:2", rendezvous="127.0.0.1:1").arguments()
 
 
 def test_status_of_what_is_no_run(tmp_path, capsys):

@@ -27,7 +27,7 @@ def record(folder, rank=0):
 @pytest.mark.parametrize(("code", "shown"), [(0, 0), (75, 0), (2, 2), (7, 7)])
 def test_status_is_passed_on_and_recorded(tmp_path, code, shown):
     task = start("--folder", str(tmp_path), "--", sys.executable, "-c", f"print('hello'); raise SystemExit({code})")
-    out, _ = task.communicate(timeout=20)
+    out, _ = task.communicate(timeout=120)
     assert (task.returncode, out, record(tmp_path)["code"]) == (shown, "hello\n", code)
 
 
@@ -42,7 +42,7 @@ def test_rank_and_killed_trainer(tmp_path):
         code,
         env={"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "0"},
     )
-    assert task.wait(20) == 137
+    assert task.wait(120) == 137
     assert (record(tmp_path, 3)["code"], record(tmp_path, 3)["asked"]) == (-9, False)
 
 
@@ -51,7 +51,7 @@ def test_signals_reach_the_trainer(tmp_path, name):
     task = start("--folder", str(tmp_path), "--", sys.executable, "-c", WAITS.format(name))
     assert task.stdout.readline() == "up\n"
     task.send_signal(getattr(signal, name))
-    assert task.wait(20) == 0
+    assert task.wait(120) == 0
     assert record(tmp_path)["code"] == 75
 
 
@@ -61,7 +61,7 @@ def test_asked_to_stop_before_the_trainer_listens_is_a_stop(tmp_path):
     )
     assert task.stdout.readline() == "up\n"
     task.terminate()
-    assert task.wait(20) == 0
+    assert task.wait(120) == 0
     assert record(tmp_path)["code"] == 75
 
 
@@ -72,7 +72,7 @@ def test_no_trainer_outlives_its_task(tmp_path, how):
     task = start("--folder", str(tmp_path), "--lifeline", "--", sys.executable, "-c", code, stdin=subprocess.PIPE)
     assert task.stdout.readline() == "up\n"
     task.stdin.close() if how == "lifeline" else task.kill()
-    task.wait(20)
+    task.wait(120)
     pid = int((tmp_path / "pid").read_text())
     for _ in range(100):
         if not _alive(pid):
@@ -89,6 +89,6 @@ def _alive(pid):
 
 
 def test_the_record_keeps_the_last_words(tmp_path):
-    start("--folder", str(tmp_path), "--", sys.executable, "-c", "import sys; print('no room'); sys.exit(7)").wait(20)
+    start("--folder", str(tmp_path), "--", sys.executable, "-c", "import sys; print('no room'); sys.exit(7)").wait(120)
     (tmp_path / "rank-0.log").write_text("the next attempt\n")
     assert judge(tmp_path, 1).cause.endswith("exited with status 7: no room")
