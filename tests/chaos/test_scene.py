@@ -106,8 +106,9 @@ def test_a_small_disk_is_filled_and_gone_afterwards(tmp_path):
     code = (
         "from pathlib import Path; from fra_dist.launch.chaos import small_disks; import sys\n"
         "here = Path(sys.argv[1])\n"
-        "if not (room.own_mounts() and room.mount_small(here / 'disk', 1 << 20)): sys.exit(3)\n"
-        "filler = room.fill(here / 'disk', 8192)\n"
+        "if not (small_disks.own_mounts() and small_disks.mount_small(here / 'disk', 1 << 20)):\n"
+        "    sys.exit(3)\n"
+        "filler = small_disks.fill(here / 'disk', 8192)\n"
         "try: (here / 'disk' / 'more').write_bytes(bytes(20000)); sys.exit(4)\n"
         "except OSError as error: print(error.strerror)\n"
         "filler.unlink(); (here / 'disk' / 'more').write_bytes(bytes(20000))\n"

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from fra_dist.kernels import triton_matmul
+
 HERE = Path(__file__).parent
 
 Checks = Mapping[str, Callable[[], None]]
@@ -43,11 +45,17 @@ def main(cases: Checks, others: Checks, launch: Any, mutants: Mutants) -> None:
     # Room for results is filled with NaN, so a value that no kernel wrote is seen.
     torch.use_deterministic_algorithms(True)
     if sys.argv[1] == "mutants":
-        source = Path(launch.kernels.__file__).read_text()
+        source = _with_shared(Path(launch.kernels.__file__).read_text())
         results = {name: _catch(source, mutant, cases, launch) for name, mutant in mutants.items()}
     else:
         results = {name: _outcome(run) for name, run in ({**cases, **others}).items()}
     print(json.dumps(results))
+
+
+def _with_shared(source: str) -> str:
+    """The source with the functions that kernels share in place of their import, so that mutants reach them."""
+    shared = Path(triton_matmul.__file__).read_text()
+    return source.replace("from fra_dist.kernels.triton_matmul import matmul\n", shared[shared.index("@triton.jit") :])
 
 
 def _outcome(run: Callable[[], None]) -> str | None:

@@ -4,6 +4,7 @@ The batches depend on the configuration, the shards and the step only: not on pr
 restarts.
 """
 
+import atexit
 import queue
 import sys
 import threading
@@ -94,8 +95,11 @@ class Loader:
             name="fra-loader",
             daemon=True,
         )
-        # Also runs at interpreter exit, before daemon threads are cut off in the middle of native code.
         self._finish = weakref.finalize(self, _finish, self._thread, self._out, self._stop, self._folder)
+        # At the interpreter's exit the thread must have ended before DALI's own exit function destroys the pipelines:
+        # a pipeline that is run after that builds itself again. Functions registered last run first, and a
+        # finalizer's turn at exit is that of the first finalizer in the process.
+        atexit.register(self._finish)
         self._thread.start()
 
     def __iter__(self) -> Self:
@@ -123,6 +127,7 @@ class Loader:
     def close(self) -> None:
         """Stop the threads and close the files. Calling it again does nothing."""
         self._finish()
+        atexit.unregister(self._finish)
 
     def __enter__(self) -> Self:
         return self

@@ -228,7 +228,8 @@ def test_waiting_is_counted(clean: Manifest) -> None:
 
 
 SCRIPT = """
-import sys, time, torch
+import sys, time, torch, weakref
+weakref.finalize(torch, print)  # before DALI's import: finalizers of this process run after DALI's exit function
 from fra_dist.config import parse_config
 from fra_dist.data.loading.loader import make_loader
 from fra_dist.data.shards.manifest import load_manifest
@@ -251,7 +252,7 @@ def test_ctrl_c_ends_the_process(clean: Manifest) -> None:
         assert process.stdout.readline() == "batch\n"
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-        assert out.endswith("interrupted\n")
+        assert "interrupted\n" in out
         assert "Traceback" not in err
         assert process.returncode == 0
 

@@ -8,7 +8,7 @@ import torch
 
 from fra_dist.config import parse_config
 from fra_dist.errors import DataError
-from fra_dist.eval.datasets.common.crop_rules import RULES
+from fra_dist.eval.datasets.common.crop_rules import CropRule
 from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
 from fra_dist.eval.features.encoder import LARGEST_MAP, Encoder
 from fra_dist.eval.features.encoder import extract as features_of
@@ -58,7 +58,7 @@ def labelled(count=96, seed=0, **without):
         split = ("train", "val", "test", "train", "test", "train")[n // 4 % 6]
         records.append(Record(str(n), split, pixels=photos[n], **{**labels, **without}))
     found = FaceSet(
-        "made", Path(), tuple(records), RULES["csv"], ("a", "b", "c"), ("is b", "never"), "ibug68", MASK_CLASSES
+        "made", Path(), tuple(records), CropRule("middle"), ("a", "b", "c"), ("is b", "never"), "ibug68", MASK_CLASSES
     )
     empty = {
         "expression": ("expressions", ()),
