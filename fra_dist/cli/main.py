@@ -21,6 +21,7 @@ COMMANDS = {
     "ckpt": "list, check, compare and average checkpoints",
     "verify-resume": "prove on this machine that a stopped run ends like one that was not",
     "chaos": "put faults into small trainings and prove that each ends as an undisturbed one",
+    "doctor": "check that everything a run needs works on this machine",
     "plan": "what a run reads: steps, shards and bytes a rank, the cache it needs",
     "shards": "make and inspect WebDataset shards",
     "heatmaps": "draw the regions that a checkpoint finds in photos",

@@ -29,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
 
     config = load_config(args.config, args.overrides)
     _refuse_relative(config)
+    if args.doctor:
+        return _doctor(args, config)
     sizes = world_sizes(config, Bounds.parse(args.workers))
     launch = prepare_launch(args.config, args.overrides, args.max_failures)
 
@@ -39,6 +41,21 @@ def run(args: argparse.Namespace) -> int:
     need = Need(args.cpus_per_worker, args.gpus_per_worker)
     with Cluster(args.address, need) as cluster, StopFlag() as stop:  # Ray sets its own handlers before ours
         return drive(launch, cluster, sizes, Pace(grow_after=args.grow_after), stop)
+
+
+def _doctor(args: argparse.Namespace, config: Config) -> int:
+    import sys
+
+    from fra_dist.cli.doctor import show
+    from fra_dist.doctor import nodes
+    from fra_dist.doctor.subject import Subject
+    from fra_dist.launch.ray_cluster import Cluster, Need
+    from fra_dist.launch.trainer_command import absolute
+
+    subject = Subject.of(absolute(config), 2, args.quick)
+    with Cluster(args.address, Need(args.cpus_per_worker, args.gpus_per_worker)) as cluster:
+        lines = cluster.on_each_node(nodes.command(sys.executable, subject))
+    return show(nodes.joined(nodes.read_lines(lines)), args.json)
 
 
 def _refuse_relative(config: Config) -> None:

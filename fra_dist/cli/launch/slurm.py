@@ -1,9 +1,13 @@
 """`fra-dist launch slurm`: submit a run to SLURM."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from fra_dist.cli import arguments
 from fra_dist.errors import LaunchError
+
+if TYPE_CHECKING:
+    from fra_dist.launch.slurm import Resources
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,8 +35,10 @@ def run(args: argparse.Namespace) -> int:
     from fra_dist.launch.slurm import batch_script, submit
     from fra_dist.launch.trainer_command import prepare_launch
 
-    launch = prepare_launch(args.config, args.overrides, args.max_failures, write=False)
     resources = _resources(args)
+    if args.doctor:
+        return _doctor(args, resources)
+    launch = prepare_launch(args.config, args.overrides, args.max_failures, write=False)
     if args.dry_run:
         print(batch_script(launch, resources))
         return 0
@@ -51,7 +57,18 @@ def run(args: argparse.Namespace) -> int:
     return {"complete": 0, "stopped": 75}.get(state, 1)
 
 
-def _resources(args: argparse.Namespace):  # type: ignore[no-untyped-def]
+def _doctor(args: argparse.Namespace, resources: "Resources") -> int:
+    from fra_dist.cli.doctor import show
+    from fra_dist.config import load_config
+    from fra_dist.doctor.subject import Subject
+    from fra_dist.launch.doctor_nodes import examine_slurm
+    from fra_dist.launch.trainer_command import absolute
+
+    config = absolute(load_config(args.config, args.overrides))
+    return show(examine_slurm(Subject.of(config, max(2, resources.tasks_per_node), args.quick), resources), args.json)
+
+
+def _resources(args: argparse.Namespace) -> "Resources":
     from fra_dist.launch.slurm import Resources
 
     extra = {}

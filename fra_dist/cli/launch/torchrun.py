@@ -22,6 +22,13 @@ def run(args: argparse.Namespace) -> int:
     from fra_dist.launch.torchrun import Topology, run_torchrun
     from fra_dist.launch.trainer_command import Launch, trainer_command
 
+    if args.doctor:
+        from fra_dist.cli.doctor import show
+        from fra_dist.doctor.examine import examine
+        from fra_dist.doctor.subject import Subject
+
+        config = load_config(args.config, args.overrides)
+        return show(examine(Subject.of(config, max(2, _ranks(args.ranks_per_node)), args.quick)), args.json)
     output = Path(load_config(args.config, args.overrides).output)
     topology = Topology(_ranks(args.ranks_per_node), args.nodes, args.rendezvous, args.run_id, args.max_restarts)
     return run_torchrun(Launch(output, trainer_command(args.config, args.overrides)), topology)
