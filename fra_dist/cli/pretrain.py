@@ -42,7 +42,10 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         from fra_dist.train.dry_run import describe
 
-        print(describe(config))
+        found = describe(config)
+        print(found.text, flush=True)
+        if found.problem is not None:
+            raise found.problem
         return 0
     from fra_dist import distributed
 

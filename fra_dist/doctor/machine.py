@@ -15,6 +15,7 @@ import psutil
 from fra_dist.doctor.finding import Finding, fail, ok, warn
 from fra_dist.doctor.subject import Subject
 from fra_dist.formats import size_text
+from fra_dist.machine_memory import memory_limit
 
 _SOCKET_PATH = 107
 """Bytes that the path of a UNIX socket may have."""
@@ -44,36 +45,6 @@ def check_memory(subject: Subject) -> Finding:
     if min(memory.available, limit) < 4e9:
         return warn(found, "a full-size run takes 8 GB and more: end other programs, or ask for more memory")
     return ok(found)
-
-
-def memory_limit() -> float:
-    """Return the bytes that this process may use: the least of the machine's memory and its control groups' limits."""
-    limits = [float(psutil.virtual_memory().total)]
-    for path in _limit_files():
-        try:
-            text = path.read_text().strip()
-        except OSError:
-            continue  # another version of control groups
-        if text.isdecimal():
-            limits.append(float(text))
-    return min(limits)
-
-
-def _limit_files() -> list[Path]:
-    root = Path("/sys/fs/cgroup")
-    found = [root / "memory.max", root / "memory" / "memory.limit_in_bytes"]
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return found
-    for line in lines:
-        kinds, own = line.split(":", 2)[1:]
-        folder = (root / "memory" if "memory" in kinds else root) / own.lstrip("/")
-        for place in (folder, *folder.parents):
-            if place == root or root not in place.parents:
-                break
-            found += [place / "memory.max", place / "memory.limit_in_bytes"]
-    return found
 
 
 def check_open_files(subject: Subject) -> Finding:

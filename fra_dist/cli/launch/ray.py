@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 from pathlib import Path
 
 from fra_dist.config import Config, load_config
@@ -24,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
 
     RUN/launch/state.json holds the same outcome.
     """
+    from fra_dist.launch.before_launch import check_run
     from fra_dist.launch.trainer_command import prepare_launch
     from fra_dist.launch.world import Bounds, world_sizes
 
@@ -32,6 +34,11 @@ def run(args: argparse.Namespace) -> int:
     if args.doctor:
         return _doctor(args, config)
     sizes = world_sizes(config, Bounds.parse(args.workers))
+    check_run(config, sizes)
+    if args.dry_run:
+        launch = prepare_launch(args.config, args.overrides, args.max_failures, write=False)
+        print(f"workers: {', '.join(map(str, sizes))}\ntrainer of each: {shlex.join(launch.trainer)}")
+        return 0
     launch = prepare_launch(args.config, args.overrides, args.max_failures)
 
     from fra_dist.launch.elastic import Pace, drive

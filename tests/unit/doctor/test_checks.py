@@ -16,11 +16,12 @@ from fra_dist.doctor.clusters import check_ray, check_slurm
 from fra_dist.doctor.disks import check_run_folder, check_shards
 from fra_dist.doctor.examine import QUICK, THOROUGH, Check, examine
 from fra_dist.doctor.finding import Finding
-from fra_dist.doctor.machine import check_memory, check_open_files, check_temporary_folder, memory_limit
+from fra_dist.doctor.machine import check_memory, check_open_files, check_temporary_folder
 from fra_dist.doctor.network import check_interfaces, check_ports
 from fra_dist.doctor.nodes import command, joined, read_lines
 from fra_dist.doctor.screen import lines_of, summary
 from fra_dist.doctor.subject import Subject
+from fra_dist.machine_memory import limit_files, memory_limit
 
 HERE = Subject()
 
@@ -168,6 +169,4 @@ def test_findings_of_several_nodes_are_joined():
 
 
 def test_paths_of_the_memory_limit_stay_below_the_root():
-    from fra_dist.doctor.machine import _limit_files
-
-    assert all(Path("/sys/fs/cgroup") in path.parents for path in _limit_files())
+    assert all(Path("/sys/fs/cgroup") in path.parents for path in limit_files())
