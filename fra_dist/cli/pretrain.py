@@ -1,6 +1,7 @@
 """`fra-dist pretrain CONFIG key=value ...`: start a run, or resume it."""
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,6 +117,17 @@ def _opening(config: Config, completed: int, total: int, world: int, device: str
 
 
 def _closing(config: Config, done: bool, completed: int) -> str:
-    if done:
-        return f"complete: {Path(config.output) / 'checkpoints'} holds the weights"
-    return f"stopped and saved at step {completed}: the same command goes on from there"
+    """What to type next, after the run is complete or stopped."""
+    run = shlex.quote(str(config.output))
+    if not done:
+        return (
+            f"stopped and saved at step {completed}: the same command goes on from there\n"
+            f"  fra-dist status {run}   how it stands"
+        )
+    lines = [f"complete: {Path(config.output) / 'checkpoints'} holds the weights"]
+    if config.model.decoder is not None:
+        lines.append(f"  fra-dist heatmaps {run} PHOTOS --out pictures   regions in your photos")
+    lines.append(f"  fra-dist report {run}   curves, pictures and settings on one page")
+    lines.append(f"  fra-dist embed --checkpoint {run} --data PHOTOS --out embeddings")
+    lines.append(f"  fra-dist export {run} --format torchvision --out backbone.pth")
+    return "\n".join(lines)
