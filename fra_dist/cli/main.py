@@ -21,6 +21,7 @@ COMMANDS = {
     "launch": "start a run under SLURM, Ray or torchrun, and again after faults",
     "replay": "do one step of a run again and say where it goes wrong",
     "status": "one screen about a run",
+    "report": "one page about runs: curves, pictures, scores, what happened",
     "ckpt": "list, check, compare and average checkpoints",
     "verify-resume": "prove on this machine that a stopped run ends like one that was not",
     "chaos": "put faults into small trainings and prove that each ends as an undisturbed one",
