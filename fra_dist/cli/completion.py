@@ -10,14 +10,16 @@ from typing import Any
 from fra_dist.errors import ConfigError
 
 SHELLS = ("bash", "zsh", "fish")
-_INSTALL = 'install argcomplete: pip install "fra-dist[completion]", in a checkout: .venv/bin/uv pip install argcomplete'
+_INSTALL = (
+    'install argcomplete: pip install "fra-dist[completion]", in a checkout: .venv/bin/uv pip install argcomplete'
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `fra-dist completion` to its parser."""
     parser.add_argument("shell", choices=SHELLS)
     parser.epilog = (
-        "bash: eval \"$(fra-dist completion bash)\" in ~/.bashrc; zsh: the same in ~/.zshrc after compinit; "
+        'bash: eval "$(fra-dist completion bash)" in ~/.bashrc; zsh: the same in ~/.zshrc after compinit; '
         "fish: fra-dist completion fish > ~/.config/fish/completions/fra-dist.fish"
     )
 

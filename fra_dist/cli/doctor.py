@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from fra_dist.cli import arguments
+from fra_dist.cli.line import arguments
 from fra_dist.exit_status import COMPLETE, FAILED
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from fra_dist import __version__
-from fra_dist.cli.any_order import AnyOrderParser, at_home
 from fra_dist.cli.completion import asked, chosen_command, complete
+from fra_dist.cli.line.any_order import AnyOrderParser, at_home
 from fra_dist.errors import FraError
 from fra_dist.exit_status import BROKEN_PIPE, INTERRUPTED
 from fra_dist.files import failure

@@ -65,7 +65,10 @@ def describe(
     total, each = float(shard_bytes.sum()), float(shard_bytes.sum()) / manifest.total
     small, large = int(manifest.sizes.min()), int(manifest.sizes.max())
     held = f"{small:,}" if small == large else f"{small:,} to {large:,}"
-    yield "data", f"{manifest.total:,} samples, {size_text(total)}, {plural(len(manifest.shards), 'shard')} of {held} samples"
+    yield (
+        "data",
+        f"{manifest.total:,} samples, {size_text(total)}, {plural(len(manifest.shards), 'shard')} of {held} samples",
+    )
     world = plural(ranks, "rank")
     batch = f"{sizes.global_batch:,} images = {world} x {sizes.accumulation} accumulated x {sizes.micro_batch}"
     yield "batch", f"{batch}; {size_text(each * sizes.global_batch)} a step, {size_text(each * sizes.per_rank)} a rank"

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fra_dist.cli import arguments
+from fra_dist.cli.line import arguments
 from fra_dist.config import Config, load_config
 from fra_dist.exit_status import COMPLETE, FAILED, INTERRUPTED, STOPPED
 from fra_dist.train.liveness.bounded import leave_within
@@ -25,12 +25,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print settings, sizes and estimates; train nothing")
     parser.add_argument("--force", action="store_true", help="go on with a run although settings that matter changed")
     parser.add_argument(
-        "--metrics-port", metavar="PORT", type=arguments.count, help="serve metrics for Prometheus on the loopback; "
-        "log.metrics_host=0.0.0.0: to other machines"
+        "--metrics-port",
+        metavar="PORT",
+        type=arguments.count,
+        help="serve metrics for Prometheus on the loopback; log.metrics_host=0.0.0.0: to other machines",
     )
     parser.add_argument(
-        "--profile", metavar="STEPS", type=arguments.count, help="write a trace of so many steps to RUN/profile, and a "
-        "table of what takes time"
+        "--profile",
+        metavar="STEPS",
+        type=arguments.count,
+        help="write a trace of so many steps to RUN/profile, and a table of what takes time",
     )
     begin = parser.add_mutually_exclusive_group()
     begin.add_argument("--fresh", action="store_true", help="begin at step 0; what RUN holds is moved to RUN/former-N")

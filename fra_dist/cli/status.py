@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from fra_dist.cli import arguments
+from fra_dist.cli.line import arguments
 
 _CLEAR = "\033[H\033[2J"
 
@@ -22,8 +22,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the screens, once or again and again. Exit status 0; 2: one of the folders is not a run."""
-    from fra_dist.launch.run_facts import facts
-    from fra_dist.launch.run_status import overview
+    from fra_dist.launch.status.run_facts import facts
+    from fra_dist.launch.status.run_status import overview
 
     while True:
         if args.json:

@@ -92,8 +92,9 @@ class LogConfig(Section):
     `wandb sync`."""
     project: str = "fra_dist"
     """Project of Weights & Biases."""
-    mlflow: Place | None = None
-    """Write the metrics to this MLflow store, a folder or the URL of a server (needs the extra mlflow)."""
+    mlflow: Place = ""
+    """Write the metrics to this MLflow store, a folder or the URL of a server (needs the extra mlflow); empty: to
+    none."""
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """Serve the newest metrics for Prometheus at this port of rank 0's node; `--metrics-port` sets it."""
     metrics_host: str = "127.0.0.1"

@@ -69,7 +69,9 @@ def check_bf16(subject: Subject) -> Finding:
         parts.append(f"{kind}: right, {gain:.2g} times as fast as float32")
         slow |= kind == "cuda" and gain < 1.2
     text = "; ".join(parts)
-    return warn(text, "this GPU has no fast bf16 (Ampere and later have): set train.precision=fp32") if slow else ok(text)
+    return (
+        warn(text, "this GPU has no fast bf16 (Ampere and later have): set train.precision=fp32") if slow else ok(text)
+    )
 
 
 def check_triton(subject: Subject) -> Finding:

@@ -1,6 +1,6 @@
 """A process that does checks one after the other, and whose answers are waited for only so long.
 
-    python -m fra_dist.doctor.bounded SUBJECT module:function ...     prints a line of JSON after each check
+python -m fra_dist.doctor.bounded SUBJECT module:function ...     prints a line of JSON after each check
 """
 
 import importlib

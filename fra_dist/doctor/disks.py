@@ -57,7 +57,9 @@ def check_shards(subject: Subject) -> Finding:
     rate = count / max(seconds, 1e-9)
     found = f"{held}; {size_text(rate)}/s, {rate / max(size / manifest.total, 1):,.0f} photos/s in one thread"
     if rate < _SLOW:
-        return warn(found, "copy the shards to a local disk, or raise data.threads; `fra-dist plan` says what is needed")
+        return warn(
+            found, "copy the shards to a local disk, or raise data.threads; `fra-dist plan` says what is needed"
+        )
     return ok(found)
 
 

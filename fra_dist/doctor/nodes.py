@@ -1,6 +1,6 @@
 """The checks on every node of an allocation: a program that each node runs, and the reading of what all of them print.
 
-    python -m fra_dist.doctor.nodes SUBJECT       on one node: a line of JSON a finding, with the name of the host
+python -m fra_dist.doctor.nodes SUBJECT       on one node: a line of JSON a finding, with the name of the host
 """
 
 import json
@@ -46,11 +46,7 @@ def joined(hosts: dict[str, list[Finding]]) -> list[Finding]:
             assert first is not None
             where = f"{len(fine)} of {len(hosts)} nodes, {fine[0]}: " if len(hosts) > 1 else ""
             found.append(replace(first, text=where + first.text))
-        found += [
-            replace(one, text=f"{host}: {one.text}")
-            for host, one in here.items()
-            if one and one.verdict != "ok"
-        ]
+        found += [replace(one, text=f"{host}: {one.text}") for host, one in here.items() if one and one.verdict != "ok"]
     return found
 
 

@@ -30,12 +30,14 @@ def lines_of(findings: Iterable[Finding], width: int | None = None, colour: bool
         yield from (f"      {line}" for line in rest)
         if one.remedy:
             indent = " " * _INDENT
-            yield from textwrap.wrap(f"-> {one.remedy}", columns, initial_indent=indent, subsequent_indent=indent + "   ")
+            yield from textwrap.wrap(
+                f"-> {one.remedy}", columns, initial_indent=indent, subsequent_indent=indent + "   "
+            )
 
 
 def summary(findings: Sequence[Finding]) -> str:
     """One line: how many checks are as they should be, and how many are not."""
-    counts = Counter(one.verdict for one in findings)
+    counts: Counter[str] = Counter(one.verdict for one in findings)
     parts = [plural(len(findings), "check"), f"{counts['ok']} ok"]
     parts += [f"{counts[kind]} {kind}" for kind in ("warn", "fail") if counts[kind]]
     return ", ".join(parts)

@@ -170,7 +170,7 @@ class Cluster:
             ).remote(list(command[1:]))
             for node in nodes
         ]
-        done, waiting = ray.wait(calls, num_returns=len(calls), timeout=seconds)
+        _, waiting = ray.wait(calls, num_returns=len(calls), timeout=seconds)
         if waiting:
             late = [node["NodeManagerAddress"] for node, call in zip(nodes, calls, strict=True) if call in waiting]
             raise LaunchError(f"no answer from {', '.join(late)} in {seconds:.0f} s: are its GPUs in use?")

@@ -43,7 +43,9 @@ def _table(document: Mapping[str, Any]) -> ScoreTable:
         rows.append((label, _text(value), _interval(score), *(_text(other) for other in others)))
         for floor, other in zip(beside, others, strict=True):
             if isinstance(other, int | float) and (other < value if low else other > value):
-                verdicts.append(f"{name}: worse than {_FLOORS.get(floor, floor)} ({_text(value)} against {_text(other)})")
+                verdicts.append(
+                    f"{name}: worse than {_FLOORS.get(floor, floor)} ({_text(value)} against {_text(other)})"
+                )
     network = document.get("network", {})
     about = network.get("checkpoint") or network.get("name") or ""
     dataset = document.get("dataset", {})

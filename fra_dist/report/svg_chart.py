@@ -30,7 +30,13 @@ class Floor:
     value: float
 
 
-def chart(title: str, lines: Sequence[Line], floors: Sequence[Floor] = (), marks: Sequence[float] = (), low: float | None = None) -> Markup:
+def chart(
+    title: str,
+    lines: Sequence[Line],
+    floors: Sequence[Floor] = (),
+    marks: Sequence[float] = (),
+    low: float | None = None,
+) -> Markup:
     """Draw the lines, dashed floors, and a vertical mark at each step of `marks`, at which the run was resumed.
 
     low: where the vertical axis begins at the latest; None: where the values do.
@@ -50,14 +56,18 @@ def chart(title: str, lines: Sequence[Line], floors: Sequence[Floor] = (), marks
         if x.low < step < x.high:
             at = x.at(step)
             parts.append(
-                Markup('<line class="resume" x1="{0}" x2="{0}" y1="{1}" y2="{2}"><title>resumed at step {3:.0f}</title></line>')
-                .format(f"{at:.1f}", _TOP, HEIGHT - _BOTTOM, step)
+                Markup(
+                    '<line class="resume" x1="{0}" x2="{0}" y1="{1}" y2="{2}">'
+                    "<title>resumed at step {3:.0f}</title></line>"
+                ).format(f"{at:.1f}", _TOP, HEIGHT - _BOTTOM, step)
             )
     for floor in floors:
         at = y.at(floor.value)
         parts.append(
-            Markup('<line class="floor" x1="{}" x2="{}" y1="{3}" y2="{3}"/><text class="tick" x="{1}" y="{4}" text-anchor="end">{2}</text>')
-            .format(_LEFT, WIDTH - _RIGHT, floor.label, f"{at:.1f}", f"{at - 3:.1f}")
+            Markup(
+                '<line class="floor" x1="{0}" x2="{1}" y1="{3}" y2="{3}"/>'
+                '<text class="tick" x="{1}" y="{4}" text-anchor="end">{2}</text>'
+            ).format(_LEFT, WIDTH - _RIGHT, floor.label, f"{at:.1f}", f"{at - 3:.1f}")
         )
     parts += [_path(one, x, y) for one in lines]
     parts.append(Markup("</svg>"))
@@ -97,13 +107,16 @@ def _grid(x: _Axis, y: _Axis) -> list[Markup]:
     for tick in y.ticks(5):
         at = f"{y.at(tick):.1f}"
         found.append(
-            Markup('<line class="grid" x1="{0}" x2="{1}" y1="{2}" y2="{2}"/><text class="tick" x="{3}" y="{2}" dy=".32em" text-anchor="end">{4}</text>')
-            .format(_LEFT, WIDTH - _RIGHT, at, _LEFT - 6, number(tick))
+            Markup(
+                '<line class="grid" x1="{0}" x2="{1}" y1="{2}" y2="{2}"/>'
+                '<text class="tick" x="{3}" y="{2}" dy=".32em" text-anchor="end">{4}</text>'
+            ).format(_LEFT, WIDTH - _RIGHT, at, _LEFT - 6, number(tick))
         )
     for tick in x.ticks(6):
         found.append(
-            Markup('<text class="tick" x="{}" y="{}" text-anchor="middle">{}</text>')
-            .format(f"{x.at(tick):.1f}", HEIGHT - _BOTTOM + 16, number(tick))
+            Markup('<text class="tick" x="{}" y="{}" text-anchor="middle">{}</text>').format(
+                f"{x.at(tick):.1f}", HEIGHT - _BOTTOM + 16, number(tick)
+            )
         )
     return found
 

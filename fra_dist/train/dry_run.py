@@ -80,7 +80,7 @@ def _parameters(model: FRA) -> list[str]:
 
 
 def measured_need(config: Config, micro: int, world: int, gpu: bool) -> MemoryNeed:
-    """Measure what a rank needs with 2 images on this machine's CPU, in float32; scaled to bf16 for a GPU that uses it."""
+    """Measure what a rank needs with 2 images on this CPU, in float32; scaled to bf16 for a GPU that uses it."""
     device = torch.device("cpu")
     plain = config.model_copy(update={"train": config.train.model_copy(update={"compile": False, "precision": "fp32"})})
     model = FRA(config.model).train()

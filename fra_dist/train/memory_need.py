@@ -50,7 +50,7 @@ def check_fits(config: Config, world: int, need: MemoryNeed, limit: float, where
 
 
 def largest_micro(config: Config, world: int, most: int) -> int | None:
-    """Return the largest train.micro_batch of at most `most` over which a rank's share divides; None if there is none."""
+    """Return the largest train.micro_batch of at most `most` into which a rank's share divides; None: there is none."""
     for micro in range(min(most, config.train.global_batch // world), 1, -1):
         tried = config.model_copy(update={"train": config.train.model_copy(update={"micro_batch": micro})})
         try:

@@ -77,7 +77,9 @@ class StopFlag:
                 _end_by(signal.SIGINT)
             name = "Ctrl-C" if data[0] == signal.SIGINT else signal.Signals(data[0]).name
             if self._saving and not answered:
-                _say(f"{name}: this step is finished, then {self._saving} is saved; a third Ctrl-C ends at once, unsaved")
+                _say(
+                    f"{name}: this step is finished, then {self._saving} is saved; a third Ctrl-C ends at once, unsaved"
+                )
             elif self._saving and data[0] == signal.SIGINT:
                 _say(f"still saving {self._saving}; Ctrl-C once more ends at once, and the checkpoint is lost")
             answered += 1

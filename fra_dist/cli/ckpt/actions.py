@@ -51,7 +51,11 @@ def show(args: argparse.Namespace) -> int:
     found = find_checkpoint(args.path)
     if args.json:
         config = {"config": found.config.model_dump(mode="json", by_alias=True)} if args.config else {}
-        more = {"metrics": dict(found.metrics), "versions": dict(found.versions), "averaged": list(found.averaged or ())}
+        more = {
+            "metrics": dict(found.metrics),
+            "versions": dict(found.versions),
+            "averaged": list(found.averaged or ()),
+        }
         print(json.dumps({**_facts(found.path), **more, **config}, indent=1))
         return 0
     rows = [("checkpoint", str(found.path)), ("step", str(found.step)), ("written", _written(found.path))]
@@ -75,7 +79,9 @@ def verify(args: argparse.Namespace) -> int:
     paths = [args.path] if _is_checkpoint(args.path) else list_checkpoints(_folder(args.path))
     verdicts = [(path, *_verdict(path)) for path in paths]
     if args.json:
-        print(json.dumps([{"path": str(path), "verdict": word, "reason": why} for path, word, why in verdicts], indent=1))
+        print(
+            json.dumps([{"path": str(path), "verdict": word, "reason": why} for path, word, why in verdicts], indent=1)
+        )
     else:
         for path, word, why in verdicts:
             print(f"{word:<9}{path}{f': {why}' if why else ''}")
@@ -137,7 +143,11 @@ def diff(args: argparse.Namespace) -> int:
     for file in (MODEL, OPTIMIZER):
         found = list(differences(one.path / file, two.path / file))
         count += len(found)
-        print(f"{file}: {plural(len(found), 'tensor')} {'differs' if len(found) == 1 else 'differ'}" if found else f"{file}: the same to the bit")
+        print(
+            f"{file}: {plural(len(found), 'tensor')} {'differs' if len(found) == 1 else 'differ'}"
+            if found
+            else f"{file}: the same to the bit"
+        )
         _print_table([_row(one) for one in (found if args.all else found[:_SHOWN])], indent="  ")
         if len(found) > _SHOWN and not args.all:
             print(f"  and {len(found) - _SHOWN} more; --all shows them")

@@ -8,11 +8,10 @@ fra-dist eval CHECKPOINT --data LABELLED_SHARDS [--out FILE]                    
 
 import argparse
 
-from fra_dist.cli import arguments
-from fra_dist.cli.any_order import RawHelpWithDefaults
+from fra_dist.cli.line import arguments
+from fra_dist.cli.line.any_order import RawHelpWithDefaults
 from fra_dist.errors import ConfigError
 from fra_dist.eval.settings import TASKS
-
 
 _TUNED = ("epochs", "batch", "lr", "patience")
 _OWN: dict[str, tuple[str, ...]] = {
@@ -66,16 +65,27 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=arguments.seed, default=0, help="of splits, draws, heads and intervals (default 0)"
     )
     parser.add_argument(
-        "--beside", type=_words, metavar="B,B", help="of untrained, pixels: measured beside; none (default untrained,pixels)"
+        "--beside",
+        type=_words,
+        metavar="B,B",
+        help="of untrained, pixels: measured beside; none (default untrained,pixels)",
     )
     parser.add_argument("--alone", action="store_true", help="nothing beside; a quick look leaves out floors as well")
     group = parser.add_argument_group("tasks")
     group.add_argument("--labels", type=_numbers, metavar="P,P", help="percent of the labels (default 1,10,100)")
     group.add_argument("--draws", type=arguments.count, metavar="N", help="of the labels, below 100 %% (default 3)")
     group.add_argument("--modes", type=_words, metavar="M,M", help="of linear, knn, finetune (default linear,knn)")
-    group.add_argument("--reader", choices=("logistic", "ridge"), help="the linear reader of classes (default logistic)")
-    group.add_argument("--loss", choices=("l1", "smooth_l1", "wing", "star"), help="of the landmark head (default star)")
-    group.add_argument("--norm", choices=("inter_ocular", "inter_pupil", "diagonal"), help="of the alignment error (default: the first that the landmarks allow)")
+    group.add_argument(
+        "--reader", choices=("logistic", "ridge"), help="the linear reader of classes (default logistic)"
+    )
+    group.add_argument(
+        "--loss", choices=("l1", "smooth_l1", "wing", "star"), help="of the landmark head (default star)"
+    )
+    group.add_argument(
+        "--norm",
+        choices=("inter_ocular", "inter_pupil", "diagonal"),
+        help="of the alignment error (default: the first that the landmarks allow)",
+    )
     group.add_argument("--embedding", choices=("pooled", "projected"), help="for verification (default pooled)")
     group.add_argument("--regions", type=arguments.count, metavar="Q", help="clusters without heatmaps (default 8)")
     tune = parser.add_argument_group("fine-tuning")

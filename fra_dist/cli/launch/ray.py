@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
 
     RUN/launch/state.json holds the same outcome.
     """
-    from fra_dist.launch.before_launch import check_run
+    from fra_dist.launch.checks.before_launch import check_run
     from fra_dist.launch.trainer_command import prepare_launch
     from fra_dist.launch.world import Bounds, world_sizes
 

@@ -5,7 +5,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fra_dist.cli import arguments
+from fra_dist.cli.line import arguments
 from fra_dist.errors import LaunchError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 def _checked(args: argparse.Namespace, resources: "Resources") -> tuple["Resources", list[str]]:
     """The resources with what was not given, and notes for the user. Raises what would end the job at its start."""
     from fra_dist.config import load_config
-    from fra_dist.launch.before_launch import check_memory, check_run, memory_of_text
+    from fra_dist.launch.checks.before_launch import check_memory, check_run, memory_of_text
 
     config = load_config(args.config, args.overrides)
     sizes = None if args.no_check else check_run(config, [resources.nodes * resources.tasks_per_node])
@@ -91,7 +91,7 @@ def _doctor(args: argparse.Namespace, resources: "Resources") -> int:
     from fra_dist.cli.doctor import show
     from fra_dist.config import load_config
     from fra_dist.doctor.subject import Subject
-    from fra_dist.launch.doctor_nodes import examine_slurm
+    from fra_dist.launch.checks.doctor_nodes import examine_slurm
     from fra_dist.launch.trainer_command import absolute
 
     config = absolute(load_config(args.config, args.overrides))

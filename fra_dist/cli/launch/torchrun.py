@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the training under torchrun. Exit status 0: complete; 75: stopped and saved; otherwise torchrun's own."""
     from fra_dist.config import load_config
-    from fra_dist.launch.before_launch import check_run
+    from fra_dist.launch.checks.before_launch import check_run
     from fra_dist.launch.torchrun import Topology, run_torchrun, torchrun_words
     from fra_dist.launch.trainer_command import Launch, trainer_command
     from fra_dist.launch.world import Bounds, world_sizes

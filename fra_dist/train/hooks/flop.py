@@ -30,7 +30,7 @@ _PEAKS = {
     "V100": 125e12,
     "T4": 65e12,
 }
-"""Dense 16-bit FLOP/s by a part of the GPU's name, from NVIDIA's data sheets; longer names first where one holds another."""
+"""Dense 16-bit FLOP/s by a part of the GPU's name, from NVIDIA's data sheets; the longest part that fits counts."""
 
 
 def wants_flop(run: Run) -> bool:
@@ -40,7 +40,7 @@ def wants_flop(run: Run) -> bool:
 
 
 def flop_of_image(run: Run) -> float:
-    """Count the FLOP that one image (all of its views) takes in a step. Random numbers and statistics stay as they are."""
+    """Count the FLOP that one image (all of its views) takes in a step; the state of the networks stays as it is."""
     model, device = run.model, run.ctx.device
     total = 0.0
     for _, size in views_of(run.config.data):
@@ -64,7 +64,7 @@ def _forward(network: nn.Module, image: torch.Tensor) -> int:
 
 
 def speed_in_flop(run: Run, flop: float, images_per_second: float) -> dict[str, float]:
-    """Return speed/tflops, of one rank, and on a GPU whose peak is known speed/mfu, the share of it (bf16 runs only)."""
+    """Return speed/tflops, of one rank, and on a GPU whose peak is known, in bf16, speed/mfu, the share of it."""
     rate = flop * images_per_second / run.ctx.world
     found = {"speed/tflops": rate / 1e12}
     if run.ctx.device.type == "cuda" and precision_of(run.config, run.ctx.device) == torch.bfloat16:

@@ -25,7 +25,7 @@ class Prometheus:
     def __init__(
         self, port: int, host: str, total_steps: int, restarts: int, saved_at: Callable[[], float | None]
     ) -> None:
-        """Open the port. `saved_at` gives the time of the newest checkpoint (seconds since 1970), None before the first.
+        """Open the port. `saved_at` gives the time of the newest checkpoint, seconds since 1970; None before the first.
 
         Raises LaunchError when the port cannot be opened.
         """
@@ -34,7 +34,9 @@ class Prometheus:
         self._gauge("total_steps", "Steps of the whole run").set(total_steps)
         self._gauge("restarts", "Attempts of this run before the present one").set(restarts)
         begun = time.time()
-        age = self._gauge("checkpoint_age_seconds", "Seconds since the newest checkpoint, or since the start without one")
+        age = self._gauge(
+            "checkpoint_age_seconds", "Seconds since the newest checkpoint, or since the start without one"
+        )
         age.set_function(lambda: max(time.time() - (saved_at() or begun), 0.0))
         try:
             self._server, self._thread = start_http_server(port, host, registry=self._registry)

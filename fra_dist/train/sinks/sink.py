@@ -44,4 +44,8 @@ class Guarded:
         except Exception as error:  # whatever a logger does wrong, the training is worth more
             self.failed = True
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            print(f"warning: {self.name} takes no more rows ({reason}); metrics.jsonl has them", file=sys.stderr, flush=True)
+            print(
+                f"warning: {self.name} takes no more rows ({reason}); metrics.jsonl has them",
+                file=sys.stderr,
+                flush=True,
+            )

@@ -51,7 +51,11 @@ def test_help_names_defaults_and_statuses(capsys):
 
 @pytest.mark.parametrize(
     ("task", "own", "foreign"),
-    [("alignment", "--norm", "--embedding"), ("verification", "--embedding", "--labels"), ("regions", "--regions", "--lr")],
+    [
+        ("alignment", "--norm", "--embedding"),
+        ("verification", "--embedding", "--labels"),
+        ("regions", "--regions", "--lr"),
+    ],
 )
 def test_help_of_a_task_shows_its_own_options(task, own, foreign, capsys):
     with pytest.raises(SystemExit):
@@ -71,7 +75,14 @@ def test_quiet_may_stand_anywhere():
 
 
 def test_a_quiet_run_says_no_steps(fra_dist, shards):
-    words = ["pretrain", "debug_cpu", f"data.shards={shards}", "train.steps=3", "log.pictures=false", "train.backend=torch"]
+    words = [
+        "pretrain",
+        "debug_cpu",
+        f"data.shards={shards}",
+        "train.steps=3",
+        "log.pictures=false",
+        "train.backend=torch",
+    ]
     done = fra_dist(*words, "--quiet")
     assert done.returncode == 0, done.stderr
     assert "step 1/" not in done.stdout
@@ -97,7 +108,7 @@ def test_tab_completes_commands_options_keys_and_configurations(line, expected, 
         **{"_ARGCOMPLETE_STDOUT_FILENAME": str(target), "_ARGCOMPLETE_SHELL": "zsh"},
     }
     subprocess.run([sys.executable, "-m", "fra_dist.cli.main"], env=env, check=True, capture_output=True, timeout=120)
-    assert expected in [word.strip().partition(":")[0] for word in target.read_text().split("\n")]
+    assert expected in [word.partition(":")[0].strip() for word in target.read_text().split("\n")]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -37,7 +37,8 @@ def test_names_are_unique_and_every_check_exists():
 
 def test_the_quick_checks_import_no_torch():
     code = "import sys\nfrom fra_dist.doctor.examine import QUICK\nfrom fra_dist.doctor.bounded import find\n"
-    code += "from fra_dist.doctor.subject import Subject\n[find(c.place)(Subject()) for c in QUICK]\nprint('torch' in sys.modules)"
+    code += "from fra_dist.doctor.subject import Subject\n[find(c.place)(Subject()) for c in QUICK]\n"
+    code += "print('torch' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "False"
 
@@ -62,10 +63,12 @@ def test_a_check_that_hangs_and_one_that_dies_cost_only_themselves(monkeypatch, 
     assert "no answer in 15 s" in found["hang"].text
     assert "-11" in found["die"].text
     assert "the wheel came off" in found["err"].text
-    with pytest.raises(ProcessLookupError):
-        for _ in range(50):
-            os.kill(int((tmp_path / "pid").read_text()), 0)
-            time.sleep(0.1)
+    pid = int((tmp_path / "pid").read_text())
+    for _ in range(100):
+        if not Path(f"/proc/{pid}").exists():
+            break
+        time.sleep(0.1)
+    assert not Path(f"/proc/{pid}").exists()
 
 
 def test_a_worker_that_cannot_be_killed_is_not_waited_for():

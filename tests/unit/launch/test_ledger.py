@@ -4,7 +4,7 @@ import pytest
 
 from fra_dist.launch.ledger import Ledger, all_rows, last_row, newest_step, read_state
 from fra_dist.launch.outcome import Outcome, judge
-from fra_dist.launch.run_status import overview
+from fra_dist.launch.status.run_status import overview
 
 
 def record(folder, rank, code, asked=False, time=0.0, log=""):

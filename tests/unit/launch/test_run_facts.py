@@ -5,8 +5,8 @@ import json
 import pytest
 
 from fra_dist.cli.main import main
-from fra_dist.launch.run_facts import facts
-from fra_dist.launch.run_status import overview
+from fra_dist.launch.status.run_facts import facts
+from fra_dist.launch.status.run_status import overview
 
 
 def write(run, history, metrics, attempt=None):

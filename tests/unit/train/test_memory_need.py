@@ -15,7 +15,9 @@ def test_what_fits_is_not_refused():
 
 def test_the_micro_batch_that_is_named_fits_and_divides():
     need = MemoryNeed(1e9, 1e8, 64)
-    with pytest.raises(ConfigError, match=r"needs about 6\.9 GiB for 64 images .* its GPU has 3\.7 GiB.*micro_batch=16,"):
+    with pytest.raises(
+        ConfigError, match=r"needs about 6\.9 GiB for 64 images .* its GPU has 3\.7 GiB.*micro_batch=16,"
+    ):
         check_fits(CONFIG, 8, need, 4e9, "its GPU")  # 30 images fit, of which 16 divide 64
     assert largest_micro(CONFIG, 8, need.most_images(4e9)) == 16
 

@@ -50,7 +50,9 @@ def srun_words(resources: Resources, tasks_per_node: int) -> list[str]:
     return words
 
 
-def _srun(resources: Resources, tasks: int, program: Sequence[str], seconds: float) -> "subprocess.CompletedProcess[str]":
+def _srun(
+    resources: Resources, tasks: int, program: Sequence[str], seconds: float
+) -> "subprocess.CompletedProcess[str]":
     try:
         return subprocess.run(
             [*srun_words(resources, tasks), *program], capture_output=True, text=True, errors="replace", timeout=seconds

@@ -29,7 +29,8 @@ class AnyOrderParser(argparse.ArgumentParser):
     """An ArgumentParser, also of sub-commands, whose options may stand before, between and after the other words.
 
     argparse by itself fills `key=value ...` at the first word that is none, so that in `CONFIG --dry-run train.steps=3`
-    the last word would be one too many. A command, choice or option that is nearly right is answered with the right one.
+    the last word would be one too many. What is nearly right
+    is answered with the right word.
     """
 
     words: Sequence[str] = ()

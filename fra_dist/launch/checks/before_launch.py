@@ -23,7 +23,7 @@ def check_run(config: Config, worlds: Sequence[int]) -> Sizes:
 
 
 def check_memory(config: Config, sizes: Sizes, limit: float | None, gpu: bool, where: str) -> str:
-    """Say in a line what a rank needs, measured with a few images on this machine; raises ConfigError if it is too much.
+    """Say in a line what a rank needs, measured with 2 images on this machine; raises ConfigError if it is too much.
 
     limit: bytes for one rank; without it nothing is measured, and the line says how to have it checked.
     """

@@ -19,8 +19,9 @@ def facts(run: Path) -> dict[str, Any]:
     """Return what is known of a run.
 
     run, state, reason, silent_seconds (null unless it runs and writes no rows), launch, attempt, world, host, step,
-    total_steps, images_per_second, seconds_left, loss {name: value}, probes {name: value}, checkpoint {step, age_seconds},
-    restarts, restarts_by_launcher, faults [...], slow_ranks [...], alarms [...], log. Unknown values are null.
+    total_steps, images_per_second, seconds_left, loss {name: value}, probes {name: value},
+    checkpoint {step, age_seconds}, restarts, restarts_by_launcher, faults [...], slow_ranks [...], alarms [...], log.
+    Unknown values are null.
 
     Raises LaunchError when `run` is not a run folder.
     """
@@ -46,7 +47,9 @@ def facts(run: Path) -> dict[str, Any]:
         # every attempt but the first is a restart, whoever asked for it
         "restarts": max(number - 1, by_launcher) if isinstance(number, int) else by_launcher,
         "restarts_by_launcher": by_launcher,
-        "faults": [row for row in history if row["event"] in ("launch restart", "launch failed", "launch stopped")][-5:],
+        "faults": [row for row in history if row["event"] in ("launch restart", "launch failed", "launch stopped")][
+            -5:
+        ],
         "slow_ranks": _slow_ranks(history),
         "alarms": _alarms(history),
         "log": state.get("log") or None,

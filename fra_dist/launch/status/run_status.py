@@ -7,7 +7,7 @@ from typing import Any
 
 from fra_dist.formats import clock_text, plural
 from fra_dist.launch.ledger import last_row
-from fra_dist.launch.run_facts import facts, progress
+from fra_dist.launch.status.run_facts import facts, progress
 from fra_dist.train.run_dir.fence import read_attempt
 
 _LOSSES = ("total", "global", "local", "relation")
