@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 
 from fra_dist.config import CheckpointConfig, Config, dump_config, load_config
-from fra_dist.data.making.make import ShardOptions, make_shards
+from fra_dist.data.making.shard_making import ShardOptions, make_shards
 from fra_dist.launch.task import die_with_parent
 from fra_dist.train.run_dir.folder import read_rows, versions
 

@@ -30,7 +30,7 @@ from torchvision.transforms import v2
 
 from fra_dist.config import Config, ViewConfig, parse_config
 from fra_dist.data.loading.loader import make_loader
-from fra_dist.data.making.make import ShardOptions, make_shards
+from fra_dist.data.making.shard_making import ShardOptions, make_shards
 from fra_dist.data.shards.manifest import Manifest, load_manifest
 from fra_dist.distributed import SINGLE, RankContext
 

@@ -189,7 +189,7 @@ def loader(job: Job) -> Iterator[Row]:
     """Two views of synthetic faces by DALI, images a second."""
     import input as input_benchmark
 
-    from fra_dist.data.making.make import ShardOptions, make_shards
+    from fra_dist.data.making.shard_making import ShardOptions, make_shards
 
     threads = min(16, os.cpu_count() or 1)
     count, batch, batches, size = (48, 4, 2, 64) if job.quick else (512, 128, 12, 224)

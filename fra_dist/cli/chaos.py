@@ -45,12 +45,12 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(args.config, args.overrides)
     room = own_mounts()  # first: a process with several threads cannot get a user namespace of its own
     from fra_dist.launch.chaos.campaign import Campaign
-    from fra_dist.launch.chaos.campaign_setup import set_scene, trial_config
-    from fra_dist.launch.chaos.campaign_table import summary, table
+    from fra_dist.launch.chaos.campaign_setup import campaign_config, set_scene
+    from fra_dist.launch.chaos.campaign_table import campaign_totals, table
     from fra_dist.train.sizes import share_of_rank
 
     with _folder(args.out) as folder:
-        config = trial_config(_with_faces(config, folder, args.steps) if args.faces else config, length)
+        config = campaign_config(_with_faces(config, folder, args.steps) if args.faces else config, length)
         share_of_rank(config, args.ranks)
         scene = set_scene(config, length, args.ranks, room)
         kinds = kinds_for(args.ranks, shards="://" not in config.data.shards)
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         about |= {"kinds": list(kinds), "name": config.name}
         campaign = Campaign(scene, folder, {"campaign": about}, _say, args.keep)
         rows = campaign.run(draw_faults(args.faults, args.seed, length, kinds), args.jobs)
-        total = summary(rows)
+        total = campaign_totals(rows)
         _say(table(rows))
         _say(json.dumps(total))
     return 0 if total["as_expected"] == args.faults else 1
@@ -80,7 +80,7 @@ def _chosen(kinds: tuple[str, ...], names: list[str]) -> tuple[str, ...]:
 
 def _with_faces(config: Config, folder: Path, steps: int) -> Config:
     """Small synthetic faces, each read once, in enough shards that some are not read at first."""
-    from fra_dist.data.making.make import ShardOptions, make_shards
+    from fra_dist.data.making.shard_making import ShardOptions, make_shards
     from fra_dist.data.shards.manifest import MANIFEST
 
     shards, count = folder / "faces", steps * config.train.global_batch

@@ -40,9 +40,9 @@ def run(args: argparse.Namespace) -> int:
     """
     config = load_config(args.config, args.overrides)
     if args.dry_run:
-        from fra_dist.train.dry_run import describe
+        from fra_dist.train.dry_run import describe_run
 
-        print(describe(config))
+        print(describe_run(config))
         return 0
     from fra_dist import distributed
 

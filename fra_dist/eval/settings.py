@@ -25,11 +25,11 @@ Way = Literal[
 WAYS: tuple[Way, ...] = get_args(Way)
 
 
-class Section(BaseModel):
+class SettingsSection(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class TuneSettings(Section):
+class TuneSettings(SettingsSection):
     """Fine-tuning: AdamW, linear warm-up, cosine; the epoch with the best validation score is kept."""
 
     epochs: Count = 100
@@ -41,7 +41,7 @@ class TuneSettings(Section):
     """Stop after this many epochs without a better validation score; null: never."""
 
 
-class Settings(Section):
+class Settings(SettingsSection):
     seed: Seed = 0
     labels: tuple[Annotated[float, Field(gt=0, le=100)], ...] = (1, 10, 100)
     """Percent of the training and validation labels used."""
@@ -68,7 +68,7 @@ class Settings(Section):
     tune: TuneSettings = TuneSettings()
 
 
-class TaskEntry(Section):
+class TaskEntry(SettingsSection):
     """One line of a suite."""
 
     task: Literal["expression", "attributes", "alignment", "verification", "regions", "consistency"]
@@ -79,7 +79,7 @@ class TaskEntry(Section):
     settings: Settings = Settings()
 
 
-class Suite(Section):
+class Suite(SettingsSection):
     """`data` is relative to the suite's own folder."""
 
     checkpoint: str | None = None

@@ -173,7 +173,7 @@ def _spread(coarse: Plane, step: int, shape: tuple[int, ...]) -> Plane:
     return up[:-1, :-1].repeat(step, 0).repeat(step, 1)[: shape[0], : shape[1]]
 
 
-def cast(grid: np.ndarray, rays: Rays, turn: np.ndarray, pixel: float) -> Hits:
+def cast_rays(grid: np.ndarray, rays: Rays, turn: np.ndarray, pixel: float) -> Hits:
     """Follow the rays to the surface R = grid: roughly on every few pixels, then on every pixel by the secant rule.
 
     turn: rotation (3, 3) of the head; pixel: width of a pixel in head units.

@@ -16,7 +16,7 @@ from fra_dist.data.shards.manifest import load_manifest
 from fra_dist.data.shards.reader import ShardReader
 from fra_dist.errors import ConfigError, LaunchError
 from fra_dist.launch.chaos import small_disks
-from fra_dist.launch.chaos.campaign_setup import AHEAD, damage_photos, set_scene, trial_config
+from fra_dist.launch.chaos.campaign_setup import AHEAD, campaign_config, damage_photos, set_scene
 from fra_dist.launch.chaos.fault_draws import Length
 from fra_dist.launch.chaos.trainings import trainers
 from tests.helpers.tiny import TINY
@@ -30,7 +30,7 @@ def scene(shards):
         None,
         [*TINY, f"data.shards={shards}", "train.global_batch=2", "data.shuffle_streams=1", "data.shuffle_window=8"],
     )
-    return set_scene(trial_config(config, LENGTH), LENGTH, 1, room=False)
+    return set_scene(campaign_config(config, LENGTH), LENGTH, 1, room=False)
 
 
 def test_damaged_photos_are_read_late(scene):

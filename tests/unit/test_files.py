@@ -123,7 +123,7 @@ def write(path, steps, junk, torn):
 def test_rows_from_both_ends_are_the_same_whatever_lies_between(tmp_path_factory, steps, junk, torn):
     path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
     write(path, steps, junk, torn)
-    forward, backward = json_lines.Damage(path), json_lines.Damage(path)
+    forward, backward = json_lines.DamagedLines(path), json_lines.DamagedLines(path)
     rows = json_lines.read_all(path, forward)
     assert rows == [row for _, row in json_lines.from_end(path, backward)][::-1]
     assert [row["step"] for row in rows if json_lines.step_of_row(row) is not None] == steps

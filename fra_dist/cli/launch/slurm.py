@@ -40,10 +40,10 @@ def run(args: argparse.Namespace) -> int:
     print(f"job {submitted.job_id}\nrun {launch.run}\nlog {submitted.log}", flush=True)
     if not args.follow:
         return 0
-    from fra_dist.launch.slurm_following import follow
+    from fra_dist.launch.slurm_following import follow_job
 
     try:
-        state = follow(launch.run, submitted)
+        state = follow_job(launch.run, submitted)
     except KeyboardInterrupt:
         print(f"\nthe job goes on; stop it with: scancel {submitted.job_id}")
         return 130

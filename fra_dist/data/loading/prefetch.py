@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fra_dist.config import DataConfig
 from fra_dist.data.order.plan import Plan
 from fra_dist.data.shards.manifest import Manifest
-from fra_dist.data.shards.reader import Source
+from fra_dist.data.shards.reader import ShardSource
 from fra_dist.data.shards.remote_source import CachedSource
 from fra_dist.distributed import RankContext
 from fra_dist.errors import DataError
@@ -126,7 +126,12 @@ class Prefetcher:
 
 
 def start_prefetcher(
-    config: DataConfig, source: Source, manifest: Manifest, plan: Plan, ctx: RankContext, steps: tuple[int, int | None]
+    config: DataConfig,
+    source: ShardSource,
+    manifest: Manifest,
+    plan: Plan,
+    ctx: RankContext,
+    steps: tuple[int, int | None],
 ) -> Prefetcher | None:
     """Start fetching ahead for steps steps[0] .. steps[1] - 1; None where no copies of shards are kept.
 

@@ -36,8 +36,8 @@ from fra_dist.eval.oracles import (
 )
 from fra_dist.eval.regions.pixel_regions import IN_USE, assign
 from fra_dist.eval.regions.segmenters import Segmenter, regions_of, segmenters
-from fra_dist.eval.scores.intervals import Floats, Score, Statistic, measure
-from fra_dist.eval.tasks.common import Job, TaskResult
+from fra_dist.eval.scores.intervals import Floats, Score, Statistic, with_interval
+from fra_dist.eval.tasks.common import TaskInput, TaskResult
 
 GRID = 64
 """Pixels a side at which regions are compared."""
@@ -52,7 +52,7 @@ Labeller = Callable[[NDArray[np.uint8], Floats], NDArray[np.int64]]
 """Photos (n, S, S, 3) and their landmarks (n, P, 2) -> region of each pixel (n, GRID, GRID)."""
 
 
-def run(job: Job) -> TaskResult:
+def run(job: TaskInput) -> TaskResult:
     """Raises DataError when a set has no landmarks that give the distance of the eyes."""
     prepared, seed, draws = job.prepared, job.settings.seed, job.settings.bootstrap
     scheme = SCHEMES.get(prepared.faces.scheme)
@@ -77,7 +77,7 @@ def run(job: Job) -> TaskResult:
         values = follow_face(np.asarray(prepared.photos[test]), points, unit, label, regions)
         for key, each in values.items():
             higher = key not in ("crop/distance", "flip/distance", "pose/spread")
-            scores[f"{name}/{key}"] = measure(known_mean(each), len(test), people, seed, higher, draws)
+            scores[f"{name}/{key}"] = with_interval(known_mean(each), len(test), people, seed, higher, draws)
     return TaskResult("consistency", _protocol(), scores, tuple(scores), details, grid=True)
 
 

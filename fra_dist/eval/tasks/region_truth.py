@@ -16,7 +16,7 @@ from fra_dist.eval.features.prepared_faces import MASK_SIDE
 from fra_dist.eval.oracles import CEILING, FACE_FRAME, Floats, Frames, assign_in_frame, on_map
 from fra_dist.eval.region_tables import count_pixels, count_similarity
 from fra_dist.eval.regions.segmenters import POSITION_IN_PARTS
-from fra_dist.eval.tasks.common import Job, Places
+from fra_dist.eval.tasks.common import Places, TaskInput
 
 WHOLE, CROPS, POLYGONS = "whole", "crops", "polygons"
 ONLY_PARTS = (POSITION_IN_PARTS, FACE_FRAME)
@@ -28,7 +28,7 @@ YAWS = {"yaw_0_30": (0, 30), "yaw_30_60": (30, 60), "yaw_60_90": (60, 91)}
 
 
 @dataclass(frozen=True)
-class Faces:
+class TestView:
     """One view of the test part."""
 
     places: Places
@@ -42,12 +42,12 @@ class Faces:
     """(n, 3) x, y and side of crops, as shares of the photo's side; None: whole photos."""
 
 
-def faces_under_test(job: Job, test: Places) -> dict[str, Faces]:
+def faces_under_test(job: TaskInput, test: Places) -> dict[str, TestView]:
     """Whole photos, and the views that the settings ask for: random crops, and, for a set with masks and landmarks, the
     polygons of the landmarks."""
     prepared = job.prepared
     masks, classes = prepared.masks(test)
-    whole = Faces(test, np.asarray(prepared.photos[test]), masks, classes)
+    whole = TestView(test, np.asarray(prepared.photos[test]), masks, classes)
     found, views = {WHOLE: whole}, job.settings.views
     if CROPS in views:
         found[CROPS] = cropped(whole, job.settings.seed)
@@ -57,7 +57,7 @@ def faces_under_test(job: Job, test: Places) -> dict[str, Faces]:
     return found
 
 
-def cropped(faces: Faces, seed: int) -> Faces:
+def cropped(faces: TestView, seed: int) -> TestView:
     """A square of each photo and mask at a random place, scaled back to the whole side."""
     generator = np.random.default_rng([seed, 1])
     sides = generator.uniform(*CROP_SIDES, len(faces.places))
@@ -86,7 +86,7 @@ def groups_of_yaw(yaws: Floats) -> dict[str, NDArray[np.bool_]]:
 class Oracles:
     """`ceiling` and `face_frame` of `oracles.py`, fitted to training faces."""
 
-    job: Job
+    job: TaskInput
     side: tuple[int, int]
     """(H, W) of the network's map."""
     regions: int
@@ -97,7 +97,7 @@ class Oracles:
 
     @classmethod
     def fitted(
-        cls, job: Job, train: Places, masks: NDArray[np.uint8], classes: Sequence[str], regions: int
+        cls, job: TaskInput, train: Places, masks: NDArray[np.uint8], classes: Sequence[str], regions: int
     ) -> "Oracles":
         """Clusters of the places of parts in the masks (n, M, M) of the training faces at `train`."""
         maps = job.encoder.maps(job.prepared.photos[train[:1]])
@@ -110,7 +110,7 @@ class Oracles:
         centres = oracles.frame_clusters(masks, classes, frames, regions, job.settings.seed)
         return cls(job, (maps.shape[2], maps.shape[3]), regions, shape, centres)
 
-    def tables(self, faces: Faces) -> dict[str, NDArray[np.int64]]:
+    def tables(self, faces: TestView) -> dict[str, NDArray[np.int64]]:
         """(n, Q, L) of each oracle that the settings ask for."""
         width, ways = len(faces.classes), self.job.settings.ways
         found: dict[str, NDArray[np.int64]] = {}

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from fra_dist.errors import CheckpointError, DataError
 from fra_dist.eval import plots
 from fra_dist.eval.datasets.common.labelled_face import Pair
-from fra_dist.eval.scores.intervals import Floats, Score, Statistic, area, mean_of, measure
-from fra_dist.eval.tasks.common import Job, Places, TaskResult
+from fra_dist.eval.scores.intervals import Floats, Score, Statistic, area, mean_of, with_interval
+from fra_dist.eval.tasks.common import Places, TaskInput, TaskResult
 
 RATES = (0.1, 0.01, 0.001)
 FOLDS = 10
@@ -24,7 +24,7 @@ PAIRS_A_FOLD = 300
 """Of each kind at most, of seeded pairs."""
 
 
-def run(job: Job) -> TaskResult:
+def run(job: TaskInput) -> TaskResult:
     """Raises DataError when there are neither pairs nor people, or a person is in two folds."""
     pairs = job.prepared.faces.pairs or tuple(seeded_pairs(job))
     _refuse_shared_people(job, pairs)
@@ -46,11 +46,11 @@ def run(job: Job) -> TaskResult:
         similarity = fold_similarities(features, places, folds, centred)
         hits, thresholds = fold_decisions(similarity, same, folds)
         by_fold = [float(hits[folds == fold].mean()) for fold in np.unique(folds)]
-        scores[f"{name}/accuracy"] = measure(mean_of(hits), len(pairs), seed=seed, draws=draws)
-        scores[f"{name}/auc"] = measure(area(similarity, same), len(pairs), seed=seed, draws=draws)
+        scores[f"{name}/accuracy"] = with_interval(mean_of(hits), len(pairs), seed=seed, draws=draws)
+        scores[f"{name}/auc"] = with_interval(area(similarity, same), len(pairs), seed=seed, draws=draws)
         for rate in RATES:
             if (~same).sum() * rate >= 1:
-                scores[f"{name}/tar@far={rate:g}"] = measure(
+                scores[f"{name}/tar@far={rate:g}"] = with_interval(
                     accepted_at(similarity, same, rate), len(pairs), seed=seed, draws=draws
                 )
         deviation = float(np.std(by_fold, ddof=1)) if len(by_fold) > 1 else 0.0
@@ -116,7 +116,7 @@ def curve(similarity: Floats, same: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     return np.concatenate([[0.0], false]), np.concatenate([[0.0], true])
 
 
-def seeded_pairs(job: Job) -> list[Pair]:
+def seeded_pairs(job: TaskInput) -> list[Pair]:
     """As many pairs of one person as of two in each fold, of the test part; FOLDS folds, or fewer for under 20 people.
 
     Raises DataError without known people, or when they are too few.
@@ -150,7 +150,7 @@ def seeded_pairs(job: Job) -> list[Pair]:
     return pairs
 
 
-def _refuse_shared_people(job: Job, pairs: Sequence[Pair]) -> None:
+def _refuse_shared_people(job: TaskInput, pairs: Sequence[Pair]) -> None:
     person = {record.name: record.identity for record in job.prepared.records}
     home: dict[str, int] = {}
     for pair in pairs:
@@ -162,7 +162,7 @@ def _refuse_shared_people(job: Job, pairs: Sequence[Pair]) -> None:
                 )
 
 
-def _embeddings(job: Job) -> Floats:
+def _embeddings(job: TaskInput) -> Floats:
     features = job.features
     if job.settings.embedding == "pooled":
         return np.asarray(features.pooled, np.float64)
@@ -175,7 +175,7 @@ def _unit(rows: Floats) -> Floats:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
-def _protocol(job: Job) -> dict[str, object]:
+def _protocol(job: TaskInput) -> dict[str, object]:
     own = bool(job.prepared.faces.pairs)
     return {
         "pairs": "the data set's" if own else f"seeded, of test faces, at most {PAIRS_A_FOLD} of each kind a fold",

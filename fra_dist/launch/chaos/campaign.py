@@ -16,7 +16,7 @@ from fra_dist.formats import clock_text
 from fra_dist.launch.chaos.campaign_setup import Scene, damage_photos
 from fra_dist.launch.chaos.fault_draws import Fault
 from fra_dist.launch.chaos.trainings import Training
-from fra_dist.launch.chaos.trial import HARMS, Row, Trial
+from fra_dist.launch.chaos.trial import HARMS, FaultResult, FaultTrial
 
 ROWS = "faults.jsonl"
 Say = Callable[[str], None]
@@ -32,12 +32,12 @@ class Campaign:
     def __init__(self, scene: Scene, folder: Path, about: dict[str, Any], say: Say, keep: bool = False) -> None:
         self.scene, self.folder, self.say, self.keep = scene, folder, say, keep
         self.stop = threading.Event()
-        self.rows = read_rows(folder / ROWS, about)
+        self.rows = read_results(folder / ROWS, about)
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / ROWS).exists():
             self._write(about)
 
-    def run(self, faults: Sequence[Fault], jobs: int) -> list[Row]:
+    def run(self, faults: Sequence[Fault], jobs: int) -> list[FaultResult]:
         """Run the trials of `faults`, `jobs` at a time, and return all rows in the order of the faults.
 
         Raises LaunchError when an undisturbed training fails.
@@ -56,7 +56,7 @@ class Campaign:
                     self.rows.append(row)
                     self._write(asdict(row))
                     seconds = (time.monotonic() - began) / count * (len(left) - count)
-                    self.say(f"{len(self.rows)}/{len(faults)}  {describe(row)}  [{clock_text(seconds)} left]")
+                    self.say(f"{len(self.rows)}/{len(faults)}  {result_line(row)}  [{clock_text(seconds)} left]")
             except BaseException:
                 self.stop.set()
                 pool.shutdown(cancel_futures=True)
@@ -71,9 +71,9 @@ class Campaign:
         damaged = any(HARMS[fault.kind].damaged_shards for fault in faults)
         return ([False] if faults else []) + ([True] if damaged else [])
 
-    def _trial(self, fault: Fault, undisturbed: dict[bool, Path]) -> Row:
+    def _trial(self, fault: Fault, undisturbed: dict[bool, Path]) -> FaultResult:
         spoilt = HARMS[fault.kind].damaged_shards
-        return Trial(fault, self.scene, self.folder, self.stop, self.keep).run(undisturbed[spoilt])
+        return FaultTrial(fault, self.scene, self.folder, self.stop, self.keep).run(undisturbed[spoilt])
 
     def _undisturbed(self, spoilt: bool) -> Path:
         name = "undisturbed-on-damaged-shards" if spoilt else "undisturbed"
@@ -109,7 +109,7 @@ class Campaign:
             stream.write(json.dumps(row) + "\n")
 
 
-def read_rows(path: Path, about: dict[str, Any]) -> list[Row]:
+def read_results(path: Path, about: dict[str, Any]) -> list[FaultResult]:
     """Read the rows of an earlier call of the same campaign; empty when there is no file.
 
     `about` says what the campaign is. Raises LaunchError when the file belongs to another campaign.
@@ -117,10 +117,10 @@ def read_rows(path: Path, about: dict[str, Any]) -> list[Row]:
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     if lines and lines[0] != about:
         raise LaunchError(f"{path} is of another campaign: name a new --out")
-    return [Row(**line) for line in lines[1:] if "kind" in line]
+    return [FaultResult(**line) for line in lines[1:] if "kind" in line]
 
 
-def describe(row: Row) -> str:
+def result_line(row: FaultResult) -> str:
     """Describe the row of a fault in one line."""
     what = f"{row.kind} after step {row.step}" + (f" ({row.detail})" if row.detail else "")
     recovered = "" if row.recover_seconds is None else f", {row.recover_seconds:.1f} s without a new step"

@@ -91,7 +91,7 @@ def set_scene(config: Config, length: Length, ranks: int, room: bool) -> Scene:
     return Scene(config, ranks, length, manifest, room, first_use=first_use)
 
 
-def trial_config(config: Config, length: Length) -> Config:
+def campaign_config(config: Config, length: Length) -> Config:
     """Return the configuration of every training: rows and samples of every step, and no pictures."""
     changed = {
         "optim": config.optim.model_copy(update={"warmup_steps": length.steps // 4}),

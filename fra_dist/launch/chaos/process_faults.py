@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from fra_dist.exit_status import REFUSED
 from fra_dist.launch.chaos.campaign_setup import Scene
 from fra_dist.launch.chaos.fault_draws import Fault
-from fra_dist.launch.chaos.trainings import Attempt, Missed, Training, send, trainers
+from fra_dist.launch.chaos.trainings import Missed, Training, TrainingStart, send, trainers
 from fra_dist.train.injected_faults import VARIABLE
 
 
@@ -112,7 +112,7 @@ class UserSignal(Signal):
     """The signal that is sent."""
 
 
-class Stop(Harm):
+class PausedRank(Harm):
     """Stops a rank with SIGSTOP and continues it after a while, or never: then watchdog and launcher must notice."""
 
     _LONG = 60.0
@@ -170,7 +170,7 @@ class TwoStarts(Harm):
     """Starts the same command a second time while the first is alive: exactly one of the two may train."""
 
     stalls = False
-    other: Attempt | None = None
+    other: TrainingStart | None = None
     """The second start; None before it, and once it has ended."""
 
     def wait(self, training: Training) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from fra_dist import distributed
 from fra_dist.data.loading.batch import Batch
 from fra_dist.errors import SaveError
-from fra_dist.train.checkpoints.background_writer import BUSY_WAIT, Outcome
+from fra_dist.train.checkpoints.background_writer import BUSY_WAIT, WriteResult
 from fra_dist.train.checkpoints.writing import Contents
 from fra_dist.train.run_dir.folder import versions
 from fra_dist.train.trainer import Hook, Run
@@ -91,7 +91,7 @@ class Checkpoints(Hook):
             else:
                 raise outcome.error  # superseded by a newer attempt, or a defect
 
-    def _note_success(self, run: Run, outcome: Outcome) -> None:
+    def _note_success(self, run: Run, outcome: WriteResult) -> None:
         assert outcome.path is not None
         times = {"stall_seconds": round(outcome.stall, 4), "write_seconds": round(outcome.seconds, 3)}
         gone = {"deleted": list(outcome.deleted)} if outcome.deleted else {}

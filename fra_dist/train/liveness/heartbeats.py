@@ -30,7 +30,7 @@ class Beat:
     count: int
     """A counter that grows with every heartbeat of the rank."""
     order: int
-    """How many parts of steps the rank has entered, as `phases.Place.order` counts them."""
+    """How many parts of steps the rank has entered, as `phases.StepPhase.order` counts them."""
     step: int
     """The step that the rank is at, from 1."""
     name: str
@@ -111,7 +111,7 @@ class Listener:
         return [rank for rank, quiet in self.quiet.items() if quiet >= limits[rank] and rank not in left]
 
 
-def judge(beats: dict[int, Beat], silent: list[int], hosts: tuple[str, ...]) -> str | None:
+def stalled_rank(beats: dict[int, Beat], silent: list[int], hosts: tuple[str, ...]) -> str | None:
     """Say in one line which rank holds up the others; None while one may still be at something that takes long.
 
     `beats` are the heartbeats by rank, this rank's included; `silent` lists the silent ranks; `hosts` names the host of

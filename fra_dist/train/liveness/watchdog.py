@@ -26,7 +26,7 @@ from fra_dist.distributed import RankContext
 from fra_dist.errors import LaunchError
 from fra_dist.exit_status import HUNG
 from fra_dist.train.liveness.bounded import Aside, leave_within
-from fra_dist.train.liveness.heartbeats import Beat, Beats, Listener, judge
+from fra_dist.train.liveness.heartbeats import Beat, Beats, Listener, stalled_rank
 from fra_dist.train.liveness.phases import Phases
 from fra_dist.train.liveness.pulse import Pulse
 from fra_dist.train.run_dir.fence import read_attempt
@@ -138,7 +138,9 @@ class Watchdog:
         """Say why the attempt must end; None while it need not."""
         if self.aside.hangs:  # nothing is known of the others, and this rank must not wait for a disk
             late = beat.stalled >= beat.limit  # alone, this rank can only judge itself
-            return f"{judge({self.rank: beat}, [], self.hosts)}; the disk of {self.folder} hangs" if late else None
+            return (
+                f"{stalled_rank({self.rank: beat}, [], self.hosts)}; the disk of {self.folder} hangs" if late else None
+            )
         if any(other.leaving and other.name != "done" for other in self.listener.last.values()):
             return "another rank has seen that the run stands still"
         # a rank that was heard may be silent for half the time-out; one still starting, for longer
@@ -146,7 +148,7 @@ class Watchdog:
         # this rank listens from half the time-out on: it may name a silent rank then, but a slow one only at the whole
         if not silent and beat.stalled < beat.limit:
             return None
-        return judge({**self.listener.last, self.rank: beat}, silent, self.hosts)
+        return stalled_rank({**self.listener.last, self.rank: beat}, silent, self.hosts)
 
     def _beat(self, stalled: float, leaving: bool = False) -> Beat:
         self.count += 1

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fra_dist.cli.main import main
-from fra_dist.data.making.make import ShardOptions, make_shards
+from fra_dist.data.making.shard_making import ShardOptions, make_shards
 
 VALUES = [
     *[

@@ -7,7 +7,7 @@ import torch
 
 from fra_dist.config import load_config
 from fra_dist.distributed import SINGLE, RankContext
-from fra_dist.train.liveness.heartbeats import Beat, Beats, Listener, judge
+from fra_dist.train.liveness.heartbeats import Beat, Beats, Listener, stalled_rank
 from fra_dist.train.liveness.phases import Phases
 from fra_dist.train.liveness.watchdog import Watchdog
 
@@ -27,24 +27,30 @@ def beat(rank: int, order: int = 10, stalled: float = 100.0, limit: float = 60.0
 
 def test_the_rank_behind_is_to_blame():
     beats = {0: beat(0), 1: beat(1, order=9, name="data", step=8), 2: beat(2)}
-    assert judge(beats, [], HOSTS) == "rank 1 on n1 is at step 8, waiting for data, for 100 s; the others wait"
+    assert stalled_rank(beats, [], HOSTS) == "rank 1 on n1 is at step 8, waiting for data, for 100 s; the others wait"
 
 
 def test_nobody_is_while_the_rank_behind_may_take_its_time():
     beats = {0: beat(0, order=9, name="RunPictures", limit=900.0), 1: beat(1), 2: beat(2)}
-    assert judge(beats, [], HOSTS) is None
-    assert judge({**beats, 0: replace(beats[0], stalled=901.0)}, [], HOSTS).startswith("rank 0 on n1 is at step 7")
+    assert stalled_rank(beats, [], HOSTS) is None
+    assert stalled_rank({**beats, 0: replace(beats[0], stalled=901.0)}, [], HOSTS).startswith(
+        "rank 0 on n1 is at step 7"
+    )
 
 
 def test_a_silent_rank_comes_before_one_that_is_behind():
     beats = {0: beat(0, order=1), 1: beat(1), 2: beat(2)}
-    assert judge(beats, [2], HOSTS).startswith("rank 2 on n2 gave no sign of life since step 7, forward and backward:")
-    assert judge({0: beats[0]}, [1, 2], HOSTS).startswith("rank 1 on n1, rank 2 on n2 gave no sign of life: stopped")
+    assert stalled_rank(beats, [2], HOSTS).startswith(
+        "rank 2 on n2 gave no sign of life since step 7, forward and backward:"
+    )
+    assert stalled_rank({0: beats[0]}, [1, 2], HOSTS).startswith(
+        "rank 1 on n1, rank 2 on n2 gave no sign of life: stopped"
+    )
 
 
 def test_all_at_one_place():
-    assert judge({rank: beat(rank) for rank in range(3)}, [], HOSTS).startswith("all 3 ranks are at step 7")
-    assert judge({0: beat(0)}, [], HOSTS) == "rank 0 on n1 is at step 7, forward and backward, for 100 s"
+    assert stalled_rank({rank: beat(rank) for rank in range(3)}, [], HOSTS).startswith("all 3 ranks are at step 7")
+    assert stalled_rank({0: beat(0)}, [], HOSTS) == "rank 0 on n1 is at step 7, forward and backward, for 100 s"
 
 
 def test_listening(tmp_path):
