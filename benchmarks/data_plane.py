@@ -190,7 +190,7 @@ def at_scale(folder: str, queue: Any) -> None:
             path = Path(folder) / manifest.shards[number].name
             if not path.exists():
                 with open(path, "wb") as file:
-                    file.truncate(manifest.shards[number].bytes)  # takes no room
+                    file.truncate(manifest.shards[number].bytes)  # takes no disk space
         reader.read(ids)
     grown = _memory("VmHWM") - base
     queue.put(

@@ -120,7 +120,7 @@ def checkpoint_stall(bench: Bench) -> list[Row]:
 
 
 def restart(bench: Bench) -> list[Row]:
-    """From the start of the command to the end of the first step, going on from a checkpoint; files are cached."""
+    """From the start of the command to the end of the first step, resuming from a checkpoint; files are cached."""
     config = bench.config("restart", "log.every_steps=1", "train.steps=1000")
     until_row, to_begin, work = [], [], []
     for attempt in range(bench.args.rounds + 1):

@@ -4,7 +4,7 @@
     python benchmarks/gpu_suite.py --out DIR --published PATH --published-step adapter.py:make_step
     python benchmarks/gpu_suite.py --device cpu --quick        # tiny sizes, to see that it works
 
-Ceilings of the device, each kernel's benchmark, the whole training step in several ways, exchanges between ranks, the
+Ceilings of the device, each kernel's benchmark, the whole training step in several ways, collectives, the
 loader. Each part runs in a process of its own, so that none can spoil another; a part for which the time left does not
 suffice is named and left out. Rows go to DIR/gpu_suite.jsonl with device and versions. The published implementation
 is run as a black box through an adapter, see `whole_step.py`.

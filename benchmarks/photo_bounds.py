@@ -69,10 +69,10 @@ def detect(paths: Sequence[Path], scale: int) -> tuple[list[Found | None], float
     for path in paths:
         image = opened(path)
         image = image.resize((image.width * scale, image.height * scale))
-        room = int(AROUND * image.width)
-        pixels = np.pad(np.asarray(image), ((room, room), (room, room), (0, 0)), "edge")
+        margin = int(AROUND * image.width)
+        pixels = np.pad(np.asarray(image), ((margin, margin), (margin, margin), (0, 0)), "edge")
         face = choose_face(detector(pixels), *pixels.shape[:2])
-        points = None if face is None else (np.array(face.points).reshape(5, 2) - room) / image.width
+        points = None if face is None else (np.array(face.points).reshape(5, 2) - margin) / image.width
         out.append(None if face is None or points is None else (face.score, points))
     return out, (time.process_time() - began) / len(paths) * 1000
 

@@ -6,7 +6,7 @@
 DIR holds pretrain_* (tars or folders of photos) and the labelled sets landmarks68, attributes, expression and regions
 (tars or folders with labels.csv; docs/evaluation.md, data set `csv`). The runs: configs/study/variants.yaml,
 an untrained network, and grey pixels without a network. A run is a folder of WORK; one that is done is passed over, one
-that was stopped goes on, so the same command continues on another day. After --budget minutes nothing new starts, and
+that was stopped resumes, so the same command continues on another day. After --budget minutes nothing new starts, and
 the run in progress saves itself and stops. Each run adds a row to OUT/study.jsonl.
 """
 
@@ -162,7 +162,7 @@ def run_all(study: Study) -> bool:
             if variant == PIXELS and seed != study.args.seeds[0]:
                 continue  # it has no seed
             if time.monotonic() > study.ends or not study.do(variant, seed):
-                _say("the budget is spent: the same command goes on from here")
+                _say("the budget is spent: the same command resumes from here")
                 return False
     return True
 

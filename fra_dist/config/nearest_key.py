@@ -94,7 +94,7 @@ NO_KEYS = {
     ),
     **dict.fromkeys(
         ("resume", "resume_from", "resume_from_checkpoint", "ckpt_path", "load_from"),
-        "the same command goes on with its run; --from PATH names another checkpoint",
+        "the same command resumes its run; --from PATH names another checkpoint",
     ),
 }
 """Another trainer's word -> what there is here instead of a key."""

@@ -31,7 +31,7 @@ class _Job:
 def train_all(configs: Mapping[str, Config], together: int) -> None:
     """Run `fra-dist pretrain` for each configuration, `together` at a time, and say how far they are.
 
-    Raises FraError with the last lines of a run that fails. Ctrl-C reaches the runs too, which save and can go on.
+    Raises FraError with the last lines of a run that fails. Ctrl-C reaches the runs too, which save and can resume.
     """
     waiting = [_job(name, config) for name, config in configs.items()]
     jobs, running = list(waiting), list[_Job]()

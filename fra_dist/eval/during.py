@@ -1,4 +1,4 @@
-"""Scores while a run goes on: the frozen online network on small labelled sets, between steps.
+"""Scores during training: the frozen online network on small labelled sets, between steps.
 
 Rank 0 measures and the other ranks wait in the same part of the step. Between steps rather than in a process of its
 own: scores belong to exactly the weights of a step, stand in its row before its checkpoint is written, and repeat to
@@ -130,7 +130,7 @@ def share_out(faces: FaceSet, count: int) -> FaceSet:
 def measure_sets(run: Run, sets: list[Probed], deadline: float) -> tuple[dict[str, Any], dict[str, str]]:
     """({SET/TASK/SCORE under probe/: value}, {SET/TASK: why it was not measured}); `deadline` as `time.monotonic`.
 
-    Whatever goes wrong is told and no reason to end the run.
+    A failure is reported and never ends the run.
     """
     config, network = run.config, run.model.online
     values: dict[str, Any] = {}
@@ -152,7 +152,7 @@ def measure_sets(run: Run, sets: list[Probed], deadline: float) -> tuple[dict[st
                     left_out[f"{one.title}/{task}"] = (
                         f"probe.seconds={config.probe.seconds:g} were over; raise them, or lower probe.images"
                     )
-                except Exception as error:  # of whatever kind: training must go on
+                except Exception as error:  # of whatever kind: training must continue
                     left_out[f"{one.title}/{task}"] = " ".join(str(error).split()) or type(error).__name__
                 else:
                     values |= {f"probe/{one.title}/{task}/{name}": value for name, value in scores.items()}

@@ -1,4 +1,4 @@
-"""What a task can be told, from the command line or a suite file; everything goes into the results."""
+"""Settings of evaluation tasks, from the command line or a suite file; all of them are written into the results."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args

@@ -42,12 +42,12 @@ def draw_stops(count: int, steps: int, seed: int) -> list[PlannedStop]:
     The last quarter of the steps is left out: with short steps the run would be over first. Raises LaunchError when
     there are not enough steps.
     """
-    room = range(1, max(2, steps * 3 // 4))
-    if count > len(room):
-        raise LaunchError(f"{steps} steps have room for {len(room)} stops, not {count}: give more --steps")
+    candidates = range(1, max(2, steps * 3 // 4))
+    if count > len(candidates):
+        raise LaunchError(f"{steps} steps have places for {len(candidates)} stops, not {count}: give more --steps")
     draw = random.Random(seed)
     means = [one for _ in range(0, count, len(MEANS)) for one in draw.sample(MEANS, len(MEANS))]
-    chosen = sorted(draw.sample(room, count))
+    chosen = sorted(draw.sample(candidates, count))
     return [PlannedStop(step, one, draw.uniform(0, 0.05)) for step, one in zip(chosen, means, strict=False)]
 
 

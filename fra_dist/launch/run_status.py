@@ -84,7 +84,7 @@ def _state(run: Path, history: list[dict[str, Any]], state: dict[str, Any]) -> s
         return "complete"
     if said in ("pending", "waiting", "running"):
         return f"{'between attempts' if said == 'running' else said}: {state.get('reason') or 'queued'}"
-    return "stopped and saved" if last[-1:] == ["stopped"] else "interrupted: the same command goes on"
+    return "stopped and saved" if last[-1:] == ["stopped"] else "interrupted: the same command resumes"
 
 
 def _progress(run: Path, metrics: dict[str, Any]) -> str:

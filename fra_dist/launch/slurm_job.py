@@ -135,7 +135,7 @@ class SlurmJob:
             time.sleep(pause)
         ledger.state, ledger.reason = "stopped", f"SLURM does not requeue the job: {answer.text}"
         ledger.save()
-        raise RunFailed(f"{ledger.reason}; the run is saved, submit it again to go on")
+        raise RunFailed(f"{ledger.reason}; the run is saved, submit it again to resume")
 
     def _leaves(self) -> bool:
         """Whether SLURM has queued the job again although it did not say so."""

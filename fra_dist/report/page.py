@@ -19,7 +19,7 @@ from fra_dist.errors import DataError
 from fra_dist.report.curves import PANELS, Runs, for_dark_paper, has_data, panel_svg
 from fra_dist.report.palette import CLASS_COLOURS, region_hex
 
-_WEBP_FROM = 60_000  # bytes: larger pictures are encoded anew, which makes the page ten times smaller
+_WEBP_FROM = 60_000  # bytes: larger pictures are re-encoded, which makes the page ten times smaller
 
 
 class ColumnLike(Protocol):

@@ -158,7 +158,7 @@ def approach(grid: np.ndarray, rays: Rays, top: float, steps: int, offset: np.nd
 
 
 def _secant(before: Plane, gap: Plane, move: Plane) -> Plane:
-    """How far to go on: the gap over its rate of change in the last move, which is kept within reason."""
+    """How far to move next: the gap over its rate of change in the last move, which is kept within reason."""
     rate = before - gap
     rate /= move + 1e-6
     np.maximum(rate, 0.5, out=rate)

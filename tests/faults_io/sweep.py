@@ -2,7 +2,7 @@
 
     LD_PRELOAD=faulty_disk.so python sweep.py WORK SHARDS PHASE EVERY [FIRST]
 
-WORK: an empty folder. PHASE: `run` (a small run from its start) or `resume` (going on after step 4). EVERY: every how
+WORK: an empty folder. PHASE: `run` (a small run from its start) or `resume` (resuming after step 4). EVERY: every how
 many calls one is struck. Prints a line a trial that ended badly and a last line of counts; status 1 with any.
 
 A trial is the faulty attempt and then the same command without a fault, once more where that one refuses. It is good

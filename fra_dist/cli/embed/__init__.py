@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         dtype: np.dtype[Any] = np.dtype(np.float16 if args.half else np.float32)
         embed(encoder, source, parts, what, dtype=dtype, batch=args.batch, tell=clock.tell)
     except KeyboardInterrupt:
-        print("\nstopped: the same command goes on from the last finished part", file=sys.stderr)
+        print("\nstopped: the same command resumes from the last finished part", file=sys.stderr)
         return 130
     finally:
         clock.close()
@@ -149,7 +149,7 @@ class _Clock:
         shown = sys.stderr.isatty()
         self.bar: Any = tqdm(total=total, initial=done, unit="photo", desc="embed") if shown else None
         if done and not shown:
-            print(f"going on after {done} of {total} photos", flush=True)
+            print(f"resuming after {done} of {total} photos", flush=True)
 
     def tell(self, photos: int, bad: int) -> None:
         self.done, self.bad = self.done + photos, self.bad + bad

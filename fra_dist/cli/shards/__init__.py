@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         return actions[args.action](args)
     except KeyboardInterrupt:
-        again = "; the same command goes on from there" if args.action == "make" else ""
+        again = "; the same command resumes from there" if args.action == "make" else ""
         print(f"\nstopped{again}", file=sys.stderr)
         return 130
 

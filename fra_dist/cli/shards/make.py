@@ -21,7 +21,7 @@ def configure(make: argparse.ArgumentParser) -> None:
     make.add_argument("--size", type=count, metavar="PX", help="scale photos down to this side; none is scaled up")
     make.add_argument("--side", choices=("shorter", "longer"), default="shorter", help="the side that --size means")
     make.add_argument("--min-side", type=count, default=16, metavar="PX", help="leave smaller photos out (default 16)")
-    make.add_argument("--quality", type=count, default=92, metavar="Q", help="of JPEGs encoded anew (default 92)")
+    make.add_argument("--quality", type=count, default=92, metavar="Q", help="of re-encoded JPEGs (default 92)")
     make.add_argument("--order", choices=("shuffled", "source"), default="shuffled", help="of the photos in the shards")
     make.add_argument("--seed", type=int, default=0, help="of the shuffle; of synthetic faces: which ones (default 0)")
     make.add_argument("--workers", type=count, metavar="N", help="processes; default: one a core")

@@ -146,7 +146,7 @@ def _finish(
     if folder is not None:
         folder.stop()
     end = time.monotonic() + CLOSE_PATIENCE
-    while thread.is_alive():  # the producer may be waiting for room in the queue
+    while thread.is_alive():  # the producer may be waiting for a free place in the queue
         try:
             out.get_nowait()
         except queue.Empty:

@@ -88,7 +88,7 @@ class Prefetcher:
                 last[shard] = step
                 if known:
                     continue
-                if not self._wait_for_room(step, waiting, int(self.shard_bytes[shard])):
+                if not self._wait_for_space(step, waiting, int(self.shard_bytes[shard])):
                     return
                 self._queue.put(shard)
             last = {shard: needed for shard, needed in last.items() if step - needed < _AGAIN}
@@ -96,7 +96,7 @@ class Prefetcher:
                 return
             step += 1
 
-    def _wait_for_room(self, step: int, waiting: "deque[tuple[int, int]]", size: int) -> bool:
+    def _wait_for_space(self, step: int, waiting: "deque[tuple[int, int]]", size: int) -> bool:
         """Wait until a copy of `size` bytes, needed at `step`, may be made. False when it is time to stop."""
         with self._moved:
             while not self._stopped:

@@ -130,7 +130,7 @@ def make_shards(
             journal.remove()
             (folder / HASHES).unlink(missing_ok=True)
     except OSError as error:
-        raise DataError(f"cannot write shards into {folder}: {error.strerror}; the same command goes on") from None
+        raise DataError(f"cannot write shards into {folder}: {error.strerror}; the same command resumes") from None
     return manifest
 
 

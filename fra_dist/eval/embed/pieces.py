@@ -101,7 +101,7 @@ class Parts:
             partial.rename(self._path(number))
         except OSError as error:
             raise DataError(
-                f"cannot write to {self.out}: {error.strerror}; make room and start the same command again"
+                f"cannot write to {self.out}: {error.strerror}; free some space and start the same command again"
             ) from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)

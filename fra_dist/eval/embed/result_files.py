@@ -53,7 +53,7 @@ def write_embeddings(parts: Parts, kind: str) -> dict[str, dict[str, Any]]:
             stream.writelines(json.dumps(row) + "\n" for row in parts.bad())
     except OSError as error:
         raise DataError(
-            f"cannot write to {parts.out}: {error.strerror}; make room and start the same command again"
+            f"cannot write to {parts.out}: {error.strerror}; free some space and start the same command again"
         ) from None
     return {name: {"shape": list(shape), "dtype": types[name]} for name, shape in arrays.items()}
 

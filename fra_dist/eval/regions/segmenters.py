@@ -50,7 +50,7 @@ def segmenters(
 
 
 def in_parts(masks: Sequence[NDArray[np.uint8]], classes: Sequence[str], regions: int, seed: int) -> Segmenter | None:
-    """k-means on position, told where (training) masks have facial parts; None when they have too few."""
+    """k-means on position inside the facial parts of the (training) masks; None when they have too few."""
     density = part_density(masks, classes)
     if np.count_nonzero(density) < regions:
         return None

@@ -12,7 +12,7 @@ landmarks' box); regions with less than 1 % of these pixels have none.
 | `pose/spread` | distance of a region's centre from its mean over all faces, after each face was brought to the mean shape by the best affine map of its landmarks |
 
 Regions of k-means on position (`position`) do not move with the face, those of random directions in place of prototypes
-(`random_prototypes`) mean nothing: their scores are the floors. `face_frame` is told the true landmarks of each photo:
+(`random_prototypes`) mean nothing: their scores are the floors. `face_frame` uses the true landmarks of each photo:
 k-means on places of the mean shape, in the face's own frame; `ceiling` is the same at the size of the network's map, each
 pixel with the region that holds most of its cell.
 """  # noqa: E501

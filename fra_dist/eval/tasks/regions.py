@@ -8,8 +8,8 @@ regions against classes over the test part; k-means is fitted on training photos
 | `heatmaps` | of the network's own prototypes |
 | `clusters`, `random_clusters` | k-means on the map of this network, and of an untrained one |
 | `random_prototypes` | random directions in place of the network's prototypes: no score but chance |
-| `position`, `position_in_parts` | k-means on the place in the photo; told where training masks have parts |
-| `ceiling`, `face_frame` | told the truth of the test faces: what a map of this size, and places on the face, allow |
+| `position`, `position_in_parts` | k-means on the place in the photo; the second inside the parts of training masks |
+| `ceiling`, `face_frame` | oracles with the labels of the test faces: what a map of this size, and places on the face, allow |
 
 Each is scored over all classes, over facial parts (`parts_`), and over parts by head yaw (`yaw_0_30` and so on, in
 degrees, where it is known), on random crops (`crops`) and against polygons of landmarks (`polygons`, where a set has

@@ -8,7 +8,7 @@ from threading import Event
 
 from fra_dist.errors import CheckpointError, LaunchError
 from fra_dist.launch.chaos import file_faults, process_faults
-from fra_dist.launch.chaos.campaign_setup import Scene
+from fra_dist.launch.chaos.campaign_setup import CampaignSetup
 from fra_dist.launch.chaos.fault_draws import Fault
 from fra_dist.launch.chaos.process_faults import Harm
 from fra_dist.launch.chaos.trainings import Missed, Training, steps_lost
@@ -70,8 +70,8 @@ class FaultResult:
 class FaultTrial:
     """The trial of one fault, in `folder/fault-N`, which is deleted when all is well unless `keep` is set."""
 
-    def __init__(self, fault: Fault, scene: Scene, folder: Path, stop: Event, keep: bool = False) -> None:
-        self.fault, self.scene, self.stop, self.keep = fault, scene, stop, keep
+    def __init__(self, fault: Fault, setup: CampaignSetup, folder: Path, stop: Event, keep: bool = False) -> None:
+        self.fault, self.setup, self.stop, self.keep = fault, setup, stop, keep
         self.folder = folder / f"fault-{fault.number:03d}"
         self.row = FaultResult(fault.number, fault.kind, fault.step)
 
@@ -82,9 +82,9 @@ class FaultTrial:
         """
         for _ in range(4):
             shutil.rmtree(self.folder, ignore_errors=True)
-            harm = HARMS[self.fault.kind](self.fault, self.scene)
+            harm = HARMS[self.fault.kind](self.fault, self.setup)
             self.row = FaultResult(self.fault.number, self.fault.kind, self.fault.step)
-            training = Training(self.folder, self.scene.config, self.scene.ranks, self.stop)
+            training = Training(self.folder, self.setup.config, self.setup.ranks, self.stop)
             try:
                 self._suffer(training, harm)
                 self._compare(training, harm, undisturbed)

@@ -76,7 +76,7 @@ class Checkpoints(Hook):
         if not run.saver.wait(patience):
             raise SaveError(
                 f"the disk of {run.folder.checkpoints} has not taken the last checkpoint in {patience:.0f} s "
-                f"(checkpoint.patience_seconds): the run goes on from the newest that is there"
+                f"(checkpoint.patience_seconds): the run resumes from the newest that is there"
             )
         self._report(run)
         return run.saver.newest
@@ -87,7 +87,7 @@ class Checkpoints(Hook):
                 self._note_success(run, outcome)
             elif isinstance(outcome.error, SaveError):
                 self.failed = str(outcome.error)
-                self._warn(run, f"{outcome.error}; training goes on")
+                self._warn(run, f"{outcome.error}; training continues")
             else:
                 raise outcome.error  # superseded by a newer attempt, or a defect
 

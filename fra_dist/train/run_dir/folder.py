@@ -175,7 +175,7 @@ class RunFolder:
         if harmful and not force:
             raise ConfigError(
                 f"{self.path} was begun with another configuration: {'; '.join(harmful)}. "
-                "Give a new output=, the old values, or --force to go on all the same"
+                "Give a new output=, the old values, or --force to resume all the same"
             )
         return [text for _, text in compare_configs(before, config)]
 

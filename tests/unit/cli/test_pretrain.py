@@ -1,4 +1,4 @@
-"""The real command in real processes: complete, stop, kill, go on, refuse."""
+"""The real command in real processes: complete, stop, kill, resume, refuse."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Real runs that are measured as they go on: nothing of them changes, and scores are where they belong."""
+"""Real runs that are measured during training: nothing of them changes, and scores are where they belong."""
 
 import json
 

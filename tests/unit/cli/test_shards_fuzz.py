@@ -48,7 +48,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(whole: Path, tmp_path: Path) -> Path:
-    """Of the shards; taken anew for each example by `fresh`."""
+    """Of the shards; taken again for each example by `fresh`."""
     return tmp_path / "copy"
 
 

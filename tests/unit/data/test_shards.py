@@ -297,7 +297,7 @@ def test_a_full_disk(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     with monkeypatch.context() as patch:
         patch.setattr("fra_dist.data.shards.writer._HashedFile.write", write)
-        with pytest.raises(DataError, match="No space left on device; the same command goes on"):
+        with pytest.raises(DataError, match="No space left on device; the same command resumes"):
             make_shards(photos, tmp_path / "out", ONE)
         gc.collect()
     assert make_shards(photos, tmp_path / "out", ONE).total == 30

@@ -109,7 +109,7 @@ def test_stops_are_drawn_from_the_seed_at_different_steps(count):
 
 
 def test_more_stops_than_steps():
-    with pytest.raises(LaunchError, match="room for 5 stops"):
+    with pytest.raises(LaunchError, match="places for 5 stops"):
         draw_stops(6, 8, 0)
 
 

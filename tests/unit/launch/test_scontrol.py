@@ -123,7 +123,7 @@ def test_a_requeue_that_fails_is_asked_for_again(slurm: Controller, job: SlurmJo
 
 def test_a_requeue_that_goes_on_failing_is_a_clear_end(slurm: Controller, job: SlurmJob, ledger: Ledger) -> None:
     slurm.fail("requeue", 99)
-    with pytest.raises(RunFailed, match=r"does not requeue the job: slurm_requeue error: .* submit it again to go on"):
+    with pytest.raises(RunFailed, match=r"does not requeue the job: slurm_requeue error: .* submit it again to resume"):
         job.requeue(ledger, pauses=(0.0, 0.0))
     assert slurm.asked("scontrol requeue") == 3
     assert read_state(ledger.run)["state"] == "stopped"

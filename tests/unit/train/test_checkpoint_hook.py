@@ -109,7 +109,7 @@ def test_a_full_disk_is_told_and_training_goes_on(tmp_path, full, capsys):
     full.set()
     run.steps_with_saves(3)
     assert run.saved() == [2]
-    assert "No space left on device; earlier ones are untouched; training goes on" in capsys.readouterr().err
+    assert "No space left on device; earlier ones are untouched; training continues" in capsys.readouterr().err
     assert "step-00000004" in run.told("warning")[0]["text"]
     full.clear()
     run.steps_with_saves(1)

@@ -174,7 +174,7 @@ def _with_broken_photos(shards: Path, target: Path) -> Path:
 def test_the_count_and_the_window_go_on_from_a_checkpoint(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Steps 5 to 7 fail; a run that stops at 6 and goes on ends where an undisturbed one does."""
+    """Steps 5 to 7 fail; a run that stops at 6 and resumes ends where an undisturbed one does."""
     monkeypatch.setenv("FRA_DIST_FAULTS", "nan!5,nan!6,nan!7")
     words = ("guard.patience=3", "log.every_steps=4")
     with pytest.raises(TrainingError, match=r"stopped at step 7 .*: 3 steps in a row"):
