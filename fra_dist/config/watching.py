@@ -21,6 +21,7 @@ class ProbeSet(Section):
 
     @property
     def title(self) -> str:
+        """Name of the set in the names of its scores: `name`, or the last part of `data`."""
         return self.name or self.data.rstrip("/").rpartition("/")[2]
 
 

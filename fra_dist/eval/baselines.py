@@ -34,6 +34,7 @@ class Constant(nn.Module):
         self.value = nn.Parameter(torch.zeros(()), requires_grad=False)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Zeros (B, 1, 1, 1) for images (B, 3, S, S)."""
         return self.value.expand(len(images), 1, 1, 1)
 
 

@@ -68,6 +68,7 @@ class Probes(Hook):
                 self._probe(run)
 
     def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
+        """Measure the scores when `probe.every_steps` is due, and after the last step; not when the run is stopping."""
         every = run.config.probe.every_steps
         due = every and (run.completed % every == 0 or run.completed == run.sizes.total_steps)
         if due and not run.stopped_by:  # a stop is quick; the next attempt begins with these scores

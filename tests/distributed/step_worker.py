@@ -1,4 +1,4 @@
-"""The ranks of `test_step_collectives.py`: FOLDER starts two, which write the collectives and host synchronisations of a step."""
+"""Ranks of `test_step_collectives.py`: FOLDER starts two, which record collectives and host synchronisations."""
 
 import json
 import multiprocessing

@@ -115,6 +115,10 @@ def _do(encoder: "Encoder", entry: "TaskEntry", cache: "Cache", out: Path, besid
 
 
 def cache_of(args: argparse.Namespace) -> "Cache":
+    """Return the feature cache that the options ask for.
+
+    --no-cache: none. Otherwise --cache, $FRA_DIST_CACHE/eval or ~/.cache/fra_dist/eval, whichever is given first.
+    """
     from fra_dist.eval.features.feature_cache import Cache
 
     if args.no_cache:

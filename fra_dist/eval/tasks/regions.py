@@ -9,7 +9,7 @@ regions against classes over the test part; k-means is fitted on training photos
 | `clusters`, `random_clusters` | k-means on the map of this network, and of an untrained one |
 | `random_prototypes` | random directions in place of the network's prototypes: no score but chance |
 | `position`, `position_in_parts` | k-means on the place in the photo; the second inside the parts of training masks |
-| `ceiling`, `face_frame` | oracles with the labels of the test faces: what a map of this size, and places on the face, allow |
+| `ceiling`, `face_frame` | oracles with the test faces' labels: what a map of this size, or places on the face, allow |
 
 Each is scored over all classes, over facial parts (`parts_`), and over parts by head yaw (`yaw_0_30` and so on, in
 degrees, where it is known), on random crops (`crops`) and against polygons of landmarks (`polygons`, where a set has
@@ -37,8 +37,8 @@ from fra_dist.eval.tasks.region_truth import (
     CROP_SIDES,
     ONLY_PARTS,
     WHOLE,
+    FaceView,
     Oracles,
-    TestView,
     faces_under_test,
     groups_of_yaw,
 )
@@ -95,14 +95,14 @@ def faces_to_fit(prepared: PreparedFaces) -> Places:
     return _spread(prepared.places("train"), PROBED)
 
 
-def tables_of(faces: TestView, ways: Mapping[str, Segmenter], regions: int) -> dict[str, NDArray[np.int64]]:
+def tables_of(faces: FaceView, ways: Mapping[str, Segmenter], regions: int) -> dict[str, NDArray[np.int64]]:
     """Pixels by region and class of each way of getting regions, (n, Q, L)."""
     width = len(faces.classes)
     return {name: count_tables(faces.photos, faces.masks, way, regions, width) for name, way in ways.items()}
 
 
 def _scores(
-    name: str, faces: TestView, tables: Mapping[str, NDArray[np.int64]], people: Places | None, job: TaskInput
+    name: str, faces: FaceView, tables: Mapping[str, NDArray[np.int64]], people: Places | None, job: TaskInput
 ) -> dict[str, Score]:
     """Of whole photos everything, and NMI on parts by yaw; of other views NMI on parts."""
     seed, draws = job.settings.seed, job.settings.bootstrap
@@ -153,7 +153,7 @@ def _fit_probe(
     return fit_ridge(Part(rows, targets), Part(_pixels(held), np.zeros(0)), score)
 
 
-def _answered(job: TaskInput, probe: Reader, faces: TestView) -> NDArray[np.int64]:
+def _answered(job: TaskInput, probe: Reader, faces: FaceView) -> NDArray[np.int64]:
     width = len(faces.classes)
     return count_tables(faces.photos, faces.masks, _segment(job, probe), width, width)
 
@@ -188,7 +188,7 @@ def _protocol(job: TaskInput) -> dict[str, object]:
         "pixels": f"{MASK_SIDE} by {MASK_SIDE}, similarities upsampled bilinearly, the largest wins",
         "parts": "the pixels of brows, eyes, nose and mouth only",
         "miou": "one region for each class, Hungarian matching",
-        "k-means": "fitted on training photos, no labels; position_in_parts is told where training masks have parts",
+        "k-means": "fitted on training photos, no labels; position_in_parts knows where training masks have parts",
         "ceiling": "shares of the true classes in each cell of the network's map, upsampled as similarities are",
         "face_frame": "k-means on places of parts, each face brought to one frame by its true landmarks or masks",
         "yaw": "NMI on parts of the faces of |yaw| from 0 below 30, 30 below 60, and 60 to 90 degrees",

@@ -114,8 +114,8 @@ class Listener:
 def stalled_rank(heartbeats: dict[int, Heartbeat], silent: list[int], hosts: tuple[str, ...]) -> str | None:
     """Say in one line which rank holds up the others; None while one may still be at something that takes long.
 
-    heartbeats: those of all ranks, this rank's included, by rank; silent: the silent ranks; hosts: the host's name of each
-    rank. Silent ranks are to blame, or else those that are furthest behind.
+    heartbeats: those of all ranks by rank, this rank's too; silent: the silent ranks; hosts: the name of each rank's
+    host. Silent ranks are to blame, or else those that are furthest behind.
     """
     if silent:
         return f"{_who(silent, hosts)} gave no sign of life{_since(heartbeats, silent)}: stopped, or out of reach"
