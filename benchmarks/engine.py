@@ -25,8 +25,9 @@ import torch
 
 from fra_dist.config import CheckpointConfig, Config, dump_config, load_config
 from fra_dist.data.making.shard_making import ShardOptions, make_shards
+from fra_dist.json_lines import read_rows
 from fra_dist.launch.task import die_with_parent
-from fra_dist.train.run_dir.folder import read_rows, versions
+from fra_dist.train.run_dir.folder import versions
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ import torch
 from suite_parts import PARTS, Job, Row
 from suite_targets import report
 
-from fra_dist.train.run_dir.folder import read_rows, versions
+from fra_dist.json_lines import read_rows
+from fra_dist.train.run_dir.folder import versions
 
 _GRACE = 15
 """Seconds between a part's deadline, which it heeds where it can, and its end."""

@@ -33,7 +33,8 @@ from fra_dist.errors import ConfigError, FraError
 from fra_dist.eval.features.encoder import Encoder
 from fra_dist.eval.features.networks import open_encoder
 from fra_dist.exit_status import STOPPED
-from fra_dist.train.run_dir.folder import read_rows, versions
+from fra_dist.json_lines import read_rows
+from fra_dist.train.run_dir.folder import versions
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "study"
 SIZES = ("tiny", "r18", "r50")

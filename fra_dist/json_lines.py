@@ -102,7 +102,7 @@ def iterate(path: Path, damage: DamagedLines | None = None) -> Iterator[dict[str
             damage.note(offset)
 
 
-def read_all(path: Path, damage: DamagedLines | None = None) -> list[dict[str, Any]]:
+def read_rows(path: Path, damage: DamagedLines | None = None) -> list[dict[str, Any]]:
     """Return all rows of a file as a list; damaged lines are left out and counted as in `iterate`."""
     return list(iterate(path, damage))
 
@@ -171,23 +171,15 @@ def _rewrite(path: Path, cut: int, kept: list[bytes]) -> None:
     if not kept:
         patiently(lambda: os.truncate(path, cut))
         return
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
 
     def write() -> None:
-        with os.fdopen(open_to_read(path), "rb") as old, partial.open("wb") as new:
+        with whole_file(path) as partial, os.fdopen(open_to_read(path), "rb") as old, partial.open("wb") as new:
             shutil.copyfileobj(old, new, 1 << 20)
             new.truncate(cut)
             new.seek(cut)
             new.writelines(line if line.endswith(b"\n") else line + b"\n" for line in kept)
-            new.flush()
-            os.fsync(new.fileno())
-        partial.replace(path)
 
-    try:
-        patiently(write)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    patiently(write)
 
 
 def last_rows(path: Path, count: int, wanted: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:

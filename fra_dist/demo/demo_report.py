@@ -26,12 +26,13 @@ from fra_dist.eval.quick_look import (
 from fra_dist.eval.regions.pixel_regions import position_clusters
 from fra_dist.eval.score_table import read_table, region_table
 from fra_dist.eval.settings import Settings
+from fra_dist.json_lines import read_rows
 from fra_dist.report.overlay import to_images
 from fra_dist.report.page import Film, Headline, Picture, ReportData, write_page
 from fra_dist.report.report_sections import compare, headlines_of, stages_of
 from fra_dist.report.run_pictures import draw_run_heatmaps
 from fra_dist.train.checkpoints.reading import load_model
-from fra_dist.train.run_dir.folder import read_rows, versions
+from fra_dist.train.run_dir.folder import versions
 
 SHOWN = 8
 """Faces in the pictures of the page."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fra_dist.config import Config, dump_config
 from fra_dist.errors import FraError
-from fra_dist.train.run_dir.folder import read_rows
+from fra_dist.json_lines import read_rows
 
 
 @dataclass

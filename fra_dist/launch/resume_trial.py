@@ -13,7 +13,8 @@ from pathlib import Path
 from fra_dist.config import Config, dump_config
 from fra_dist.errors import LaunchError
 from fra_dist.exit_status import STOPPED
-from fra_dist.launch.ledger import all_rows, last_logged_step
+from fra_dist.json_lines import read_rows
+from fra_dist.launch.ledger import last_logged_step
 from fra_dist.launch.outcome import attempt_outcome
 from fra_dist.launch.task import die_with_parent
 from fra_dist.launch.trainer_command import absolute
@@ -116,7 +117,7 @@ class TrialRun:
 
     def resumed_from(self) -> int:
         """Return the step at which the last attempt resumed; 0 when none has."""
-        rows = [row for row in all_rows(self.run / "history.jsonl") if row["event"] == "resume"]
+        rows = [row for row in read_rows(self.run / "history.jsonl") if row["event"] == "resume"]
         return int(rows[-1]["step"]) if rows else 0
 
     def _start(self, world: int) -> "subprocess.Popen[bytes]":

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fra_dist.errors import CheckpointError
-from fra_dist.launch.ledger import all_rows
+from fra_dist.json_lines import read_rows
 from fra_dist.train.checkpoints.compare import Difference, contents_of, differences
 from fra_dist.train.checkpoints.reading import MODEL, OPTIMIZER, Checkpoint, newest_good
 from fra_dist.train.run_dir.folder import repeatable
@@ -87,7 +87,7 @@ def near(one: Path, two: Path, resumed: int, double: bool) -> RunComparison:
 def metric_rows(run: Path) -> dict[int, dict[str, Any]]:
     """Return {step: metrics row without what depends on the machine} of a run folder."""
     found: dict[int, dict[str, Any]] = {}
-    for row in all_rows(run / "metrics.jsonl"):
+    for row in read_rows(run / "metrics.jsonl"):
         found.setdefault(row["step"], {}).update(repeatable(row))
     return found
 
@@ -96,7 +96,7 @@ def logged_samples(run: Path) -> dict[int, list[int]]:
     """Return {step: sorted sample ids of the global batch} of a run folder, from the sample logs of all ranks."""
     found: dict[int, list[int]] = {}
     for path in sorted((run / "samples").glob("rank-*.jsonl")):
-        for row in all_rows(path):
+        for row in read_rows(path):
             found.setdefault(row["step"], []).extend(row["ids"])
     return {step: sorted(ids) for step, ids in found.items()}
 

@@ -24,10 +24,11 @@ from pathlib import Path
 from fra_dist import files
 from fra_dist.cli.main import main
 from fra_dist.cli.pretrain import pretrain  # noqa: F401
+from fra_dist.json_lines import read_rows
 from fra_dist.report import curves, picture_hook  # noqa: F401
 from fra_dist.train import prepare  # noqa: F401
 from fra_dist.train.hooks import collapse_alarms, saving, stragglers  # noqa: F401
-from fra_dist.train.run_dir.folder import read_rows, repeatable
+from fra_dist.train.run_dir.folder import repeatable
 
 FAULTS = {
     "eio": (errno.EIO, 0, "orwsntdfu"),

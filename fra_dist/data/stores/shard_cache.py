@@ -166,7 +166,7 @@ class ShardCache:
         try:
             if self._reserve(part, size):
                 self._download(part, digest, size, chunks, name)
-                os.rename(path, self._path(digest))
+                os.rename(path, self._path(digest))  # not `whole_file`: the lock on the open file goes along
                 return True
         except BaseException:
             path.unlink(missing_ok=True)

@@ -98,7 +98,7 @@ class Parts:
             for name, lines in (("rows", [row.__dict__ for row in rows]), ("bad", bad)):
                 text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
                 (partial / f"{name}.jsonl").write_text(text, encoding="utf-8")
-            partial.rename(self._path(number))
+            partial.rename(self._path(number))  # not `whole_file`: a part is a folder
         except OSError as error:
             raise DataError(
                 f"cannot write to {self.out}: {error.strerror}; free some space and start the same command again"

@@ -14,7 +14,8 @@ from typing import Any
 
 from fra_dist.config import Config, dump_config
 from fra_dist.errors import LaunchError
-from fra_dist.launch.ledger import all_rows, last_logged_step, newest_step
+from fra_dist.json_lines import read_rows
+from fra_dist.launch.ledger import last_logged_step, newest_step
 from fra_dist.launch.task import die_with_parent
 from fra_dist.train.run_dir.fence import is_locked
 
@@ -75,7 +76,7 @@ class Training:
 
     def events(self, event: str) -> list[dict[str, Any]]:
         """Return the rows of the history whose event is `event`."""
-        return [row for row in all_rows(self.run / "history.jsonl") if row.get("event") == event]
+        return [row for row in read_rows(self.run / "history.jsonl") if row.get("event") == event]
 
     @property
     def attempt(self) -> TrainingStart:

@@ -105,7 +105,7 @@ def write_folder(contents: Contents, final: Path, permit: Callable[[], None] = l
         permit()
         if files.exists(final):
             delete_checkpoint(final)
-        partial.rename(final)
+        partial.rename(final)  # not `whole_file`: a checkpoint is a folder
         files.sync_folder(final.parent)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)

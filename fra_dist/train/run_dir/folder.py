@@ -212,11 +212,6 @@ def repeatable(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in _MEASURED and not name.startswith("source/")}
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Read the rows of a file of JSON lines; none when there is no file, and damaged lines are left out."""
-    return json_lines.read_all(path)
-
-
 def _is_harmless(key: str) -> bool:
     return any(key == name or key.startswith(name + ".") for name in _HARMLESS)
 

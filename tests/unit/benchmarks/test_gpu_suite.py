@@ -10,7 +10,7 @@ import torch
 from suite_parts import KERNELS, PARTS, Job
 from suite_targets import figures
 
-from fra_dist.train.run_dir.folder import read_rows
+from fra_dist.json_lines import read_rows
 
 TRIAL = ["--device", "cpu", "--quick"]
 

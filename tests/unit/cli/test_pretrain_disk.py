@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from fra_dist.train.run_dir.folder import read_rows
+from fra_dist.json_lines import read_rows
 from tests.unit.cli.test_pretrain import assert_same_run, undisturbed, words  # noqa: F401
 
 pytestmark = pytest.mark.slow

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from fra_dist.launch.ledger import Ledger, all_rows, last_row, newest_step, read_state
+from fra_dist.json_lines import read_rows
+from fra_dist.launch.ledger import Ledger, last_row, newest_step, read_state
 from fra_dist.launch.outcome import Outcome, attempt_outcome
 from fra_dist.launch.run_status import overview
 
@@ -70,7 +71,7 @@ def test_stops_do_not_count_and_steps_lost_are_noted(tmp_path):
     checkpoint(tmp_path, 10)
     (tmp_path / "metrics.jsonl").write_text('{"step": 17}\n{"step": 1')
     assert ledger.settle(Outcome("stopped", "preempted"))
-    (row,) = all_rows(tmp_path / "history.jsonl")
+    (row,) = read_rows(tmp_path / "history.jsonl")
     assert (row["event"], row["cause"], row["steps_lost"], row["attempt"]) == ("launch restart", "preempted", 7, 1)
     assert not ledger.settle(Outcome("stopped"), ask_again=False)
     assert read_state(tmp_path)["state"] == "stopped"

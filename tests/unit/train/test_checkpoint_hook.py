@@ -9,11 +9,12 @@ import torch
 
 from fra_dist.config import load_config
 from fra_dist.errors import SaveError
+from fra_dist.json_lines import read_rows
 from fra_dist.train.checkpoints import background_writer, writing
 from fra_dist.train.checkpoints.background_writer import Saver
 from fra_dist.train.checkpoints.reading import find_checkpoint, list_checkpoints
 from fra_dist.train.hooks.saving import Checkpoints
-from fra_dist.train.run_dir.folder import RunFolder, read_rows
+from fra_dist.train.run_dir.folder import RunFolder
 
 CPU = torch.device("cpu")
 
