@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fra_dist.files import ABSENT, failure, open_to_read, parse_object, patiently
+from fra_dist.files import ABSENT, failure, open_to_read, parse_object, patiently, whole_file
 
 _CHUNK, _FORWARD = 1 << 16, 1 << 20
 
