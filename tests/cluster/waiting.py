@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-
 PATIENCE = 3
 """Times as long as what is expected takes on two quiet cores: the tests of a gate run beside each other."""
 
