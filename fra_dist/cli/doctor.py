@@ -9,7 +9,7 @@ from fra_dist.cli.line import arguments
 from fra_dist.exit_status import COMPLETE, FAILED
 
 if TYPE_CHECKING:
-    from fra_dist.doctor.finding import Finding
+    from fra_dist.doctor.result import CheckResult
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,15 +32,15 @@ def run(args: argparse.Namespace) -> int:
 
     config = load_config(args.config, args.overrides) if args.config else None
     subject = Subject.of(config, args.ranks, args.quick) if config else Subject(ranks=args.ranks, quick=args.quick)
-    return show(examine(subject), args.json)
+    return show_results(examine(subject), args.json)
 
 
-def show(findings: Iterable["Finding"], as_json: bool) -> int:
+def show_results(findings: Iterable["CheckResult"], as_json: bool) -> int:
     """Print findings, on a terminal or elsewhere each as soon as it is there, and return the exit status."""
     from fra_dist.doctor.examine import as_rows
-    from fra_dist.doctor.screen import coloured, lines_of, summary
+    from fra_dist.doctor.screen import coloured, count_line, lines_of
 
-    found: list[Finding] = []
+    found: list[CheckResult] = []
     for one in findings:
         found.append(one)
         if not as_json:
@@ -50,5 +50,5 @@ def show(findings: Iterable["Finding"], as_json: bool) -> int:
         worst = next((word for word in ("fail", "warn") if word in verdicts), "ok")
         print(json.dumps({"verdict": worst, "checks": as_rows(found)}, indent=1))
     else:
-        print(summary(found))
+        print(count_line(found))
     return FAILED if "fail" in verdicts else COMPLETE

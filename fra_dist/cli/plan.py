@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     manifest = load_manifest(config.data.shards, False, StoreOptions.of(config.data))
     sizes = derive_sizes(config, manifest.total, args.ranks)
     plan = make_plan(config, manifest)
-    facts = describe(config, manifest, plan, sizes, args.ranks, per_node, args.rate)
+    facts = plan_facts(config, manifest, plan, sizes, args.ranks, per_node, args.rate)
     if args.json:
         print(json.dumps({**asdict(sizes), "ranks": args.ranks, "facts": dict(facts)}, indent=1))
         return 0
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def describe(
+def plan_facts(
     config: Config, manifest: Manifest, plan: Plan, sizes: Sizes, ranks: int, per_node: int, rate: float
 ) -> Iterator[tuple[str, str]]:
     """Each fact of the plan as a heading and a sentence.

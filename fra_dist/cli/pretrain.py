@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="YAML file, or the name of a shipped one: demo, debug_cpu, vggface2_r50")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example train.global_batch=256")
     parser.add_argument("--dry-run", action="store_true", help="print settings, sizes and estimates; train nothing")
-    parser.add_argument("--force", action="store_true", help="go on with a run although settings that matter changed")
+    parser.add_argument("--force", action="store_true", help="resume a run although settings that matter changed")
     parser.add_argument(
         "--metrics-port",
         metavar="PORT",
@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         dest="source",
         metavar="PATH",
         type=Path,
-        help="go on from this checkpoint (or a run's newest good one) instead of the newest good one of RUN",
+        help="resume from this checkpoint (or a run's newest good one) instead of the newest good one of RUN",
     )
 
 
@@ -55,9 +55,9 @@ def run(args: argparse.Namespace) -> int:
     port = [f"log.metrics_port={args.metrics_port}"] if args.metrics_port else []
     config = load_config(args.config, [*args.overrides, *port])
     if args.dry_run:
-        from fra_dist.train.dry_run import describe
+        from fra_dist.train.dry_run import describe_run
 
-        found = describe(config)
+        found = describe_run(config)
         print(found.text, flush=True)
         if found.problem is not None:
             raise found.problem
@@ -132,7 +132,7 @@ def _opening(config: Config, completed: int, total: int, world: int, device: str
     where = f"{world} rank{'s' if world > 1 else ''} on {device}"
     if completed >= total:
         return f"{config.output}: all {total} steps are done already"
-    return f"{config.output}: {f'going on after step {completed}' if completed else 'starting'}, {total} steps, {where}"
+    return f"{config.output}: {f'resuming after step {completed}' if completed else 'starting'}, {total} steps, {where}"
 
 
 def _closing(config: Config, done: bool, completed: int) -> str:
@@ -140,7 +140,7 @@ def _closing(config: Config, done: bool, completed: int) -> str:
     run = shlex.quote(str(config.output))
     if not done:
         return (
-            f"stopped and saved at step {completed}: the same command goes on from there\n"
+            f"stopped and saved at step {completed}: the same command resumes from there\n"
             f"  fra-dist status {run}   how it stands"
         )
     lines = [f"complete: {Path(config.output) / 'checkpoints'} holds the weights"]

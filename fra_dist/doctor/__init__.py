@@ -1,6 +1,6 @@
 """Does everything that a run needs work on this machine? One function a check, in a process beside this one.
 
-    finding.py      what a check says: ok, warn or fail, with the remedy
+    result.py       what a check says: ok, warn or fail, with the remedy
     subject.py      what is examined: run folder, shards, device, ranks
     machine.py      Python, memory, open files, clock, home, /dev/shm, TMPDIR
     network.py      host name, interfaces, free ports

@@ -6,7 +6,7 @@ import time
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from fra_dist.doctor.finding import Finding, fail, ok, warn
+from fra_dist.doctor.result import CheckResult, fail, ok, warn
 from fra_dist.doctor.subject import Subject
 from fra_dist.formats import size_text
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _LEAST_FREE = 8e9
 
 
-def check_torch(subject: Subject) -> Finding:
+def check_torch(subject: Subject) -> CheckResult:
     """Whether torch computes on the CPU."""
     import torch
 
@@ -25,7 +25,7 @@ def check_torch(subject: Subject) -> Finding:
     return ok(found) if error == 0 else fail(f"{found}: a product is wrong by {error}", "install torch again")
 
 
-def check_gpu(subject: Subject) -> Finding:
+def check_gpu(subject: Subject) -> CheckResult:
     """The GPUs that torch sees, the driver below them, and their free memory."""
     import torch
 
@@ -53,7 +53,7 @@ def check_gpu(subject: Subject) -> Finding:
     return ok(text)
 
 
-def check_bf16(subject: Subject) -> Finding:
+def check_bf16(subject: Subject) -> CheckResult:
     """Whether bf16 products are right and faster than float32, on the GPU and on the CPU."""
     import torch
 
@@ -74,7 +74,7 @@ def check_bf16(subject: Subject) -> Finding:
     )
 
 
-def check_triton(subject: Subject) -> Finding:
+def check_triton(subject: Subject) -> CheckResult:
     """Whether Triton is here and the fused kernels run."""
     import torch
 

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Self
 
-from fra_dist.doctor.finding import Finding
+from fra_dist.doctor.result import CheckResult
 from fra_dist.doctor.subject import Subject
 
 _MARK = "fra-dist doctor: "
@@ -82,11 +82,11 @@ class Worker:
         self._errors.extend(self._process.stderr or ())
 
 
-def find(place: str) -> Callable[[Subject], Finding]:
+def find(place: str) -> Callable[[Subject], CheckResult]:
     """Return the function that `module:function` names, in this package or with dots anywhere."""
     module, _, function = place.partition(":")
     whole = module if "." in module else f"fra_dist.doctor.{module}"
-    found: Callable[[Subject], Finding] = getattr(importlib.import_module(whole), function)
+    found: Callable[[Subject], CheckResult] = getattr(importlib.import_module(whole), function)
     return found
 
 

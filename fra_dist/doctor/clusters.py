@@ -6,7 +6,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from fra_dist.doctor.finding import Finding, fail, ok, warn
+from fra_dist.doctor.result import CheckResult, fail, ok, warn
 from fra_dist.doctor.subject import Subject
 
 _SECONDS = 10
@@ -14,7 +14,7 @@ _RAY_PORT = 6379
 _RAY_FILE = Path("/tmp/ray/ray_current_cluster")
 
 
-def check_slurm(subject: Subject) -> Finding:
+def check_slurm(subject: Subject) -> CheckResult:
     """Whether SLURM's commands are here and its controller answers."""
     missing = [name for name in ("sbatch", "srun", "scontrol", "squeue") if shutil.which(name) is None]
     if len(missing) == 4:
@@ -32,7 +32,7 @@ def check_slurm(subject: Subject) -> Finding:
     return ok(text + (f"; inside job {job}" if job else ""))
 
 
-def check_ray(subject: Subject) -> Finding:
+def check_ray(subject: Subject) -> CheckResult:
     """Whether Ray is installed, and whether the cluster that RAY_ADDRESS or this machine names answers."""
     try:
         from importlib.metadata import version

@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from fra_dist.doctor.finding import Finding, fail, ok, warn
+from fra_dist.doctor.result import CheckResult, fail, ok, warn
 from fra_dist.doctor.subject import Subject
 from fra_dist.errors import FraError
 from fra_dist.formats import size_text
@@ -16,7 +16,7 @@ from fra_dist.leases import WITHOUT_FLOCK
 _SECONDS, _PIECE, _SLOW = 3.0, 1 << 22, 50e6
 
 
-def check_run_folder(subject: Subject) -> Finding:
+def check_run_folder(subject: Subject) -> CheckResult:
     """Whether the run folder can be written and locked, and has space for checkpoints."""
     folder = subject.nearest_folder
     try:
@@ -35,7 +35,7 @@ def check_run_folder(subject: Subject) -> Finding:
     return ok(found)
 
 
-def check_shards(subject: Subject) -> Finding:
+def check_shards(subject: Subject) -> CheckResult:
     """Whether the shards are there, and how fast they are read past the page cache."""
     if not subject.shards:
         return ok("not examined: name a configuration, `fra-dist doctor CONFIG data.shards=DIR`")

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from fra_dist.doctor.bounded import Worker
-from fra_dist.doctor.finding import Finding, fail
+from fra_dist.doctor.result import CheckResult, fail
 from fra_dist.doctor.subject import Subject
 
 
@@ -51,7 +51,7 @@ THOROUGH = (
 """Checks that measure, or import torch."""
 
 
-def examine(subject: Subject, checks: Sequence[Check] | None = None) -> Iterator[Finding]:
+def examine(subject: Subject, checks: Sequence[Check] | None = None) -> Iterator[CheckResult]:
     """Yield the finding of each check in their order; without `checks`, of all, or of QUICK when the subject says so.
 
     A check that takes too long, or that ends its process, costs its own finding only: the others are done in a new
@@ -63,7 +63,7 @@ def examine(subject: Subject, checks: Sequence[Check] | None = None) -> Iterator
             while waiting:
                 check = waiting.pop(0)
                 try:
-                    found = Finding(**worker.answer(check.seconds))
+                    found = CheckResult(**worker.answer(check.seconds))
                 except TimeoutError:
                     found = fail(f"no answer in {check.seconds:.0f} s", check.remedy)
                 except EOFError as error:
@@ -75,6 +75,6 @@ def examine(subject: Subject, checks: Sequence[Check] | None = None) -> Iterator
                 break  # the rest in a new process
 
 
-def as_rows(findings: Sequence[Finding]) -> list[dict[str, str]]:
+def as_rows(findings: Sequence[CheckResult]) -> list[dict[str, str]]:
     """Return the findings as JSON values: name, verdict, text, remedy."""
     return [asdict(one) for one in findings]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fra_dist import distributed
 from fra_dist.config import DataConfig, ViewConfig, load_config
-from fra_dist.doctor.finding import Finding, fail, ok, reason, warn
+from fra_dist.doctor.result import CheckResult, fail, ok, reason, warn
 from fra_dist.doctor.subject import Subject
 from fra_dist.errors import ConfigError
 
@@ -24,7 +24,7 @@ _TINY = (
 _DALI = "run `make setup` again, or set data.pipeline=torch, which decodes with Pillow"
 
 
-def check_dali(subject: Subject) -> Finding:
+def check_dali(subject: Subject) -> CheckResult:
     """Whether DALI decodes a real JPEG to the pixels that Pillow gives, as the input of a run does."""
     from fra_dist.data.decoding.torch_pipeline import TorchPipeline
 
@@ -66,7 +66,7 @@ def _decode(pipeline: "Pipeline", config: DataConfig) -> Tensor:
     return view
 
 
-def check_step(subject: Subject) -> Finding:
+def check_step(subject: Subject) -> CheckResult:
     """Whether the engine of a run (DeepSpeed, or PyTorch) takes a step of a very small model, and the weights move."""
     from fra_dist.models.fra import FRA
     from fra_dist.train.engines.build import build_engine

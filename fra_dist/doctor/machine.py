@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from fra_dist.doctor.finding import Finding, fail, ok, warn
+from fra_dist.doctor.result import CheckResult, fail, ok, warn
 from fra_dist.doctor.subject import Subject
 from fra_dist.formats import size_text
 from fra_dist.machine_memory import memory_limit
@@ -23,18 +23,16 @@ _RAY_ADDS = len("/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_
 """Characters that Ray puts behind the folder of temporary files for its longest socket."""
 
 
-def check_python(subject: Subject) -> Finding:
+def check_python(subject: Subject) -> CheckResult:
     """Python's version against the ones that the package names."""
-    import fra_dist
-
-    found = f"Python {platform.python_version()}, fra_dist {fra_dist.__version__} at {Path(fra_dist.__file__).parent}"
+    found = f"Python {platform.python_version()}, fra_dist at {Path(__file__).parents[1]}"
     if not (3, 11) <= sys.version_info[:2] <= (3, 14):
         return fail(found, "use Python 3.11 to 3.14")
     missing = [name for name in ("torch", "numpy", "pydantic", "safetensors") if not _installed(name)]
     return fail(f"{found}; not installed: {', '.join(missing)}", "run `make setup` again") if missing else ok(found)
 
 
-def check_memory(subject: Subject) -> Finding:
+def check_memory(subject: Subject) -> CheckResult:
     """The memory that a process may use: the machine's, or a container's or job's limit."""
     memory = psutil.virtual_memory()
     limit = memory_limit()
@@ -47,7 +45,7 @@ def check_memory(subject: Subject) -> Finding:
     return ok(found)
 
 
-def check_open_files(subject: Subject) -> Finding:
+def check_open_files(subject: Subject) -> CheckResult:
     """The limit of open files: every shard that is read is one, and every worker has pipes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     found = f"{soft} open files a process (at most {hard})"
@@ -56,7 +54,7 @@ def check_open_files(subject: Subject) -> Finding:
     return warn(found, "many shards and ranks need more: ulimit -n 65536") if soft < 4096 else ok(found)
 
 
-def check_shared_memory(subject: Subject) -> Finding:
+def check_shared_memory(subject: Subject) -> CheckResult:
     """/dev/shm, through which ranks of one machine exchange data and Ray keeps objects."""
     folder = Path("/dev/shm")
     if not folder.is_dir():
@@ -72,7 +70,7 @@ def check_shared_memory(subject: Subject) -> Finding:
     return ok(found)
 
 
-def check_temporary_folder(subject: Subject) -> Finding:
+def check_temporary_folder(subject: Subject) -> CheckResult:
     """TMPDIR: writable, with space, and short enough for Ray's sockets."""
     folder = tempfile.gettempdir()
     try:
@@ -90,7 +88,7 @@ def check_temporary_folder(subject: Subject) -> Finding:
     return warn(found, "make space there, or set TMPDIR to another disk") if free < 1e9 else ok(found)
 
 
-def check_home(subject: Subject) -> Finding:
+def check_home(subject: Subject) -> CheckResult:
     """HOME, where caches of Triton, numba and torch go by default."""
     home = os.path.expanduser("~")
     remedy = "set HOME to a folder of yours, or TRITON_CACHE_DIR, NUMBA_CACHE_DIR and XDG_CACHE_HOME"
@@ -105,7 +103,7 @@ def check_home(subject: Subject) -> Finding:
     return warn(found, "compiled kernels are kept there: make space") if free < 5e8 else ok(found)
 
 
-def check_clock(subject: Subject) -> Finding:
+def check_clock(subject: Subject) -> CheckResult:
     """The clock against that of the run folder's file system, which a server may have set."""
     try:
         with tempfile.NamedTemporaryFile(dir=subject.nearest_folder) as file:

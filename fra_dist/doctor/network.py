@@ -6,14 +6,14 @@ import socket
 
 import psutil
 
-from fra_dist.doctor.finding import Finding, fail, ok, warn
+from fra_dist.doctor.result import CheckResult, fail, ok, warn
 from fra_dist.doctor.subject import Subject
 
 _PORTS = 8
 """How many free ports are asked for at once."""
 
 
-def check_host_name(subject: Subject) -> Finding:
+def check_host_name(subject: Subject) -> CheckResult:
     """Whether this machine's name leads to an address that others reach; on Debian it is 127.0.1.1."""
     name = socket.gethostname()
     try:
@@ -33,7 +33,7 @@ def check_host_name(subject: Subject) -> Finding:
     )
 
 
-def check_interfaces(subject: Subject) -> Finding:
+def check_interfaces(subject: Subject) -> CheckResult:
     """GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME against the interfaces that there are."""
     found = _addresses()
     listed = ", ".join(f"{name} {address}" for name, address in found.items()) or "none but the loopback"
@@ -54,7 +54,7 @@ def check_interfaces(subject: Subject) -> Finding:
     return ok("; ".join([listed, *chosen]))
 
 
-def check_ports(subject: Subject) -> Finding:
+def check_ports(subject: Subject) -> CheckResult:
     """Whether ports can be opened, and whether MASTER_PORT, where it is set, is free."""
     try:
         for _ in range(_PORTS):

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 
 from fra_dist.doctor.examine import examine
-from fra_dist.doctor.finding import Finding
+from fra_dist.doctor.result import CheckResult
 from fra_dist.doctor.subject import Subject
 
 _MARK = "fra-dist node: "
@@ -21,25 +21,25 @@ def command(python: str, subject: Subject) -> list[str]:
     return [python, "-u", "-m", "fra_dist.doctor.nodes", subject.to_json()]
 
 
-def read_lines(lines: Iterable[str]) -> dict[str, list[Finding]]:
+def read_lines(lines: Iterable[str]) -> dict[str, list[CheckResult]]:
     """Return the findings of each host from what all nodes printed, in the order in which hosts appeared."""
-    found: dict[str, list[Finding]] = {}
+    found: dict[str, list[CheckResult]] = {}
     for line in lines:
         _, mark, text = line.partition(_MARK)
         if mark:
             row = json.loads(text)
-            found.setdefault(row.pop("host"), []).append(Finding(**row))
+            found.setdefault(row.pop("host"), []).append(CheckResult(**row))
     return found
 
 
-def joined(hosts: dict[str, list[Finding]]) -> list[Finding]:
+def joined_hosts(hosts: dict[str, list[CheckResult]]) -> list[CheckResult]:
     """Return one list for all hosts: of a check that is ok one finding with the number of hosts, others by host."""
-    found: list[Finding] = []
+    found: list[CheckResult] = []
     for name in dict.fromkeys(one.name for all_of_it in hosts.values() for one in all_of_it):
         here = {host: next((one for one in own if one.name == name), None) for host, own in hosts.items()}
         missing = [host for host, one in here.items() if one is None]
         if missing:
-            found.append(Finding("fail", f"no answer from {', '.join(missing)}", "look at that node", name))
+            found.append(CheckResult("fail", f"no answer from {', '.join(missing)}", "look at that node", name))
         fine = [host for host, one in here.items() if one and one.verdict == "ok"]
         if fine:
             first = here[fine[0]]

@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Any
 
-from fra_dist.doctor.finding import Finding, fail, ok, warn
+from fra_dist.doctor.result import CheckResult, fail, ok, warn
 from fra_dist.doctor.subject import Subject
 from fra_dist.formats import plural, size_text
 
@@ -20,7 +20,7 @@ _ROUNDS = 5
 _MARK = "fra-dist ranks: "
 
 
-def check_ranks(subject: Subject) -> Finding:
+def check_ranks(subject: Subject) -> CheckResult:
     """Whether ranks on this machine meet and sum, and at which bandwidth."""
     with socket.socket() as one:
         one.bind(("", 0))
@@ -45,11 +45,11 @@ def check_ranks(subject: Subject) -> Finding:
                 f"{subject.ranks} local ranks do not sum: rank {number}: {last[:200]}",
                 "see `host name`, `interfaces` and `/dev/shm`; NCCL_DEBUG=INFO says more on GPUs",
             )
-    row = last_row(answers[0][0])
-    return judge(row) if row else fail("rank 0 printed nothing", "see `host name` and `interfaces`")
+    row = printed_row(answers[0][0])
+    return judge_sum(row) if row else fail("rank 0 printed nothing", "see `host name` and `interfaces`")
 
 
-def last_row(output: str) -> dict[str, Any] | None:
+def printed_row(output: str) -> dict[str, Any] | None:
     """Return what rank 0 printed, from the output of all ranks; None when it printed nothing."""
     rows = [line.partition(_MARK)[2] for line in output.splitlines() if _MARK in line]
     return dict(json.loads(rows[-1])) if rows else None
@@ -62,7 +62,7 @@ def _device(subject: Subject) -> str:
     return "cuda" if subject.device != "cpu" and torch.cuda.device_count() >= subject.ranks else "cpu"
 
 
-def judge(row: dict[str, Any]) -> Finding:
+def judge_sum(row: dict[str, Any]) -> CheckResult:
     """Return the finding for what rank 0 measured. Bus bandwidth is 2 (N - 1) / N x bytes / seconds, as NCCL counts."""
     world, size, seconds = int(row["world"]), float(row["bytes"]), max(float(row["seconds"]), 1e-9)
     rate = 2 * (world - 1) / world * size / seconds

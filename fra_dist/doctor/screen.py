@@ -7,7 +7,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from fra_dist.doctor.finding import Finding
+from fra_dist.doctor.result import CheckResult
 from fra_dist.formats import plural
 
 _COLOURS = {"ok": "32", "warn": "33", "fail": "31"}
@@ -19,7 +19,7 @@ def coloured() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def lines_of(findings: Iterable[Finding], width: int | None = None, colour: bool = False) -> Iterator[str]:
+def lines_of(findings: Iterable[CheckResult], width: int | None = None, colour: bool = False) -> Iterator[str]:
     """Yield the lines of the screen, each finding as soon as it is there."""
     columns = max(width or shutil.get_terminal_size((100, 24)).columns, 40)
     for one in findings:
@@ -35,7 +35,7 @@ def lines_of(findings: Iterable[Finding], width: int | None = None, colour: bool
             )
 
 
-def summary(findings: Sequence[Finding]) -> str:
+def count_line(findings: Sequence[CheckResult]) -> str:
     """One line: how many checks are as they should be, and how many are not."""
     counts: Counter[str] = Counter(one.verdict for one in findings)
     parts = [plural(len(findings), "check"), f"{counts['ok']} ok"]

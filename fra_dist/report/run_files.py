@@ -8,7 +8,7 @@ from typing import Any
 from fra_dist import files
 from fra_dist.config import Config, load_config
 from fra_dist.errors import DataError
-from fra_dist.json_lines import number_in, read_all, step_of_row, thinned
+from fra_dist.json_lines import number_in, read_rows, step_of_row, thinned
 
 _SHOWN = (
     *("start", "resume", "complete", "stopped", "launch restart", "launch failed", "launch stopped", "guard", "alarm"),
@@ -67,7 +67,7 @@ def read_runs(folders: Sequence[Path]) -> list[RunFiles]:
 def _read(folder: Path, name: str) -> RunFiles:
     if not files.exists(folder / "config.yaml"):
         raise DataError(f"{folder} is not a run folder: it has no config.yaml")
-    history = [row for row in read_all(folder / "history.jsonl") if isinstance(row.get("event"), str)]
+    history = [row for row in read_rows(folder / "history.jsonl") if isinstance(row.get("event"), str)]
     events = [row for row in history if row["event"] in _SHOWN]
     saved = sum(row["event"] == "checkpoint" for row in history)
     return RunFiles(folder, name, load_config(folder / "config.yaml"), thinned(folder / "metrics.jsonl"), events, saved)

@@ -34,7 +34,7 @@ _STAGES, _EVENTS = 24, 60
 
 
 @dataclass(frozen=True)
-class Table:
+class PlainTable:
     """A plain table."""
 
     head: Sequence[str]
@@ -74,7 +74,7 @@ def write_run_report(folders: Sequence[Path], path: Path, evaluations: Sequence[
     return path
 
 
-def _overview(runs: Sequence[RunFiles]) -> Table:
+def _overview(runs: Sequence[RunFiles]) -> PlainTable:
     """A row a run: how far it is, where it stands, how fast it was."""
     rows = []
     for run in runs:
@@ -95,17 +95,17 @@ def _overview(runs: Sequence[RunFiles]) -> Table:
             )
         )
     head = ("run", "state", "step", "loss", "images/s (median)", "wait for data", "resumed", "checkpoints")
-    return Table(head, rows)
+    return PlainTable(head, rows)
 
 
-def _differences(runs: Sequence[RunFiles]) -> Table:
+def _differences(runs: Sequence[RunFiles]) -> PlainTable:
     """Keys in which the runs differ; of a single run, those in which it differs from the defaults."""
     configs = [run.config for run in runs] if len(runs) > 1 else [Config(), runs[0].config]
     keys = dict.fromkeys(key for other in configs[1:] for key, _ in compare_configs(configs[0], other))
     values = [[_value(config, key) for config in configs] for key in keys if key not in ("name", "output")]
     names = [run.name for run in runs] if len(runs) > 1 else ["default", runs[0].name]
     shown = [key for key in keys if key not in ("name", "output")]
-    return Table(("key", *names), [(key, *row) for key, row in zip(shown, values, strict=True)])
+    return PlainTable(("key", *names), [(key, *row) for key, row in zip(shown, values, strict=True)])
 
 
 def _value(config: Config, key: str) -> str:
@@ -155,11 +155,11 @@ def _stages(run: Path) -> list[tuple[str, Markup]]:
     return [(label, inline(picture)) for label, picture in found]
 
 
-def _events(run: RunFiles) -> Table:
+def _events(run: RunFiles) -> PlainTable:
     rows = [(_when(row), str(row["event"]), str(row.get("step", "")), _said(row)) for row in run.events]
     left_out = len(rows) - _EVENTS
     more = [("", f"and {plural(left_out, 'earlier event')}", "", "")] if left_out > 0 else []
-    return Table(("when", "event", "step", "what"), [*more, *rows[-_EVENTS:]])
+    return PlainTable(("when", "event", "step", "what"), [*more, *rows[-_EVENTS:]])
 
 
 def _when(row: Mapping[str, Any]) -> str:

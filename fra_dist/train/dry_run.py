@@ -38,7 +38,7 @@ class DryRun:
     """Why it would not fit into the memory of its device; None when it does."""
 
 
-def describe(config: Config) -> DryRun:
+def describe_run(config: Config) -> DryRun:
     """Describe a run before it starts.
 
     Memory of activations and time of a step are measured with up to 8 images on this machine and scaled. Raises

@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--ranks-per-node", type=arguments.count, help="without GPUs: ranks on each node (default 1)")
     add("--cpus-per-task", type=arguments.count, help="CPUs of one rank (default: data.threads and one more)")
     add("--gpu-memory", type=float, metavar="GB", help="of each GPU, to check before submission that a rank fits")
-    add("--time", help="time limit of one job, minutes or [D-]HH:MM:SS; the run goes on in a requeued job")
+    add("--time", help="time limit of one job, minutes or [D-]HH:MM:SS; the run resumes in a requeued job")
     for name in ("partition", "account", "qos", "constraint", "exclude", "mem"):
         add(f"--{name}", help=f"as sbatch's --{name}")
     add("--sbatch", action="append", default=[], metavar="OPTION=VALUE", help="any further sbatch option; repeatable")
@@ -52,12 +52,12 @@ def run(args: argparse.Namespace) -> int:
     print(f"job {submitted.job_id}\nrun {launch.run}\nlog {submitted.log}", flush=True)
     if not args.follow:
         return 0
-    from fra_dist.launch.slurm_following import follow
+    from fra_dist.launch.slurm_following import follow_job
 
     try:
-        state = follow(launch.run, submitted)
+        state = follow_job(launch.run, submitted)
     except KeyboardInterrupt:
-        print(f"\nthe job goes on; stop it with: scancel {submitted.job_id}")
+        print(f"\nthe job continues; stop it with: scancel {submitted.job_id}")
         return 130
     print(f"fra-dist: {state}")
     return {"complete": 0, "stopped": 75}.get(state, 1)
@@ -88,14 +88,16 @@ def _checked(args: argparse.Namespace, resources: "Resources") -> tuple["Resourc
 
 
 def _doctor(args: argparse.Namespace, resources: "Resources") -> int:
-    from fra_dist.cli.doctor import show
+    from fra_dist.cli.doctor import show_results
     from fra_dist.config import load_config
     from fra_dist.doctor.subject import Subject
     from fra_dist.launch.checks.doctor_nodes import examine_slurm
     from fra_dist.launch.trainer_command import absolute
 
     config = absolute(load_config(args.config, args.overrides))
-    return show(examine_slurm(Subject.of(config, max(2, resources.tasks_per_node), args.quick), resources), args.json)
+    return show_results(
+        examine_slurm(Subject.of(config, max(2, resources.tasks_per_node), args.quick), resources), args.json
+    )
 
 
 def _resources(args: argparse.Namespace) -> "Resources":

@@ -26,12 +26,12 @@ def run(args: argparse.Namespace) -> int:
     from fra_dist.launch.world import Bounds, world_sizes
 
     if args.doctor:
-        from fra_dist.cli.doctor import show
+        from fra_dist.cli.doctor import show_results
         from fra_dist.doctor.examine import examine
         from fra_dist.doctor.subject import Subject
 
         found = load_config(args.config, args.overrides)
-        return show(examine(Subject.of(found, max(2, _ranks(args.ranks_per_node)), args.quick)), args.json)
+        return show_results(examine(Subject.of(found, max(2, _ranks(args.ranks_per_node)), args.quick)), args.json)
     config = load_config(args.config, args.overrides)
     topology = Topology(_ranks(args.ranks_per_node), args.nodes, args.rendezvous, args.run_id, args.max_restarts)
     words = torchrun_words(topology)

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from fra_dist.doctor import nodes
-from fra_dist.doctor.finding import Finding, fail
-from fra_dist.doctor.rank_trial import judge, last_row
+from fra_dist.doctor.rank_trial import judge_sum, printed_row
+from fra_dist.doctor.result import CheckResult, fail
 from fra_dist.doctor.subject import Subject
 from fra_dist.errors import LaunchError
 from fra_dist.launch.slurm import Resources
@@ -15,7 +15,7 @@ from fra_dist.launch.slurm import Resources
 _NODE_SECONDS, _RANK_SECONDS = 1500.0, 300.0
 
 
-def examine_slurm(subject: Subject, resources: Resources) -> list[Finding]:
+def examine_slurm(subject: Subject, resources: Resources) -> list[CheckResult]:
     """Examine every node with `srun`, inside the present allocation or in one that it asks for, then sum over ranks.
 
     Raises LaunchError when srun is missing, refuses, or no node answers.
@@ -24,19 +24,21 @@ def examine_slurm(subject: Subject, resources: Resources) -> list[Finding]:
     hosts = nodes.read_lines(said.stdout.splitlines())
     if not hosts:
         raise LaunchError(f"no node answered: {_last(said)}")
-    found = nodes.joined(hosts)
+    found = nodes.joined_hosts(hosts)
     if len(hosts) < resources.nodes:
         found.append(
-            Finding("fail", f"{len(hosts)} of {resources.nodes} nodes answered: {_last(said)}", "see sinfo", "nodes")
+            CheckResult(
+                "fail", f"{len(hosts)} of {resources.nodes} nodes answered: {_last(said)}", "see sinfo", "nodes"
+            )
         )
     if resources.nodes * resources.tasks_per_node == 1:
         return found
     trial = [sys.executable, "-m", "fra_dist.doctor.rank_trial", subject.device]
     said = _srun(resources, resources.tasks_per_node, trial, _RANK_SECONDS)
-    row = last_row(said.stdout)
+    row = printed_row(said.stdout)
     remedy = "ranks do not meet: see `host name` and `interfaces`; set NCCL_SOCKET_IFNAME or GLOO_SOCKET_IFNAME"
-    every = judge(row) if row else fail(_last(said), remedy)
-    return [*found, Finding(every.verdict, every.text, every.remedy, "all ranks")]
+    every = judge_sum(row) if row else fail(_last(said), remedy)
+    return [*found, CheckResult(every.verdict, every.text, every.remedy, "all ranks")]
 
 
 def srun_words(resources: Resources, tasks_per_node: int) -> list[str]:

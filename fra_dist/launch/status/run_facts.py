@@ -7,8 +7,8 @@ from typing import Any
 from fra_dist import files
 from fra_dist.config import load_config
 from fra_dist.errors import FraError, LaunchError
-from fra_dist.json_lines import last_rows, number_in, step_of_row
-from fra_dist.launch.ledger import all_rows, last_row, newest_step, read_state
+from fra_dist.json_lines import last_rows, number_in, read_rows, step_of_row
+from fra_dist.launch.ledger import last_row, newest_step, read_state
 from fra_dist.train.run_dir.fence import is_locked, read_attempt
 
 _QUIET = 600  # seconds without a metrics row after which a run that should be running is worth a look
@@ -68,7 +68,7 @@ def progress(run: Path, metrics: dict[str, Any]) -> dict[str, Any]:
 
 def events(run: Path) -> list[dict[str, Any]]:
     """Return the rows of the history that say what happened and when; damaged ones are left out."""
-    rows = all_rows(run / "history.jsonl")
+    rows = read_rows(run / "history.jsonl")
     return [row for row in rows if isinstance(row.get("event"), str) and number_in(row, "time") is not None]
 
 
@@ -106,7 +106,7 @@ def _state(run: Path, history: list[dict[str, Any]], state: dict[str, Any]) -> t
         return "between attempts" if said == "running" else said, reason or "queued", None
     if last[-1:] == ["stopped"]:
         return "stopped and saved", "", None
-    return "interrupted", "the same command goes on", None
+    return "interrupted", "the same command resumes", None
 
 
 def _checkpoint(run: Path, history: list[dict[str, Any]]) -> dict[str, Any] | None:

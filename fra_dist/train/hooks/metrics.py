@@ -13,7 +13,7 @@ from torch import Tensor
 from fra_dist import distributed
 from fra_dist.data.loading.batch import Batch
 from fra_dist.data.loading.quarantine import FILE as QUARANTINE
-from fra_dist.data.loading.quarantine import judge, quarantine_row, read_quarantine
+from fra_dist.data.loading.quarantine import check_bad_share, quarantine_row, read_quarantine
 from fra_dist.train.hooks.flop import flop_of_image, speed_in_flop, wants_flop
 from fra_dist.train.run_dir.row_file import RowFile
 from fra_dist.train.sinks.opening import open_sinks
@@ -66,7 +66,7 @@ class Metrics(Hook):
         run.folder.log(row)
         self._pass_on(run.completed, row)
         self.last_row = row
-        judge(round(met), round(read), run.sizes.samples, run.config.data.max_bad_share)
+        check_bad_share(round(met), round(read), run.sizes.samples, run.config.data.max_bad_share)
         self._restart_clock(run)
 
     def went_back(self, run: Run) -> None:

@@ -5,14 +5,14 @@ import io
 from pathlib import Path
 
 from fra_dist import files
-from fra_dist.json_lines import read_all
+from fra_dist.json_lines import read_rows
 from fra_dist.train.sinks.sink import Row
 
 
 class CsvFile:
     """Writes all rows of metrics.jsonl as a table at the end of an attempt, a line a step.
 
-    Names appear as the run goes on (probes), so a table that grows line by line could not have its columns.
+    Names appear while a run trains (probes), so a table that grows line by line could not have its columns.
     """
 
     def __init__(self, rows: Path, path: Path) -> None:
@@ -25,7 +25,7 @@ class CsvFile:
     def close(self) -> None:
         """Write the table. Raises OSError."""
         merged: dict[int, dict[str, object]] = {}
-        for row in read_all(self.rows):
+        for row in read_rows(self.rows):
             merged.setdefault(int(row["step"]), {}).update(row)
         columns = list(dict.fromkeys(["step", *(name for row in merged.values() for name in row)]))
         text = io.StringIO()

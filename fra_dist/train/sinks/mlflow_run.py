@@ -20,7 +20,7 @@ class MlflowRun:
     """One MLflow run a run folder, in a store that is a folder or a server."""
 
     def __init__(self, folder: Path, name: str, store: str, settings: Mapping[str, Any]) -> None:
-        """Begin, or go on with, the MLflow run of a run folder, with `settings` (flat) as its parameters.
+        """Begin, or resume, the MLflow run of a run folder, with `settings` (flat) as its parameters.
 
         Raises ConfigError when mlflow is not installed.
         """
@@ -56,5 +56,5 @@ class MlflowRun:
         self._client.log_batch(self._id, metrics=values)
 
     def close(self) -> None:
-        """Mark the run as finished; a resumed run goes on all the same."""
+        """Mark the run as finished; a resumed run continues it all the same."""
         self._client.set_terminated(self._id)

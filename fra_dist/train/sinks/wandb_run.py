@@ -11,12 +11,12 @@ INSTALL = 'log.wandb needs wandb: pip install "fra-dist[wandb]", in a checkout: 
 
 
 class WandbRun:
-    """One W&B run a run folder: a resumed run goes on in it. Offline runs lie in RUN/wandb, for `wandb sync`."""
+    """One W&B run a run folder: a resumed run continues it. Offline runs lie in RUN/wandb, for `wandb sync`."""
 
     def __init__(
         self, folder: Path, name: str, mode: Literal["online", "offline"], project: str, config: Mapping[str, Any]
     ) -> None:
-        """Begin, or go on with, the W&B run of a run folder. Raises ConfigError when wandb is not installed."""
+        """Begin, or resume, the W&B run of a run folder. Raises ConfigError when wandb is not installed."""
         try:
             import wandb
         except ImportError:

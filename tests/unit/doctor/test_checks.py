@@ -15,11 +15,11 @@ from fra_dist.doctor.bounded import Worker
 from fra_dist.doctor.clusters import check_ray, check_slurm
 from fra_dist.doctor.disks import check_run_folder, check_shards
 from fra_dist.doctor.examine import QUICK, THOROUGH, Check, examine
-from fra_dist.doctor.finding import Finding
 from fra_dist.doctor.machine import check_memory, check_open_files, check_temporary_folder
 from fra_dist.doctor.network import check_interfaces, check_ports
-from fra_dist.doctor.nodes import command, joined, read_lines
-from fra_dist.doctor.screen import lines_of, summary
+from fra_dist.doctor.nodes import command, joined_hosts, read_lines
+from fra_dist.doctor.result import CheckResult
+from fra_dist.doctor.screen import count_line, lines_of
 from fra_dist.doctor.subject import Subject
 from fra_dist.machine_memory import limit_files, memory_limit
 
@@ -49,7 +49,7 @@ def test_a_check_that_hangs_and_one_that_dies_cost_only_themselves(monkeypatch, 
     (package / "__init__.py").write_text("")
     (package / "sick.py").write_text(
         "import os, time\n"
-        "from fra_dist.doctor.finding import ok\n"
+        "from fra_dist.doctor.result import ok\n"
         f"def hang(subject): open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(600)\n"
         "def die(subject): os.kill(os.getpid(), 11)\n"
         "def err(subject): raise RuntimeError('the wheel came off')\n"
@@ -152,22 +152,25 @@ def test_limits_of_the_process():
 
 
 def test_screen_fits_forty_columns_and_says_the_remedy():
-    found = [Finding("ok", "fine", "", "one"), Finding("fail", "a long story " * 8, "do this and that " * 4, "two")]
+    found = [
+        CheckResult("ok", "fine", "", "one"),
+        CheckResult("fail", "a long story " * 8, "do this and that " * 4, "two"),
+    ]
     lines = list(lines_of(found, width=40))
     assert max(map(len, lines)) <= 40
     assert any("-> do this" in line for line in lines)
     assert not any("\033" in line for line in lines)
     assert any("\033" in line for line in lines_of(found, width=40, colour=True))
-    assert summary(found) == "2 checks, 1 ok, 1 fail"
+    assert count_line(found) == "2 checks, 1 ok, 1 fail"
 
 
 def test_findings_of_several_nodes_are_joined():
     good = '3: fra-dist node: {"host": "HOST", "verdict": "ok", "text": "fine", "remedy": "", "name": "clock"}'
     bad = 'fra-dist node: {"host": "n3", "verdict": "warn", "text": "late", "remedy": "NTP", "name": "clock"}'
     hosts = read_lines(["noise", good.replace("HOST", "n1"), good.replace("HOST", "n2"), bad])
-    assert [one.text for one in joined(hosts)] == ["2 of 3 nodes, n1: fine", "n3: late"]
+    assert [one.text for one in joined_hosts(hosts)] == ["2 of 3 nodes, n1: fine", "n3: late"]
     hosts["n3"].clear()
-    assert "no answer from n3" in joined(hosts)[0].text
+    assert "no answer from n3" in joined_hosts(hosts)[0].text
     assert command("python", HERE)[:4] == ["python", "-u", "-m", "fra_dist.doctor.nodes"]
 
 

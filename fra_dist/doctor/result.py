@@ -7,7 +7,7 @@ Verdict = Literal["ok", "warn", "fail"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """The result of one check."""
 
     verdict: Verdict
@@ -20,19 +20,19 @@ class Finding:
     """The name of the check, which `examine` fills in."""
 
 
-def ok(text: str) -> Finding:
+def ok(text: str) -> CheckResult:
     """A finding that asks for nothing."""
-    return Finding("ok", text)
+    return CheckResult("ok", text)
 
 
-def warn(text: str, remedy: str) -> Finding:
+def warn(text: str, remedy: str) -> CheckResult:
     """A finding with which a run works, but not as well as it could."""
-    return Finding("warn", text, remedy)
+    return CheckResult("warn", text, remedy)
 
 
-def fail(text: str, remedy: str) -> Finding:
+def fail(text: str, remedy: str) -> CheckResult:
     """A finding with which a run does not work."""
-    return Finding("fail", text, remedy)
+    return CheckResult("fail", text, remedy)
 
 
 def reason(error: BaseException) -> str:
