@@ -25,6 +25,7 @@ def test_every_path_is_expanded_in_files_and_overrides(tmp_path):
     assert config.log.mlflow == "/home/someone/store"
     assert config.probe.sets[0].data == "/home/someone/faces"
     assert (config.name, config.probe.sets[0].name) == ("~/x", "$UNSET"), "no paths"
+    assert load_config(None, ["data.shards=~/a,~/b*2"]).data.shards == "/home/someone/a,/home/someone/b*2"
     assert load_config(None, ["data.shards=s3://bucket/$SCRATCH/~x"]).data.shards == "s3://bucket//scratch/~x"
 
 
