@@ -58,11 +58,12 @@ def _configure_lists(group: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the shards and the page beside them. Raises ConfigError or DataError when that cannot be done."""
+    from fra_dist.api.shards import make_shards
     from fra_dist.data.making.cleaning import PhotoRules
     from fra_dist.data.making.faces.face_crop import CropRule
     from fra_dist.data.making.faces.quality import QualityRule
     from fra_dist.data.making.journal import REPORT
-    from fra_dist.data.making.make import ShardOptions, make_shards
+    from fra_dist.data.making.make import ShardOptions
     from fra_dist.data.making.selection import Selection
 
     if args.shard_mb is not None and not args.shard_mb > 0:
@@ -90,13 +91,11 @@ def run(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
     )  # fmt: skip
     with Bar("photos") as bar:
-        manifest = make_shards(args.source, args.out, options, bar)
+        manifest = make_shards(args.source, args.out, options, bar, report=not args.no_report)
     print(summary(manifest))
     _print_skipped(manifest)
     if not args.no_report:
-        from fra_dist.report.preparation_report import write_preparation_page
-
-        print(f"report: {write_preparation_page(manifest, args.source, Path(args.out) / REPORT)}")
+        print(f"report: {Path(args.out) / REPORT}")
     return 0
 
 

@@ -15,8 +15,8 @@ from fra_dist.errors import CheckpointError
 from fra_dist.eval.features.networks import open_encoder
 from fra_dist.export.backbone_export import export_backbone
 from fra_dist.export.model_card import write_card
-from fra_dist.export.published_names import to_published
 from fra_dist.export.weight_files import read_tensors, write_tensors
+from fra_dist.layouts.published_names import to_published
 from fra_dist.models.fra import FRA
 from fra_dist.train.checkpoints.reading import find_checkpoint
 from tests.helpers.export_models import small_config, trained_a_little

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fra_dist.errors import CheckpointError
-from fra_dist.export.published_names import from_published, to_published, without_counterpart
+from fra_dist.layouts.published_names import from_published, to_published, without_counterpart
 from fra_dist.models.fra import FRA
 from tests.helpers.export_models import small_config, trained_a_little
 
