@@ -8,6 +8,8 @@ Names of modules that torch blocks (`os`, `sys`, ...) and functions of `builtins
 
 import pickle
 import re
+from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,36 +21,42 @@ _MOST = 200
 """Names that a file may need a placeholder for."""
 
 
-class Inert(dict[Any, Any]):
-    """What stands for an object that is no tensor: it keeps entries, as a dictionary does, and does nothing else."""
+class Inert:
+    """What stands for an object that is no tensor: it takes any arguments and any state, and keeps none of it."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
-        super().__init__()
+        pass
 
     def __setstate__(self, state: Any) -> None:
-        """Take the state of the object that this stands for, and keep none of it."""
+        """Take the state of the object that this stands for, and drop it."""
 
-    def append(self, _: Any) -> None:
-        """Take an element, as a list does, and drop it."""
 
-    def extend(self, _: Any) -> None:
-        """Take elements, as a list does, and drop them."""
+class InertDict:
+    """What stands for an object with attributes or entries: an ordered dictionary of them.
 
-    def add(self, _: Any) -> None:
-        """Take an element, as a set does, and drop it."""
+    The restricted unpickler puts entries into no other class than a dictionary.
+    """
 
-    def __hash__(self) -> int:  # type: ignore[override]  # may be a key of a dictionary
-        return id(self)
+    def __new__(cls, *_: Any, **__: Any) -> Any:
+        return OrderedDict()
+
+
+def _stand_in(name: str) -> type:
+    """The placeholder for a class of this name. What NumPy and pathlib pickle has a state that is no dictionary."""
+    base = Inert if name.startswith(("numpy.", "pathlib.")) else InertDict
+    return type(base.__name__, (base,), {})
 
 
 def load(path: Path) -> Any:
-    """What `torch.save` wrote, on the CPU, with an `Inert` for every object that is neither a tensor nor plain data.
+    """What `torch.save` wrote, on the CPU, with a placeholder for every object that is neither a tensor nor plain data.
 
     Raises pickle.UnpicklingError when the file names what cannot be replaced, and as `torch.load` does.
     """
     names: set[str] = set()
     while True:
-        places = [(type("Inert", (Inert,), {}), name) for name in sorted(names)]
+        places: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+            (_stand_in(name), name) for name in sorted(names)
+        ]
         try:
             with torch.serialization.safe_globals(places):
                 return torch.load(path, map_location="cpu", weights_only=True)

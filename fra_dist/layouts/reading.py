@@ -1,6 +1,7 @@
 """Tensors out of files, told apart by content: safetensors, `torch.save` and .npz. Reading never runs code."""
 
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -131,6 +132,10 @@ def _find(loaded: Any, depth: int = 0) -> tuple[tuple[str, ...], dict[str, Tenso
 
 def _without_advice(error: pickle.UnpicklingError) -> str:
     """What the restricted unpickler found, without its advice to load the file with code."""
-    text = str(error)
-    _, _, reason = text.rpartition("WeightsUnpickler error: ")
-    return " ".join(reason.split())[:160] if reason != text else first_line(error)
+    before, mark, reason = str(error).partition("WeightsUnpickler error: ")
+    if mark:
+        return reason.strip().splitlines()[0][:160]
+    found = re.search(r"GLOBAL [\w.]+ whose module \w+ is blocked", before)
+    if found is not None:
+        return f"it names {found[0].removeprefix('GLOBAL ')}"
+    return "it cannot be read without running code" if "eights only" in before else first_line(error)
