@@ -50,4 +50,4 @@ def chosen(options: ShardOptions | None, settings: dict[str, Any]) -> ShardOptio
         raise ConfigError(f"make_shards has no setting {wrong[0]!r}: it has {', '.join(sorted(of_photos | of_shards))}")
     photos = {name: value for name, value in settings.items() if name in of_photos}
     shards = {name: value for name, value in settings.items() if name in of_shards}
-    return replace(base, **({"photos": replace(base.photos, **photos)} if photos else {}), **shards)
+    return replace(base, **{"photos": replace(base.photos, **photos), **shards})

@@ -37,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--ranks, --per-node and --rate must be above 0")
     if config.data.photos and not config.data.shards:
         raise ConfigError(
-            f"plan reads shards: fra-dist shards make {config.data.photos} --out SHARDS makes them, then data.shards=SHARDS"
+            f"plan reads shards: make them with fra-dist shards make {config.data.photos} --out SHARDS, then give "
+            "data.shards=SHARDS"
         )
     per_node = min(args.per_node or 8, args.ranks)
     if args.ranks % per_node:

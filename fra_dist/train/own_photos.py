@@ -69,8 +69,8 @@ def _made(config: Config) -> Path:
     side = max(_LEAST_SIDE, math.ceil(config.data.image_size * _OVER))
     options = ShardOptions(photos=PhotoRules(size=side), workers=config.data.threads)
     if config.data.shards:
-        return make_shards(config.data.photos, config.data.shards, options, _Told()).folder
-    return shards_of(config.data.photos, place_for(config), options, _Told()).folder
+        return Path(str(make_shards(config.data.photos, config.data.shards, options, _Told()).folder))
+    return Path(str(shards_of(config.data.photos, place_for(config), options, _Told()).folder))
 
 
 class _Told:

@@ -158,7 +158,11 @@ def _network(weights: Weights, target: bool) -> Encoder:
     config = parse_config(weights.settings, where=str(weights.path))
     network = FRA(config.model).online
     _load(weights, network, weights.state, f"FRA with {config.model.backbone}")
-    about = {"checkpoint": str(weights.path), "step": facts.get("step"), "architecture": config.model.backbone}
+    about: dict[str, Any] = {
+        "checkpoint": str(weights.path),
+        "step": facts.get("step"),
+        "architecture": config.model.backbone,
+    }
     about |= {"map_stride": config.model.map_stride, "network": facts.get("network"), "layout": weights.layout}
     data = config.data
     return Encoder(
