@@ -33,9 +33,9 @@ def test_torchvision_loads_the_part_below_the_path(
     finer: Saved, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, model = finer
-    assert main(["export", str(run), "--out", str(tmp_path / "b.pth")]) == 0
+    assert main(["export", str(run), "--format", "torchvision", "--out", str(tmp_path / "b.pth")]) == 0
     said = capsys.readouterr().out.splitlines()
-    missing = [line for line in said if line.startswith("not in the file: the top-down path")]
+    missing = [line for line in said if line.startswith("note: not in the file: the top-down path")]
     assert len(missing) == 1
     assert "stride 8" in missing[0]
     net = torchvision.models.resnet18()

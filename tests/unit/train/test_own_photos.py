@@ -30,7 +30,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_folder_of_photos_is_enough_and_a_resumed_run_reads_the_same_shards(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = fra_dist.load_config(None, [*TINY, f"data.photos={photos}", "train.backend=torch", "train.steps=2"])
+    config = fra_dist.load_config(
+        None, [*TINY, f"data.photos={photos}", "train.backend=torch", "train.steps=2", "optim.warmup_steps=1"]
+    )
     done = fra_dist.pretrain(config, output=tmp_path / "run", checkpoint={"every_steps": 1})
     shards = Path(find_checkpoint(done.folder).config.data.shards)
     assert shards.parent == tmp_path / "photo_shards"
