@@ -114,7 +114,7 @@ class _Nothing:
 
 
 def _stay(seconds: float, status: int) -> _Nothing:
-    """In a notebook a process is never ended from inside."""
+    """In a notebook closing a run may take as long as it must: the process has other work."""
     sys.stdout.flush()
     return _Nothing()
 

@@ -205,6 +205,6 @@ FORMATS: dict[str, Format] = {
         "the backbone in one file", _backbone("safetensors"), _check_safetensors, (".safetensors",), _EXACT, False
     ),
     "published": Format(
-        "both networks under the published names", _published, _check_published, (".pth", ".pt", ".npz", ".safetensors")
+        "both networks under the published names", _published, _check_published, (".pth", ".pt")
     ),
 }  # fmt: skip

@@ -41,14 +41,26 @@ def match_backbone(weights: Weights, backbone: nn.Module, name: str) -> Match:
     not in the file, or has another shape there.
     """
     own = backbone.state_dict()
-    names = {key: key for key in own if key in weights.state}
     if isinstance(backbone, TimmBackbone):
         names = in_backbone(own, weights.state)
+    else:
+        names = {key: key for key in own if key in weights.state}
+        _refuse_more(weights, own, name)
     taken = {mine: weights.state[theirs] for mine, theirs in names.items()}
     missing = tuple(key for key in own if key not in taken and not key.endswith(COUNTER))
     refuse_differences(weights, own, taken, [key for key in missing if not key.startswith(PATH)], name)
     used = set(names.values())
     return Match(taken, missing, (*(key for key in weights.state if key not in used), *weights.left_out))
+
+
+def _refuse_more(weights: Weights, own: Mapping[str, Tensor], name: str) -> None:
+    """A ResNet with more in its blocks, such as squeeze-and-excitation, computes something else."""
+    more = [key for key in weights.state if key not in own and not key.startswith(PATH)]
+    if more and weights.kind == "backbone":
+        raise CheckpointError(
+            f"{weights.path} ({weights.layout}) is of another network than the backbone {name}: {more[0]} has no place "
+            f"in it ({len(more)} such tensors)"
+        )
 
 
 def match_whole(weights: Weights, own: Mapping[str, Tensor]) -> Match:

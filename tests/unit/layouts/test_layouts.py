@@ -135,6 +135,12 @@ def test_insightface_is_named_and_refused(tmp_path: pathlib.Path, wide: bool) ->
         open_weights(tmp_path / "backbone.pth")
 
 
+def test_a_resnet_with_more_in_its_blocks_is_another_network(net: State, tmp_path: pathlib.Path) -> None:
+    torch.save({**net, "layer1.0.se.fc1.weight": torch.zeros(4, 64, 1, 1)}, tmp_path / "se.pth")
+    with pytest.raises(CheckpointError, match=r"layer1\.0\.se\.fc1\.weight has no place in it"):
+        open_encoder(str(tmp_path / "se.pth"), size=64)
+
+
 def test_what_is_no_weights_says_what_it_is(net: State, tmp_path: pathlib.Path) -> None:
     (tmp_path / "lfs.pth").write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 9\n")
     torch.save({"state_dict": {"net": 1}}, tmp_path / "empty.pth")
