@@ -9,12 +9,10 @@ resumes.
 
 import argparse
 import sys
-import time
 from collections.abc import Callable
-from typing import Any
 
 from fra_dist.cli import arguments
-from fra_dist.formats import clock_text
+from fra_dist.cli.embed.clock import Clock
 
 KINDS = ("embeddings", "regions", "heatmaps")
 
@@ -62,10 +60,10 @@ def run(args: argparse.Namespace) -> int:
     options = EmbedOptions(
         args.what, args.format, args.half, args.batch, args.limit, args.map, args.neighbours, args.fresh
     )
-    clocks: list[_Clock] = []
+    clocks: list[Clock] = []
 
     def begin(total: int, done: int) -> Callable[[int, int], None]:
-        clocks.append(_Clock(total, done))
+        clocks.append(Clock(total, done))
         return clocks[0].tell
 
     def model() -> FaceModel:
@@ -84,40 +82,6 @@ def run(args: argparse.Namespace) -> int:
     gone = f", {found.left_out} left out ({found.folder / 'quarantine.jsonl'})" if found.left_out else ""
     print(f"{rows} photos{gone}: {sizes}\n{found.folder / MANIFEST}")
     return 0
-
-
-class _Clock:
-    """Progress with the time that is left: a bar on a terminal, elsewhere a line every 15 seconds."""
-
-    def __init__(self, total: int, done: int) -> None:
-        from tqdm import tqdm
-
-        self.total, self.done, self.first, self.bad = total, done, done, 0
-        self.began = self.said = time.monotonic()
-        shown = sys.stderr.isatty()
-        self.bar: Any = tqdm(total=total, initial=done, unit="photo", desc="embed") if shown else None
-        if done and not shown:
-            print(f"going on after {done} of {total} photos", flush=True)
-
-    def tell(self, photos: int, bad: int) -> None:
-        self.done, self.bad = self.done + photos, self.bad + bad
-        if self.bar is not None:
-            self.bar.update(photos)
-            self.bar.set_postfix_str(f"{self.bad} left out" if self.bad else "", refresh=False)
-            return
-        now = time.monotonic()
-        if now - self.said > 15:
-            self.said = now
-            rate = (self.done - self.first) / (now - self.began)
-            left = int((self.total - self.done) / max(rate, 1e-9))
-            print(
-                f"{self.done} of {self.total} photos, {rate:.0f} a second, {clock_text(left)} left",
-                flush=True,
-            )
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
 
 
 def _kinds(text: str) -> list[str]:
