@@ -15,9 +15,9 @@ from fra_dist.api.face_model import FaceModel, load
 from fra_dist.errors import DataError
 from fra_dist.eval.embed.compute import ABOUT, KINDS, check_kinds
 from fra_dist.eval.embed.embedding_run import embed as embed_parts
-from fra_dist.eval.embed.photo_stream import Files, Source, open_shards
+from fra_dist.eval.embed.photo_stream import Files, PhotoList, open_shards
 from fra_dist.eval.embed.pieces import Parts
-from fra_dist.eval.embed.result_files import MANIFEST, check_format, write_manifest, write_result
+from fra_dist.eval.embed.result_files import MANIFEST, check_format, write_embedding_manifest, write_embeddings
 from fra_dist.eval.features.encoder import Encoder
 from fra_dist.report.user_photos import find_photos
 from fra_dist.train.run_dir.folder import versions
@@ -120,7 +120,7 @@ def embed(
     return _finish(chosen, encoder, source, parts, began)
 
 
-def find_source(places: Sequence[str | Path], limit: int | None) -> Source:
+def find_source(places: Sequence[str | Path], limit: int | None) -> PhotoList:
     """The photos, or shards, behind names. Raises DataError when there are none."""
     words = [str(place) for place in places]
     shards = open_shards(words[0], limit) if len(words) == 1 else None
@@ -134,9 +134,9 @@ def find_source(places: Sequence[str | Path], limit: int | None) -> Source:
     return Files(found[:limit], Path(words[0]) if len(words) == 1 and Path(words[0]).is_dir() else Path())
 
 
-def _finish(options: EmbedOptions, encoder: Encoder, source: Source, parts: Parts, began: float) -> Embeddings:
+def _finish(options: EmbedOptions, encoder: Encoder, source: PhotoList, parts: Parts, began: float) -> Embeddings:
     """Write the result, draw, write the manifest."""
-    arrays = write_result(parts, options.format)
+    arrays = write_embeddings(parts, options.format)
     rows, left_out = parts.shape(parts.names()[0])[0], sum(1 for _ in parts.bad())
     facts = {
         "network": encoder.describe(),
@@ -149,7 +149,7 @@ def _finish(options: EmbedOptions, encoder: Encoder, source: Source, parts: Part
         "seconds": round(time.monotonic() - began, 1),
         "versions": versions(encoder.device),
     }
-    write_manifest(parts.out, facts)
+    write_embedding_manifest(parts.out, facts)
     parts.remove()
     shapes = {name: tuple(shape["shape"]) for name, shape in arrays.items()}
     return Embeddings(parts.out, shapes, left_out, time.monotonic() - began)

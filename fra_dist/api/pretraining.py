@@ -1,5 +1,6 @@
 """Pre-training from Python and for `fra-dist pretrain`: the loop with everything that a run leaves on disk."""
 
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ def pretrain(
     config: a `Config`, a YAML file or the name of a shipped one, or a dictionary of sections.
     keys: settings to change: a whole key (`output="runs/mine"`), a section as a dictionary (`train={"steps": 100}`), or
     a dotted name (`**{"train.steps": 100}`).
-    force: resume although settings that matter changed; fresh: begin at step 0; source: the checkpoint to go on from.
+    force: resume although settings that matter changed; fresh: begin at step 0; source: the checkpoint to resume from.
 
     Raises ConfigError, DataError, CheckpointError, LaunchError or TrainingError, each with one line. In a notebook use
     `data={"threads": 1}` on few cores; an interrupt (Ctrl-C, the stop button) saves first.
@@ -63,15 +64,18 @@ def run_to_end(
     fresh: bool = False,
     source: Path | None = None,
     closing: Closing = leave_within,
+    profile: int | None = None,
 ) -> RunResult:
     """Train, with pictures, until the run is complete or asked to stop.
 
-    force, fresh, source: as for `pretrain`; closing: what ends a process that hangs while the run is closed.
+    force, fresh, source: as for `pretrain`; closing: what ends a process that hangs while the run is closed;
+    profile: the number of steps to trace.
     """
     from fra_dist import distributed
     from fra_dist.report.picture_hook import RunPictures
     from fra_dist.train.hooks.collapse_alarms import Alarms
     from fra_dist.train.hooks.metrics import Metrics
+    from fra_dist.train.hooks.profile import Profile
     from fra_dist.train.hooks.progress import Progress
     from fra_dist.train.hooks.sample_log import SampleLog
     from fra_dist.train.hooks.saving import Checkpoints
@@ -90,7 +94,8 @@ def run_to_end(
         metrics = Metrics()
         # stragglers before probes, which take rank 0 long; probes before checkpoints, which keep the step's scores
         seen = [metrics, Alarms(metrics), Stragglers(), *_probes(config, metrics)]
-        done = train(run, [SampleLog(), *seen, Checkpoints(), RunPictures(), Progress(metrics)])
+        watched = [Profile(profile)] if profile else []
+        done = train(run, [SampleLog(), *seen, *watched, Checkpoints(), RunPictures(), Progress(metrics)])
         run.folder.note("complete" if done else "stopped", step=run.completed, signal=run.stopped_by)
         if run.ctx.is_main:
             print(_closing(config, done, run.completed), flush=True)
@@ -131,10 +136,21 @@ def _opening(config: Config, completed: int, total: int, world: int, device: str
     where = f"{world} rank{'s' if world > 1 else ''} on {device}"
     if completed >= total:
         return f"{config.output}: all {total} steps are done already"
-    return f"{config.output}: {f'going on after step {completed}' if completed else 'starting'}, {total} steps, {where}"
+    return f"{config.output}: {f'resuming after step {completed}' if completed else 'starting'}, {total} steps, {where}"
 
 
 def _closing(config: Config, done: bool, completed: int) -> str:
-    if done:
-        return f"complete: {Path(config.output) / 'checkpoints'} holds the weights"
-    return f"stopped and saved at step {completed}: the same command goes on from there"
+    """What to type next, after the run is complete or stopped."""
+    run = shlex.quote(str(config.output))
+    if not done:
+        return (
+            f"stopped and saved at step {completed}: the same command resumes from there\n"
+            f"  fra-dist status {run}   how it stands"
+        )
+    lines = [f"complete: {Path(config.output) / 'checkpoints'} holds the weights"]
+    if config.model.decoder is not None:
+        lines.append(f"  fra-dist heatmaps {run} PHOTOS --out pictures   regions in your photos")
+    lines.append(f"  fra-dist report {run}   curves, pictures and settings on one page")
+    lines.append(f"  fra-dist embed --checkpoint {run} --data PHOTOS --out embeddings")
+    lines.append(f"  fra-dist export {run} --out face.safetensors   the network for other code")
+    return "\n".join(lines)

@@ -6,8 +6,8 @@ from typing import Any
 
 from fra_dist.data.making.cleaning import PhotoRules
 from fra_dist.data.making.journal import REPORT
-from fra_dist.data.making.make import ShardOptions
-from fra_dist.data.making.make import make_shards as write_shards
+from fra_dist.data.making.shard_making import ShardOptions
+from fra_dist.data.making.shard_making import make_shards as write_shards
 from fra_dist.data.making.workers import Progress
 from fra_dist.data.shards.manifest import Manifest
 from fra_dist.errors import ConfigError

@@ -8,7 +8,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from fra_dist.cli import arguments
+from fra_dist.cli.line import arguments
 
 if TYPE_CHECKING:
     from fra_dist.report.gallery import Gallery

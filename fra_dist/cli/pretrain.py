@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from fra_dist.cli.line import arguments
 from fra_dist.config import load_config
 from fra_dist.exit_status import FAILED
 from fra_dist.train.liveness.bounded import leave_within
@@ -13,7 +14,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="YAML file, or the name of a shipped one: demo, debug_cpu, vggface2_r50")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example train.global_batch=256")
     parser.add_argument("--dry-run", action="store_true", help="print settings, sizes and estimates; train nothing")
-    parser.add_argument("--force", action="store_true", help="go on with a run although settings that matter changed")
+    parser.add_argument("--force", action="store_true", help="resume a run although settings that matter changed")
+    parser.add_argument(
+        "--metrics-port",
+        metavar="PORT",
+        type=arguments.count,
+        help="serve metrics for Prometheus on the loopback; log.metrics_host=0.0.0.0: to other machines",
+    )
+    parser.add_argument(
+        "--profile",
+        metavar="STEPS",
+        type=arguments.count,
+        help="write a trace of so many steps to RUN/profile, and a table of what takes time",
+    )
     begin = parser.add_mutually_exclusive_group()
     begin.add_argument("--fresh", action="store_true", help="begin at step 0; what RUN holds is moved to RUN/former-N")
     begin.add_argument(
@@ -21,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         dest="source",
         metavar="PATH",
         type=Path,
-        help="go on from this checkpoint (or a run's newest good one) instead of the newest good one of RUN",
+        help="resume from this checkpoint (or a run's newest good one) instead of the newest good one of RUN",
     )
 
 
@@ -30,18 +43,22 @@ def run(args: argparse.Namespace) -> int:
 
     After 75 and 130 the same command resumes the run.
     """
-    config = load_config(args.config, args.overrides)
+    port = [f"log.metrics_port={args.metrics_port}"] if args.metrics_port else []
+    config = load_config(args.config, [*args.overrides, *port])
     if args.dry_run:
-        from fra_dist.train.dry_run import describe
+        from fra_dist.train.dry_run import describe_run
 
-        print(describe(config))
+        found = describe_run(config)
+        print(found.text, flush=True)
+        if found.problem is not None:
+            raise found.problem
         return 0
     from fra_dist import distributed
     from fra_dist.api.pretraining import CLOSING, run_to_end
 
     status = FAILED
     try:
-        status = run_to_end(config, args.force, args.fresh, args.source).status
+        status = run_to_end(config, args.force, args.fresh, args.source, profile=args.profile).status
         return status
     finally:
         last = leave_within(CLOSING, status)

@@ -20,7 +20,7 @@ from fra_dist.config import Config
 from fra_dist.errors import ConfigError
 from fra_dist.export.inference import NETWORKS, Exported, open_exported
 from fra_dist.export.places import place_for
-from fra_dist.export.weight_files import write_tensors
+from fra_dist.export.weight_files import write_weight_file
 from fra_dist.models.backbone import RESNETS
 from fra_dist.models.fra import FRA
 from fra_dist.models.pyramid import PATH
@@ -69,7 +69,7 @@ def write_backbone(exported: Exported, form: str, path: Path) -> None:
                 f"torchvision has no {backbone!r} to load this backbone: use safetensors, network or onnx"
             )
         state = {name: value for name, value in state.items() if not name.startswith(PATH)}
-    write_tensors(path, state, describe(exported.config, exported.network, exported.step))
+    write_weight_file(path, state, usage_metadata(exported.config, exported.network, exported.step))
 
 
 def left_out(config: Config, form: str) -> str:
@@ -82,7 +82,7 @@ def left_out(config: Config, form: str) -> str:
     )
 
 
-def describe(config: Config, network: str, step: int) -> dict[str, str]:
+def usage_metadata(config: Config, network: str, step: int) -> dict[str, str]:
     """What a user of the weights must know, as text by key, for the metadata of a file."""
     numbers = {"mean": config.data.mean, "std": config.data.std}
     return {

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from fra_dist.config import Config
 from fra_dist.errors import CheckpointError, ConfigError
-from fra_dist.export.backbone_export import describe
+from fra_dist.export.backbone_export import usage_metadata
 from fra_dist.export.inference import Exported
-from fra_dist.export.weight_files import read_tensors, write_tensors
+from fra_dist.export.weight_files import read_tensors, write_weight_file
 from fra_dist.files import write_object
 from fra_dist.layouts.timm_names import backbone_names
 from fra_dist.layouts.weights import NETWORK_MARK, SETTINGS, WEIGHTS
@@ -27,19 +27,19 @@ from fra_dist.models.pyramid import PATH
 
 
 def network_facts(exported: Exported) -> dict[str, str]:
-    """The metadata of a whole network, from which it is built again: `describe`, and the sections it needs."""
+    """The metadata of a whole network, from which it is built again: `usage_metadata`, and the sections it needs."""
     tree = exported.config.model_dump(mode="json", by_alias=True)
     tree["model"] |= {"init": "", "init_sha256": ""}
     kept: dict[str, Any] = {"name": exported.config.name, "model": tree["model"], "loss": tree["loss"]}
     kept["loss"]["extra"] = {}
     kept["data"] = {name: tree["data"][name] for name in ("image_size", "mean", "std")}
-    facts = describe(exported.config, exported.network, exported.step)
+    facts = usage_metadata(exported.config, exported.network, exported.step)
     return {**facts, "format": NETWORK_MARK, "config": json.dumps(kept)}
 
 
 def write_network(exported: Exported, path: Path) -> None:
     """Write the whole network as one file of safetensors that `fra_dist.load` reads. Raises CheckpointError."""
-    write_tensors(path, exported.chosen.state_dict(), network_facts(exported))
+    write_weight_file(path, exported.chosen.state_dict(), network_facts(exported))
 
 
 def write_hub_folder(exported: Exported, folder: Path) -> None:
@@ -66,10 +66,10 @@ def write_timm_folder(exported: Exported, folder: Path) -> None:
         "num_classes": 0,
         **{key: model.pretrained_cfg[key] for key in ("first_conv", "classifier") if key in model.pretrained_cfg},
     }
-    facts = describe(config, exported.network, exported.step)
+    facts = usage_metadata(config, exported.network, exported.step)
     settings = {"architecture": name, "num_classes": 0, "num_features": model.num_features, "pretrained_cfg": about}
     write_object(folder / SETTINGS, {**settings, "fra_dist": facts}, indent=1)
-    write_tensors(folder / WEIGHTS, state, facts)
+    write_weight_file(folder / WEIGHTS, state, facts)
 
 
 def timm_name(config: Config) -> str:

@@ -12,7 +12,7 @@ from fra_dist.export import folders, graphs
 from fra_dist.export.backbone_export import left_out, write_backbone
 from fra_dist.export.inference import Exported, largest_difference, open_exported
 from fra_dist.export.places import place_for, whole
-from fra_dist.export.weight_files import read_tensors, write_tensors
+from fra_dist.export.weight_files import read_tensors, write_weight_file
 from fra_dist.layouts.published_names import from_published, to_published, without_counterpart
 from fra_dist.models.fra import FRA
 from fra_dist.models.pyramid import PATH
@@ -127,7 +127,7 @@ def lost_in(exported: Exported, form: str) -> str:
 
 
 def _published(exported: Exported, path: Path) -> None:
-    write_tensors(path, to_published(exported.model.state_dict()))
+    write_weight_file(path, to_published(exported.model.state_dict()))
 
 
 def _check_published(exported: Exported, path: Path) -> float:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fra_dist.errors import CheckpointError, ConfigError
-from fra_dist.export.backbone_export import describe
+from fra_dist.export.backbone_export import usage_metadata
 from fra_dist.export.inference import Exported, InferenceNetwork
 
 INPUT = "images"
@@ -32,7 +32,7 @@ def write_onnx(exported: Exported, path: Path) -> None:
         )  # fmt: skip
         assert program is not None
         model = program.model_proto
-        for key, value in describe(exported.config, exported.network, exported.step).items():
+        for key, value in usage_metadata(exported.config, exported.network, exported.step).items():
             entry = model.metadata_props.add()
             entry.key, entry.value = key, value
         onnx.save(model, str(path))
@@ -54,7 +54,9 @@ def write_program(exported: Exported, path: Path) -> None:
         program = torch.export.export(
             network, (exported.images(),), dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}}
         )
-        extra = describe(exported.config, exported.network, exported.step) | {"outputs": " ".join(network.outputs)}
+        extra = usage_metadata(exported.config, exported.network, exported.step) | {
+            "outputs": " ".join(network.outputs)
+        }
         with path.open("wb") as stream:
             torch.export.save(program, stream, extra_files={key: str(value) for key, value in extra.items()})
 

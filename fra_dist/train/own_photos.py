@@ -63,8 +63,8 @@ def _shards(config: Config, fresh: bool) -> str:
 
 def _made(config: Config) -> Path:
     from fra_dist.data.making.cleaning import PhotoRules
-    from fra_dist.data.making.make import ShardOptions, make_shards
     from fra_dist.data.making.photo_sets import shards_of
+    from fra_dist.data.making.shard_making import ShardOptions, make_shards
 
     side = max(_LEAST_SIDE, math.ceil(config.data.image_size * _OVER))
     options = ShardOptions(photos=PhotoRules(size=side), workers=config.data.threads)

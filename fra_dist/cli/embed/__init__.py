@@ -11,8 +11,8 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from fra_dist.cli import arguments
 from fra_dist.cli.embed.clock import Clock
+from fra_dist.cli.line import arguments
 
 KINDS = ("embeddings", "regions", "heatmaps")
 
@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--map", choices=("pca", "tsne", "none"), default="pca", help="of the pooled features (%(default)s)"
     )
     parser.add_argument(
-        "--neighbours", type=arguments.whole, default=9, metavar="N", help="on the sheet; 0: none (%(default)s)"
+        "--neighbours", type=arguments.whole_number, default=9, metavar="N", help="on the sheet; 0: none (%(default)s)"
     )
     parser.add_argument("--fresh", action="store_true", help="begin again, whatever --out holds")
     network = parser.add_argument_group("network")
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         found = embed(model, args.data, args.out, options, begin=begin)
     except KeyboardInterrupt:
-        print("\nstopped: the same command goes on from the last finished part", file=sys.stderr)
+        print("\nstopped: the same command resumes from the last finished part", file=sys.stderr)
         return 130
     finally:
         for clock in clocks:

@@ -18,7 +18,7 @@ class Clock:
         shown = sys.stderr.isatty()
         self.bar: Any = tqdm(total=total, initial=done, unit="photo", desc="embed") if shown else None
         if done and not shown:
-            print(f"going on after {done} of {total} photos", flush=True)
+            print(f"resuming after {done} of {total} photos", flush=True)
 
     def tell(self, photos: int, bad: int) -> None:
         """Count a batch of photos, of which `bad` could not be decoded."""

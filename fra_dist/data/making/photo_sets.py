@@ -16,8 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fra_dist import files
-from fra_dist.data.making.make import ShardOptions, make_shards
-from fra_dist.data.making.photo_sources import Photos, open_source
+from fra_dist.data.making.photo_sources import Photos, open_photo_source
+from fra_dist.data.making.shard_making import ShardOptions, make_shards
 from fra_dist.data.making.workers import Progress
 from fra_dist.data.shards.manifest import MANIFEST, Manifest, load_manifest
 from fra_dist.errors import DataError
@@ -42,7 +42,7 @@ def shards_of(photos: str | Path, root: Path, options: ShardOptions, progress: P
 
 def folder_for(photos: str | Path, root: Path, options: ShardOptions) -> Path:
     """The folder below `root` that holds, or will hold, the shards of these photos. Raises DataError."""
-    source = open_source(photos, options.order, options.seed, options.photos)
+    source = open_photo_source(photos, options.order, options.seed, options.photos)
     if not isinstance(source, Photos) or not len(source):
         raise DataError(f"data.photos={photos} holds no photos")
     signature, seen = _signature(source), _seen(root)
@@ -58,7 +58,7 @@ def folder_for(photos: str | Path, root: Path, options: ShardOptions) -> Path:
 def count_photos(photos: str | Path) -> int:
     """How many photos a folder or tar lists, without reading them. Raises DataError."""
     options = ShardOptions()
-    return len(open_source(photos, options.order, options.seed, options.photos))
+    return len(open_photo_source(photos, options.order, options.seed, options.photos))
 
 
 def _paths(source: Photos) -> Iterator[tuple[str, Path]]:

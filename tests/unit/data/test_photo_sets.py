@@ -10,8 +10,8 @@ from PIL import Image
 
 from fra_dist.data.making import photo_sets
 from fra_dist.data.making.cleaning import PhotoRules
-from fra_dist.data.making.make import ShardOptions
 from fra_dist.data.making.photo_sets import count_photos, folder_for, shards_of
+from fra_dist.data.making.shard_making import ShardOptions
 from fra_dist.errors import DataError
 
 OPTIONS = ShardOptions(photos=PhotoRules(size=32), workers=1)
