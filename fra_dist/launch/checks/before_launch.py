@@ -16,8 +16,9 @@ _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "": 2**20}
 def check_run(config: Config, worlds: Sequence[int]) -> Sizes:
     """Return the sizes of the run at the largest of `worlds`, the numbers of ranks that it may have.
 
-    Raises DataError when shards or the photos of data.photos are missing, and ConfigError when the batch cannot be divided, the set is
-    smaller than a batch, or the warm-up is longer than the run: what `fra-dist plan` refuses.
+    Raises DataError when shards, or the photos of data.photos, are missing or damaged, and ConfigError when the batch
+    cannot be divided, the set is smaller than a batch, or the warm-up is longer than the run: what `fra-dist plan`
+    refuses.
     """
     if config.data.photos:
         total = count_photos(config.data.photos)
