@@ -64,7 +64,8 @@ class Study:
 
     def folder(self, variant: str, seed: int) -> Path:
         size = self.args.size if self.args.steps is None else f"{self.args.size}-{self.args.steps}"
-        return self.args.work / size / f"{variant}-seed{seed}"
+        part = "" if self.args.part == "test" else f"-{self.args.part}"
+        return self.args.work / f"{size}{part}" / f"{variant}-seed{seed}"
 
     def config(self, variant: str, seed: int) -> Config:
         extra = [f"data.shards={self.shards}", f"output={self.folder(variant, seed)}", f"name={variant}"]
@@ -88,7 +89,7 @@ class Study:
         began = time.process_time()
         encoder = self._encoder(variant, seed, config)
         only = WITHOUT_MAPS if variant == PIXELS else ()
-        scores = measure(encoder, self.sets, self.args.work / "cache", self.args.labels, only)
+        scores = measure(encoder, self.sets, self.args.work / "cache", self.args.labels, only, self.args.part)
         row = self._row(variant, seed, config, folder, scores)
         row |= {"seconds_training": round(seconds), "seconds_measuring": round(time.process_time() - began)}
         if self.args.out is not None:
@@ -151,7 +152,7 @@ class Study:
             row["last"] = {key: round(metrics[-1][key], 5) for key in KEPT if metrics[-1].get(key) is not None}
         device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
         settings = {"changes": variants().get(variant, []), "overrides": self.args.overrides}
-        row |= {"image_size": config.data.image_size, **settings, "scores": scores}
+        row |= {"part": self.args.part, "image_size": config.data.image_size, **settings, "scores": scores}
         return row | {"date": date.today().isoformat(), "versions": versions(device)}
 
 
@@ -206,6 +207,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--budget", type=float, default=float("inf"), metavar="MINUTES")
     parser.add_argument("--threads", type=int, help="of the arithmetic and of the input")
     parser.add_argument("--labels", type=_whole, metavar="P,P", help="percent, for all tasks, for small labelled sets")
+    parser.add_argument("--part", choices=("test", "val"), default="test", help="that scores are of (%(default)s)")
     parser.add_argument("--work", type=Path, default=Path("runs/study"), help="(%(default)s)")
     parser.add_argument(
         "--out", type=Path, default=Path("benchmarks/results"), help="folder of study.jsonl (%(default)s)"

@@ -27,12 +27,14 @@ TASKS: dict[str, tuple[str, str, dict[str, object]]] = {
     "following": ("consistency", "landmarks68", {"limit": 200}),
 }
 """Name of the scores -> task, data set, settings."""
+CHOOSING = ("landmarks68", "attributes", "expression", "regions")
 WITHOUT_MAPS = ("landmarks68", "attributes", "expression")
 LEFT_OUT = ("fr@", "auc@", "random_clusters/", "nme_inter_pupil", "nme_diagonal")
 
 
 def measure(
-    encoder: Encoder, sets: Mapping[str, Path], kept: Path, labels: Sequence[float] | None, only: Collection[str] = ()
+    encoder: Encoder, sets: Mapping[str, Path], kept: Path, labels: Sequence[float] | None, only: Collection[str] = (),
+    part: str = "test",
 ) -> dict[str, float]:
     """Scores by name, of the tasks in `only` or of all. Features are removed from the cache again: they are used once.
 
@@ -40,11 +42,15 @@ def measure(
     """
     scores: dict[str, float] = {}
     for name, (task, data, settings) in TASKS.items():
-        if only and name not in only:
+        if (only and name not in only) or (part == "val" and name not in CHOOSING):
             continue
         more = {"labels": labels} if labels else {}
+        if part == "val":
+            settings, more = {**settings, "labels": (100,), "modes": ("linear",)}, {}
+            if name == "regions":
+                settings["ways"], settings["views"] = ("heatmaps", "clusters", "position"), ()
         told = Settings.model_validate({**settings, **more, "bootstrap": 0})  # the spread is over seeds
-        prepared = _prepared(sets[data], encoder.size, told.limit, kept)
+        prepared = _prepared(sets[data], encoder.size, told.limit, kept, part)
         result = RUNNERS[task](Job(encoder, prepared, told, Cache(kept)))
         scores |= {
             f"{name}/{key}": round(score.value, 6)
@@ -57,9 +63,12 @@ def measure(
 
 
 @cache
-def _prepared(folder: Path, size: int, limit: int | None, cached: Path) -> Prepared:
+def _prepared(folder: Path, size: int, limit: int | None, cached: Path, part: str) -> Prepared:
     """The faces of a set with a validation part, read once for all networks."""
     faces = with_validation(open_set("csv", folder), 0)
+    if part == "val":
+        kept = [replace(one, split="test" if one.split == "val" else one.split) for one in faces.records if one.split != "test"]
+        faces = with_validation(replace(faces, records=tuple(kept)), 1)
     refuse_leaks(faces)
     return prepare(faces.limited(limit), size, Cache(cached))
 
