@@ -64,8 +64,7 @@ class Study:
 
     def folder(self, variant: str, seed: int) -> Path:
         size = self.args.size if self.args.steps is None else f"{self.args.size}-{self.args.steps}"
-        part = "" if self.args.part == "test" else f"-{self.args.part}"
-        return self.args.work / f"{size}{part}" / f"{variant}-seed{seed}"
+        return self.args.work / size / f"{variant}-seed{seed}"
 
     def config(self, variant: str, seed: int) -> Config:
         extra = [f"data.shards={self.shards}", f"output={self.folder(variant, seed)}", f"name={variant}"]
@@ -78,7 +77,8 @@ class Study:
     def do(self, variant: str, seed: int) -> bool:
         """Train and measure; False when the budget ended first. Raises FraError."""
         folder = self.folder(variant, seed)
-        if (folder / "row.json").exists():
+        done = folder / ("row.json" if self.args.part == "test" else f"row-{self.args.part}.json")
+        if done.exists():
             return True
         config, seconds = self.config("fra" if variant in (UNTRAINED, PIXELS) else variant, seed), 0.0
         if variant not in (UNTRAINED, PIXELS):
@@ -96,7 +96,7 @@ class Study:
             with (self.args.out / "study.jsonl").open("a") as stream:
                 stream.write(json.dumps(row) + "\n")
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "row.json").write_text(json.dumps(row, indent=1))
+        done.write_text(json.dumps(row, indent=1))
         _say(f"{variant}, seed {seed}: {seconds:.0f} s of training, {row['seconds_measuring']} s of measuring")
         return True
 
