@@ -11,11 +11,12 @@ variants and seeds; options given beside it win. With --part val nothing of the 
 validation parts, and readers are chosen on another share of the training parts.
 
 A run is a folder of WORK; one that is done is passed over, one that was stopped resumes, so the same command continues
-on another day. After --budget minutes nothing new starts, and the run in progress saves itself and stops. Each run adds
-a row to OUT/study.jsonl.
+on another day. After --budget minutes, or at SIGTERM, nothing new starts, and the run in progress saves itself and
+stops. Each run adds a row to OUT/study.jsonl.
 """
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
@@ -27,6 +28,7 @@ from study_runs import Study, run_all
 from study_table import tables
 
 from fra_dist.errors import ConfigError, FraError
+from fra_dist.exit_status import STOPPED
 
 
 def main() -> int:
@@ -38,6 +40,7 @@ def main() -> int:
         for variant in set(args.only) & set(variants()):
             config_of(args.size, variant, 0, args.overrides)  # before an hour is spent
         if not args.table:
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(STOPPED))  # the run in progress saves itself first
             if args.threads is not None:
                 torch.set_num_threads(args.threads)
             ends = time.monotonic() + 60 * args.budget

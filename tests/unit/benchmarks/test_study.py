@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from fra_dist.errors import ConfigError, DataError
 from fra_dist.eval.datasets.common.crop_rules import CropRule
 from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
 from fra_dist.eval.miniatures import write_miniature
+from fra_dist.exit_status import STOPPED
 
 ROOT = Path(__file__).parents[3]
 
@@ -185,3 +187,19 @@ def test_the_study_runs_goes_on_and_prints_its_tables(faces, tmp_path):
     assert not list((tmp_path / "work/cache").glob("features-*"))
     stopped = subprocess.run([*command, "--only", "byol", "--budget", "0", *small], capture_output=True, text=True)
     assert "the same command resumes" in stopped.stdout
+
+
+@pytest.mark.slow
+def test_a_study_that_is_asked_to_stop_lets_its_run_save_itself(faces, tmp_path):
+    command = [sys.executable, str(ROOT / "benchmarks/study.py"), "--faces", str(faces), "--threads", "1"]
+    command += ["--work", str(tmp_path / "work"), "--out", str(tmp_path), "--steps", "100000", "--only", "byol"]
+    small = ["data.image_size=32", "train.global_batch=8", "optim.warmup_steps=1", "log.every_steps=1"]
+    with subprocess.Popen([*command, "--seeds", "1", *small], stderr=subprocess.PIPE, text=True) as study:
+        folder, ends = tmp_path / "work/tiny-100000/byol-seed1", time.monotonic() + 200
+        while not (folder / "metrics.jsonl").exists() and study.poll() is None and time.monotonic() < ends:
+            time.sleep(0.2)
+        study.terminate()
+        errors = study.communicate(timeout=200)[1]
+    assert study.returncode == STOPPED, errors
+    assert list((folder / "checkpoints").glob("step-*")), "the run saved itself before the study ended"
+    assert not (tmp_path / "study.jsonl").exists()
