@@ -35,7 +35,10 @@ def differences(one: Mapping[int, Row], two: Mapping[int, Row], columns: Sequenc
     A network without a decoder has no heatmaps: k-means on its features stands against them.
     """
     common = sorted(one.keys() & two.keys())
-    lines = ["| score | difference | of the second | over seeds | over people | the first is better in |", "|---" * 6 + "|"]
+    lines = [
+        "| score | difference | of the second | over seeds | over people | the first is better in |",
+        "|---" * 6 + "|",
+    ]
     for column in columns:
         key = column.key
         others = [two[seed]["scores"] for seed in common]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from study_paired import differences
+from study_plans import PIXELS, UNTRAINED, variants
 
 from fra_dist.errors import DataError
 
@@ -108,7 +109,8 @@ def _runs(path: Path, size: str, steps: int | None, part: str, overrides: Sequen
         if about == (size, part, list(overrides)) and (steps is None or row.get("steps", steps) == steps):
             last = {f"last/{key}": value for key, value in row.get("last", {}).items()}
             found.setdefault(row["variant"], {})[row["seed"]] = {**row, "scores": {**row["scores"], **last}}
-    return {name: dict(sorted(seeds.items())) for name, seeds in found.items()}
+    order = [UNTRAINED, PIXELS, *variants()]
+    return {name: dict(sorted(found[name].items())) for name in [*order, *found] if name in found}
 
 
 def _rows(runs: Runs) -> Iterator[Row]:

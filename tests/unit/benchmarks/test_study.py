@@ -52,7 +52,9 @@ def test_plans_are_budgets_of_known_variants(monkeypatch, tmp_path):
     found = study_plans.plans()
     assert found["tiny_32000"] | {"only": []} == {"size": "tiny", "steps": 500, "seeds": [0, 1, 2, 3, 4], "only": []}
     assert found["choose"]["part"] == "val"
-    assert not set(found["choose"]["seeds"]) & {seed for name, p in found.items() if name != "choose" for seed in p["seeds"]}
+    assert not set(found["choose"]["seeds"]) & {
+        seed for name, p in found.items() if name != "choose" for seed in p["seeds"]
+    }
     assert all(plan["size"] in study_plans.SIZES for plan in found.values())
     photos = {"tiny_320000": 64, "fpn_192000": 64, "fpn_800000": 64, "r18_800000": 512, "r50_2500000": 512}
     for name, batch in photos.items():
