@@ -19,11 +19,11 @@ from fra_dist.eval.datasets import open_set
 from fra_dist.eval.datasets.common.labelled_face import FaceSet, refuse_leaks, with_validation
 from fra_dist.eval.features.encoder import Encoder
 from fra_dist.eval.features.feature_cache import Cache
-from fra_dist.eval.features.prepared_faces import Prepared, prepare
+from fra_dist.eval.features.prepared_faces import PreparedFaces, prepare_faces
 from fra_dist.eval.results import RUNNERS
 from fra_dist.eval.scores.intervals import Score
 from fra_dist.eval.settings import Settings
-from fra_dist.eval.tasks.common import Job
+from fra_dist.eval.tasks.common import TaskInput
 from fra_dist.models.fra import FRA
 
 OF_NETWORK = ("heatmaps", "clusters", "probe")
@@ -73,7 +73,8 @@ def measure(
 ) -> Measured:
     """All scores of a network. Features are removed from the cache again: they are used once.
 
-    labels: percent, instead of those of TASKS. part: `test`, or `val`, for which no test face is read. Raises DataError.
+    labels: percent, instead of those of TASKS. part: `test`, or `val`, for which no test face is read. Raises
+    DataError.
     """
     found = Measured({}, {})
     for name, (_, data, _) in TASKS.items():
@@ -81,7 +82,7 @@ def measure(
             continue
         told = _settings(name, encoder, labels, part)
         prepared = _prepared(sets[data], encoder.size, told.limit, kept, part)
-        result = RUNNERS[TASKS[name][0]](Job(encoder, prepared, told, Cache(kept)))
+        result = RUNNERS[TASKS[name][0]](TaskInput(encoder, prepared, told, Cache(kept)))
         for key, score in result.scores.items():
             if not any(word in key for word in LEFT_OUT):
                 _note(found, f"{name}/{key}", score)
@@ -106,13 +107,13 @@ def _note(found: Measured, name: str, score: Score) -> None:
 
 
 @cache
-def _prepared(folder: Path, size: int, limit: int | None, cached: Path, part: str) -> Prepared:
+def _prepared(folder: Path, size: int, limit: int | None, cached: Path, part: str) -> PreparedFaces:
     """The faces of a set with a validation part, read once for all networks."""
     faces = with_validation(open_set("csv", folder), 0)
     if part == "val":
         faces = without_test(faces)
     refuse_leaks(faces)
-    return prepare(faces.limited(limit), size, Cache(cached))
+    return prepare_faces(faces.limited(limit), size, Cache(cached))
 
 
 def without_test(faces: FaceSet) -> FaceSet:

@@ -25,7 +25,8 @@ from fra_dist.errors import FraError
 from fra_dist.eval.features.encoder import Encoder
 from fra_dist.eval.features.networks import on_device, open_encoder
 from fra_dist.exit_status import STOPPED
-from fra_dist.train.run_dir.folder import read_rows, versions
+from fra_dist.json_lines import read_rows
+from fra_dist.train.run_dir.folder import versions
 
 KEPT = ("loss/total", "loss/global", "loss/local", "loss/relation", "loss/relation_ratio", "loss/correspondence",
         "loss/correspondence_ratio", "queries/cosine", "regions/in_use", "embedding/spread")  # fmt: skip

@@ -35,8 +35,8 @@ class Score:
     higher_is_better: bool = True
     """Whether a larger value is better."""
     drawn: tuple[float, ...] = field(default=(), repr=False, compare=False)
-    """The score of each bootstrap draw, NaN where it is undefined. Two networks that were measured on the same test part
-    with the same seed share their draws, so that their difference has an interval, too."""
+    """The score of each bootstrap draw, NaN where it is undefined. Two networks that were measured on the same test
+    part with the same seed share their draws, so that their difference has an interval, too."""
 
     def to_json(self) -> dict[str, Any]:
         """The score and its interval as plain values, without the draws; numbers that are not finite as null."""
@@ -47,7 +47,7 @@ class Score:
         return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
 
 
-def measure(
+def with_interval(
     statistic: Statistic,
     count: int,
     people: NDArray[np.int64] | None = None,
@@ -125,7 +125,7 @@ def area(outputs: ArrayLike, positive: ArrayLike) -> Statistic:
     return statistic
 
 
-def average(statistics: list[Statistic]) -> Statistic:
+def mean_statistic(statistics: list[Statistic]) -> Statistic:
     """The mean of several statistics, as a function of the weights; undefined ones are left out."""
 
     def statistic(w: Floats) -> float:

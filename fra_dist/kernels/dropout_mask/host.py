@@ -1,7 +1,8 @@
 """Dropout's masks on a CPU: one compiled pass over the elements.
 
-The plain path makes a new array for each of some twenty operations, and is a tenth of a small network's step on a CPU;
-this takes a twentieth of its time and gives the same bits. Compiled by numba once per machine, then read from its cache.
+The plain path makes a new array for each of some twenty operations, which is a tenth of a small network's step on a
+CPU; this takes a twentieth of its time and gives the same bits. Compiled by numba once per machine, then read from its
+cache.
 """
 
 from collections.abc import Callable

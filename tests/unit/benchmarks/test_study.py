@@ -62,7 +62,7 @@ def test_plans_are_budgets_of_known_variants(monkeypatch, tmp_path):
     (tmp_path / "plans.yaml").write_text("mine: {size: tiny, only: [fra, nosuch]}\n")
     (tmp_path / "variants.yaml").write_text("fra: {}\n")
     monkeypatch.setattr(study_plans, "CONFIGS", tmp_path)
-    with pytest.raises(ConfigError, match="mine has 'nosuch', which variants.yaml has not"):
+    with pytest.raises(ConfigError, match=r"mine has 'nosuch', which variants.yaml has not"):
         study_plans.plans()
 
 
