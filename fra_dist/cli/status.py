@@ -10,7 +10,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one screen about the run."""
+    """Run `fra-dist status`: print one screen about the run in `args.folder`; returns 0."""
     from fra_dist.launch.run_status import overview
 
     print(overview(args.folder))

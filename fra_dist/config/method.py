@@ -39,7 +39,7 @@ class ReviveConfig(Section):
 
 
 class ModelConfig(Section):
-    """Architecture and size of the networks."""
+    """The section `model` of a configuration: architecture and size of the networks."""
 
     backbone: str = "resnet50"
     """Architecture: `tiny` (stride 8) or `fpn_small` (stride 4), for CPUs; a torchvision ResNet (resnet18, resnet34,
@@ -118,12 +118,12 @@ class ModelConfig(Section):
 
     @property
     def has_pixel_head(self) -> bool:
-        """Whether networks make pixel projections."""
+        """Whether the networks have the head that projects each pixel of the map: with a region decoder, or by itself."""
         return self.decoder is not None or self.pixel_head
 
 
 class LossConfig(Section):
-    """The terms of the loss and their weights."""
+    """The section `loss` of a configuration: weights and settings of the terms of the loss."""
 
     global_: NonNegative = Field(default=0.5, alias="global")
     """Weight of the global term: agreement of the embeddings of whole views."""

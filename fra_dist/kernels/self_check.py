@@ -21,13 +21,16 @@ SmallCase = Callable[[Make, torch.dtype], list[Tensor]]
 
 @dataclass(frozen=True)
 class Finding:
-    """How a kernel did."""
+    """The result of comparing one Triton kernel with its plain path, in one dtype."""
 
     kernel: str
+    """Name of the kernel, which is that of its folder."""
     dtype: str
+    """Name of the dtype that it was tried in, for example "bfloat16"."""
     difference: float
+    """Largest relative difference (norms of whole tensors) of a result or gradient; NaN when the kernel failed."""
     problem: str | None
-    """None: as it should be."""
+    """What is wrong with the kernel, in one line; None when it agrees."""
 
 
 def check_kernels(device: torch.device) -> list[Finding]:

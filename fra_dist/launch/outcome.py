@@ -12,7 +12,7 @@ from fra_dist.exit_status import HUNG, REFUSED, STOPPED
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt ended."""
+    """How one attempt of a run ended, as its launcher judges it, and why."""
 
     kind: Literal["complete", "stopped", "refused", "failed"]
     """"complete", "stopped" (saved, or nothing to save), "refused" (the input cannot be used) or "failed"."""

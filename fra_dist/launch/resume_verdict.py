@@ -20,7 +20,7 @@ TRAJECTORY = 1e-6
 
 @dataclass
 class RunComparison:
-    """The result of comparing two runs."""
+    """The result of comparing an interrupted run with an uninterrupted one, in words."""
 
     lines: list[str] = field(default_factory=list)
     """What was compared, one line each."""
@@ -29,7 +29,7 @@ class RunComparison:
 
     @property
     def good(self) -> bool:
-        """Whether no fault was found."""
+        """Whether no difference and no other fault was found."""
         return not self.faults
 
 

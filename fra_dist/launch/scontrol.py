@@ -19,7 +19,7 @@ _TO_THE_END = frozenset((*_CHOSEN, "WorkDir", "StdErr", "StdIn", "StdOut"))
 
 
 class Answer(NamedTuple):
-    """What `scontrol` answered."""
+    """The result of one call of SLURM's command `scontrol`."""
 
     fine: bool
     """Whether the command succeeded."""

@@ -23,7 +23,7 @@ class Screen:
         self.at_start, self.told = True, time.monotonic()
 
     def text(self, text: str) -> None:
-        """Print text above the status line."""
+        """Print text in place of the status line; it scrolls, and the next `status` comes below it."""
         if not text:
             return
         self._wipe()
@@ -45,7 +45,7 @@ class Screen:
         self.out.flush()
 
     def close(self) -> None:
-        """Remove the status line."""
+        """Remove the status line from a terminal; call it before anything else prints."""
         if self.interactive:
             self._wipe()
 

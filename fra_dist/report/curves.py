@@ -22,7 +22,7 @@ Runs = Mapping[str, Rows]
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture of curves."""
+    """One chart of a report: its title, the metrics that it draws as lines, and where its axis begins."""
 
     title: str
     """Title of the picture."""

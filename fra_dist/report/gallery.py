@@ -26,7 +26,7 @@ from fra_dist.report.user_photos import Photo, Skipped, printable, read_square, 
 
 @dataclass
 class Gallery:
-    """What was drawn so far of a folder of photos."""
+    """The pictures made so far of a folder of photos, and what regions.json will hold about them."""
 
     out: Path
     """The folder that the pictures are written to."""
@@ -54,7 +54,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Style:
-    """How a gallery's sheets look."""
+    """Title and sizes of the sheets that a gallery writes."""
 
     title: str
     """Title of each sheet."""

@@ -31,7 +31,7 @@ _SHOWN = 20
 
 
 def ls(args: argparse.Namespace) -> int:
-    """Print a table of the checkpoints of a run."""
+    """Run `fra-dist ckpt ls`: print step, size, time, loss and path of each checkpoint of `args.path`; returns 0."""
     rows = [("step", "size", "written", "loss", "path")]
     folder = _folder(args.path)
     for path in list_checkpoints(folder):
@@ -43,7 +43,10 @@ def ls(args: argparse.Namespace) -> int:
 
 
 def show(args: argparse.Namespace) -> int:
-    """Print what one checkpoint holds."""
+    """Run `fra-dist ckpt show`: print what the checkpoint at `args.path` holds; returns 0.
+
+    Raises CheckpointError when there is none, or it is damaged.
+    """
     found = find_checkpoint(args.path)
     rows = [("checkpoint", str(found.path)), ("step", str(found.step)), ("written", _written(found.path))]
     if found.averaged:

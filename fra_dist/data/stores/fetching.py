@@ -38,7 +38,7 @@ class RefusedError(DataError):
 
 
 class Range(NamedTuple):
-    """A range of bytes of a file in a store."""
+    """A request for bytes of one file in a remote store: a range of it, or all of it."""
 
     path: str
     """Path of the file as the fsspec filesystem names it."""
@@ -58,7 +58,7 @@ class Counters:
         self._values: Counter[str] = Counter()
 
     def add(self, name: str, value: float = 1) -> None:
-        """Add a value to the total of that name."""
+        """Add `value` to the running total `name`, which begins at 0. Threads may call it at the same time."""
         with self._lock:
             self._values[name] += value  # type: ignore[assignment]
 
@@ -81,7 +81,7 @@ class Fetcher:
         self.counters, self.stopped = counters, stopped
 
     def check_running(self) -> None:
-        """Raise Cancelled if reading was stopped."""
+        """Raise Cancelled if reading has been stopped, otherwise do nothing."""
         if self.stopped.is_set():
             raise Cancelled("reading was stopped")
 

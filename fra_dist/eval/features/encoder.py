@@ -50,7 +50,7 @@ class Encoder:
 
     @property
     def device(self) -> torch.device:
-        """The device that the network is on."""
+        """The device that the backbone's parameters are on, where photos are encoded."""
         return next(self.backbone.parameters()).device
 
     def pixels(self, photos: NDArray[np.uint8]) -> Tensor:
@@ -115,7 +115,7 @@ class Encoder:
 
     @property
     def has_regions(self) -> bool:
-        """Whether the network finds regions."""
+        """Whether the network finds regions; False for a backbone alone and for plain BYOL."""
         return self.network is not None and self.network.has_regions
 
     def digest(self) -> str:

@@ -53,7 +53,7 @@ class PreparedFaces:
         return self.faces.records
 
     def places(self, split: str) -> NDArray[np.int64]:
-        """Indices of the faces of a part."""
+        """Indices into `photos` of the faces of one part, int64; `split` is "train", "val" or "test"."""
         return np.flatnonzero([record.split == split for record in self.records])
 
     def column(self, name: str) -> NDArray[Any]:

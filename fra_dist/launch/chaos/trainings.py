@@ -31,12 +31,12 @@ class Missed(LaunchError):
 
 
 class Interrupted(Exception):
-    """The campaign is being ended by its user."""
+    """Raised when the user ends a campaign of faults, by Ctrl-C or a signal."""
 
 
 @dataclass
 class TrainingStart:
-    """One start of a training's command."""
+    """One start of a training's command: its process, its output, and how far it came."""
 
     process: "subprocess.Popen[bytes]"
     """The process that was started: the trainer itself, or the launcher of its ranks."""
@@ -80,7 +80,7 @@ class Training:
 
     @property
     def attempt(self) -> TrainingStart:
-        """The newest attempt."""
+        """The newest start of the training's command."""
         return self.attempts[-1]
 
     @property
@@ -154,13 +154,13 @@ class Training:
             time.sleep(_TICK)
 
     def kill_attempt(self, attempt: TrainingStart) -> None:
-        """Kill all processes of an attempt at once."""
+        """Send SIGKILL to all processes of one start of the training, and wait for the one that was started."""
         if attempt.process.poll() is None:
             send([*trainers(attempt.process.pid), attempt.process.pid], signal.SIGKILL)
             attempt.process.wait()
 
     def close(self) -> None:
-        """Kill what is left of all attempts."""
+        """Kill the processes of all starts that are still running, second starts included."""
         for attempt in [*self.attempts, *self.others]:
             self.kill_attempt(attempt)
 

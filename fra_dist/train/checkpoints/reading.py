@@ -44,7 +44,7 @@ class FormatError(CheckpointError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One verified checkpoint on disk."""
+    """One checkpoint on disk whose checksums have been verified: its state, and access to its tensors."""
 
     path: Path
     """The folder of the checkpoint."""

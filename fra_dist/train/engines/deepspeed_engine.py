@@ -73,7 +73,7 @@ class DeepSpeedEngine:
         return update
 
     def model_state(self) -> dict[str, Tensor]:
-        """Return every parameter and buffer by name."""
+        """Return every parameter and buffer of the model by name; see `Engine`."""
         return self.module.state_dict()
 
     def load_model_state(self, saved: Mapping[str, Tensor]) -> None:

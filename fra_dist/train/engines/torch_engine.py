@@ -63,11 +63,11 @@ class TorchEngine:
         return update
 
     def model_state(self) -> dict[str, Tensor]:
-        """Return every parameter and buffer by name."""
+        """Return every parameter and buffer of the model by name; see `Engine`."""
         return self.module.state_dict()
 
     def load_model_state(self, saved: Mapping[str, Tensor]) -> None:
-        """Load what `model_state` gave."""
+        """Load parameters and buffers that `model_state` returned, at any world size."""
         self.module.load_state_dict(saved)
 
     def optimizer_state(self) -> dict[str, Tensor]:
@@ -79,7 +79,7 @@ class TorchEngine:
         restore_optimizer(self.optimizer, self.names, saved)
 
     def close(self) -> None:
-        """Do nothing: there is nothing to release."""
+        """Do nothing: unlike DeepSpeed, plain PyTorch leaves nothing to release."""
         return
 
     def _reduced_when(self, last: bool) -> AbstractContextManager[None]:

@@ -69,7 +69,7 @@ SIGNS = (
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a row has changed about the signs."""
+    """What one row of metrics changes: which signs of collapse begin, last or end with it."""
 
     counts: dict[str, int]
     """For each sign, how many log steps in a row show it."""

@@ -108,7 +108,7 @@ class RunFolder:
         self._append("history.jsonl", {"time": round(time.time(), 1), "event": event, **attempt, **facts})
 
     def log(self, row: dict[str, Any]) -> None:
-        """Add a row to metrics.jsonl."""
+        """Append a row of metrics to RUN/metrics.jsonl; its entry "step" says which step it is of."""
         same = self.latest.get("step") == row.get("step")
         self.latest = {**self.latest, **row} if same else dict(row)
         self._append("metrics.jsonl", row)
