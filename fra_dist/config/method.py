@@ -118,7 +118,7 @@ class ModelConfig(Section):
 
     @property
     def has_pixel_head(self) -> bool:
-        """Whether the networks have the head that projects each pixel of the map: with a region decoder, or by itself."""
+        """Whether the networks have the head that projects each pixel of the map, with or without a region decoder."""
         return self.decoder is not None or self.pixel_head
 
 

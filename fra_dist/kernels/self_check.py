@@ -59,8 +59,8 @@ def _try(kernel: str, run: SmallCase, dtype: torch.dtype, device: torch.device) 
             found = run(_numbers(device, dtype, dtype), dtype)
         difference = max(_difference(a, b) for a, b in zip(found, expected, strict=True))
     except Exception as error:  # whatever a compiler or a driver comes up with
-        said = "".join(f": {line[:200]}" for line in str(error).splitlines()[:1])  # an assertion may say nothing
-        return Finding(kernel, name, float("nan"), type(error).__name__ + said)
+        message = "".join(f": {line[:200]}" for line in str(error).splitlines()[:1])  # an assertion may say nothing
+        return Finding(kernel, name, float("nan"), type(error).__name__ + message)
     fine = difference <= LIMITS[dtype]
     return Finding(kernel, name, difference, None if fine else f"results differ by {difference:.2g}")
 

@@ -56,7 +56,7 @@ def compare_runs(one: Path, two: Path) -> RunComparison:
 
 
 def near(one: Path, two: Path, resumed: int, double: bool) -> RunComparison:
-    """Compare two runs of which the second resumed after step `resumed` at another world size.
+    """Compare two runs; the second one resumed after step `resumed` at another world size.
 
     The samples must be the same at every step, the first loss within FIRST_LOSS and, if `double`, every later one
     within TRAJECTORY; the verdict's lines tell how far the rest drifts. Raises CheckpointError when one has no good

@@ -76,14 +76,14 @@ def _state(run: Path, history: list[dict[str, Any]], state: dict[str, Any]) -> s
     if writing:
         age = _age(run / "metrics.jsonl")
         return "running" + (f", but the last metrics row is {clock_text(age)} old" if age > _QUIET else "")
-    said = state.get("state", "")
-    if said in ("failed", "stopped", "complete"):
-        return f"{said}: {state['reason']}" if state.get("reason") and said != "complete" else str(said)
+    kind = state.get("state", "")
+    if kind in ("failed", "stopped", "complete"):
+        return f"{kind}: {state['reason']}" if state.get("reason") and kind != "complete" else str(kind)
     last = [row["event"] for row in history if row["event"] in ("start", "resume", "complete", "stopped")]
     if last[-1:] == ["complete"]:
         return "complete"
-    if said in ("pending", "waiting", "running"):
-        return f"{'between attempts' if said == 'running' else said}: {state.get('reason') or 'queued'}"
+    if kind in ("pending", "waiting", "running"):
+        return f"{'between attempts' if kind == 'running' else kind}: {state.get('reason') or 'queued'}"
     return "stopped and saved" if last[-1:] == ["stopped"] else "interrupted: the same command resumes"
 
 

@@ -129,14 +129,14 @@ def job_state(job_id: str) -> str | None:
     if shutil.which("squeue") is None:
         return ""
     try:
-        said = subprocess.run(
+        result = subprocess.run(
             ["squeue", "-h", "-t", "all", "-j", job_id, "-o", "%T"], capture_output=True, text=True, timeout=60
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    if said.returncode:
-        return "" if "invalid job id" in said.stderr.lower() else None
-    return said.stdout.strip().partition("\n")[0]
+    if result.returncode:
+        return "" if "invalid job id" in result.stderr.lower() else None
+    return result.stdout.strip().partition("\n")[0]
 
 
 def _refuse_second(run: Path) -> None:

@@ -26,7 +26,7 @@ class Placement:
     """(V, B) bool: mirrored left and right after the crop."""
     shown: Tensor | None = None
     """0-dim: pixels of a photo that both views show, counted in each of them, as the mean over all photos of a step,
-    also those of its other ranks and forward passes. None: nobody counted."""
+    also those of its other ranks and forward passes. None when they were not counted."""
 
     @classmethod
     def same(cls, images: int, device: torch.device) -> Self:

@@ -51,7 +51,7 @@ class TableLike(Protocol):
 
     @property
     def note(self) -> str:
-        """A few sentences that say how to read the table; empty for none."""
+        """A few sentences that say how to read the table."""
         ...
 
     @property

@@ -137,12 +137,12 @@ class Fetcher:
                 raise
             except Exception as error:
                 self.check_running()
-                said = _said(error)
+                reason = _reason(error)
                 if _is_final(error):
-                    raise RefusedError(f"cannot read {item.path}: {said}") from None
+                    raise RefusedError(f"cannot read {item.path}: {reason}") from None
                 if attempt == tries:
                     raise DataError(
-                        f"cannot read {item.path}: {said}; tried {tries} times in {time.monotonic() - began:.0f} s: "
+                        f"cannot read {item.path}: {reason}; tried {tries} times in {time.monotonic() - began:.0f} s: "
                         "look at the network and the store (data.retries and data.timeout_seconds set the patience)"
                     ) from None
             self.counters.add("retries")
@@ -197,7 +197,7 @@ def _is_final(error: BaseException) -> bool:
     return isinstance(error, _FINAL) or any(kind.__name__ in _FINAL_NAMES for kind in type(error).__mro__)
 
 
-def _said(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     """What went wrong, in one short line."""
     if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
         return "no answer in time"

@@ -1,6 +1,6 @@
 """What is done so far, in parts that are whole or absent, so that a stopped command resumes where it was.
 
-OUT/.parts/plan.json         of which network, which photos, which arrays
+OUT/.parts/plan.json         which network, photos and arrays the parts are of
           000003/            photos 3·PART to 4·PART of the list
             pooled.npy, ...  arrays of the photos that could be decoded
             rows.jsonl       their keys; bad.jsonl: the others, and why

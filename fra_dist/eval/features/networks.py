@@ -4,7 +4,7 @@
 |---|---|
 | a run or checkpoint folder | one of this project's, with its projection and regions |
 | a .safetensors that `fra-dist export` wrote | its backbone, its image size and normalisation |
-| .pth, .pt, .safetensors, .npz of a torchvision ResNet | the architecture is told from the names and shapes |
+| .pth, .pt, .safetensors, .npz of a torchvision ResNet | the architecture is recognised by the names and shapes |
 | a file with the published names of FRA, or ours | the whole network; sizes from the shapes |
 | `random:resnet50`, `random:resnet50:7`, `random:RUN` | random weights (seed 0 or 7), also of the model of a run |
 """

@@ -74,8 +74,8 @@ def run(job: TaskInput) -> TaskResult:
     labellers = {name: by_similarity(way) for name, way in ways.items()}
     if not {CEILING, FACE_FRAME}.isdisjoint(job.settings.ways):
         side = job.encoder.maps(prepared.photos[test[:1]]).shape[2:]
-        told = oracles_of(prepared.points()[train], regions, (side[0], side[1]), seed)
-        labellers |= {name: label for name, label in told.items() if name in job.settings.ways}
+        oracles = oracles_of(prepared.points()[train], regions, (side[0], side[1]), seed)
+        labellers |= {name: label for name, label in oracles.items() if name in job.settings.ways}
     people = prepared.people(test)
     scores: dict[str, Score] = {}
     details: dict[str, object] = {"regions": regions, "faces": len(test)}

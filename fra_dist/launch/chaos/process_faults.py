@@ -134,7 +134,7 @@ class PausedRank(Harm):
     def watch(self, training: Training) -> None:
         """Continue the rank after the drawn pause.
 
-        One that is stopped for good is killed after a minute, if nobody has.
+        One that is stopped for good is killed after a minute, if the launcher has not killed it.
         """
         if self.victim and self.seconds() > (self._LONG if self.for_good else self.pause):
             if self.for_good:
@@ -195,8 +195,10 @@ class TwoStarts(Harm):
         training.attempt.reached = training.reached()
         if second.process.returncode == 0 and "done already" in second.log.read_text(errors="replace"):
             raise Missed("the second start came when the first was done")
-        said = [line for line in second.log.read_text(errors="replace").splitlines() if line.startswith("fra-dist ")]
-        if second.process.returncode != REFUSED or not said or "is writing to" not in said[-1]:
+        messages = [
+            line for line in second.log.read_text(errors="replace").splitlines() if line.startswith("fra-dist ")
+        ]
+        if second.process.returncode != REFUSED or not messages or "is writing to" not in messages[-1]:
             self.problem = f"the second start ended with {second.process.returncode}: {second.last_line()}"
         self.detail = f"{'first' if first is training.attempts[-1] and status != REFUSED else 'second'} trained"
         return first.process.returncode != REFUSED

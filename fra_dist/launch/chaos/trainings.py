@@ -147,7 +147,7 @@ class Training:
         return status
 
     def kill(self) -> None:
-        """Kill what is left of the attempt, and wait until nobody writes to the run folder."""
+        """Kill what is left of the attempt, and wait until no process writes to the run folder."""
         self.kill_attempt(self.attempt)
         end = time.monotonic() + 60
         while is_locked(self.run) and time.monotonic() < end and not any(o.process.poll() is None for o in self.others):
@@ -176,10 +176,10 @@ class Training:
 
     def _must_live(self) -> None:
         if self.attempt.process.poll() is not None:
-            status, said = self.attempt.process.returncode, self.attempt.last_line()
+            status, message = self.attempt.process.returncode, self.attempt.last_line()
             if status == 0:
                 raise Missed("the training was over first")
-            raise LaunchError(f"the training failed by itself with status {status}: {said}")
+            raise LaunchError(f"the training failed by itself with status {status}: {message}")
 
 
 def steps_lost(attempts: Iterable[TrainingStart]) -> int:

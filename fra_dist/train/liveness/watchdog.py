@@ -101,7 +101,7 @@ class Watchdog:
         """Return the seconds without a pulse that are too many, for the launcher's task.
 
         No part of a step, however long, keeps the pulse from beating. None, which means no pulse, when the watching
-        thread has ended or stands still: nobody would end this rank.
+        thread has ended or hangs: nothing would end this rank if it hung as well.
         """
         seconds = 2.5 * self.quiet() + _GRACE
         asleep = self._thread.ident is not None and time.monotonic() - self.ticked > max(seconds, 6 * _GRACE)

@@ -227,9 +227,9 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
 def _commit() -> str | None:
     try:
         root = Path(__file__).parent
-        said = subprocess.run(
+        result = subprocess.run(
             ["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True, timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return said.stdout.strip() or None
+    return result.stdout.strip() or None

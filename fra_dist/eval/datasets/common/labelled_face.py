@@ -110,7 +110,7 @@ class FaceSet:
 def with_validation(faces: FaceSet, seed: int) -> FaceSet:
     """The set itself, or with a share of its training part (whole people, where known) as validation part.
 
-    Raises DataError when there is no training part, no test part, or nobody left to set aside.
+    Raises DataError when there is no training part, no test part, or no person is left to set aside.
     """
     for split in ("train", "test"):
         if not faces.of(split):
