@@ -22,8 +22,8 @@ from fra_dist.train.trainer import Hook, Run
 MEMORY, REPORTED = "alarms", "alarms_told"
 """Keys among the small values that a checkpoint holds.
 
-MEMORY: for each sign, the log steps in a row that show it. REPORTED: the signs that were reported and are not over (the key has
-the name that it has in older checkpoints).
+MEMORY: for each sign, the log steps in a row that show it. REPORTED: the signs that were reported and are not over;
+its key is the name in existing checkpoints.
 """
 FEW = 4
 """Alarms about embeddings need this many images of a rank in a pass: fewer span few directions whatever they show."""
