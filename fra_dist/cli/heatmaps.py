@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from fra_dist.report.gallery import Style, draw_gallery
-    from fra_dist.train.checkpoints.reading import load_model
+    from fra_dist.train.checkpoints.restoring import load_model
 
     model, config, info = load_model(args.checkpoint)
     if config.model.decoder is None:

@@ -22,7 +22,7 @@ from fra_dist.export.weight_files import write_weight_file
 from fra_dist.models.backbone import RESNETS
 from fra_dist.models.fra import FRA
 from fra_dist.models.pyramid import PATH
-from fra_dist.train.checkpoints.reading import load_model
+from fra_dist.train.checkpoints.restoring import load_model
 
 FORMATS = {"torchvision": ".pth", "safetensors": ".safetensors"}
 NETWORKS = ("online", "target")

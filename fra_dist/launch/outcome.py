@@ -23,7 +23,8 @@ class Outcome:
 def attempt_outcome(folder: Path, world: int, launcher_error: str = "") -> Outcome:
     """Judge the attempt of `world` ranks whose records are in `folder`.
 
-    `launcher_error` is what the launcher itself saw go wrong, in one line; empty for nothing. Ranks that die pull others down: the first that was killed, else the first that failed, is named as the cause.
+    `launcher_error` is what the launcher itself saw go wrong, in one line; empty for nothing. Ranks that die pull
+    others down: the first that was killed, else the first that failed, is named as the cause.
     """
     try:
         records = read_records(folder)

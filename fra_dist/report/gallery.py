@@ -17,7 +17,7 @@ from PIL import Image
 
 from fra_dist.config import Config
 from fra_dist.errors import DataError
-from fra_dist.models.fra import FRANetwork
+from fra_dist.models.fra_network import FRANetwork
 from fra_dist.report.overlay import region_shares, resize, to_images
 from fra_dist.report.region_sheet import Drawn, draw_sheet
 from fra_dist.report.run_pictures import infer_quietly

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from fra_dist.eval.features.feature_cache import Cache
 from fra_dist.eval.features.prepared_faces import PreparedFaces
-from fra_dist.models.fra import FRANetwork
+from fra_dist.models.fra_network import FRANetwork
 
 LARGEST_MAP = 32768
 """Most numbers of a flattened map that linear readers get; a larger one is pooled to a coarser grid first."""

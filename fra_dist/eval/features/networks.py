@@ -61,7 +61,7 @@ def _changed(encoder: Encoder, size: int | None, normalise: str) -> Encoder:
 
 
 def _run(given: str, target: bool) -> Encoder:
-    from fra_dist.train.checkpoints.reading import load_model
+    from fra_dist.train.checkpoints.restoring import load_model
 
     model, config, info = load_model(given)
     about = {"checkpoint": info["path"], "step": info["step"], "architecture": config.model.backbone}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from fra_dist.config import Config
 from fra_dist.distributed import RankContext
 from fra_dist.models.outputs import FRAOutput
-from fra_dist.train.checkpoints.reading import optimizer_tensors, restore_optimizer
+from fra_dist.train.checkpoints.restoring import optimizer_tensors, restore_optimizer
 from fra_dist.train.engines.gradient_noise import GradientNoise
 from fra_dist.train.engines.protocol import Update, judge_gradients, parameter_names, precision_of
 from fra_dist.train.sizes import Sizes
