@@ -39,7 +39,7 @@ class ReviveConfig(Section):
 
 
 class ModelConfig(Section):
-    """The section `model` of a configuration: architecture and size of the networks."""
+    """Architecture and size of the networks."""
 
     backbone: str = "resnet50"
     """Architecture: `tiny` (stride 8) or `fpn_small` (stride 4), for CPUs; a torchvision ResNet (resnet18, resnet34,
@@ -123,7 +123,7 @@ class ModelConfig(Section):
 
 
 class LossConfig(Section):
-    """The section `loss` of a configuration: weights and settings of the terms of the loss."""
+    """The terms of the loss and their weights."""
 
     global_: NonNegative = Field(default=0.5, alias="global")
     """Weight of the global term: agreement of the embeddings of whole views."""

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fra_dist.cli import arguments
+from fra_dist.cli.line import arguments
 from fra_dist.errors import DataError
 from fra_dist.formats import clock_text
 
