@@ -115,5 +115,5 @@ def read_frame(walk: Walk, body: bytes, progressive: bool) -> None:
 
 
 def ceil_div(number: int, step: int) -> int:
-    """number / step, rounded up."""
+    """The quotient number / step of whole numbers, rounded up."""
     return -(-number // step)
