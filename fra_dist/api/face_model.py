@@ -141,9 +141,11 @@ class FaceModel(nn.Module):
         if network is None:
             features = self.encoder.backbone(images).float()
             return FaceOutput(features.mean((2, 3)), features)
-        said = network.infer(images)
-        regions = [None if t is None else t.float() for t in (said.local_embedding, said.heatmap, said.similarity)]
-        return FaceOutput(said.embedding.float(), said.features.float(), *regions)
+        inferred = network.infer(images)
+        regions = [
+            None if t is None else t.float() for t in (inferred.local_embedding, inferred.heatmap, inferred.similarity)
+        ]
+        return FaceOutput(inferred.embedding.float(), inferred.features.float(), *regions)
 
     def _square(self, photo: Photo, number: int) -> NDArray[np.uint8]:
         pixels = _pixels(photo, number)

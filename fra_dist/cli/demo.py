@@ -21,7 +21,7 @@ _QUICK += ["checkpoint.every_steps=3", "log.heatmaps_every=3", "log.heatmap_imag
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `fra-dist demo`."""
+    """Add the options of `fra-dist demo` to its argparse parser."""
     parser.add_argument("--out", default="runs/demo", help="folder of everything it makes (default: %(default)s)")
     parser.add_argument(
         "--config", default="demo", metavar="CONFIG", help="of the FRA run (default: the shipped %(default)s)"

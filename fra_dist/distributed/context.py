@@ -91,7 +91,7 @@ def start(device: str = "auto", timeout_minutes: float = 10.0) -> RankContext:
 
 
 def stop() -> None:
-    """Leave the process group, if there is one."""
+    """Leave the default process group and release it; does nothing when this process is in none."""
     if dist.is_initialized():
         dist.destroy_process_group()
 

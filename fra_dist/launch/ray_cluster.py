@@ -28,7 +28,7 @@ from fra_dist.launch.world import AgentHost, rank_environments, rank_order
 
 @dataclass(frozen=True)
 class Need:
-    """What one worker needs of the cluster."""
+    """The CPUs and GPUs that each Ray worker, which runs one rank, asks the cluster for."""
 
     cpus: float = 1
     """CPUs for each worker."""
@@ -42,7 +42,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Ended:
-    """How the task of one rank ended."""
+    """The end of one rank's task: its exit status, or what happened to its worker."""
 
     rank: int
     """The rank whose task has ended."""
@@ -59,7 +59,7 @@ class Agent:
         self.process: subprocess.Popen[bytes] | None = None
 
     def place(self) -> AgentHost:
-        """Return where this agent runs."""
+        """Return the node and the address at which this actor runs, and the number of GPUs that it sees."""
         context = ray.get_runtime_context()
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         return AgentHost(context.get_node_id(), ray.util.get_node_ip_address(), len([g for g in gpus.split(",") if g]))
@@ -91,7 +91,7 @@ class Agent:
             return None
 
     def send(self, number: int) -> None:
-        """Send a signal to the task, if it still runs."""
+        """Send signal `number` to the rank's task; does nothing when the task has ended."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
 

@@ -134,7 +134,7 @@ class TrialRun:
             )
 
     def _until_unlocked(self, patience: float = 60.0) -> None:
-        """Wait until nobody writes to the run: ranks whose launcher was killed die a moment later."""
+        """Wait until no process writes to the run: ranks whose launcher was killed die a moment later."""
         end = time.monotonic() + patience
         while is_locked(self.run):
             if time.monotonic() > end:

@@ -20,7 +20,7 @@ TRAJECTORY = 1e-6
 
 @dataclass
 class RunComparison:
-    """The result of comparing two runs."""
+    """The result of comparing an interrupted run with an uninterrupted one, in words."""
 
     lines: list[str] = field(default_factory=list)
     """What was compared, one line each."""
@@ -29,7 +29,7 @@ class RunComparison:
 
     @property
     def good(self) -> bool:
-        """Whether no fault was found."""
+        """Whether no difference and no other fault was found."""
         return not self.faults
 
 
@@ -56,7 +56,7 @@ def compare_runs(one: Path, two: Path) -> RunComparison:
 
 
 def near(one: Path, two: Path, resumed: int, double: bool) -> RunComparison:
-    """Compare two runs of which the second resumed after step `resumed` at another world size.
+    """Compare two runs; the second one resumed after step `resumed` at another world size.
 
     The samples must be the same at every step, the first loss within FIRST_LOSS and, if `double`, every later one
     within TRAJECTORY; the verdict's lines tell how far the rest drifts. Raises CheckpointError when one has no good

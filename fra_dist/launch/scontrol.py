@@ -19,7 +19,7 @@ _TO_THE_END = frozenset((*_CHOSEN, "WorkDir", "StdErr", "StdIn", "StdOut"))
 
 
 class Answer(NamedTuple):
-    """What `scontrol` answered."""
+    """The result of one call of SLURM's command `scontrol`."""
 
     fine: bool
     """Whether the command succeeded."""
@@ -30,15 +30,17 @@ class Answer(NamedTuple):
 def scontrol(*words: str) -> Answer:
     """Run `scontrol` once with the given words. Raises LaunchError when there is no such command."""
     try:
-        said = subprocess.run(["scontrol", *words], capture_output=True, text=True, errors="replace", timeout=_TIMEOUT)
+        result = subprocess.run(
+            ["scontrol", *words], capture_output=True, text=True, errors="replace", timeout=_TIMEOUT
+        )
     except subprocess.TimeoutExpired:
         return Answer(False, f"scontrol {words[0]} gave no answer in {_TIMEOUT:.0f} s")
     except OSError as error:
         raise LaunchError(f"cannot run scontrol: {error.strerror}") from None
-    if said.returncode == 0:
-        return Answer(True, said.stdout)
-    text = " ".join((said.stderr + said.stdout).split())
-    return Answer(False, text or f"scontrol {words[0]} ended with status {said.returncode}")
+    if result.returncode == 0:
+        return Answer(True, result.stdout)
+    text = " ".join((result.stderr + result.stdout).split())
+    return Answer(False, text or f"scontrol {words[0]} ended with status {result.returncode}")
 
 
 def show_job(job_id: str, pauses: Sequence[float] = PAUSES) -> dict[str, str]:

@@ -167,7 +167,7 @@ def _attempt(launch: Launch, ledger: Ledger, job: SlurmJob) -> Outcome:
     command = task_words(str(folder), launch.trainer)
     print(f"fra-dist: attempt {ledger.attempt}, {job.world} ranks, job {job.id} restart {job.restarts}", flush=True)
     code = job.step(command, env)
-    return attempt_outcome(folder, job.world, told=f"srun ended with status {code}" if code else "")
+    return attempt_outcome(folder, job.world, launcher_error=f"srun ended with status {code}" if code else "")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -30,7 +30,7 @@ from fra_dist.train.signals import EARLY, heeded
 
 @dataclass(frozen=True)
 class Topology:
-    """The nodes and ranks of a run under torchrun."""
+    """How a run under torchrun is spread: ranks on each node, number of nodes, and where they meet."""
 
     ranks_per_node: int = 1
     """Ranks on each node."""

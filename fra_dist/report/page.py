@@ -27,17 +27,17 @@ class ColumnLike(Protocol):
 
     @property
     def title(self) -> str:
-        """Heading of the column."""
+        """Heading of the column, as text."""
         ...
 
     @property
     def digits(self) -> int:
-        """Digits after the decimal point."""
+        """Number of digits after the decimal point of the column's values."""
         ...
 
     @property
     def higher_is_better(self) -> bool | None:
-        """Which direction is better; None: neither."""
+        """True if larger values of the column are better, False if smaller ones are, None if neither are."""
         ...
 
 
@@ -46,17 +46,17 @@ class TableLike(Protocol):
 
     @property
     def title(self) -> str:
-        """Heading of the table."""
+        """Heading of the table, as text."""
         ...
 
     @property
     def note(self) -> str:
-        """How to read the table, in a few sentences."""
+        """A few sentences that say how to read the table."""
         ...
 
     @property
     def columns(self) -> Sequence[ColumnLike]:
-        """The columns after that of the row labels."""
+        """The columns of values, in order, without the one of the row labels."""
         ...
 
     @property
@@ -67,7 +67,7 @@ class TableLike(Protocol):
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of the page with its text."""
+    """A picture for the report page, with its caption and a description for screen readers."""
 
     image: Path | bytes
     """A file, or the bytes of one: PNG, JPEG or WebP."""

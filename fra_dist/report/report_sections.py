@@ -54,7 +54,7 @@ def headlines_of(
     found = [
         Headline(
             "Relation loss at the end", f"{relation:.2f}",
-            f"{relation / saddle:.2f} of ln {regions} = {saddle:.2f}, where no region is told from another",
+            f"{relation / saddle:.2f} of ln {regions} = {saddle:.2f}, where all regions look alike",
             relation < 0.75 * saddle,
         ),
         Headline("Regions in use", f"{in_use} of {regions}", "hold 1 % of the pixels or more", in_use == regions),

@@ -19,7 +19,7 @@ _SHOWN = (
 
 @dataclass(frozen=True)
 class RunFiles:
-    """One run, as it lies on the disk."""
+    """What a report shows of one run, read from its run folder."""
 
     path: Path
     """The run folder."""
@@ -42,7 +42,7 @@ class RunFiles:
 
     @property
     def state(self) -> str:
-        """How its history ends."""
+        """How the run ended, by its history: "complete", "stopped" or "not complete"."""
         words = [str(row["event"]) for row in self.events if row["event"] in ("start", "resume", "complete", "stopped")]
         return {"complete": "complete", "stopped": "stopped"}.get(words[-1] if words else "", "not complete")
 

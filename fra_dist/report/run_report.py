@@ -35,10 +35,12 @@ _STAGES, _EVENTS = 24, 60
 
 @dataclass(frozen=True)
 class PlainTable:
-    """A plain table."""
+    """A table of texts for the report page: the headings of its columns, and its rows."""
 
     head: Sequence[str]
+    """Headings of the columns."""
     rows: Sequence[Sequence[str]]
+    """The rows, a text for each column."""
 
 
 def write_run_report(folders: Sequence[Path], path: Path, evaluations: Sequence[Path] = ()) -> Path:

@@ -18,7 +18,7 @@ SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm
 
 @dataclass(frozen=True)
 class Photo:
-    """The middle square of a photo."""
+    """A user's photo, cropped to its middle square, and where that lies in the photo."""
 
     path: Path
     """Path of the file."""
@@ -32,7 +32,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A photo that could not be used."""
+    """A photo that the user named but that could not be used, and why."""
 
     path: str
     """The name as the user gave it, or the path of the file."""

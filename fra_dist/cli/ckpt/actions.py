@@ -32,7 +32,7 @@ _SHOWN = 20
 
 
 def ls(args: argparse.Namespace) -> int:
-    """Print a table of the checkpoints of a run."""
+    """Run `fra-dist ckpt ls`: print step, size, time, loss and path of each checkpoint of `args.path`; returns 0."""
     rows = [("step", "size", "written", "loss", "path")]
     folder = _folder(args.path)
     if args.json:
@@ -47,7 +47,10 @@ def ls(args: argparse.Namespace) -> int:
 
 
 def show(args: argparse.Namespace) -> int:
-    """Print what one checkpoint holds."""
+    """Run `fra-dist ckpt show`: print what the checkpoint at `args.path` holds; returns 0.
+
+    Raises CheckpointError when there is none, or it is damaged.
+    """
     found = find_checkpoint(args.path)
     if args.json:
         config = {"config": found.config.model_dump(mode="json", by_alias=True)} if args.config else {}

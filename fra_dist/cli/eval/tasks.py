@@ -67,7 +67,7 @@ def run_suite(args: argparse.Namespace) -> int:
 
 
 def chosen_beside(args: argparse.Namespace) -> tuple[str, ...]:
-    """Baselines that were asked for: all unless told otherwise. Raises ConfigError for an unknown one."""
+    """Baselines that were asked for: all by default. Raises ConfigError for an unknown one."""
     from fra_dist.eval.baselines import BESIDE
 
     if args.alone or args.beside == ["none"]:

@@ -27,7 +27,7 @@ _COMPRESSED = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "xz": b"\xfd7zX
 
 
 class Indexed(NamedTuple):
-    """What was found in a tar."""
+    """The result of indexing one tar: its entry for the manifest, and counts of what was found and left out."""
 
     entry: ShardEntry
     """The shard's entry for the manifest."""
@@ -42,7 +42,7 @@ class Indexed(NamedTuple):
     crowded: Counter[str]
     """Extensions of the images in samples with more than one where none has a simple extension, as `jpg` is."""
     crowds: int
-    """Samples of that kind."""
+    """Number of samples with more than one image where none has a simple extension."""
     extensions: set[str]
     """All extensions of members in the tar."""
     without: int

@@ -35,7 +35,7 @@ MEASURED = 1000
 
 
 class IndexResult(NamedTuple):
-    """What `index_tars` made."""
+    """The result of `index_tars`: the manifest, and notes about the tars for their owner."""
 
     manifest: Manifest
     """The manifest that was written."""

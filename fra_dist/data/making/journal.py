@@ -67,7 +67,7 @@ class Journal:
         self._append(record)
 
     def remove(self) -> None:
-        """Delete the journal, when all work is done."""
+        """Delete the journal's file once all work is done; no error when there is none."""
         self.path.unlink(missing_ok=True)
 
     def _append(self, value: dict[str, Any]) -> None:

@@ -37,7 +37,7 @@ HEIC is among them so that such photos are named when they are left out.
 
 
 class ListedPhoto(NamedTuple):
-    """A photo in a listing."""
+    """One photo of a source as a listing names it: where its bytes lie, not the bytes themselves."""
 
     name: str
     """Name relative to the source."""

@@ -41,7 +41,7 @@ _SEEDS_APART = 1_000_000_000
 
 
 class PhotoSource(Protocol):
-    """A sequence of len(source) entries."""
+    """A folder, tar or other collection of photos that shards are made of: a sequence of len(source) entries."""
 
     description: dict[str, Any]
     """What the manifest says of the source; the same entries and options give the same description on any machine."""

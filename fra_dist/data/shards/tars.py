@@ -30,7 +30,7 @@ _SPARSE_MORE, _SPARSE_NEXT = 482, 504  # bytes that say whether another header o
 
 
 class Member(NamedTuple):
-    """A regular file in a tar."""
+    """Where a regular file lies in a tar, in bytes from the tar's beginning."""
 
     name: str
     """Name in the tar."""
@@ -54,7 +54,7 @@ class UnreadableMember(NamedTuple):
 
 
 class TarDamage(NamedTuple):
-    """A place where the tar cannot be read."""
+    """A place of a tar whose headers cannot be read, and how many bytes were lost there."""
 
     start: int
     """First byte of the place."""
@@ -72,7 +72,7 @@ Item = Member | TarDamage | UnreadableMember
 
 
 class Sample(NamedTuple):
-    """Neighbouring members of a tar with one key."""
+    """One WebDataset sample: neighbouring members of a tar whose names have the same key."""
 
     key: str
     """WebDataset key: the members' name before the first dot."""

@@ -36,7 +36,7 @@ class ShardWriter:
 
     @property
     def samples(self) -> int:
-        """Number of samples written so far."""
+        """Number of samples written to this shard so far."""
         return len(self._rows)
 
     def size_with(self, sample: Encoded) -> int:

@@ -178,7 +178,7 @@ class RemoteFolder:
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a remote folder."""
+    """One file of a remote folder, read through the folder's store: bytes at an offset, or the whole file."""
 
     folder: RemoteFolder
     """The folder that holds the file."""

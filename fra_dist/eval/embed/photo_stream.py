@@ -31,7 +31,7 @@ THREADS = 2
 
 
 class EncodedPhoto(NamedTuple):
-    """An encoded photo of a list."""
+    """One photo of a list to be embedded: its key and its encoded bytes, or why there are none."""
 
     key: str
     """Path of the photo below the folder, or its key in a shard."""
@@ -82,7 +82,7 @@ class PhotoList(Protocol):
 
 @dataclass(frozen=True)
 class Files:
-    """Photo files in the order given."""
+    """A list of photos to be embedded that lie in files of their own, in the order given."""
 
     paths: Sequence[Path]
     """Paths of the files."""

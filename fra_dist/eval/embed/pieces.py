@@ -1,6 +1,6 @@
 """What is done so far, in parts that are whole or absent, so that a stopped command resumes where it was.
 
-OUT/.parts/plan.json         of which network, which photos, which arrays
+OUT/.parts/plan.json         which network, photos and arrays the parts are of
           000003/            photos 3·PART to 4·PART of the list
             pooled.npy, ...  arrays of the photos that could be decoded
             rows.jsonl       their keys; bad.jsonl: the others, and why
@@ -27,7 +27,7 @@ FOLDER = ".parts"
 
 @dataclass(frozen=True)
 class EmbeddedPhoto:
-    """A photo that has been embedded."""
+    """The row of one embedded photo: its place in the list, its name, and its size in pixels."""
 
     place: int
     """Place of the photo in the list."""
@@ -72,11 +72,11 @@ class Parts:
             )
 
     def missing(self) -> list[int]:
-        """Numbers of the parts that are not done yet."""
+        """Numbers of the parts, from 0, that have not been written yet."""
         return [number for number in range(self.count) if not files.exists(self._path(number))]
 
     def places(self, number: int) -> range:
-        """Places of the list that belong to a part."""
+        """The places of the list, PART of them and fewer in the last one, that belong to part `number`."""
         return range(number * PART, min((number + 1) * PART, self.total))
 
     def write(

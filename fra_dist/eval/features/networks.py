@@ -4,7 +4,7 @@
 |---|---|
 | a run or checkpoint folder | one of this project's, with its projection and regions |
 | a .safetensors that `fra-dist export` wrote | its backbone, its image size and normalisation |
-| a ResNet in a file of any tool (`layouts/`) | the architecture is told from the names and shapes |
+| a ResNet in a file of any tool (`layouts/`) | the architecture is recognised by the names and shapes |
 | a folder or file of a whole network that `fra-dist export` wrote | its projection and regions as well |
 | a file with the published names of FRA, or ours | the whole network; sizes from the shapes |
 | `random:resnet50`, `random:resnet50:7`, `random:RUN` | random weights (seed 0 or 7), also of the model of a run |
@@ -61,7 +61,7 @@ def _changed(encoder: Encoder, size: int | None, normalise: str) -> Encoder:
 
 
 def _run(given: str, target: bool) -> Encoder:
-    from fra_dist.train.checkpoints.reading import load_model
+    from fra_dist.train.checkpoints.restoring import load_model
 
     model, config, info = load_model(given)
     about = {"checkpoint": info["path"], "step": info["step"], "architecture": config.model.backbone}

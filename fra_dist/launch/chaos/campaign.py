@@ -121,7 +121,7 @@ def read_results(path: Path, about: dict[str, Any]) -> list[FaultResult]:
 
 
 def result_line(row: FaultResult) -> str:
-    """Describe the row of a fault in one line."""
+    """Describe the result of one fault in one line, for the log of a campaign."""
     what = f"{row.kind} after step {row.step}" + (f" ({row.detail})" if row.detail else "")
     recovered = "" if row.recover_seconds is None else f", {row.recover_seconds:.1f} s without a new step"
     if row.good:

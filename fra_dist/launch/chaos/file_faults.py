@@ -34,7 +34,7 @@ class FlippedBit(Harm):
         self.spoil(path)
 
     def spoil(self, path: Path) -> None:
-        """Flip a random bit of a file."""
+        """Flip one random bit of the file at `path`, in place."""
         data = bytearray(path.read_bytes())
         data[self.draw.randrange(len(data))] ^= 1 << self.draw.randrange(8)
         path.write_bytes(data)
@@ -49,7 +49,7 @@ class Cut(FlippedBit):
     """Kills the training and cuts off the end of a file of its newest checkpoint."""
 
     def spoil(self, path: Path) -> None:
-        """Cut a file at a random place."""
+        """Truncate the file at `path` to a random length below its own."""
         with path.open("r+b") as stream:
             stream.truncate(self.draw.randrange(path.stat().st_size))
 
@@ -108,7 +108,7 @@ class FullDisk(Harm):
         self.mend(training)
 
     def close(self, training: Training) -> None:
-        """Unmount the small disk."""
+        """Unmount the small disk that the run folder was on, if it is still mounted."""
         if self.mounted:
             small_disks.unmount(training.run)
 

@@ -36,7 +36,7 @@ HARMS: dict[str, type[Harm]] = {
 
 @dataclass
 class FaultResult:
-    """What became of one fault."""
+    """The row of one fault in a campaign's results: what was done, how the training ended, and what it cost."""
 
     fault: int
     """The number of the fault within the campaign, from 1."""

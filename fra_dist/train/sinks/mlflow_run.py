@@ -46,7 +46,7 @@ class MlflowRun:
             self._client.log_batch(self._id, params=flat[at : at + 100])
 
     def write(self, step: int, row: Row) -> None:
-        """Log a row."""
+        """Log the values of a row to the MLflow run, as metrics of `step`; those that are None are left out."""
         now = int(time.time() * 1000)
         values = [
             self._metric(name.translate(_FORBIDDEN), float(value), now, step)
