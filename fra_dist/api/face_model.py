@@ -17,6 +17,7 @@ from fra_dist.errors import CheckpointError, DataError
 from fra_dist.eval.datasets.common.crop_rules import CropRule, NoFace, cut_photo, square_of
 from fra_dist.eval.features.encoder import BATCH, Encoder
 from fra_dist.eval.features.networks import open_encoder
+from fra_dist.files import failure
 from fra_dist.report.overlay import resize
 from fra_dist.report.region_sheet import Drawn, draw_sheet
 
@@ -210,7 +211,7 @@ def _read(path: Path) -> NDArray[np.uint8]:
     try:
         pixels = verify(path.read_bytes())
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+        raise failure(error, f"cannot read {path}", DataError) from None
     except BadImage as error:
         raise DataError(f"{path} is no photo that can be used: {error}") from None
     return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels

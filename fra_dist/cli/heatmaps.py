@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
     import torch
 
+    from fra_dist.files import failure
     from fra_dist.report.gallery import Style, draw_gallery
     from fra_dist.train.checkpoints.reading import load_model
 
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"cannot make the folder {out}: {error.strerror}; give another --out") from None
+        raise failure(error, f"cannot make the folder {out} (or give another --out)", DataError) from None
     for gone in missing:
         print(gone, file=sys.stderr)
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from fra_dist.config import Config
 from fra_dist.errors import ConfigError
 from fra_dist.export.weight_files import write_tensors
+from fra_dist.files import is_folder
 from fra_dist.models.backbone import RESNETS
 from fra_dist.models.fra import FRA
 from fra_dist.models.pyramid import PATH
@@ -88,7 +89,7 @@ def _check_network(network: str) -> None:
 
 
 def _check_suffix(out: str | Path | None, form: str) -> None:
-    if out is None or Path(out).is_dir():
+    if out is None or is_folder(Path(out)):
         return
     fitting = (".pth", ".pt") if form == "torchvision" else (".safetensors",)
     if Path(out).suffix not in fitting:
@@ -98,4 +99,4 @@ def _check_suffix(out: str | Path | None, form: str) -> None:
 def _place(out: str | Path | None, name: str) -> Path:
     if out is None:
         return Path(name)
-    return Path(out) / name if Path(out).is_dir() else Path(out)
+    return Path(out) / name if is_folder(Path(out)) else Path(out)

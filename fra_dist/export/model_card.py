@@ -17,6 +17,7 @@ from fra_dist.data.stores.remote_folder import StoreOptions
 from fra_dist.errors import CheckpointError, DataError, FraError
 from fra_dist.export.backbone_export import left_out
 from fra_dist.export.weight_files import read_tensors
+from fra_dist.files import failure, is_file, paths_below
 from fra_dist.models.backbone import RESNETS
 from fra_dist.train.checkpoints.reading import Checkpoint
 
@@ -71,7 +72,7 @@ def write_card(
     try:
         card.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     except OSError as error:
-        raise CheckpointError(f"cannot write the model card {card}: {error.strerror}") from None
+        raise failure(error, f"cannot write the model card {card}", CheckpointError) from None
     return card
 
 
@@ -153,7 +154,7 @@ def read_results(place: str | Path, checkpoint: Checkpoint, network: str) -> lis
 
     Raises DataError when there is none, one cannot be read, or one is of another network.
     """
-    paths = [Path(place)] if Path(place).is_file() else sorted(Path(place).rglob("result.json"))
+    paths = [Path(place)] if is_file(Path(place)) else paths_below(Path(place), "result.json")
     if not paths:
         raise DataError(f"--scores {place} holds no result.json: fra-dist eval TASK --out DIR writes one")
     return [_result(path, checkpoint, network) for path in paths]

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fra_dist.errors import CheckpointError
-from fra_dist.files import whole_file
+from fra_dist.files import is_file, whole_file
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".npz")
 
@@ -26,7 +26,7 @@ def read_tensors(path: str | Path, prefix: str = "") -> dict[str, Tensor]:
     """
     path = Path(path)
     _check_suffix(path)
-    if not path.is_file():
+    if not is_file(path):
         raise CheckpointError(f"no weights at {path}: no such file")
     try:
         found = _read(path)

@@ -13,6 +13,7 @@ from pathlib import Path
 from fra_dist.config import Config, dump_config
 from fra_dist.errors import LaunchError
 from fra_dist.exit_status import STOPPED
+from fra_dist.files import paths_in
 from fra_dist.launch.ledger import all_rows, last_logged_step
 from fra_dist.launch.outcome import judge
 from fra_dist.launch.task import die_with_parent
@@ -142,7 +143,7 @@ class Trial:
 
     def _cause(self, world: int) -> str:
         """Return what the rank that failed said last."""
-        records = sorted(self.run.glob("launch/torchrun-*"), key=lambda path: path.stat().st_mtime)
+        records = sorted(paths_in(self.run / "launch", "torchrun-*"), key=lambda path: path.stat().st_mtime)
         if world > 1 and records:
             return judge(records[-1], world).cause
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]

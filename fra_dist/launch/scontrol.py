@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fra_dist.errors import LaunchError
+from fra_dist.files import failure
 
 PAUSES = (1.0, 2.0, 5.0, 10.0)
 """Seconds between the times that the same question is asked."""
@@ -34,7 +35,7 @@ def scontrol(*words: str) -> Answer:
     except subprocess.TimeoutExpired:
         return Answer(False, f"scontrol {words[0]} gave no answer in {_TIMEOUT:.0f} s")
     except OSError as error:
-        raise LaunchError(f"cannot run scontrol: {error.strerror}") from None
+        raise failure(error, "cannot run scontrol", LaunchError) from None
     if said.returncode == 0:
         return Answer(True, said.stdout)
     text = " ".join((said.stderr + said.stdout).split())

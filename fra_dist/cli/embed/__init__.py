@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fra_dist.cli import arguments
 from fra_dist.errors import DataError
+from fra_dist.files import exists, is_folder
 from fra_dist.formats import clock_text
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
     check_format(args.format)
     out, began = Path(args.out), time.monotonic()
-    if (out / MANIFEST).exists() and not args.fresh:
+    if exists(out / MANIFEST) and not args.fresh:
         raise DataError(f"{out} holds embeddings already: give another --out, or --fresh to replace them")
     source = _source(args)
     encoder = on_device(open_encoder(args.checkpoint, args.image_size, args.normalise, args.target))
@@ -134,7 +135,7 @@ def _source(args: argparse.Namespace) -> "Source":
         print(gone, file=sys.stderr)
     if not files:
         raise DataError(f"--data {args.data[0]} holds no photos and no shards")
-    folder = Path(args.data[0]) if len(args.data) == 1 and Path(args.data[0]).is_dir() else Path()
+    folder = Path(args.data[0]) if len(args.data) == 1 and is_folder(Path(args.data[0])) else Path()
     return Files(files[: args.limit], folder)
 
 

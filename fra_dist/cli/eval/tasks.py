@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fra_dist.errors import ConfigError, DataError, FraError
+from fra_dist.files import exists, failure, is_folder
 
 if TYPE_CHECKING:
     from fra_dist.eval.features.encoder import Encoder
@@ -61,7 +62,7 @@ def run_suite(args: argparse.Namespace) -> int:
     try:
         (out / "suite.md").write_text("\n".join(rows))
     except OSError as error:
-        raise DataError(f"cannot write {out / 'suite.md'}: {error.strerror}") from None
+        raise failure(error, f"cannot write {out / 'suite.md'}", DataError) from None
     print(out / "suite.md")
     return 2 if failed else 0
 
@@ -94,7 +95,7 @@ def _do(encoder: "Encoder", entry: "TaskEntry", cache: "Cache", out: Path, besid
     from fra_dist.eval.results import as_lines, run_task, scores_beside, write_result
     from fra_dist.eval.score_grid import OWN, as_columns, grid_of, with_beside
 
-    if out.exists() and not out.is_dir():
+    if exists(out) and not is_folder(out):
         raise DataError(f"--out {out} is a file: results go into a folder")
     result, document = run_task(encoder, entry, cache, beside)
     write_result(out, result, document)

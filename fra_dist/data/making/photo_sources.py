@@ -26,6 +26,7 @@ from fra_dist.data.making.synthetic_samples import FaceTask
 from fra_dist.data.order.counter_random import key, permute
 from fra_dist.data.shards.samples import Encoded, Skip
 from fra_dist.errors import DataError
+from fra_dist.files import exists, failure, is_file, is_folder
 
 CHUNK = 32
 """Entries of one task."""
@@ -143,7 +144,7 @@ def open_source(spec: str | Path, order: Order, seed: int, rules: PhotoRules) ->
     if str(spec).startswith("synthetic:"):
         return _synthetic(str(spec), seed, rules)
     path = Path(spec)
-    if not path.exists():
+    if not exists(path):
         raise DataError(f"source {path} does not exist: name a folder of photos, a tar of photos or synthetic:N@SIZE")
     kind, listing = _list(path)
     return Photos(path, kind, listing, order, seed, rules)
@@ -172,18 +173,18 @@ def _synthetic(spec: str, seed: int, rules: PhotoRules) -> SyntheticFaces:
 
 def _list(path: Path) -> tuple[str, Listing]:
     """(kind, listing) of a folder, or of a file of many photos."""
-    if path.is_dir():
+    if is_folder(path):
         listing = list_folder(path)
         if not listing.photos and ((tars := list_tars(path)).photos or tars.skipped):
             return "tars of photos", tars._replace(skipped=[*listing.skipped, *tars.skipped])
         return "folder", listing
-    if not path.is_file():
+    if not is_file(path):
         raise DataError(f"source {path} is neither a folder nor a file")
     try:
         with open(path, "rb") as file:
             head = file.read(512)
     except OSError as error:
-        raise DataError(f"cannot read source {path}: {error.strerror}") from None
+        raise failure(error, f"cannot read source {path}", DataError) from None
     if (found := stand_in(head)) is not None:
         raise DataError(f"source {path} is {found}")
     for mark, command in (

@@ -15,6 +15,7 @@ from fra_dist.errors import DataError
 from fra_dist.eval.datasets.common.crop_rules import CropRule
 from fra_dist.eval.datasets.common.label_files import bad_row, need, numbers, rows
 from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
+from fra_dist.files import exists
 
 CROP = CropRule("fixed", fixed=(89.0, 121.0, 160.0))
 PARTS = {"0": "train", "1": "val", "2": "test"}
@@ -31,7 +32,7 @@ def read(folder: Path) -> FaceSet:
     places = need(folder, "Anno/list_landmarks_align_celeba.txt", "five landmarks of each aligned photo")
     points = {words[0]: numbers(places, n, words[1:], 10).reshape(5, 2) for n, words in rows(places, skip=2)}
     people_file = folder / "Anno/identity_CelebA.txt"
-    people = {words[0]: words[-1] for _, words in rows(people_file)} if people_file.exists() else {}
+    people = {words[0]: words[-1] for _, words in rows(people_file)} if exists(people_file) else {}
     for other, file in ((attributes, "Anno/list_attr_celeba.txt"), (points, places.name)):
         if parts.keys() - other.keys():
             raise DataError(f"{folder}: {min(parts.keys() - other.keys())} has a part but no row in {file}")

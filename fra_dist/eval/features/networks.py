@@ -21,6 +21,7 @@ from torch import Tensor
 from fra_dist.config import Config, parse_config
 from fra_dist.errors import CheckpointError, ConfigError
 from fra_dist.eval.features.encoder import Encoder
+from fra_dist.files import exists, is_folder
 from fra_dist.models.backbone import RESNETS, SMALL, build_backbone
 from fra_dist.models.fra import FRA
 from fra_dist.models.pyramid import PATH
@@ -38,7 +39,7 @@ def open_encoder(given: str, size: int | None = None, normalise: str = "auto", t
     """
     if given.startswith("random:"):
         encoder = _random(given)
-    elif Path(given).is_dir():
+    elif is_folder(Path(given)):
         encoder = _run(given, target)
     else:
         encoder = _file(given, target)
@@ -97,7 +98,7 @@ def _random(given: str) -> Encoder:
         raise CheckpointError(f"--checkpoint {given}: a seed is less than 2^63")
     torch.manual_seed(int(seed))
     about = {"checkpoint": given, "seed": int(seed)}
-    if Path(what).is_dir():
+    if is_folder(Path(what)):
         from fra_dist.train.checkpoints.reading import find_checkpoint
 
         config = find_checkpoint(what).config
@@ -117,7 +118,7 @@ def _file(given: str, target: bool) -> Encoder:
     from fra_dist.export.weight_files import read_tensors
 
     path = Path(given)
-    if not path.exists():
+    if not exists(path):
         raise CheckpointError(f"no checkpoint at {given}: no such file or folder")
     state = read_tensors(path)
     bare = {key.removeprefix("module."): value for key, value in state.items()}

@@ -10,15 +10,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fra_dist.errors import DataError
+from fra_dist.files import exists, is_file, is_folder, paths_in
 
 
 def need(folder: Path, relative: str, what: str) -> Path:
     """The path of a file or folder of a data set. Raises DataError that names it when it is not there."""
-    if not folder.is_dir():
-        hint = "unpack it first" if folder.is_file() else "no such folder"
+    if not is_folder(folder):
+        hint = "unpack it first" if is_file(folder) else "no such folder"
         raise DataError(f"--data {folder} is not a folder of a data set: {hint}")
     path = folder / relative
-    if not path.exists():
+    if not exists(path):
         raise DataError(f"{path} is missing: it should hold {what}; docs/evaluation.md says what goes where")
     return path
 
@@ -29,8 +30,8 @@ def photos_of(labels: Path, pattern: str, images: Path) -> None:
     Raises DataError that names one which has none: half of the set is there.
     """
     ending = pattern.removeprefix("*")
-    photos = {path.stem for path in images.glob("*.jpg")}
-    lost = sorted(path.name for path in labels.glob(pattern) if path.name.removesuffix(ending) not in photos)
+    photos = {path.stem for path in paths_in(images, "*.jpg")}
+    lost = sorted(path.name for path in paths_in(labels, pattern) if path.name.removesuffix(ending) not in photos)
     if lost:
         raise DataError(
             f"{images / lost[0].removesuffix(ending)}.jpg is missing, but {lost[0]} is there ({len(lost)} such): "
