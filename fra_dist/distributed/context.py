@@ -83,8 +83,8 @@ def start(device: str = "auto", timeout_minutes: float = 10.0) -> RankContext:
     rank, world, local, node = read_ranks(os.environ)
     place = _device(device, local)
     if not dist.is_initialized():
-        os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK=str(local))  # DeepSpeed reads them
         _join("nccl" if place.type == "cuda" else "gloo", rank, world, timedelta(minutes=timeout_minutes))
+        os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK=str(local))  # DeepSpeed reads them
     cross = ProcessGroupRanks() if world > 1 else SINGLE
     control = dist.new_group(backend="gloo") if world > 1 and place.type == "cuda" else None
     return RankContext(rank, world, local, node, place, cross, control)

@@ -84,6 +84,7 @@ REVIEWED = {
     "leases.py:Lease.release": TIDY,
     "train/checkpoints/writing.py:delete_checkpoint": TIDY,
     "train/hooks/tensorboard.py:TensorBoard.close": TIDY,
+    "data/making/workers.py:_pool": SAID,
     "data/making/photo_sources.py:photo_bytes": WORDS,
     "launch/outcome.py:last_line": WORDS,
     "launch/task.py:Task._shown_log": WORDS,
