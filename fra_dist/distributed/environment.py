@@ -94,7 +94,8 @@ def read_rendezvous(env: Mapping[str, str]) -> tuple[str, int] | None:
     """Return (address, port) of rank 0: MASTER_ADDR and MASTER_PORT or, in a SLURM step, derived from the step.
 
     The port depends on job, restart and step, so that neither a neighbour's job nor the attempt before uses it. The
-    ranks of an mpirun on one machine meet there, at a port derived from its job. None when nothing is known. Raises LaunchError when MASTER_PORT is not a port or the node list cannot be read.
+    ranks of an mpirun on one machine meet there, at a port derived from its job. None when nothing is known.
+    Raises LaunchError when MASTER_PORT is not a port or the node list cannot be read.
     """
     address, port = env.get("MASTER_ADDR"), env.get("MASTER_PORT")
     if address and port:

@@ -1,9 +1,13 @@
 import socket
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from fra_dist.distributed import read_ranks, start
+from fra_dist.distributed.context import _store
 from fra_dist.distributed.environment import read_launch, read_rendezvous, several_nodes
+from fra_dist.distributed.interface import listen_at
 from fra_dist.errors import LaunchError, RendezvousError
 
 OPEN_MPI = {"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_RANK": "1"}
@@ -57,11 +61,31 @@ def test_where_the_ranks_of_mpirun_meet():
     assert read_launch(OPEN_MPI) == read_launch({**OPEN_MPI, "OMPI_COMM_WORLD_RANK": "0"})
 
 
+def test_ranks_meet_at_one_address_of_rank_0_only():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    store = _store("127.0.0.1", port, 0, 1, timedelta(seconds=20))
+    store.set("key", "value")
+    assert store.get("key") == b"value"
+    listening = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if " 0A " in line]
+    assert [row[1] for row in listening if row[1].endswith(f":{port:04X}")] == [f"0100007F:{port:04X}"]
+    everywhere = [line for line in Path("/proc/net/tcp6").read_text().splitlines() if f":{port:04X} " in line]
+    assert everywhere == []
+
+
+def test_a_host_that_is_not_this_machine_is_listened_for_at_all_addresses():
+    handle = listen_at("192.0.2.1", 0)  # an address of no machine
+    with socket.socket(fileno=handle) as server:
+        assert server.getsockname()[0] == "0.0.0.0"
+
+
 def test_a_port_that_another_program_has(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         for name, value in {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "MASTER_PORT": port}.items():
             monkeypatch.setenv(name, str(value))
         monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-        with pytest.raises(RendezvousError, match=f"could not meet the others at 127.0.0.1:{port}: .*address already"):
+        with pytest.raises(
+            RendezvousError, match=f"others at 127.0.0.1:{port}: .*[Aa]ddress already"
+        ):
             start("cpu")

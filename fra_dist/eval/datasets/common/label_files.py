@@ -24,6 +24,15 @@ def need(folder: Path, relative: str, what: str) -> Path:
     return path
 
 
+def need_one(folder: Path, relatives: Sequence[str], what: str) -> Path:
+    """The first of several places in a data set where there is something, each the place of one way to lay it out.
+
+    Raises DataError that names the first place, the official one, when there is nothing at any.
+    """
+    there = (folder / relative for relative in relatives if exists(folder / relative))
+    return next(there, None) or need(folder, relatives[0], what)
+
+
 def photos_of(labels: Path, pattern: str, images: Path) -> None:
     """Check that every label file STEM_kind.ext or STEM.ext has a photo STEM.jpg.
 
@@ -42,15 +51,16 @@ def photos_of(labels: Path, pattern: str, images: Path) -> None:
 def rows(path: Path, skip: int = 0) -> Iterator[tuple[int, list[str]]]:
     """Line number, from 1, and words of each row of a text file, without its first `skip` lines and its empty lines.
 
-    Raises DataError when the file is missing or cannot be read.
+    Words end at blanks, in a .csv at commas. Raises DataError when the file is missing or cannot be read.
     """
     try:
         text = path.read_text(encoding="utf-8", errors="strict")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
+    comma = "," if path.suffix == ".csv" else None
     for number, line in enumerate(text.splitlines(), 1):
         if number > skip and line.strip():
-            yield number, line.split()
+            yield number, line.strip().split(comma)
 
 
 def bad_row(path: Path, number: int, why: str) -> DataError:
