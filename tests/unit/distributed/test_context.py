@@ -67,10 +67,10 @@ def test_ranks_meet_at_one_address_of_rank_0_only():
     store = _store("127.0.0.1", port, 0, 1, timedelta(seconds=20))
     store.set("key", "value")
     assert store.get("key") == b"value"
-    listening = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if " 0A " in line]
-    assert [row[1] for row in listening if row[1].endswith(f":{port:04X}")] == [f"0100007F:{port:04X}"]
-    everywhere = [line for line in Path("/proc/net/tcp6").read_text().splitlines() if f":{port:04X} " in line]
-    assert everywhere == []
+    rows = [Path(f"/proc/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6")]
+    four, six = ([line.split()[1] for line in lines if " 0A " in line] for lines in rows)  # 0A: it listens
+    assert [place for place in four if place.endswith(f":{port:04X}")] == [f"0100007F:{port:04X}"]
+    assert [place for place in six if place.endswith(f":{port:04X}")] == []
 
 
 def test_a_host_that_is_not_this_machine_is_listened_for_at_all_addresses():
@@ -85,7 +85,5 @@ def test_a_port_that_another_program_has(monkeypatch):
         for name, value in {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "MASTER_PORT": port}.items():
             monkeypatch.setenv(name, str(value))
         monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-        with pytest.raises(
-            RendezvousError, match=f"others at 127.0.0.1:{port}: .*[Aa]ddress already"
-        ):
+        with pytest.raises(RendezvousError, match=f"others at 127.0.0.1:{port}: .*[Aa]ddress already"):
             start("cpu")
