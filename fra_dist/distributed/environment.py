@@ -132,7 +132,7 @@ def several_nodes(env: Mapping[str, str]) -> bool:
     if local.isdigit() and env.get("WORLD_SIZE", "").isdigit():
         return int(env["WORLD_SIZE"]) > int(local)
     if _scheme(env) in _MPI:
-        return _local_size(env) != read_ranks(env)[1]
+        return _local_size(env) not in (0, read_ranks(env)[1])  # 0: it is not known
     nodes = (env.get("SLURM_STEP_NUM_NODES") or env.get("SLURM_NNODES") or "1") if in_slurm_step(env) else "1"
     return nodes.isdigit() and int(nodes) > 1
 

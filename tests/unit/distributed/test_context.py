@@ -58,6 +58,7 @@ def test_where_the_ranks_of_mpirun_meet():
     assert read_rendezvous({**OPEN_MPI, "MASTER_ADDR": "n1", "MASTER_PORT": "29500"}) == ("n1", 29500)
     assert several_nodes(OPEN_MPI)
     assert not several_nodes(alone)
+    assert not several_nodes({k: v for k, v in OPEN_MPI.items() if "LOCAL_SIZE" not in k})
     assert read_launch(OPEN_MPI) == read_launch({**OPEN_MPI, "OMPI_COMM_WORLD_RANK": "0"})
 
 
