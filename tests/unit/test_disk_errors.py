@@ -35,6 +35,7 @@ REVIEWED = {
     "data/stores/fetching.py:Fetcher._finish": SAID,
     "distributed/context.py:from_main": SAID,
     "distributed/interface.py:resolve.ask": SAID,
+    "distributed/interface.py:listen_at": SORTED,
     "eval/during.py:measure": SAID,
     "eval/embed/photo_stream.py:Files.read": SAID,
     "kernels/self_check.py:_try": SAID,

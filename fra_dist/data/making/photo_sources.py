@@ -1,4 +1,4 @@
-"""Sources of photos for shards: a folder tree, tars of photos, RecordIO, or the renderer of synthetic faces.
+"""Sources of photos for shards: a folder tree, tars of photos, RecordIO, parquet, or the renderer of synthetic faces.
 
 A source is a fixed sequence of entries. `task(places)` gives a small value that any process can call to read, check and
 encode those entries, so that the result does not depend on which process does the work.
@@ -20,13 +20,14 @@ from fra_dist.data.making.cleaning import PhotoRules
 from fra_dist.data.making.cleaning_tasks import HashTask, PhotoTask, Read, read_photo
 from fra_dist.data.making.faces.annotations import Annotations
 from fra_dist.data.making.listing import Found, Listing, list_folder, list_tar, list_tars
+from fra_dist.data.making.parquet import SUFFIX, list_parquet, order_by_groups
 from fra_dist.data.making.recordio import MAGIC, list_records
 from fra_dist.data.making.sample_keys import make_keys
 from fra_dist.data.making.synthetic_samples import FaceTask
 from fra_dist.data.order.counter_random import key, permute
 from fra_dist.data.shards.samples import Encoded, Skip
 from fra_dist.errors import DataError
-from fra_dist.files import exists, failure, is_file, is_folder
+from fra_dist.files import exists, failure, is_file, is_folder, paths_below
 
 CHUNK = 32
 """Entries of one task."""
@@ -69,7 +70,13 @@ class Photos:
         self.left_out: dict[str, str] = {}
         """Why photos are left out, by relative name."""
         places = np.arange(len(self.photos))
-        self.order = permute(places, len(places), key(_ORDER, seed)) if order == "shuffled" and places.size else places
+        self.order = places
+        if order == "shuffled" and places.size:
+            shuffle = key(_ORDER, seed)
+            grouped = kind == "parquet"
+            self.order = (
+                order_by_groups(path, self.photos, shuffle) if grouped else permute(places, len(places), shuffle)
+            )
         self.description = {
             "kind": kind,
             "name": path.resolve().name,
@@ -136,7 +143,7 @@ class SyntheticFaces:
 
 
 def open_source(spec: str | Path, order: Order, seed: int, rules: PhotoRules) -> Source:
-    """Open the source that a user names: a folder of photos or of tars, a tar, RecordIO, or
+    """Open the source that a user names: a folder of photos, of tars or of parquet, one of these files, RecordIO, or
     `synthetic:N[@SIZE][/PEOPLE]`.
 
     Raises DataError when it does not exist, cannot be read or is of another kind.
@@ -177,6 +184,8 @@ def _list(path: Path) -> tuple[str, Listing]:
         listing = list_folder(path)
         if not listing.photos and ((tars := list_tars(path)).photos or tars.skipped):
             return "tars of photos", tars._replace(skipped=[*listing.skipped, *tars.skipped])
+        if not listing.photos and (tables := paths_below(path, f"*{SUFFIX}")):
+            return "parquet", list_parquet(path, tables)
         return "folder", listing
     if not is_file(path):
         raise DataError(f"source {path} is neither a folder nor a file")
@@ -195,6 +204,8 @@ def _list(path: Path) -> tuple[str, Listing]:
     ):
         if head.startswith(mark):
             raise DataError(f"source {path} is compressed, so its photos cannot be found by place: {command} it first")
+    if path.suffix == SUFFIX:
+        return "parquet", list_parquet(path, [path])
     if head.startswith(MAGIC) or path.suffix == ".rec":
         return "recordio", list_records(path)
     listing = list_tar(path)
