@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
 
     Raises ConfigError for a name that is no section or key.
     """
-    from fra_dist.config.reference import all_keys, as_markdown, as_text, find_keys
+    from fra_dist.config.key_reference import all_keys, as_markdown, as_text, find_keys
 
     if args.name == "list":
         print("\n".join(_shipped()))

@@ -15,7 +15,7 @@ from fra_dist.safe_output import protect, to_null
 from fra_dist.train.signals import EARLY
 
 COMMANDS = {
-    "pretrain": "pre-train a backbone, or go on with a run",
+    "pretrain": "pre-train a backbone, or resume a run",
     "launch": "start a run under SLURM, Ray or torchrun, and again after faults",
     "replay": "do one step of a run again and say where it goes wrong",
     "status": "one screen about a run",

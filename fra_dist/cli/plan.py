@@ -41,12 +41,12 @@ def run(args: argparse.Namespace) -> int:
     manifest = load_manifest(config.data.shards, False, StoreOptions.of(config.data))
     sizes = derive_sizes(config, manifest.total, args.ranks)
     plan = make_plan(config, manifest)
-    for title, text in describe(config, manifest, plan, sizes, args.ranks, per_node, args.rate):
+    for title, text in plan_facts(config, manifest, plan, sizes, args.ranks, per_node, args.rate):
         print(f"{title:<12} {text}")
     return 0
 
 
-def describe(
+def plan_facts(
     config: Config, manifest: Manifest, plan: Plan, sizes: Sizes, ranks: int, per_node: int, rate: float
 ) -> Iterator[tuple[str, str]]:
     """Each fact of the plan as a heading and a sentence.

@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="YAML file, or the name of a shipped one: demo, debug_cpu, vggface2_r50")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example train.global_batch=256")
     parser.add_argument("--dry-run", action="store_true", help="print settings, sizes and estimates; train nothing")
-    parser.add_argument("--force", action="store_true", help="go on with a run although settings that matter changed")
+    parser.add_argument("--force", action="store_true", help="resume a run although settings that matter changed")
     begin = parser.add_mutually_exclusive_group()
     begin.add_argument("--fresh", action="store_true", help="begin at step 0; what RUN holds is moved to RUN/former-N")
     begin.add_argument(
@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         dest="source",
         metavar="PATH",
         type=Path,
-        help="go on from this checkpoint (or a run's newest good one) instead of the newest good one of RUN",
+        help="resume from this checkpoint (or a run's newest good one) instead of the newest good one of RUN",
     )
 
 
@@ -40,9 +40,9 @@ def run(args: argparse.Namespace) -> int:
     """
     config = load_config(args.config, args.overrides)
     if args.dry_run:
-        from fra_dist.train.dry_run import describe
+        from fra_dist.train.dry_run import describe_run
 
-        print(describe(config))
+        print(describe_run(config))
         return 0
     from fra_dist import distributed
 
@@ -109,10 +109,10 @@ def _opening(config: Config, completed: int, total: int, world: int, device: str
     where = f"{world} rank{'s' if world > 1 else ''} on {device}"
     if completed >= total:
         return f"{config.output}: all {total} steps are done already"
-    return f"{config.output}: {f'going on after step {completed}' if completed else 'starting'}, {total} steps, {where}"
+    return f"{config.output}: {f'resuming after step {completed}' if completed else 'starting'}, {total} steps, {where}"
 
 
 def _closing(config: Config, done: bool, completed: int) -> str:
     if done:
         return f"complete: {Path(config.output) / 'checkpoints'} holds the weights"
-    return f"stopped and saved at step {completed}: the same command goes on from there"
+    return f"stopped and saved at step {completed}: the same command resumes from there"

@@ -1,4 +1,4 @@
-"""What a run says of itself while it goes on."""
+"""What a run reports about itself during training."""
 
 from typing import Annotated, Literal, Self
 
@@ -8,7 +8,7 @@ from fra_dist.config.section import Count, Place, Positive, Section, Share, Whol
 
 
 class ProbeSet(Section):
-    """Labelled faces that no training photo shows, for scores while a run goes on."""
+    """Labelled faces that no training photo shows, for scores during training."""
 
     data: Place
     """Folder of the labelled faces."""
@@ -21,6 +21,7 @@ class ProbeSet(Section):
 
     @property
     def title(self) -> str:
+        """Name of the set in the names of its scores: `name`, or the last part of `data`."""
         return self.name or self.data.rstrip("/").rpartition("/")[2]
 
 
@@ -73,7 +74,7 @@ class AlarmConfig(Section):
 
 
 class LogConfig(Section):
-    """What is written down while a run goes on, and how often."""
+    """What is written down during a run, and how often."""
 
     every_steps: Count = 10
     """Steps between rows of metrics.jsonl."""

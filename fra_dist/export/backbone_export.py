@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fra_dist.config import Config
 from fra_dist.errors import ConfigError
-from fra_dist.export.weight_files import write_tensors
+from fra_dist.export.weight_files import write_weight_file
 from fra_dist.files import is_folder
 from fra_dist.models.backbone import RESNETS
 from fra_dist.models.fra import FRA
@@ -56,7 +56,7 @@ def export_backbone(
     state = backbone_state(model, network)
     if form == "torchvision":
         state = {name: value for name, value in state.items() if not name.startswith(PATH)}
-    write_tensors(path, state, describe(config, network, int(info.get("step", 0))))
+    write_weight_file(path, state, usage_metadata(config, network, int(info.get("step", 0))))
     return path, config
 
 
@@ -70,7 +70,7 @@ def left_out(config: Config, form: str) -> str:
     )
 
 
-def describe(config: Config, network: str, step: int) -> dict[str, str]:
+def usage_metadata(config: Config, network: str, step: int) -> dict[str, str]:
     """What a user of the weights must know, as text by key, for the metadata of a file."""
     numbers = {"mean": config.data.mean, "std": config.data.std}
     return {

@@ -26,7 +26,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from fra_dist.errors import LaunchError
 from fra_dist.files import failure
-from fra_dist.launch.world import Place, rank_environments, rank_order
+from fra_dist.launch.world import AgentHost, rank_environments, rank_order
 
 _LONGEST_TMPDIR = 28
 
@@ -63,11 +63,11 @@ class Agent:
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
 
-    def place(self) -> Place:
+    def place(self) -> AgentHost:
         """Return where this agent runs."""
         context = ray.get_runtime_context()
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        return Place(context.get_node_id(), ray.util.get_node_ip_address(), len([g for g in gpus.split(",") if g]))
+        return AgentHost(context.get_node_id(), ray.util.get_node_ip_address(), len([g for g in gpus.split(",") if g]))
 
     def free_port(self) -> int:
         """Return a TCP port that is free on this node now."""

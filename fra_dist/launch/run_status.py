@@ -8,8 +8,8 @@ from fra_dist import files
 from fra_dist.config import load_config
 from fra_dist.errors import FraError, LaunchError
 from fra_dist.formats import clock_text
-from fra_dist.json_lines import number_in, step_of_row
-from fra_dist.launch.ledger import all_rows, last_row, newest_step, read_state
+from fra_dist.json_lines import number_in, read_rows, step_of_row
+from fra_dist.launch.ledger import last_row, newest_step, read_state
 from fra_dist.train.run_dir.fence import is_locked, read_attempt
 
 _QUIET = 600  # seconds without a metrics row after which a run that should be running is worth a look
@@ -57,7 +57,7 @@ def progress_line(run: Path) -> str:
 
 def _events(run: Path) -> list[dict[str, Any]]:
     """The rows of the history that say what happened and when; damaged ones are left out."""
-    rows = all_rows(run / "history.jsonl")
+    rows = read_rows(run / "history.jsonl")
     return [row for row in rows if isinstance(row.get("event"), str) and number_in(row, "time") is not None]
 
 
@@ -84,7 +84,7 @@ def _state(run: Path, history: list[dict[str, Any]], state: dict[str, Any]) -> s
         return "complete"
     if said in ("pending", "waiting", "running"):
         return f"{'between attempts' if said == 'running' else said}: {state.get('reason') or 'queued'}"
-    return "stopped and saved" if last[-1:] == ["stopped"] else "interrupted: the same command goes on"
+    return "stopped and saved" if last[-1:] == ["stopped"] else "interrupted: the same command resumes"
 
 
 def _progress(run: Path, metrics: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from fra_dist.errors import LaunchError
 from fra_dist.launch.ledger import Ledger, read_state
-from fra_dist.launch.slurm_job import drive
+from fra_dist.launch.slurm_job import run_slurm_job
 from fra_dist.launch.trainer_command import Launch
 
 
@@ -111,7 +111,7 @@ def submit(launch: Launch, resources: Resources, write: Callable[[], object] = l
     executor = submitit.SlurmExecutor(folder=_folder(launch))
     executor.update_parameters(**resources.parameters(launch.run.name))
     try:
-        job = executor.submit(drive, launch, resources.signal_lead)
+        job = executor.submit(run_slurm_job, launch, resources.signal_lead)
     except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError) as error:
         raise LaunchError(f"SLURM refused the job: {_reason(error)}") from None
     ledger = Ledger.open(launch.run, f"slurm job {job.job_id}", launch.max_failures)

@@ -55,7 +55,7 @@ class Screen:
             self.line = ""
 
 
-def follow(run: Path, submitted: Submitted, poll: float = 1.0, out: TextIO | None = None) -> str:
+def follow_job(run: Path, submitted: Submitted, poll: float = 1.0, out: TextIO | None = None) -> str:
     """Show the job's log and its progress until the run ends for good; return the last state.
 
     `poll` is the number of seconds between two looks, `out` the stream to print to (standard output by default). Ctrl-C

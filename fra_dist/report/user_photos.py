@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from fra_dist.data.decoding.images import BadImage
-from fra_dist.data.making.cleaning import verify
+from fra_dist.data.making.cleaning import decode_verified
 from fra_dist.files import raw_bytes
 from fra_dist.report.overlay import Pixels
 
@@ -74,7 +74,7 @@ def read_square(path: Path) -> Photo | Skipped:
     """Decode a photo upright and cut its middle square, without scaling; Skipped when that is not possible."""
     name = printable(path)
     try:
-        pixels = verify(raw_bytes(path))
+        pixels = decode_verified(raw_bytes(path))
     except OSError as error:
         return Skipped(name, _REASONS.get(error.errno or 0, error.strerror) or "cannot be read")
     except BadImage as error:

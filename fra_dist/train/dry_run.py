@@ -25,7 +25,7 @@ _MIB = 2**20
 _STATES = {"lars": 1, "adamw": 2}
 
 
-def describe(config: Config) -> str:
+def describe_run(config: Config) -> str:
     """Describe a run before it starts: resolved configuration, parameter counts, sizes, memory and time, as text.
 
     Memory of activations and time of a step are measured with up to 8 images on this machine and scaled. Raises

@@ -85,7 +85,7 @@ def test_world_4_2_3_1(small_shards: Path, run: Path) -> None:
 
 
 def test_passes_stay_small_when_ranks_go(small_shards: Path, run: Path) -> None:
-    """Then batch norm sees smaller groups, so the losses go on, but are not the same numbers."""
+    """Then batch norm sees smaller groups, so the losses continue, but are not the same numbers."""
     calm = run.with_name("calm")
     go(calm, small_shards, 2, "train.micro_batch=6")
     go(run, small_shards, 2, "train.micro_batch=6", leave_after=EACH)

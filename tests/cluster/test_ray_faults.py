@@ -21,7 +21,7 @@ STUB = Path(__file__).with_name("stub_trainer.py")
 DRIVE = """
 import pickle, sys
 from fra_dist.errors import FraError
-from fra_dist.launch.elastic import Pace, drive
+from fra_dist.launch.elastic import Pace, run_elastic
 from fra_dist.launch.ray_cluster import Cluster, Need
 from fra_dist.train.signals import StopFlag
 launch, address, sizes = pickle.loads(bytes.fromhex(sys.argv[1]))

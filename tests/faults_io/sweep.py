@@ -2,7 +2,7 @@
 
     python tests/faults_io/sweep.py WORK SHARDS PHASE EVERY [FIRST]
 
-WORK: an empty folder. PHASE: `run` (a small run from its start) or `resume` (going on after step 4). EVERY: every how
+WORK: an empty folder. PHASE: `run` (a small run from its start) or `resume` (resuming after step 4). EVERY: every how
 many calls one is struck; 1 for the complete sweep, which takes hours. Prints a line a trial that ended badly and a last
 line of counts; status 1 with any. Environment: SWEEP_RANKS=2 for two ranks, of which SWEEP_STRUCK=0 or 1 meets the
 faults; SWEEP_FAULTS and SWEEP_KINDS choose among `FAULTS`; SWEEP_SECONDS ends it early. The fault layer is compiled
@@ -30,11 +30,13 @@ from pathlib import Path
 from fra_dist import files
 from fra_dist.cli import pretrain as pretrain_command
 from fra_dist.cli.main import main
+from fra_dist.data.decoding import dali_pipeline, torch_pipeline  # noqa: F401
+from fra_dist.json_lines import read_rows
 from fra_dist.report import curves, picture_hook  # noqa: F401
 from fra_dist.train import prepare, trainer
 from fra_dist.train.hooks import collapse_alarms, saving, stragglers  # noqa: F401
 from fra_dist.train.liveness import watchdog
-from fra_dist.train.run_dir.folder import read_rows, repeatable
+from fra_dist.train.run_dir.folder import repeatable
 
 FAULTS = {
     "eio": (errno.EIO, 0, "orwsntdfu"),
@@ -50,7 +52,7 @@ RANKS, STRUCK = int(os.environ.get("SWEEP_RANKS", "1")), int(os.environ.get("SWE
 STEPS, HALF = 6, 4
 CONFIG = """
 data: {{shards: {shards}, image_size: 32, threads: 1}}
-train: {{global_batch: 8, steps: {steps}, device: cpu, backend: torch, watchdog_seconds: {limit}}}
+train: {{global_batch: 8, steps: {steps}, device: cpu, backend: torch}}
 log: {{heatmaps_every: 0, every_steps: 1, samples: true, tensorboard: false, pictures: false}}
 checkpoint: {{every_steps: 2}}
 model: {{backbone: tiny, regions: 4, width: 16, hidden: 32, decoder: {{layers: 1, heads: 2, feedforward: 16}}}}
@@ -108,7 +110,8 @@ def _shorten():
 
 
 def _child(words, log, fault, count_of):
-    _shorten()
+    if fault is not None and fault[5] == 3:
+        _shorten()
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -148,7 +151,7 @@ class Sweep:
     def __init__(self, work, shards, phase):
         self.work, self.phase = work, phase
         self.config = work / "config.yaml"
-        self.config.write_text(CONFIG.format(shards=shards, steps=STEPS, limit=LIMIT))
+        self.config.write_text(CONFIG.format(shards=shards, steps=STEPS))
         self.whole = work / "whole"
         assert self.attempt(self.whole).status == 0
         self.half = work / "half"
@@ -159,6 +162,8 @@ class Sweep:
 
     def attempt(self, run, fault=None, count_of=""):
         words = ["pretrain", str(self.config), f"output={run}"]
+        if fault is not None and fault[5] == 3:
+            words.append(f"train.watchdog_seconds={LIMIT}")
         return Attempt(words, self.work / "log", fault, count_of)
 
     def place(self):

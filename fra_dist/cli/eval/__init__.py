@@ -14,6 +14,7 @@ from fra_dist.eval.settings import TASKS
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `fra-dist eval`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = __doc__
     parser.add_argument("what", help=f"{', '.join(TASKS)}, all, miniature, or a checkpoint for a quick look")

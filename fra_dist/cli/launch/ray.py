@@ -32,13 +32,13 @@ def run(args: argparse.Namespace) -> int:
     sizes = world_sizes(config, Bounds.parse(args.workers))
     launch = prepare_launch(args.config, args.overrides, args.max_failures)
 
-    from fra_dist.launch.elastic import Pace, drive
+    from fra_dist.launch.elastic import Pace, run_elastic
     from fra_dist.launch.ray_cluster import Cluster, Need
     from fra_dist.train.signals import StopFlag
 
     need = Need(args.cpus_per_worker, args.gpus_per_worker)
     with Cluster(args.address, need) as cluster, StopFlag() as stop:  # Ray sets its own handlers before ours
-        return drive(launch, cluster, sizes, Pace(grow_after=args.grow_after), stop)
+        return run_elastic(launch, cluster, sizes, Pace(grow_after=args.grow_after), stop)
 
 
 def _refuse_relative(config: Config) -> None:

@@ -13,7 +13,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--gpus-per-node", type=arguments.count, help="one rank a GPU")
     add("--ranks-per-node", type=arguments.count, help="without GPUs: ranks on each node (default 1)")
     add("--cpus-per-task", type=arguments.count, help="CPUs of one rank, its input threads included")
-    add("--time", help="time limit of one job, minutes or [D-]HH:MM:SS; the run goes on in a requeued job")
+    add("--time", help="time limit of one job, minutes or [D-]HH:MM:SS; the run resumes in a requeued job")
     for name in ("partition", "account", "qos", "constraint", "exclude", "mem"):
         add(f"--{name}", help=f"as sbatch's --{name}")
     add("--sbatch", action="append", default=[], metavar="OPTION=VALUE", help="any further sbatch option; repeatable")
@@ -40,12 +40,12 @@ def run(args: argparse.Namespace) -> int:
     print(f"job {submitted.job_id}\nrun {launch.run}\nlog {submitted.log}", flush=True)
     if not args.follow:
         return 0
-    from fra_dist.launch.slurm_following import follow
+    from fra_dist.launch.slurm_following import follow_job
 
     try:
-        state = follow(launch.run, submitted)
+        state = follow_job(launch.run, submitted)
     except KeyboardInterrupt:
-        print(f"\nthe job goes on; stop it with: scancel {submitted.job_id}")
+        print(f"\nthe job continues; stop it with: scancel {submitted.job_id}")
         return 130
     print(f"fra-dist: {state}")
     return {"complete": 0, "stopped": 75}.get(state, 1)

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from fra_dist.cli.arguments import count
 from fra_dist.cli.shards import make
-from fra_dist.cli.shards.text import Bar, count, summary
+from fra_dist.cli.shards.text import Bar, shards_line
 from fra_dist.errors import ConfigError, DataError
 
 _SHOWN = 20
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         return actions[args.action](args)
     except KeyboardInterrupt:
-        again = "; the same command goes on from there" if args.action == "make" else ""
+        again = "; the same command resumes from there" if args.action == "make" else ""
         print(f"\nstopped{again}", file=sys.stderr)
         return 130
 
@@ -65,7 +66,7 @@ def _index(args: argparse.Namespace) -> int:
 
     with Bar("shards") as bar:
         manifest, notes = index_tars(args.folder, args.image_ext, args.decode, args.workers, bar)
-    print(summary(manifest))
+    print(shards_line(manifest))
     for note in notes[:_SHOWN]:
         print(f"note: {note}", file=sys.stderr)
     if len(notes) > _SHOWN:
@@ -101,7 +102,7 @@ def _stats(args: argparse.Namespace) -> int:
         print(json.dumps({**counts, **manifest.stats}, indent=1))
         return 0
     stats: dict[str, Any] = dict(manifest.stats)
-    print(summary(manifest))
+    print(shards_line(manifest))
     if "grey" in stats:
         print(f"grey: {stats['grey']}")
     columns = list(next((stats[n] for n in ("height", "width", "bytes") if stats.get(n)), {}))

@@ -1,23 +1,14 @@
-"""What the `fra-dist shards` commands share: numbers in, progress and a summary out."""
+"""What the `fra-dist shards` commands share: progress and a summary line."""
 
-import argparse
 import sys
 import time
 from typing import Any
 
 
-def summary(manifest: Any) -> str:
+def shards_line(manifest: Any) -> str:
     """One line on prepared shards: folder, samples, shards and size."""
     size = sum(shard.bytes for shard in manifest.shards)
     return f"{manifest.folder}: {manifest.total} samples in {len(manifest.shards)} shards, {size / 1e6:.1f} MB"
-
-
-def count(text: str) -> int:
-    """A whole number from 1 on, for `type=` of argparse. Raises ArgumentTypeError for other text."""
-    value = int(text) if text.isdecimal() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return value
 
 
 class Bar:

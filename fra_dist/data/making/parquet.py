@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fra_dist.data.decoding.images import BadImage
-from fra_dist.data.making.listing import Found, Listing
+from fra_dist.data.making.listing import ListedPhoto, Listing
 from fra_dist.data.order.counter_random import permute
 from fra_dist.errors import DataError
 from fra_dist.files import failure
@@ -35,11 +35,11 @@ def list_parquet(root: Path, files: Sequence[Path]) -> Listing:
         place = file.relative_to(root).as_posix() if file != root else ""
         stem = place.removesuffix(SUFFIX)
         for row, name in enumerate(_names(file)):
-            photos.append(Found(f"{stem}/{name}" if stem else name, 0, row, (), place))
+            photos.append(ListedPhoto(f"{stem}/{name}" if stem else name, 0, row, (), place))
     return Listing(photos, [], 0)
 
 
-def order_by_groups(root: Path, photos: Sequence[Found], seed: int) -> NDArray[np.int64]:
+def order_by_groups(root: Path, photos: Sequence[ListedPhoto], seed: int) -> NDArray[np.int64]:
     """A shuffled order of the photos of `list_parquet` in which those of one row group stay together."""
     bounds, start = [], 0
     for place in dict.fromkeys(photo.tar for photo in photos):

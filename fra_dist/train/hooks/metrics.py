@@ -13,7 +13,7 @@ from torch import Tensor
 from fra_dist import distributed
 from fra_dist.data.loading.batch import Batch
 from fra_dist.data.loading.quarantine import FILE as QUARANTINE
-from fra_dist.data.loading.quarantine import judge, quarantine_row, read_quarantine
+from fra_dist.data.loading.quarantine import check_bad_share, quarantine_row, read_quarantine
 from fra_dist.train.hooks.tensorboard import TensorBoard
 from fra_dist.train.run_dir.row_file import RowFile
 from fra_dist.train.trainer import Hook, Run
@@ -59,7 +59,7 @@ class Metrics(Hook):
         if self.board is not None:
             self.board.write(run.completed, row)
         self.last_row = row
-        judge(round(met), round(read), run.sizes.samples, run.config.data.max_bad_share)
+        check_bad_share(round(met), round(read), run.sizes.samples, run.config.data.max_bad_share)
         self._restart_clock(run)
 
     def went_back(self, run: Run) -> None:

@@ -175,7 +175,7 @@ class RunFolder:
         if harmful and not force:
             raise ConfigError(
                 f"{self.path} was begun with another configuration: {'; '.join(harmful)}. "
-                "Give a new output=, the old values, or --force to go on all the same"
+                "Give a new output=, the old values, or --force to resume all the same"
             )
         return [text for _, text in compare_configs(before, config)]
 
@@ -210,11 +210,6 @@ def versions(device: torch.device) -> dict[str, Any]:
 def repeatable(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a metrics row without what depends on the machine, the moment, or a stop: the rest repeats to the bit."""
     return {name: value for name, value in row.items() if name not in _MEASURED and not name.startswith("source/")}
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Read the rows of a file of JSON lines; none when there is no file, and damaged lines are left out."""
-    return json_lines.read_all(path)
 
 
 def _is_harmless(key: str) -> bool:

@@ -1,4 +1,4 @@
-"""The real command in real processes: complete, stop, kill, go on, refuse."""
+"""The real command in real processes: complete, stop, kill, resume, refuse."""
 
 import json
 import os
@@ -11,7 +11,8 @@ import pytest
 from safetensors.torch import load_file
 
 from fra_dist.config import load_config
-from fra_dist.train.run_dir.folder import read_rows, repeatable
+from fra_dist.json_lines import read_rows
+from fra_dist.train.run_dir.folder import repeatable
 from tests.helpers.tiny import TINY
 
 pytestmark = pytest.mark.slow

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fra_dist.data.making.cleaning import PhotoRules
-from fra_dist.data.making.make import ShardOptions, make_shards
-from fra_dist.data.making.photo_sources import open_source
+from fra_dist.data.making.photo_sources import open_photo_source
+from fra_dist.data.making.shard_making import ShardOptions, make_shards
 from fra_dist.data.shards.manifest import read_members
 from fra_dist.errors import DataError
 from tests.helpers.small_shards import jpeg
@@ -43,7 +43,7 @@ def test_every_photo_is_there_once(tmp_path, kind, folder):
 
 def test_photos_of_a_row_group_stay_together(tmp_path):
     pq.write_table(structs(), tmp_path / "t.parquet", row_group_size=3)
-    order = [row // 3 for row in open_source(tmp_path / "t.parquet", "shuffled", 1, PhotoRules()).order.tolist()]
+    order = [row // 3 for row in open_photo_source(tmp_path / "t.parquet", "shuffled", 1, PhotoRules()).order.tolist()]
     assert sorted(order) == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3]
     assert [a for a, b in zip(order, [None, *order], strict=False) if a != b] == list(dict.fromkeys(order))
 
