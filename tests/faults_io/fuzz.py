@@ -26,7 +26,7 @@ from fra_dist.data.decoding.images import BadImage, decode, probe
 from fra_dist.data.making.listing import list_tar
 from fra_dist.errors import FraError
 
-PHOTOS = 4
+PHOTOS, FORMS = 4, (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
 LIES = [None, True, -1, 10**30, 1.5, "", "x", "../x", "a\0b", "\ud800", [], {}, [[]] * 3, {"a": {"b": 1}}]
 
 
@@ -72,13 +72,14 @@ def check_tar(number: int, folder: Path) -> str:
     """What is wrong with how a damaged tar is listed; empty when nothing is."""
     draw = random.Random(number)
     photos = [photo(seed) for seed in range(PHOTOS)]
-    path = folder / "one.tar"
-    path.write_bytes(damaged(tar_of(photos, draw.choice((tarfile.GNU_FORMAT, tarfile.PAX_FORMAT))), draw))
+    path, content = folder / "one.tar", damaged(tar_of(photos, draw.choice(FORMS)), draw)
+    path.write_bytes(content)
     try:
         found = list_tar(path)
     except FraError:
         return ""
-    lost = PHOTOS - len(found.photos)
+    traces = sum(any(data[at : at + 32] in content for at in range(0, len(data) - 32, 32)) for data in photos)
+    lost = traces - len(found.photos)  # of a photo that was cut out whole nothing can tell
     return f"{lost} photos are gone and nothing says so" if lost > 0 and not found.skipped and not found.ignored else ""
 
 
@@ -161,7 +162,13 @@ def small_run(folder: Path) -> Path:
         assert main(["shards", "make", "synthetic:16@48", "--out", str(shards), "--no-report", "--workers", "1"]) == 0
         settings = ["train.global_batch=8", "train.steps=2", "train.device=cpu", "train.backend=torch"]
         settings += ["model.backbone=tiny", "model.width=16", "model.hidden=32", "log.every_steps=1"]
-        settings += ["checkpoint.every_steps=1", "log.heatmaps_every=0", "data.image_size=32", "log.samples=true"]
+        settings += [
+            "optim.warmup_steps=1",
+            "checkpoint.every_steps=1",
+            "log.heatmaps_every=0",
+            "data.image_size=32",
+            "log.samples=true",
+        ]
         config = folder / "config.yaml"
         config.write_text("model: {decoder: {layers: 1, heads: 2, feedforward: 16}}\n")
         assert main(["pretrain", str(config), f"output={run}", f"data.shards={shards}", *settings]) == 0

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fra_dist.data.decoding.images import BadImage
 from fra_dist.data.making.listing import ListedPhoto, Listing
@@ -39,7 +39,7 @@ def list_parquet(root: Path, files: Sequence[Path]) -> Listing:
     return Listing(photos, [], 0)
 
 
-def order_by_groups(root: Path, photos: Sequence[ListedPhoto], seed: int) -> NDArray[np.int64]:
+def order_by_groups(root: Path, photos: Sequence[ListedPhoto], seed: ArrayLike) -> NDArray[np.int64]:
     """A shuffled order of the photos of `list_parquet` in which those of one row group stay together."""
     bounds, start = [], 0
     for place in dict.fromkeys(photo.tar for photo in photos):
