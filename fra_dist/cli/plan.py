@@ -1,7 +1,9 @@
 """`fra-dist plan CONFIG key=value ... --ranks N`: what a run reads, before it is started anywhere."""
 
 import argparse
+import json
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from fra_dist.data.order.plan_quality import measure_shuffle, rank_bytes, shards
 from fra_dist.data.shards.manifest import Manifest, load_manifest
 from fra_dist.data.stores.remote_folder import StoreOptions
 from fra_dist.errors import ConfigError
-from fra_dist.formats import size_text
+from fra_dist.formats import plural, size_text
 from fra_dist.train.sizes import Sizes, derive_sizes
 
 _STEPS = 32
@@ -28,6 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rate", type=float, default=1000.0, help="images/s that a rank trains on, for the read rate (default 1000)"
     )
+    parser.add_argument("--json", action="store_true", help="as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,13 +38,22 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(args.config, args.overrides)
     if args.ranks < 1 or (args.per_node is not None and args.per_node < 1) or not args.rate > 0:
         raise ConfigError("--ranks, --per-node and --rate must be above 0")
+    if config.data.photos and not config.data.shards:
+        raise ConfigError(
+            f"plan reads shards: make them with fra-dist shards make {config.data.photos} --out SHARDS, then give "
+            "data.shards=SHARDS"
+        )
     per_node = min(args.per_node or 8, args.ranks)
     if args.ranks % per_node:
         raise ConfigError(f"--ranks {args.ranks} is not a multiple of --per-node {per_node}")
     manifest = load_manifest(config.data.shards, False, StoreOptions.of(config.data))
     sizes = derive_sizes(config, manifest.total, args.ranks)
     plan = make_plan(config, manifest)
-    for title, text in plan_facts(config, manifest, plan, sizes, args.ranks, per_node, args.rate):
+    facts = plan_facts(config, manifest, plan, sizes, args.ranks, per_node, args.rate)
+    if args.json:
+        print(json.dumps({**asdict(sizes), "ranks": args.ranks, "facts": dict(facts)}, indent=1))
+        return 0
+    for title, text in facts:
         print(f"{title:<12} {text}")
     return 0
 
@@ -58,8 +70,11 @@ def plan_facts(
     total, each = float(shard_bytes.sum()), float(shard_bytes.sum()) / manifest.total
     small, large = int(manifest.sizes.min()), int(manifest.sizes.max())
     held = f"{small:,}" if small == large else f"{small:,} to {large:,}"
-    yield "data", f"{manifest.total:,} samples, {size_text(total)}, {len(manifest.shards):,} shards of {held} samples"
-    world = f"{ranks:,} rank{'s' if ranks > 1 else ''}"
+    yield (
+        "data",
+        f"{manifest.total:,} samples, {size_text(total)}, {plural(len(manifest.shards), 'shard')} of {held} samples",
+    )
+    world = plural(ranks, "rank")
     batch = f"{sizes.global_batch:,} images = {world} x {sizes.accumulation} accumulated x {sizes.micro_batch}"
     yield "batch", f"{batch}; {size_text(each * sizes.global_batch)} a step, {size_text(each * sizes.per_rank)} a rank"
     epochs = sizes.total_steps * sizes.global_batch / manifest.total

@@ -10,6 +10,7 @@ from fra_dist.errors import ConfigError
 from fra_dist.foreign_text import without_logins
 
 _VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
+_LATER_HOME = re.compile(r"(?<=,)~(?=/)")
 
 
 def expand_places(tree: Any, section: type[Section], prefix: str = "") -> Any:
@@ -46,6 +47,7 @@ def expand(path: str, where: str) -> str:
         return value
 
     whole = os.path.expanduser(_VARIABLE.sub(value_of, path))
+    whole = _LATER_HOME.sub(os.path.expanduser("~"), whole)  # the second of several sets of shards
     if whole.startswith("~"):
         raise ConfigError(
             f"{where}={without_logins(path)}: no user of that name has a home here; write ./~... for a folder called so"

@@ -86,6 +86,22 @@ class LogConfig(Section):
     """Draw heatmaps and curves."""
     tensorboard: bool = True
     """Write the metrics for TensorBoard as well."""
+    csv: bool = False
+    """Write the metrics as a table, metrics.csv, at the end of each attempt as well."""
+    wandb: Literal["offline", "online"] | None = None
+    """Send the metrics to Weights & Biases (needs the extra wandb); offline: keep them in the run folder for
+    `wandb sync`."""
+    project: str = "fra_dist"
+    """Project of Weights & Biases."""
+    mlflow: Place = ""
+    """Write the metrics to this MLflow store, a folder or the URL of a server (needs the extra mlflow); empty: to
+    none."""
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Serve the newest metrics for Prometheus at this port of rank 0's node; `--metrics-port` sets it."""
+    metrics_host: str = "127.0.0.1"
+    """Address at which `metrics_port` is opened; 0.0.0.0: reachable from other machines."""
+    mfu: bool | None = None
+    """Count the FLOP of the model at the start, for speed/tflops and on known GPUs speed/mfu; null: on a GPU."""
     samples: bool = False
     """Also write which samples each rank reads at every step, to samples/rank-R.jsonl."""
     gradient_noise: bool = False

@@ -15,7 +15,7 @@ from typing import Any
 
 from fra_dist.errors import LaunchError
 from fra_dist.launch.ledger import Ledger, read_state
-from fra_dist.launch.slurm_job import run_slurm_job
+from fra_dist.launch.slurm_job import run_slurm_job, srun_words, task_words
 from fra_dist.launch.trainer_command import Launch
 
 
@@ -92,6 +92,13 @@ def batch_script(launch: Launch, resources: Resources) -> str:
 
     command = f"{shlex.quote(launch.trainer[0])} -u -m submitit.core._submit {shlex.quote(str(_folder(launch)))}"
     return str(_make_sbatch_string(command=command, folder=_folder(launch), **resources.parameters(launch.run.name)))
+
+
+def job_commands(launch: Launch, resources: Resources) -> str:
+    """Return, as comments of a script, what the driver in the job starts: the job step, and in it the trainer."""
+    task = task_words(str(launch.folder / "attempt-0001"), ())
+    lines = ["# in the job, for each attempt:", f"#   {shlex.join([*srun_words(resources.cpus_per_task), *task])}"]
+    return "\n".join([*lines, "# and behind the `--`, the trainer of each rank:", f"#   {shlex.join(launch.trainer)}"])
 
 
 def submit(launch: Launch, resources: Resources, write: Callable[[], object] = lambda: None) -> Submitted:

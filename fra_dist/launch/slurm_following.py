@@ -8,8 +8,8 @@ from typing import TextIO
 
 from fra_dist.errors import DiskError
 from fra_dist.launch.ledger import read_state
-from fra_dist.launch.run_status import progress_line
 from fra_dist.launch.slurm import Submitted, job_state
+from fra_dist.launch.status.run_status import progress_line
 
 _ENDED = ("CANCELLED", "FAILED", "TIMEOUT", "COMPLETED", "BOOT_FAIL", "OUT_OF_MEMORY", "")
 _QUIET = 60.0

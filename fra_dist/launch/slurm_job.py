@@ -68,6 +68,17 @@ def run_slurm_job(launch: Launch, signal_lead: int = 120) -> int:
         time.sleep(ledger.delay())
 
 
+def srun_words(cpus_per_task: str | int | None) -> list[str]:
+    """Return the `srun` of an attempt, without the program: one task a rank."""
+    words = ["srun", "--kill-on-bad-exit=1", "--wait=120", "--unbuffered", "--mpi=none"]
+    return [*words, f"--cpus-per-task={cpus_per_task}"] if cpus_per_task else words  # srun no longer inherits it
+
+
+def task_words(folder: str, trainer: Sequence[str]) -> list[str]:
+    """Return the command of one task of an attempt, whose records go to `folder`."""
+    return [sys.executable, "-u", "-m", "fra_dist.launch.task", "--folder", folder, "--", *trainer]
+
+
 class SlurmJob:
     """The SLURM job that this process runs in. Raises LaunchError outside of one."""
 
@@ -89,9 +100,7 @@ class SlurmJob:
 
         A task with a bad status ends the step at once; one that has finished leaves the others two minutes to end.
         """
-        srun = ["srun", "--kill-on-bad-exit=1", "--wait=120", "--unbuffered", "--mpi=none"]
-        if self.cpus_per_task:
-            srun.append(f"--cpus-per-task={self.cpus_per_task}")  # srun no longer inherits it
+        srun = srun_words(self.cpus_per_task)
         process = subprocess.Popen([*srun, *command], env={**os.environ, **env}, start_new_session=True)
         return process.wait()
 
@@ -165,7 +174,7 @@ def _attempt(launch: Launch, ledger: Ledger, job: SlurmJob) -> Outcome:
     except DiskError as error:
         return Outcome("failed", str(error))
     env = {LAUNCH: job.name, ATTEMPT: str(ledger.attempt)}
-    command = [sys.executable, "-u", "-m", "fra_dist.launch.task", "--folder", str(folder), "--", *launch.trainer]
+    command = task_words(str(folder), launch.trainer)
     print(f"fra-dist: attempt {ledger.attempt}, {job.world} ranks, job {job.id} restart {job.restarts}", flush=True)
     code = job.step(command, env)
     return attempt_outcome(folder, job.world, told=f"srun ended with status {code}" if code else "")

@@ -20,13 +20,13 @@ class Bounds:
     """The largest number of workers."""
 
     @classmethod
-    def parse(cls, text: str) -> "Bounds":
-        """Parse `4` or `2:16`. Raises LaunchError for anything else."""
+    def parse(cls, text: str, option: str = "--workers") -> "Bounds":
+        """Parse `4` or `2:16`. Raises LaunchError, which names the option, for anything else."""
         match = re.fullmatch(r"(\d+)(?::(\d+))?", text)
         low = int(match[1]) if match else 0
         high = int(match[2] or low) if match else 0
         if not 1 <= low <= high:
-            raise LaunchError(f"--workers {text}: give a number above 0, or MIN:MAX")
+            raise LaunchError(f"{option} {text}: give a number above 0, or MIN:MAX")
         return cls(low, high)
 
 

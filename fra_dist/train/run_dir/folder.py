@@ -35,12 +35,29 @@ from fra_dist.train.run_dir.row_file import RowFile
 _PACKAGES = ("fra-dist", "torch", "torchvision", "deepspeed", "nvidia-dali-cuda130", "webdataset", "numpy", "triton")
 SAMPLES = "samples"
 """The folder of the ranks' sample logs, in the run folder."""
-_MEASURED = ("images_per_second", "data_wait", "seconds_left", "memory_mib", "gradient/noise_scale", "probe/seconds")
+_MEASURED = (
+    "images_per_second",
+    "data_wait",
+    "seconds_left",
+    "memory_mib",
+    "gradient/noise_scale",
+    "probe/seconds",
+    "speed/tflops",
+    "speed/mfu",
+)
 _HARMLESS = (
     *("name", "output", "checkpoint", "log", "guard", "probe", "alarm", "train.device", "train.backend"),
     *("train.zero_stage", "train.watchdog_seconds", "train.activation_checkpointing", "train.cuda_graphs"),
     *("data.shards", "data.threads", "data.prefetch", "data.pipeline", "data.decode", "data.max_bad_share"),
-    *("data.cache", "data.cache_gb", "data.prefetch_shards", "data.retries", "data.timeout_seconds"),
+    *(
+        "model.init",
+        "data.photos",
+        "data.cache",
+        "data.cache_gb",
+        "data.prefetch_shards",
+        "data.retries",
+        "data.timeout_seconds",
+    ),
 )
 
 

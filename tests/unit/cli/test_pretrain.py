@@ -104,6 +104,8 @@ def test_a_signal_saves_and_the_same_command_goes_on(undisturbed, config, shards
     rest = process.stdout.read()
     assert process.wait() == status, rest
     assert "stopped and saved at step" in rest
+    assert f"this step is finished, then the checkpoint in {run / 'checkpoints'} is saved" in rest
+    assert not (run / "curves.png").exists(), "pictures would keep a run that is to stop"
     assert fra_dist(*words(config, shards, run)).returncode == 0
     assert_same_run(undisturbed, run)
 

@@ -5,9 +5,9 @@ import time
 import pytest
 
 from fra_dist.launch.ledger import Ledger
-from fra_dist.launch.run_status import progress_line
 from fra_dist.launch.slurm import Submitted
 from fra_dist.launch.slurm_following import Screen, follow_job
+from fra_dist.launch.status.run_status import progress_line
 
 
 class Terminal(io.StringIO):

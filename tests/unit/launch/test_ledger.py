@@ -5,7 +5,7 @@ import pytest
 from fra_dist.json_lines import read_rows
 from fra_dist.launch.ledger import Ledger, last_row, newest_step, read_state
 from fra_dist.launch.outcome import Outcome, attempt_outcome
-from fra_dist.launch.run_status import overview
+from fra_dist.launch.status.run_status import overview
 
 
 def record(folder, rank, code, asked=False, time=0.0, log=""):
