@@ -179,7 +179,7 @@ from fra_dist.data.shards.reader import ShardReader, open_shard_source
 from fra_dist.data.stores.remote_folder import StoreOptions
 manifest = load_manifest(sys.argv[1], False, StoreOptions(sys.argv[2], 1 << 20))
 for _ in range(2):
-    reader = ShardReader(manifest, open_source(manifest))
+    reader = ShardReader(manifest, open_shard_source(manifest))
     assert all(photo.intact for photo in reader.read(np.arange(16)))
     reader.close()
 print("read", flush=True)
