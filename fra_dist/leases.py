@@ -79,7 +79,7 @@ class Lease:
         try:
             os.rename(self.path, doomed)
             age = age_of(doomed)
-            if age is not None and age < EXPIRES and not self.path.exists():
+            if age is not None and age < EXPIRES and age_of(self.path) is None:
                 os.rename(doomed, self.path)
             else:
                 os.unlink(doomed)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from fra_dist.config import Config, load_config
+from fra_dist.files import exists
 
 TRAIN, TEST = "synthetic:2400@72/600", "synthetic:600@72/120"
 QUICK_TRAIN, QUICK_TEST = "synthetic:96@48/24", "synthetic:64@48/12"
@@ -77,7 +78,7 @@ def _shards(source: str, folder: Path, seed: int) -> None:
     from fra_dist.data.making.shard_making import ShardOptions, make_shards
     from fra_dist.data.shards.manifest import load_manifest
 
-    if (folder / "manifest.json").exists():
+    if exists(folder / "manifest.json"):
         load_manifest(folder)
         return
     make_shards(source, folder, ShardOptions(shard_samples=400, seed=seed))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fra_dist.config import Config, dump_config
 from fra_dist.errors import FraError
+from fra_dist.files import exists
 from fra_dist.json_lines import read_rows
 
 
@@ -24,7 +25,7 @@ class _Job:
     def done(self) -> int:
         """Steps that its metrics tell of."""
         path = self.folder / "metrics.jsonl"
-        rows = read_rows(path) if path.exists() else []
+        rows = read_rows(path) if exists(path) else []
         return int(rows[-1]["step"]) if rows else 0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fra_dist.errors import CheckpointError
+from fra_dist.files import paths_in
 from fra_dist.json_lines import read_rows
 from fra_dist.train.checkpoints.compare import Difference, contents_of, differences
 from fra_dist.train.checkpoints.reading import MODEL, OPTIMIZER, Checkpoint, newest_good
@@ -95,7 +96,7 @@ def metric_rows(run: Path) -> dict[int, dict[str, Any]]:
 def logged_samples(run: Path) -> dict[int, list[int]]:
     """Return {step: sorted sample ids of the global batch} of a run folder, from the sample logs of all ranks."""
     found: dict[int, list[int]] = {}
-    for path in sorted((run / "samples").glob("rank-*.jsonl")):
+    for path in paths_in(run / "samples", "rank-*.jsonl"):
         for row in read_rows(path):
             found.setdefault(row["step"], []).extend(row["ids"])
     return {step: sorted(ids) for step, ids in found.items()}

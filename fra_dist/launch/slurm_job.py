@@ -84,7 +84,7 @@ class SlurmJob:
 
     def __init__(self, env: Mapping[str, str], signal_lead: int) -> None:
         try:
-            self.id, self.world = env["SLURM_JOB_ID"], int(env["SLURM_NTASKS"])
+            self.id, self.world = _job_id(env), int(env["SLURM_NTASKS"])
         except KeyError as missing:
             raise LaunchError(f"{missing} is not set: this runs inside a SLURM job with --ntasks") from None
         self.restarts = int(env.get("SLURM_RESTART_COUNT", "0"))
@@ -156,6 +156,16 @@ class SlurmJob:
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
         self.terminated = True  # scancel or preemption: the tasks got it as well, so wait for the step to save and end
+
+
+def _job_id(env: Mapping[str, str]) -> str:
+    """Return the id by which SLURM knows this job alone.
+
+    SLURM_JOB_ID of one task of a job array is also the id of the whole array, and a requeue by it would hit all tasks.
+    """
+    if "SLURM_ARRAY_JOB_ID" in env and "SLURM_ARRAY_TASK_ID" in env:
+        return f"{env['SLURM_ARRAY_JOB_ID']}_{env['SLURM_ARRAY_TASK_ID']}"
+    return env["SLURM_JOB_ID"]
 
 
 def _attempt(launch: Launch, ledger: Ledger, job: SlurmJob) -> Outcome:

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from fra_dist.errors import DataError
+from fra_dist.files import failure
 from fra_dist.models.fra_network import FRANetwork
 from fra_dist.report.overlay import region_shares, resize, to_images
 from fra_dist.report.region_sheet import Drawn, draw_sheet
@@ -49,7 +50,7 @@ class Gallery:
         try:
             path.write_text(json.dumps(whole, indent=1, ensure_ascii=False), encoding="utf-8")
         except OSError as error:
-            raise DataError(f"cannot write {path}: {error.strerror}") from None
+            raise failure(error, f"cannot write {path}", DataError) from None
         return path
 
 
@@ -137,7 +138,7 @@ def _save(picture: Image.Image, path: Path) -> None:
     try:
         picture.save(path)
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from None
+        raise failure(error, f"cannot write {path}", DataError) from None
 
 
 def _stem(path: Path) -> str:

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from fra_dist.errors import DataError
+from fra_dist.files import failure
 from fra_dist.report.curves import PANELS, Runs, for_dark_paper, has_data, panel_svg
 from fra_dist.report.palette import CLASS_COLOURS, region_hex
 
@@ -153,7 +154,7 @@ def write_page(data: ReportData, path: str | Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise DataError(f"cannot write the report {target}: {error.strerror}") from None
+        raise failure(error, f"cannot write the report {target}", DataError) from None
     return target
 
 

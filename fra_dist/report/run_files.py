@@ -91,7 +91,7 @@ def read_evaluations(folders: Iterable[Path]) -> list[dict[str, Any]]:
     for folder in folders:
         if not files.is_folder(folder):
             raise DataError(f"{folder} is not a folder with results of `fra-dist eval --out`")
-        for path in sorted(folder.rglob("result.json")):
+        for path in files.paths_below(folder, "result.json"):
             document = files.read_object(path)
             if document and isinstance(document.get("scores"), dict):
                 found.append({**document, "path": str(path.parent)})

@@ -72,7 +72,7 @@ def write_run_report(folders: Sequence[Path], path: Path, evaluations: Sequence[
         files.make_folder(path.parent)
         files.write_whole(path, text)
     except OSError as error:
-        raise DataError(f"cannot write the report {path}: {error.strerror}") from None
+        raise files.failure(error, f"cannot write the report {path}", DataError) from None
     return path
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from fra_dist.errors import DataError
+from fra_dist.foreign_text import without_logins
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 20.0  # seconds
 _POLL = 0.1  # seconds after which a waiting thread looks whether it should stop
@@ -137,12 +138,12 @@ class Fetcher:
                 raise
             except Exception as error:
                 self.check_running()
-                reason = _reason(error)
+                reason, place = without_logins(_reason(error)), without_logins(item.path)
                 if _is_final(error):
-                    raise RefusedError(f"cannot read {item.path}: {reason}") from None
+                    raise RefusedError(f"cannot read {place}: {reason}") from None
                 if attempt == tries:
                     raise DataError(
-                        f"cannot read {item.path}: {reason}; tried {tries} times in {time.monotonic() - began:.0f} s: "
+                        f"cannot read {place}: {reason}; tried {tries} times in {time.monotonic() - began:.0f} s: "
                         "look at the network and the store (data.retries and data.timeout_seconds set the patience)"
                     ) from None
             self.counters.add("retries")
@@ -173,7 +174,8 @@ class Fetcher:
                 if item.whole
                 else "so the server does not answer range requests; use one that does, as every object store does"
             )
-            raise RefusedError(f"cannot read {item.path}: {len(data)} bytes came for {item.length}, {reason}")
+            place = without_logins(item.path)
+            raise RefusedError(f"cannot read {place}: {len(data)} bytes came for {item.length}, {reason}")
         raise OSError(f"the answer has {len(data)} bytes of {item.length}")
 
 

@@ -23,6 +23,7 @@ from fra_dist.data.shards.reader import ShardReader, open_shard_source
 from fra_dist.data.stores.remote_folder import is_remote
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets.common.crop_rules import CropRule, NoFace, cut_photo, square_of
+from fra_dist.files import exists, is_folder, paths_in, raw_bytes
 
 MIDDLE = CropRule("middle")
 AHEAD = 3
@@ -98,7 +99,7 @@ class Files:
         for place in places:
             key = self.key(self.paths[place])
             try:
-                found.append(EncodedPhoto(key, "", self.paths[place].read_bytes()))
+                found.append(EncodedPhoto(key, "", raw_bytes(self.paths[place])))
             except OSError as error:
                 found.append(EncodedPhoto(key, "", b"", error.strerror or "cannot be read"))
         return found
@@ -163,9 +164,9 @@ def open_shards(given: str, limit: int | None = None) -> Shards | None:
     Raises DataError for a damaged manifest, a missing shard, or tars without a manifest.
     """
     place = Path(given)
-    if is_remote(given) or (place / MANIFEST).exists():
+    if is_remote(given) or exists(place / MANIFEST):
         return Shards(load_manifest(given), limit)
-    if place.is_dir() and any(place.glob("*.tar")):
+    if is_folder(place) and any(paths_in(place, "*.tar")):
         raise DataError(f"{given} holds tars and no {MANIFEST}: run fra-dist shards index {given} first")
     return None
 

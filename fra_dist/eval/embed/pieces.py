@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from fra_dist import files
 from fra_dist.errors import DataError
+from fra_dist.files import paths_in
 
 PART = 1024
 """How many photos of the list make a part."""
@@ -100,9 +101,7 @@ class Parts:
                 (partial / f"{name}.jsonl").write_text(text, encoding="utf-8")
             partial.rename(self._path(number))  # not `whole_file`: a part is a folder
         except OSError as error:
-            raise DataError(
-                f"cannot write to {self.out}: {error.strerror}; free some space and start the same command again"
-            ) from None
+            raise files.failure(error, f"cannot write to {self.out}", DataError) from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
@@ -118,7 +117,7 @@ class Parts:
     def names(self) -> list[str]:
         """Names of the arrays; none when no photo could be decoded."""
         for number in range(self.count):
-            found = sorted(path.stem for path in self._path(number).glob("*.npy"))
+            found = sorted(path.stem for path in paths_in(self._path(number), "*.npy"))
             if found:
                 return found
         return []

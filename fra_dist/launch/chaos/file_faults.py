@@ -9,6 +9,7 @@ from typing import IO
 
 from fra_dist.data.loading.quarantine import read_quarantine
 from fra_dist.exit_status import REFUSED
+from fra_dist.files import is_file
 from fra_dist.launch.chaos import small_disks
 from fra_dist.launch.chaos.campaign_setup import AHEAD, CampaignSetup, damage_photos
 from fra_dist.launch.chaos.fault_draws import Fault
@@ -214,7 +215,7 @@ class SlowDisk(OnCopy):
     def prepare(self, training: Training) -> None:
         """Copy the shards and start the process that makes the copy slow."""
         super().prepare(training)
-        files = [str(path) for path in sorted(self.shards.iterdir()) if path.is_file()]
+        files = [str(path) for path in sorted(self.shards.iterdir()) if is_file(path)]
         self.helper = subprocess.Popen(
             [sys.executable, "-m", "fra_dist.launch.chaos.slow_files", "2", str(self.fault.seed), *files],
             stdin=subprocess.PIPE,
