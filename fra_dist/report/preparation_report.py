@@ -18,6 +18,7 @@ from fra_dist.data.making.photo_sources import photo_bytes
 from fra_dist.data.shards.contact_sheet import contact_sheet, sheet_ids
 from fra_dist.data.shards.manifest import SKIPPED, Manifest
 from fra_dist.errors import DataError
+from fra_dist.files import failure
 
 _SHOWN, _EACH, _TILE = 48, 12, 96
 _COPY = "near copy"
@@ -63,7 +64,7 @@ def write_preparation_page(manifest: Manifest, source: str, path: Path) -> Path:
     try:
         path.write_text(rendered, encoding="utf-8")
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}") from None
+        raise failure(error, f"cannot write {path}", DataError) from None
     return path
 
 

@@ -38,7 +38,7 @@ class Journal:
         try:
             self._file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 (held, and closed by __exit__)
         except OSError as error:
-            raise DataError(f"cannot write into folder {folder}: {error.strerror}") from None
+            raise failure(error, f"cannot write into folder {folder}", DataError) from None
         try:
             held = leases.lock(self._file.fileno(), self.path)
         except OSError as error:
@@ -67,7 +67,7 @@ class Journal:
         self._append(record)
 
     def remove(self) -> None:
-        """Delete the journal, when all work is done."""
+        """Delete the journal's file once all work is done; no error when there is none."""
         self.path.unlink(missing_ok=True)
 
     def _append(self, value: dict[str, Any]) -> None:
@@ -92,7 +92,7 @@ def prepare_folder(folder: Path, overwrite: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         names = {entry.name for entry in os.scandir(folder)}
     except OSError as error:
-        raise DataError(f"cannot use folder {folder}: {error.strerror}") from None
+        raise failure(error, f"cannot use folder {folder}", DataError) from None
     if not names - {SKIPPED, REPORT}:
         return
     if not names & {MANIFEST, JOURNAL, HASHES}:

@@ -25,7 +25,7 @@ from fra_dist.data.shards.pixel_statistics import colour_stats, size_stats
 from fra_dist.data.shards.samples import Encoded, Skip, json_bytes
 from fra_dist.data.shards.writer import ShardWriter
 from fra_dist.errors import ConfigError, DataError
-from fra_dist.files import write_whole
+from fra_dist.files import exists, failure, write_whole
 
 _ONE_PROCESS = 256  # entries that are not worth starting processes for
 
@@ -118,7 +118,7 @@ def make_shards(
         select(entries, chosen)
     prepare_folder(folder, options.overwrite)
     identity = _identity(entries, options)
-    if (folder / MANIFEST).exists():
+    if exists(folder / MANIFEST):
         return _finished(folder, identity)
     try:
         with Journal(folder, identity) as journal:
@@ -130,7 +130,7 @@ def make_shards(
             journal.remove()
             (folder / HASHES).unlink(missing_ok=True)
     except OSError as error:
-        raise DataError(f"cannot write shards into {folder}: {error.strerror}; the same command resumes") from None
+        raise failure(error, f"cannot write shards into {folder} (what is made stays)", DataError) from None
     return manifest
 
 

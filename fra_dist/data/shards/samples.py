@@ -24,7 +24,7 @@ class Encoded(NamedTuple):
 
 
 class Skip(NamedTuple):
-    """An entry of the source that was left out."""
+    """An entry of a source of photos that shards do not contain, and why."""
 
     name: str
     """Name of the entry relative to the source."""

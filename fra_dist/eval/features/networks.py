@@ -4,7 +4,7 @@
 |---|---|
 | a run or checkpoint folder | one of this project's, with its projection and regions |
 | a .safetensors that `fra-dist export` wrote | its backbone, its image size and normalisation |
-| a ResNet in a file of any tool (`layouts/`) | the architecture is told from the names and shapes |
+| a ResNet in a file of any tool (`layouts/`) | the architecture is recognised by the names and shapes |
 | a folder or file of a whole network that `fra-dist export` wrote | its projection and regions as well |
 | a file with the published names of FRA, or ours | the whole network; sizes from the shapes |
 | `random:resnet50`, `random:resnet50:7`, `random:RUN` | random weights (seed 0 or 7), also of the model of a run |
@@ -21,6 +21,7 @@ from torch import Tensor
 from fra_dist.config import Config, parse_config
 from fra_dist.errors import CheckpointError, ConfigError
 from fra_dist.eval.features.encoder import Encoder
+from fra_dist.files import exists, is_folder
 from fra_dist.layouts.matching import COUNTER, match_backbone, refuse_differences
 from fra_dist.layouts.resnets import map_stride
 from fra_dist.layouts.weights import WEIGHTS, Weights, is_exported_folder, no_backbone, open_weights
@@ -38,7 +39,7 @@ def open_encoder(given: str, size: int | None = None, normalise: str = "auto", t
     """
     if given.startswith("random:"):
         encoder = _random(given)
-    elif Path(given).is_dir() and not is_exported_folder(Path(given)):
+    elif is_folder(Path(given)) and not is_exported_folder(Path(given)):
         encoder = _run(given, target)
     else:
         encoder = _file(given, target)
@@ -61,7 +62,7 @@ def _changed(encoder: Encoder, size: int | None, normalise: str) -> Encoder:
 
 
 def _run(given: str, target: bool) -> Encoder:
-    from fra_dist.train.checkpoints.reading import load_model
+    from fra_dist.train.checkpoints.restoring import load_model
 
     model, config, info = load_model(given)
     about = {"checkpoint": info["path"], "step": info["step"], "architecture": config.model.backbone}
@@ -97,7 +98,7 @@ def _random(given: str) -> Encoder:
         raise CheckpointError(f"--checkpoint {given}: a seed is less than 2^63")
     torch.manual_seed(int(seed))
     about = {"checkpoint": given, "seed": int(seed)}
-    if Path(what).is_dir():
+    if is_folder(Path(what)):
         from fra_dist.train.checkpoints.reading import find_checkpoint
 
         config = find_checkpoint(what).config
@@ -113,7 +114,7 @@ def _random(given: str) -> Encoder:
 
 
 def _file(given: str, target: bool) -> Encoder:
-    if not Path(given).exists():
+    if not exists(Path(given)):
         raise CheckpointError(f"no checkpoint at {given}: no such file or folder")
     weights = open_weights(given)
     if weights.kind == "fra":

@@ -108,7 +108,7 @@ def write_lfwa(folder: Path, count: int, seed: int) -> None:
 
 
 def write_lfw(folder: Path, count: int, seed: int, folds: int = 10) -> None:
-    """Write a miniature of LFW: `count` pairs of each kind in all, at least one per fold; nobody is in two folds."""
+    """Write a miniature of LFW: `count` pairs of each kind in all, at least one per fold; no person is in two folds."""
     each = max(1, count // folds)
     lines = [f"{folds}\t{each}"]
     for fold in range(folds):

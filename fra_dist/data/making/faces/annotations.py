@@ -27,7 +27,7 @@ Points = tuple[float, ...]
 
 
 class Face(NamedTuple):
-    """What is known of the face in a photo."""
+    """The face in a photo as a detector or an annotation file gives it: box, five points, confidence."""
 
     box: Box | None = None
     """Box around the face, if known."""

@@ -36,7 +36,7 @@ class CropRule:
     """Centre x, y and side in pixels, for the source `fixed`; None otherwise."""
 
     def to_json(self) -> dict[str, Any]:
-        """The rule as plain values, for the results."""
+        """The crop rule as {setting: plain value}, without those that are None, for a file of results."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 

@@ -17,7 +17,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Scheme:
-    """What the points of one landmark scheme mean."""
+    """One landmark scheme: how many points it has and which of them mark eyes, outline and parts of the face.
+
+    Points are numbered from 0.
+    """
 
     count: int
     """How many points the scheme has."""
