@@ -8,8 +8,8 @@
 
 `net(images)` is then the mean over space of the map of stride 32, which is the map that pre-training saw unless
 `model.map_stride` is finer: torchvision has no top-down path to a finer map, so the path is left out. `safetensors`:
-the same names and numbers and the path, with the architecture, the stride of the map, the image size and the
-normalisation as metadata.
+the same names and numbers and the path, with the architecture, the stride of the map, the image size, the normalisation and
+what tells the function (`function_facts`) as metadata.
 """
 
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fra_dist.config import Config
 from fra_dist.errors import ConfigError
+from fra_dist.export.function_facts import function_facts
 from fra_dist.export.weight_files import write_tensors
 from fra_dist.models.backbone import RESNETS
 from fra_dist.models.fra import FRA
@@ -55,7 +56,10 @@ def export_backbone(
     state = backbone_state(model, network)
     if form == "torchvision":
         state = {name: value for name, value in state.items() if not name.startswith(PATH)}
-    write_tensors(path, state, describe(config, network, int(info.get("step", 0))))
+    facts = describe(config, network, int(info.get("step", 0)))
+    if form == "safetensors":  # a .pth has no place for them
+        facts |= function_facts(getattr(model, network).backbone, config.model.backbone)
+    write_tensors(path, state, facts)
     return path, config
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets.common.crop_rules import CropRule
-from fra_dist.eval.datasets.common.label_files import bad_row, need, numbers, rows
+from fra_dist.eval.datasets.common.label_files import bad_row, from_corner, need, numbers, rows
 from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
 
 CROP = CropRule("fixed", fixed=(89.0, 121.0, 160.0))
@@ -29,7 +29,7 @@ def read(folder: Path) -> FaceSet:
     parts = read_partition(need(folder, "Eval/list_eval_partition.txt", "lines of photo and 0, 1 or 2"))
     names, attributes = read_signs(need(folder, "Anno/list_attr_celeba.txt", "40 attributes of each photo"))
     places = need(folder, "Anno/list_landmarks_align_celeba.txt", "five landmarks of each aligned photo")
-    points = {words[0]: numbers(places, n, words[1:], 10).reshape(5, 2) for n, words in rows(places, skip=2)}
+    points = {w[0]: from_corner(numbers(places, n, w[1:], 10).reshape(5, 2), 0) for n, w in rows(places, skip=2)}
     people_file = folder / "Anno/identity_CelebA.txt"
     people = {words[0]: words[-1] for _, words in rows(people_file)} if people_file.exists() else {}
     for other, file in ((attributes, "Anno/list_attr_celeba.txt"), (points, places.name)):

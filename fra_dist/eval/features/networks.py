@@ -10,6 +10,7 @@
 """
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +35,7 @@ def open_encoder(given: str, size: int | None = None, normalise: str = "auto", t
     """The network behind a run, checkpoint or file of weights, ready for evaluation.
 
     `size` and `normalise` (auto, fra, imagenet) override what the weights say. Raises CheckpointError for anything that
-    cannot be read as a network.
+    cannot be read as a network. What names and shapes of a foreign file do not tell is said on standard error.
     """
     if given.startswith("random:"):
         encoder = _random(given)
@@ -42,6 +43,8 @@ def open_encoder(given: str, size: int | None = None, normalise: str = "auto", t
         encoder = _run(given, target)
     else:
         encoder = _file(given, target)
+    if "unknown" in encoder.about:
+        print(f"warning: {encoder.about['unknown']}", file=sys.stderr)
     return _changed(encoder, size, normalise)
 
 
@@ -129,6 +132,8 @@ def _file(given: str, target: bool) -> Encoder:
 
 
 def _backbone(path: Path, state: Mapping[str, Tensor]) -> Encoder:
+    from fra_dist.export.function_facts import compare_function
+
     facts = _metadata(path)
     for prefix in PREFIXES:
         if any(key.startswith(prefix) for key in state):
@@ -138,6 +143,7 @@ def _backbone(path: Path, state: Mapping[str, Tensor]) -> Encoder:
     stride = int(facts.get("map_stride", _stride(state)))
     backbone = build_backbone(architecture, stride)
     _load(path, backbone, state, architecture)
+    unknown = compare_function(path, backbone, architecture, facts)
     mean, std = (tuple(map(float, facts[key].split())) if key in facts else None for key in ("mean", "std"))
     size = int(facts.get("image_size", 224))
     about = {
@@ -145,6 +151,7 @@ def _backbone(path: Path, state: Mapping[str, Tensor]) -> Encoder:
         "architecture": architecture,
         "map_stride": stride,
         **({"step": facts["step"]} if "step" in facts else {}),
+        **({"unknown": unknown} if unknown else {}),
     }
     return Encoder(path.stem, backbone.eval(), size, mean or IMAGENET[0], std or IMAGENET[1], None, about)
 
