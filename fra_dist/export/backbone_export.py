@@ -8,8 +8,8 @@
 
 `net(images)` is then the mean over space of the map of stride 32, which is the map that pre-training saw unless
 `model.map_stride` is finer: torchvision has no top-down path to a finer map, so the path is left out. `safetensors`:
-the same names and numbers and the path, with the architecture, the stride of the map, the image size, the normalisation and
-what tells the function (`function_facts`) as metadata.
+the same names and numbers and the path, with the architecture, the stride of the map, the image size, the
+normalisation and what tells the function (`function_facts`) as metadata.
 """
 
 from pathlib import Path

@@ -31,8 +31,8 @@ def builder_of(architecture: str) -> str:
 
 
 def compare_function(path: Path, backbone: nn.Module, architecture: str, facts: Mapping[str, str]) -> str:
-    """Compare a backbone with what its file says of its function: empty when that is the same, or else one line that says
-    what cannot be known, for a file that says nothing.
+    """Compare a backbone with what its file says of its function: empty when that is the same, or else one line that
+    says what cannot be known, for a file that says nothing.
 
     Raises CheckpointError when the features differ from those that were exported.
     """
@@ -56,6 +56,6 @@ def unknown_function(path: Path, architecture: str) -> str:
     """One line on what names and shapes of a file cannot tell."""
     return (
         f"{path} fits a plain {architecture} by names and shapes, which do not tell strides, dilation, pooling or "
-        "activation: weights of a variant (timm's resnetaa50 or resnetblur50, a dilated one) would fit as well and give "
-        "wrong features; make sure that it was trained as torchvision builds it"
+        "activation: weights of a variant (timm's resnetaa50 or resnetblur50, a dilated one) would fit as well and "
+        "give wrong features; make sure that it was trained as torchvision builds it"
     )

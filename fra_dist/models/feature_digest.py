@@ -1,9 +1,11 @@
-"""What a backbone makes of one fixed image, as a few numbers: whether weights are used by the function they were made for.
+"""What a backbone makes of one fixed image, as a few numbers: whether weights are used by the function they were made
+for.
 
-Names and shapes do not tell a function. Weights of a ResNet with anti-aliased or dilated strides, or another activation, load
-strictly into a plain one and give other features. So a file that is exported carries the digest, and whoever reads it
-computes it again. It is computed in float32 on the CPU and compared with a tolerance, since processors round differently:
-by 1e-6 of its size between instruction sets, while another function differs by a tenth or more.
+Names and shapes do not tell a function. Weights of a ResNet with anti-aliased or dilated strides, or another
+activation, load strictly into a plain one and give other features. So a file that is exported carries the digest, and
+whoever reads it computes it again. It is computed in float32 on the CPU and compared with a tolerance, since
+processors round differently: by 1e-6 of its size between instruction sets, while another function differs by a tenth
+or more.
 """
 
 from collections.abc import Sequence
@@ -20,8 +22,9 @@ _SIDE = 96
 
 @torch.no_grad()
 def feature_digest(backbone: nn.Module) -> list[float]:
-    """The digest of a backbone (B, 3, S, S) -> (B, C, H, W), in eval mode: root mean squares over 16 groups of the numbers
-    of its map of the fixed image, in order. The backbone is left in the mode, and on the device, that it was in."""
+    """The digest of a backbone (B, 3, S, S) -> (B, C, H, W), in eval mode: root mean squares over 16 groups of the
+    numbers of its map of the fixed image, in order. The backbone is left in the mode, and on the device, that it was
+    in."""
     where = next(backbone.parameters())
     modes = [(module, module.training) for module in backbone.modules()]
     backbone.eval().to("cpu", torch.float32)

@@ -244,7 +244,7 @@ def test_the_frame_of_faces() -> None:
 
 # labels of data sets
 
-RAW = {  # name -> file of a face, its line and word where the landmark's x stands, the landmark, number of the first pixel
+RAW = {  # file of a face, its line and word where the landmark's x stands, the landmark, number of the first pixel
     "wflw": ("WFLW_annotations/list_98pt_rect_attr_train_test/list_98pt_rect_attr_test.txt", 0, 108, 54, 0),
     "300w": ("helen/testset/0.pts", 33, 0, 30, 1),
     "lapa": ("test/landmarks/0_0.txt", 55, 0, 54, 0),

@@ -68,7 +68,7 @@ def test_weights_of_a_like_named_network_are_refused(tmp_path: Path) -> None:
     assert state.keys() == plain().state_dict().keys(), "they would load strictly"
     path = saved(tmp_path / "a.safetensors", state, facts)
     with pytest.raises(
-        CheckpointError, match="apart from those that it was exported with by timm.create_model:resnetb"
+        CheckpointError, match=r"apart from those that it was exported with by timm\.create_model:resnetb"
     ):
         open_encoder(path)
 

@@ -8,10 +8,10 @@
 | CelebA points, `list_landmarks_celeba.txt` | a count, then `lefteye_x lefteye_y ... rightmouth_y` | the same |
 | any other | a header with `name`, and `x,y,w,h` or `p1x,p1y,...,p5y`, or both | the relative path |
 
-Points are the left and right eye (as seen in the picture), nose, left and right corner of the mouth. These files count the
-middle of the upper left pixel of the upright photo as 0, 0, as OpenCV does; `Face` counts from its corner, so half a pixel
-is added. A box begins at the corner of its first pixel in both. A name is looked up with and without extension, and from its end: `train/n000002/0001_01.jpg` finds
-`n000002/0001_01`.
+Points are the left and right eye (as seen in the picture), nose, left and right corner of the mouth. These files
+count the middle of the upper left pixel of the upright photo as 0, 0, as OpenCV does; `Face` counts from its corner,
+so half a pixel is added. A box begins at the corner of its first pixel in both. A name is looked up with and without
+extension, and from its end: `train/n000002/0001_01.jpg` finds `n000002/0001_01`.
 """
 
 import csv

@@ -1,7 +1,8 @@
 """What is odd about a crop: points that no face has, edges that were made up. Crops are counted for it, not left out.
 
-Five points of a face (eyes, nose, corners of the mouth) keep some proportions whatever the face and, but for those named,
-whatever the pose. The bounds hold for every one of 3,338 faces with hand-made points, and for detected points at yaws to 90°.
+Five points of a face (eyes, nose, corners of the mouth) keep some proportions whatever the face and, but for those
+named, whatever the pose. The bounds hold for every one of 3,338 faces with hand-made points, and for detected points
+at yaws to 90°.
 """
 
 from typing import NamedTuple

@@ -2,8 +2,8 @@
 
     crops.jsonl      {"sample": 12, "key": "a/b", "notes": ["padded: 31% lies outside the photo"]}      a line for each
 
-A detector that goes wrong on faces of some size gives crops that are all too narrow or too wide, at high scores: only the
-others show it. The words before the colon of a note are its kind; the manifest counts each kind.
+A detector that goes wrong on faces of some size gives crops that are all too narrow or too wide, at high scores: only
+the others show it. The words before the colon of a note are its kind; the manifest counts each kind.
 """
 
 from collections import Counter
@@ -24,8 +24,8 @@ CROPS = "crops.jsonl"
 APART = 2.0
 """A crop counts as large or small whose side in the photo is this many times the median, or one over it."""
 BINS = (-4.0, 4.0, 32)
-"""Histogram of the binary logarithm of the sides over their median: from, to, number of bins; what is beyond counts in the
-last one."""
+"""Histogram of the binary logarithm of the sides over their median: from, to, number of bins; what is beyond counts
+in the last one."""
 
 Row = Sequence[Any]
 """Side, padded share and doubt of a crop, as in `crop_facts.CropFacts`."""

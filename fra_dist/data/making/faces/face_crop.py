@@ -7,8 +7,9 @@ the photo where it fits; what still hangs over is filled with the nearest pixels
 squares (Umeyama, 1991). The template is that of 112-pixel face recognition crops, scaled to the size asked for and
 shrunk around its centre by `margin` (1: as it is, the face from brows to chin fills the crop).
 
-Places are continuous, as everywhere here: pixel i of a row covers i to i + 1, and its middle is at i + ½. Pillow counts so
-too. The template is published for OpenCV, which counts the middle of the first pixel as 0, so half a pixel is added.
+Places are continuous, as everywhere here: pixel i of a row covers i to i + 1, and its middle is at i + ½. Pillow
+counts so too. The template is published for OpenCV, which counts the middle of the first pixel as 0, so half a pixel
+is added.
 """
 
 from dataclasses import dataclass
