@@ -39,7 +39,7 @@ def read(folder: Path) -> FaceSet:
         split = "train" if rank < train else "test"
         points = np.stack([found["data"][i, :19], found["data"][i, 19:]], axis=1).astype(np.float64)
         points = from_corner(points, 1)
-        left, right, top, bottom = (float(value) for value in found["bbox"][i])
+        left, right, top, bottom = from_corner(np.asarray(found["bbox"][i], np.float64), 1).tolist()
         subsets = ("frontal",) if bool(np.all(found["mask_new"][i] == 1)) else ()
         name = f"{names[i]}#{i}"  # several faces may be in one photo
         box = (left, top, right, bottom)
