@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fra_dist.data.making.faces.detectors import choose, open_detector
+from fra_dist.data.making.faces.detectors import choose_face, open_detector
 from fra_dist.synthetic import render
 
 SIZES = (20, 28, 40, 80, 160, 320, 600, 1000, 2000)
@@ -73,7 +73,7 @@ def measure(name: str, detector: str, given: Iterable[tuple[Pixels, tuple[int, i
     for photo, corner, points, side in given:
         count += 1
         began = time.process_time()
-        found = choose(open_detector(detector)(photo), *photo.shape[:2])
+        found = choose_face(open_detector(detector)(photo), *photo.shape[:2])
         spent += time.process_time() - began
         if found is None or found.points is None:
             continue

@@ -19,7 +19,7 @@ from torch import Tensor
 from fra_dist.config import Config
 from fra_dist.errors import ConfigError
 from fra_dist.export.function_facts import function_facts
-from fra_dist.export.weight_files import write_tensors
+from fra_dist.export.weight_files import write_weight_file
 from fra_dist.models.backbone import RESNETS
 from fra_dist.models.fra import FRA
 from fra_dist.models.pyramid import PATH
@@ -56,10 +56,10 @@ def export_backbone(
     state = backbone_state(model, network)
     if form == "torchvision":
         state = {name: value for name, value in state.items() if not name.startswith(PATH)}
-    facts = describe(config, network, int(info.get("step", 0)))
+    facts = usage_metadata(config, network, int(info.get("step", 0)))
     if form == "safetensors":  # a .pth has no place for them
         facts |= function_facts(getattr(model, network).backbone, config.model.backbone)
-    write_tensors(path, state, facts)
+    write_weight_file(path, state, facts)
     return path, config
 
 
@@ -73,7 +73,7 @@ def left_out(config: Config, form: str) -> str:
     )
 
 
-def describe(config: Config, network: str, step: int) -> dict[str, str]:
+def usage_metadata(config: Config, network: str, step: int) -> dict[str, str]:
     """What a user of the weights must know, as text by key, for the metadata of a file."""
     numbers = {"mean": config.data.mean, "std": config.data.std}
     return {

@@ -22,7 +22,7 @@ from fra_dist.data.decoding.pipeline import Pipeline, Request
 from fra_dist.data.decoding.torch_pipeline import TorchPipeline
 from fra_dist.data.making.cleaning import PhotoRules, clean_photo
 from fra_dist.data.making.faces.annotations import Face
-from fra_dist.data.making.faces.face_crop import TEMPLATE, CropRule, crop_place
+from fra_dist.data.making.faces.face_crop import TEMPLATE, FaceCropRule, crop_place
 from fra_dist.data.order.views import draw_views, views_of
 from fra_dist.eval import miniatures, oracles
 from fra_dist.eval.datasets import READERS
@@ -74,7 +74,7 @@ def test_aligned_crops(place: Place, size: int, angle: float) -> None:
     turned = np.radians(angle)
     linear = 220 * np.array([[np.cos(turned), -np.sin(turned)], [np.sin(turned), np.cos(turned)]])
     five = (TEMPLATE - 0.5) @ linear.T + (240, 190)
-    face, rule = Face(None, tuple(five.ravel())), CropRule("align", 1.2, size)
+    face, rule = Face(None, tuple(five.ravel())), FaceCropRule("align", 1.2, size)
     photo = clean_photo(encoded(spotted(380, 480, place)), PhotoRules(crop=rule, quality=97), face)
     matrix = crop_place(face, rule, 480, 380)
     wanted = np.linalg.solve(matrix[:, :2], np.array(place) - matrix[:, 2]) * size
@@ -86,13 +86,13 @@ def test_the_published_template_is_met_as_opencv_meets_it() -> None:
     five = (TEMPLATE - 0.5) * 300 + 200
     face = Face(None, tuple(five.ravel()))
     pixels = spotted(400, 400, tuple(five[2]))
-    photo = clean_photo(encoded(pixels), PhotoRules(crop=CropRule("align", 1.0, 112), quality=97), face)
+    photo = clean_photo(encoded(pixels), PhotoRules(crop=FaceCropRule("align", 1.0, 112), quality=97), face)
     assert np.allclose(centroid(decode(photo.jpeg)[..., 0]) - 0.5, [56.03, 71.74], atol=0.05)
 
 
 @pytest.mark.parametrize("size", [None, 100, 33])
 def test_box_crops(size: int | None) -> None:
-    face, rule, place = Face((140.3, 90.6, 151.0, 120.0)), CropRule("box", 1.3, size), (231.4, 170.2)
+    face, rule, place = Face((140.3, 90.6, 151.0, 120.0)), FaceCropRule("box", 1.3, size), (231.4, 170.2)
     photo = clean_photo(encoded(spotted(300, 420, place)), PhotoRules(crop=rule, quality=97), face)
     matrix = crop_place(face, rule, 420, 300)
     wanted = (np.array(place) - matrix[:, 2]) / matrix[0, 0] * photo.width

@@ -14,11 +14,11 @@ from fra_dist.data.making.cleaning import PhotoRules
 from fra_dist.data.making.faces.annotations import Face
 from fra_dist.data.making.faces.crop_facts import crop_facts, doubt_of
 from fra_dist.data.making.faces.crop_notes import CROPS
-from fra_dist.data.making.faces.detectors import choose, open_detector
-from fra_dist.data.making.faces.face_crop import TEMPLATE, CropRule
+from fra_dist.data.making.faces.detectors import choose_face, open_detector
+from fra_dist.data.making.faces.face_crop import TEMPLATE, FaceCropRule
 from fra_dist.data.making.faces.scales import over_scales, sides
-from fra_dist.data.making.make import ShardOptions, make_shards
 from fra_dist.data.making.selection import Selection
+from fra_dist.data.making.shard_making import ShardOptions, make_shards
 from fra_dist.data.shards.manifest import read_members
 from fra_dist.report.preparation_report import write_preparation_page
 from fra_dist.synthetic import render
@@ -82,7 +82,7 @@ def test_the_bundled_detector_measures_faces_of_any_size(side: int) -> None:
     """From 600 pixels on it gave points that shrank to the middle: 0.8, 0.5, 0.3 of the distance of the eyes."""
     photo = Image.fromarray(FACES.images[0]).resize((side, side), Image.Resampling.BICUBIC)
     pixels = np.pad(np.asarray(photo), ((side // 4,) * 2, (side // 4,) * 2, (0, 0)), "edge")
-    face = choose(open_detector("centerface")(pixels), *pixels.shape[:2])
+    face = choose_face(open_detector("centerface")(pixels), *pixels.shape[:2])
     assert face is not None
     assert face.points is not None
     found, true = np.reshape(face.points, (5, 2)), five(0) * side / 320 + side // 4
@@ -95,14 +95,14 @@ def test_the_bundled_detector_measures_faces_of_any_size(side: int) -> None:
 
 
 def test_a_crop_knows_how_it_lies() -> None:
-    face, rule = Face(None, tuple(((TEMPLATE - 0.5) * 100 + 50).ravel())), CropRule("align", 1.5, 64)
+    face, rule = Face(None, tuple(((TEMPLATE - 0.5) * 100 + 50).ravel())), FaceCropRule("align", 1.5, 64)
     facts = crop_facts(face, rule, 200, 200)
     assert facts.side == pytest.approx(150)
     assert facts.padded == pytest.approx(1 - (125 / 150) ** 2, abs=0.03)
     assert facts.doubt == ""
-    assert crop_facts(Face((50, 50, 40, 20)), CropRule("box", 1.5), 200, 200) == (pytest.approx(60), 0, "")
+    assert crop_facts(Face((50, 50, 40, 20)), FaceCropRule("box", 1.5), 200, 200) == (pytest.approx(60), 0, "")
     with pytest.raises(BadImage, match="outside"):
-        crop_facts(Face((300, 50, 40, 20)), CropRule("box"), 200, 200)
+        crop_facts(Face((300, 50, 40, 20)), FaceCropRule("box"), 200, 200)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_odd_crops_are_counted_named_and_shown(
 
 
 def test_each_sample_says_how_its_crop_lies(album: tuple[Path, Path], tmp_path: Path) -> None:
-    rules = PhotoRules(crop=CropRule("align", 1.0, 48))
+    rules = PhotoRules(crop=FaceCropRule("align", 1.0, 48))
     options = ShardOptions(photos=rules, selection=Selection(landmarks=album[1]), order="source")
     manifest = make_shards(album[0], tmp_path / "out", options)
     crops = [json.loads(read_members(manifest, n)["json"])["crop"] for n in range(12)]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fra_dist.data.making.faces.annotations import Face, Points
-from fra_dist.data.making.faces.face_crop import CropRule, crop_place, crop_side, turn
+from fra_dist.data.making.faces.face_crop import FaceCropRule, crop_place, crop_side, turn
 
 PADDED = 0.1
 """Share of a crop outside the photo from which on it counts as padded."""
@@ -32,7 +32,7 @@ class CropFacts(NamedTuple):
     """Why the points cannot be those of a face, in a few words; empty for points that can be."""
 
 
-def crop_facts(face: Face, rule: CropRule, width: int, height: int) -> CropFacts:
+def crop_facts(face: Face, rule: FaceCropRule, width: int, height: int) -> CropFacts:
     """The facts on the crop of a face in a photo of width × height. Raises BadImage as `face_crop.crop` does."""
     place = crop_place(face, rule, width, height)
     doubt = "" if face.points is None else doubt_of(face.points)

@@ -28,7 +28,7 @@ _REDUCE = 2.0  # photos that are this much larger than the crop are halved first
 
 
 @dataclass(frozen=True)
-class CropRule:
+class FaceCropRule:
     """How crops are cut. It is written into the manifest, for evaluation on crops of the same kind."""
 
     kind: Literal["box", "align"]
@@ -39,7 +39,7 @@ class CropRule:
     """Side of the result in pixels; `align` needs it. For `box`, None keeps the photo's pixels; none is enlarged."""
 
 
-def crop(image: Image.Image, face: Face, rule: CropRule) -> Image.Image:
+def crop(image: Image.Image, face: Face, rule: FaceCropRule) -> Image.Image:
     """The square crop of a face, RGB or grey like the image.
 
     Raises BadImage when the face lies outside the photo or has no usable points.
@@ -48,7 +48,7 @@ def crop(image: Image.Image, face: Face, rule: CropRule) -> Image.Image:
     return _align(image, place, rule) if rule.kind == "align" else _box(image, place, rule)
 
 
-def crop_place(face: Face, rule: CropRule, width: int, height: int) -> NDArray[np.float64]:
+def crop_place(face: Face, rule: FaceCropRule, width: int, height: int) -> NDArray[np.float64]:
     """Where the crop of a face lies in its photo of width × height: the transform (2, 3) from shares of the crop's side
     (0, 0 its upper left corner) to pixels of the photo.
 
@@ -79,7 +79,7 @@ def turn(points: Points) -> float:
     return float((nose - (left + right) / 2) @ across) / max(length * length, 1e-9)
 
 
-def _box_place(face: Face, rule: CropRule, photo_width: int, photo_height: int) -> NDArray[np.float64]:
+def _box_place(face: Face, rule: FaceCropRule, photo_width: int, photo_height: int) -> NDArray[np.float64]:
     x, y, width, height = face.box if face.box is not None else _box_of(face.points)
     if not (width > 0 and height > 0 and x < photo_width and y < photo_height and x + width > 0 and y + height > 0):
         raise BadImage("the box of the face lies outside the photo")
@@ -91,7 +91,7 @@ def _box_place(face: Face, rule: CropRule, photo_width: int, photo_height: int) 
     return np.array([[side, 0.0, left], [0.0, side, top]])
 
 
-def _box(image: Image.Image, place: NDArray[np.float64], rule: CropRule) -> Image.Image:
+def _box(image: Image.Image, place: NDArray[np.float64], rule: FaceCropRule) -> Image.Image:
     side, left, top = (int(value) for value in (place[0, 0], place[0, 2], place[1, 2]))
     inside = (max(left, 0), max(top, 0), min(left + side, image.width), min(top + side, image.height))
     cut = image.crop(inside)
@@ -112,7 +112,7 @@ def _moved(start: int, side: int, length: int) -> int:
     return min(max(start, 0), length - side)
 
 
-def _align_place(face: Face, rule: CropRule, width: int, height: int) -> NDArray[np.float64]:
+def _align_place(face: Face, rule: FaceCropRule, width: int, height: int) -> NDArray[np.float64]:
     place = similarity((TEMPLATE - 0.5) / rule.margin + 0.5, _points(face.points))
     if not np.isfinite(place).all() or crop_side(place) < 1e-6 * (rule.size or 1):
         raise BadImage("the points of the face are all in one place")
@@ -131,7 +131,7 @@ def _corners(place: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) @ place[:, :2].T + place[:, 2]
 
 
-def _align(image: Image.Image, place: NDArray[np.float64], rule: CropRule) -> Image.Image:
+def _align(image: Image.Image, place: NDArray[np.float64], rule: FaceCropRule) -> Image.Image:
     assert rule.size is not None
     corners, scale = _corners(place), crop_side(place) / rule.size
     matrix = place / np.array([rule.size, rule.size, 1])  # from pixels of the crop to the photo, as Pillow wants it

@@ -3,7 +3,7 @@
 A network sees faces up to the size of its receptive field whole. Of a larger one it gives points that shrink towards
 the middle, at a high score: nothing but the size of the copy keeps it from that. So the first copy is small, and a
 finer one, twice as large, is looked at only while no face is large enough on the last one that every face half as
-large (which may count too, see `detectors.choose`) would have been found beside it.
+large (which may count too, see `detectors.choose_face`) would have been found beside it.
 """
 
 import math
