@@ -28,10 +28,10 @@ from fra_dist.eval import miniatures, oracles
 from fra_dist.eval.datasets import READERS
 from fra_dist.eval.datasets.common.crop_rules import Square, cut_mask, cut_photo, cut_points
 from fra_dist.eval.datasets.common.landmark_schemes import SCHEMES, draw_polygons
-from fra_dist.eval.embed.photo_stream import Stored, decoded
+from fra_dist.eval.embed.photo_stream import EncodedPhoto, decoded
 from fra_dist.eval.features.feature_cache import Cache
-from fra_dist.eval.features.prepared_faces import prepare
-from fra_dist.eval.readers.finetune import draw_transforms, follow, warp
+from fra_dist.eval.features.prepared_faces import prepare_faces
+from fra_dist.eval.readers.finetune import draw_transforms, transform_points, warp
 from fra_dist.losses.geometry import Placement, across_views
 from fra_dist.report.overlay import upsample
 from fra_dist.report.user_photos import Photo, read_square, scale
@@ -185,7 +185,7 @@ def test_embedded_photos_notebooks_and_heatmaps(tmp_path: Path, height: int, wid
     side = min(height, width)
     corner = np.array([(width - side) // 2, (height - side) // 2])
     wanted = (np.array(place) - corner) / side * 64
-    found = decoded(0, Stored("a", "", encoded(pixels)), 64)
+    found = decoded(0, EncodedPhoto("a", "", encoded(pixels)), 64)
     assert found.square is not None
     path = tmp_path / "a.jpg"
     path.write_bytes(encoded(pixels))
@@ -209,7 +209,7 @@ def test_augmented_faces_and_their_points() -> None:
     images = torch.from_numpy(spotted(96, 96, tuple(place), 4.0)).permute(2, 0, 1)[None].repeat(8, 1, 1, 1).float()
     seen: Tensor = warp(images, transform)
     points = torch.from_numpy(place / 96).float().expand(8, 1, 2)
-    moved = follow(points, transform, mirrored, np.array([0]))[:, 0].numpy() * 96
+    moved = transform_points(points, transform, mirrored, np.array([0]))[:, 0].numpy() * 96
     for n in range(8):
         assert np.allclose(centroid(seen[n, 0].numpy()), moved[n], atol=0.06)
 
@@ -265,5 +265,5 @@ def test_labels_of_data_sets(tmp_path: Path, name: str) -> None:
     assert record.image is not None
     height, width = decode(record.image.read_bytes()).shape[:2]
     record.image.write_bytes(encoded(spotted(height, width, tuple(place), 3.0), "PNG"))
-    prepared = prepare(replace(faces, records=(record,)), 128, Cache(None))
+    prepared = prepare_faces(replace(faces, records=(record,)), 128, Cache(None))
     assert np.allclose(centroid(prepared.photos[0, ..., 0]) / 128, prepared.points()[0, landmark], atol=0.001)

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from fra_dist.cli.arguments import count
+from fra_dist.cli.line.arguments import count
 from fra_dist.cli.shards.text import Bar, shards_line
 from fra_dist.errors import ConfigError
 
