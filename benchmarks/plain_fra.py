@@ -2,7 +2,7 @@
 
 Formula after formula in NCHW, view after view, heads as 1×1 convolutions, Sinkhorn on the whole matrix, LARS and EMA
 tensor by tensor. It shares no code with `fra_dist` but the settings. Names of the state are the published
-implementation's, so that `fra_dist.export.published_names` gives one set of weights to everybody who is compared.
+implementation's, so that `fra_dist.layouts.published_names` gives one set of weights to everybody who is compared.
 
 B images, C backbone channels, P pixels of the map, Q regions, D width, K hidden.
 """

@@ -30,7 +30,7 @@ from torch import Tensor
 from fra_dist.config import Config, TrainConfig, parse_config
 from fra_dist.distributed import SINGLE, CrossRank, RankContext
 from fra_dist.errors import ConfigError
-from fra_dist.export.published_names import to_published
+from fra_dist.layouts.published_names import to_published
 from fra_dist.models.fra import FRA
 from fra_dist.train.engines.build import build_engine
 from fra_dist.train.execution import set_execution

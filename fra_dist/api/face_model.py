@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from fra_dist.data.decoding.images import BadImage
 from fra_dist.data.making.cleaning import decode_verified
-from fra_dist.errors import CheckpointError, DataError
+from fra_dist.errors import CheckpointError, ConfigError, DataError
 from fra_dist.eval.datasets.common.crop_rules import CropRule, NoFace, cut_photo, square_of
 from fra_dist.eval.features.encoder import BATCH, Encoder
 from fra_dist.eval.features.networks import open_encoder
+from fra_dist.layouts.weights import SETTINGS, WEIGHTS
 from fra_dist.report.overlay import resize
 from fra_dist.report.region_sheet import Drawn, draw_sheet
 
@@ -59,6 +60,19 @@ class FaceModel(nn.Module):
         self.encoder = encoder
         self.network: nn.Module = encoder.backbone if encoder.network is None else encoder.network
         self.eval()
+
+    @classmethod
+    def from_pretrained(cls, name_or_folder: str | Path, **options: Any) -> "FaceModel":
+        """The network of a folder that `fra-dist export --format huggingface` wrote, or of such a repository.
+
+        A folder needs no connection. Anything else is the name of a repository (USER/NAME) on the Hugging Face hub,
+        which `huggingface_hub` downloads or finds in its cache (also with HF_HUB_OFFLINE=1). options: as for
+        `fra_dist.load`. Raises CheckpointError when neither is there, ConfigError without huggingface_hub.
+
+            model = fra_dist.FaceModel.from_pretrained("exports/mine")
+        """
+        place = Path(name_or_folder)
+        return load(place if place.is_dir() else _downloaded(str(name_or_folder)), **options)
 
     @property
     def name(self) -> str:
@@ -149,8 +163,9 @@ def load(
 ) -> FaceModel:
     """The network of a run, a checkpoint or a file of weights, ready to look at photos.
 
-    source: a run folder or a checkpoint in it; a file that `fra-dist export` or `fra-dist convert` wrote; a file of a
-    torchvision ResNet; `random:resnet50` or `random:RUN` for random weights of that architecture.
+    source: a run folder or a checkpoint in it; a file or folder that `fra-dist export` or `fra-dist convert` wrote; a
+    published checkpoint; a ResNet in a file of torchvision, timm, MoCo, SwAV, DINO, solo-learn, Lightly or VISSL;
+    `random:resnet50` or `random:RUN` for random weights of that architecture.
     image_size, normalise (auto, fra or imagenet): override what the weights say of their photos.
     target: of a run, the target network instead of the online network.
     device: where it runs; by itself the GPU if there is one.
@@ -166,6 +181,22 @@ def load(
     encoder = open_encoder(str(source), image_size, normalise, target)
     where = device if device is not None else ("cuda" if torch.cuda.is_available() else "cpu")
     return FaceModel(encoder).to(where)
+
+
+def _downloaded(repository: str) -> Path:
+    """The folder of a repository of the hub, downloaded or from its cache."""
+    if repository.count("/") != 1 or repository.startswith((".", "/", "~")):
+        raise CheckpointError(f"no folder at {repository}, and it is no name of a repository (USER/NAME)")
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        raise ConfigError(
+            f'{repository} is no folder, and downloading it needs huggingface_hub: pip install "fra-dist[hf]"'
+        ) from None
+    try:
+        return Path(snapshot_download(repository, allow_patterns=[SETTINGS, WEIGHTS]))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot get {repository} from the hub: {str(error).splitlines()[0][:200]}") from None
 
 
 def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:

@@ -9,15 +9,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", help="weights (.safetensors, .pth, .npz), or with --to published a checkpoint or run")
     parser.add_argument("destination", help="file to write; its suffix chooses the format")
     parser.add_argument("--to", choices=("published", "ours"), required=True, help="whose names to write")
+    parser.add_argument("--overwrite", "--force", action="store_true", help="replace the file if it is there")
     parser.add_argument("--prefix", default="", help="take only names that start with this, and take it off")
 
 
 def run(args: argparse.Namespace) -> int:
     """Translate a file of weights and write the result. Raises CheckpointError when that cannot be done."""
-    from fra_dist.export.published_names import from_published, to_published, without_counterpart
+    from fra_dist.export.places import refuse_to_replace
     from fra_dist.export.weight_files import read_tensors, write_weight_file
+    from fra_dist.layouts.published_names import from_published, to_published, without_counterpart
     from fra_dist.train.checkpoints.reading import find_checkpoint
 
+    refuse_to_replace(Path(args.destination), args.overwrite)
     if args.to == "published":
         folder = Path(args.source).is_dir()
         state = find_checkpoint(args.source).model() if folder else read_tensors(args.source, args.prefix)

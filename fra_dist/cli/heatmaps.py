@@ -6,11 +6,9 @@ Each photo is cut to its middle square, which keeps its aspect, and scaled to th
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fra_dist.cli.line import arguments
-from fra_dist.errors import CheckpointError, DataError
 
 if TYPE_CHECKING:
     from fra_dist.report.gallery import Gallery
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `fra-dist heatmaps` to its parser."""
-    parser.add_argument("checkpoint", help="a run folder, or a checkpoint in it")
+    parser.add_argument("checkpoint", help="a run folder, a checkpoint in it, or weights with regions")
     parser.add_argument("photos", nargs="+", help="files, folders or patterns")
     parser.add_argument("--out", default="heatmaps", metavar="DIR", help="where pictures go (default: %(default)s)")
     parser.add_argument(
@@ -33,37 +31,13 @@ def run(args: argparse.Namespace) -> int:
 
     Raises CheckpointError or DataError when none can be drawn.
     """
-    from fra_dist.report.user_photos import find_photos
+    from fra_dist.api.pictures import heatmaps
 
-    files, missing = find_photos(args.photos)
-    if not files:
-        raise DataError(f"nothing to draw: {missing[0].path}: {missing[0].reason}")
-
-    import torch
-
-    from fra_dist.report.gallery import Style, draw_gallery
-    from fra_dist.train.checkpoints.reading import load_model
-
-    model, config, info = load_model(args.checkpoint)
-    if config.model.decoder is None:
-        raise CheckpointError(f"{info['path']} was trained without a region decoder (plain BYOL): it has no heatmaps")
-    out = Path(args.out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"cannot make the folder {out}: {error.strerror}; give another --out") from None
-    for gone in missing:
-        print(gone, file=sys.stderr)
-
-    network = model.online.to("cuda" if torch.cuda.is_available() else "cpu")
-    style = Style(f"{config.name}, step {info['step']}", args.tile, args.rows)
-    gallery = draw_gallery(network, config, files, out, style, args.limit, lambda gone: print(gone, file=sys.stderr))
-    if not gallery.photos:
-        first = gallery.skipped[0]
-        raise DataError(f"nothing to draw: no readable photo among {len(files)} ({first.path}: {first.reason})")
-    gallery.skipped = missing + gallery.skipped
-    gallery.write({"checkpoint": info["path"], "step": info["step"], "regions": config.model.regions})
-    print(_summary(gallery, len(files), args.limit))
+    gallery = heatmaps(
+        args.checkpoint, args.photos, args.out, limit=args.limit, rows=args.rows, tile=args.tile,
+        tell=lambda gone: print(gone, file=sys.stderr),
+    )  # fmt: skip
+    print(_summary(gallery, gallery.files, args.limit))
     return 0
 
 

@@ -38,6 +38,11 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(args.config, args.overrides)
     if args.ranks < 1 or (args.per_node is not None and args.per_node < 1) or not args.rate > 0:
         raise ConfigError("--ranks, --per-node and --rate must be above 0")
+    if config.data.photos and not config.data.shards:
+        raise ConfigError(
+            f"plan reads shards: make them with fra-dist shards make {config.data.photos} --out SHARDS, then give "
+            "data.shards=SHARDS"
+        )
     per_node = min(args.per_node or 8, args.ranks)
     if args.ranks % per_node:
         raise ConfigError(f"--ranks {args.ranks} is not a multiple of --per-node {per_node}")

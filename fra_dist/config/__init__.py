@@ -1,7 +1,7 @@
 """Configuration: `schema` says what there is, section by section, `load` reads it."""
 
 from fra_dist.config.inputs import DataConfig, ViewConfig
-from fra_dist.config.load import dump_config, load_config, parse_config
+from fra_dist.config.load import config_with, dump_config, load_config, parse_config
 from fra_dist.config.method import DecoderConfig, LossConfig, ModelConfig, ReviveConfig
 from fra_dist.config.schema import Config
 from fra_dist.config.training import CheckpointConfig, GuardConfig, OptimConfig, TrainConfig
@@ -22,6 +22,7 @@ __all__ = [
     "ReviveConfig",
     "TrainConfig",
     "ViewConfig",
+    "config_with",
     "dump_config",
     "load_config",
     "parse_config",

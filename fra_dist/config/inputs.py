@@ -63,6 +63,11 @@ class DataConfig(Section):
 
     shards: Place = ""
     """Folder that holds `manifest.json` and the tars, or its URL: s3://, gs://, https://, hf://datasets/..."""
+    photos: Place = ""
+    """Folder (or tar) of photos, crops of faces, in place of shards: the run makes them at its start, scaled to a
+    shorter side of 256 pixels (8/7 of image_size if that is more), in `photo_shards` beside the run folder, or in
+    `shards` if that is given. Photos with the same names and content have their shards there already; a run that
+    resumes reads those that it was begun with."""
     cache: Place = ""
     """Folder on a node's own disk for copies of remote shards; empty: $FRA_DIST_CACHE, or ~/.cache/fra_dist/shards."""
     cache_gb: NonNegative = 50

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,45 @@ def _validated(tree: dict[str, Any], where: str) -> Config:
         raise ConfigError(f"{where}: " + "; ".join(_explain(dict(e)) for e in error.errors())) from None
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{where}: a value has no JSON form ({error})") from None
+
+
+def config_with(config: Config | Mapping[str, Any], keys: Mapping[str, Any]) -> Config:
+    """A configuration with some settings changed: {key or section.key: value}; a section's value may be a dictionary.
+
+    `~` and `$VARIABLES` in paths are expanded. Raises ConfigError, in one line, for an unknown key or a value out of
+    range.
+    """
+    tree = config.model_dump(mode="json", by_alias=True) if isinstance(config, Config) else _plain(config)
+    for key, value in keys.items():
+        *parents, last = key.split(".")
+        place = tree
+        for name in parents:
+            if not isinstance(place.setdefault(name, {}), dict):
+                raise ConfigError(f"{key}: {name} is a value, not a section")
+            place = place[name]
+        _put(place, last, value)
+    where = "the settings given"
+    return _validated(expand_places(by_type(migrate(tree, where), Config), Config), where)
+
+
+def _put(place: dict[str, Any], key: str, value: Any) -> None:
+    """Set a value; a dictionary changes only the keys that it names."""
+    if not isinstance(value, Mapping):
+        place[key] = str(value) if isinstance(value, Path) else value
+        return
+    inner = place.setdefault(key, {})
+    if not isinstance(inner, dict):
+        inner = place[key] = {}
+    for name, one in value.items():
+        _put(inner, str(name), one)
+
+
+def _plain(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of nested dictionaries, with paths as text."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        _put(found, str(key), value)
+    return found
 
 
 def dump_config(config: Config) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fra_dist.config.section import Count, Layers, NonNegative, Positive, Section, Share, Width
+from fra_dist.config.section import Count, Layers, NonNegative, Place, Positive, Section, Share, Width
 
 
 class DecoderConfig(Section):
@@ -45,6 +45,13 @@ class ModelConfig(Section):
     """Architecture: `tiny` (stride 8) or `fpn_small` (stride 4), for CPUs; a torchvision ResNet (resnet18, resnet34,
     resnet50, resnet101, wide_resnet50_2); or `timm:NAME`, for example timm:convnext_tiny or
     timm:vit_small_patch16_224 (`pip install 'fra-dist[timm]'`)."""
+    init: Place = ""
+    """Weights to start from at step 0; empty: random ones. A file of a ResNet in the layout of torchvision, timm, MoCo,
+    SwAV, DINO, solo-learn, Lightly, VISSL or unsupervised-face-representation, a published FRA checkpoint, an export or
+    a run of this package; with a backbone of timm, weights of that model. What matched is printed."""
+    init_sha256: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
+    """SHA-256 of the weights of `init`, in hexadecimal digits; filled in when a run starts, so that it resumes without
+    the file. Given: other weights are refused."""
     map_stride: Literal[4, 8, 16, 32] = 32
     """Pixels of the image to a cell of the feature map, along each side, for ResNets. 32 is the published network;
     below it a top-down path of 256 channels leads to a finer map, which regions that are parts of a face need."""
@@ -111,6 +118,8 @@ class ModelConfig(Section):
             )
         if self.cluster_centred and self.prototypes != "clusters":
             raise ValueError("model.cluster_centred is about clusters: set model.prototypes=clusters")
+        if self.init_sha256 and not self.init:
+            raise ValueError("model.init_sha256 is of the weights that model.init names: give that as well")
         for name in ("detach_pooling", "detach_relation"):
             if self.decoder is None and getattr(self, name):
                 raise ValueError(f"model.{name} is about regions, but model.decoder is null: set it to false")

@@ -16,8 +16,8 @@ from fra_dist.errors import ConfigError
 CONFIGS: Literal["configs"] = "configs"
 LAUNCHERS: Literal["launchers"] = "launchers"
 _PACKAGE = Path(__file__).resolve().parents[1]
-_NOT_A_CONFIG = "variants"
-"""Name of files that say how the runs of a study differ."""
+_NOT_CONFIGS = ("variants", "plans")
+"""Names of files that say how the runs of a study differ."""
 _log = logging.getLogger("fra_dist.config")
 
 
@@ -32,7 +32,7 @@ def shipped_folder(kind: Literal["configs", "launchers"]) -> Path:
 def shipped_configs() -> dict[str, Path]:
     """Name (`demo`, `study/r18`) -> file of each shipped configuration, in alphabetical order."""
     folder = shipped_folder(CONFIGS)
-    files = sorted(path for path in folder.rglob("*.yaml") if path.stem != _NOT_A_CONFIG)
+    files = sorted(path for path in folder.rglob("*.yaml") if path.stem not in _NOT_CONFIGS)
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
 
 

@@ -19,56 +19,69 @@ from torch import Tensor
 from fra_dist.config import Config
 from fra_dist.errors import ConfigError
 from fra_dist.export.function_facts import function_facts
+from fra_dist.export.inference import NETWORKS, Exported, open_exported
+from fra_dist.export.places import place_for
 from fra_dist.export.weight_files import write_weight_file
 from fra_dist.models.backbone import RESNETS
 from fra_dist.models.fra import FRA
 from fra_dist.models.pyramid import PATH
-from fra_dist.train.checkpoints.reading import load_model
 
-FORMATS = {"torchvision": ".pth", "safetensors": ".safetensors"}
-NETWORKS = ("online", "target")
+FORMATS = {"torchvision": (".pth", ".pt"), "safetensors": (".safetensors",)}
 
 
 def backbone_state(model: FRA, network: str = "online") -> dict[str, Tensor]:
     """Parameters and buffers of the online or the target backbone; for a ResNet,
     under torchvision's names without `fc`."""
-    _check_network(network)
+    if network not in NETWORKS:
+        raise ConfigError(f"network {network!r} is not one of {', '.join(NETWORKS)}")
     return getattr(model, network).backbone.state_dict()
 
 
 def export_backbone(
-    checkpoint: str | Path, form: str, out: str | Path | None = None, network: str = "online"
+    checkpoint: str | Path,
+    form: str,
+    out: str | Path | None = None,
+    network: str = "online",
+    overwrite: bool = False,
 ) -> tuple[Path, Config]:
     """Write the backbone of a checkpoint (or of a run's newest one). Returns the file's path and the run's
     configuration.
 
-    form: `torchvision` or `safetensors`; out: a file or a folder, by default NAME-NETWORK-stepN in the current folder.
-    Raises CheckpointError or ConfigError, for example when a network that torchvision lacks is asked for in its format.
+    form: `torchvision` or `safetensors`; out: a file or a folder, by default NAME-NETWORK-stepN in the current folder;
+    overwrite: replace what is there. Raises CheckpointError or ConfigError, for example when a network that torchvision
+    lacks is asked for in its format.
     """
     if form not in FORMATS:
         raise ConfigError(f"format {form!r} is not one of {', '.join(FORMATS)}")
-    _check_network(network)
-    _check_suffix(out, form)
-    model, config, info = load_model(checkpoint)
-    if form == "torchvision" and config.model.backbone not in RESNETS:
-        raise ConfigError(f"torchvision has no {config.model.backbone!r} to load this backbone: use safetensors")
-    path = _place(out, f"{config.model.backbone}-{network}-step{info.get('step', 0)}{FORMATS[form]}")
-    state = backbone_state(model, network)
+    exported = open_exported(checkpoint, network)
+    name = exported.config.model.backbone.replace(":", "-").replace("/", "-")
+    path = place_for(out, f"{name}-{network}-step{exported.step}{FORMATS[form][0]}", FORMATS[form], overwrite)
+    write_backbone(exported, form, path)
+    return path, exported.config
+
+
+def write_backbone(exported: Exported, form: str, path: Path) -> None:
+    """Write the backbone of a network as `torchvision` or `safetensors`. Raises ConfigError or CheckpointError."""
+    backbone = exported.config.model.backbone
+    state = backbone_state(exported.model, exported.network)
     if form == "torchvision":
+        if backbone not in RESNETS:
+            raise ConfigError(
+                f"torchvision has no {backbone!r} to load this backbone: use safetensors, network or onnx"
+            )
         state = {name: value for name, value in state.items() if not name.startswith(PATH)}
-    facts = usage_metadata(config, network, int(info.get("step", 0)))
+    facts = usage_metadata(exported.config, exported.network, exported.step)
     if form == "safetensors":  # a .pth has no place for them
-        facts |= function_facts(getattr(model, network).backbone, config.model.backbone)
+        facts |= function_facts(getattr(exported.model, exported.network).backbone, backbone)
     write_weight_file(path, state, facts)
-    return path, config
 
 
 def left_out(config: Config, form: str) -> str:
     """One line that says which part of the backbone the file does not hold; empty when it holds everything."""
-    if form != "torchvision" or config.model.map_stride == 32:
+    if form not in ("torchvision", "timm") or config.model.map_stride == 32:
         return ""
     return (
-        f"not in the file: the top-down path to the map of stride {config.model.map_stride}, which torchvision does "
+        f"not in the file: the top-down path to the map of stride {config.model.map_stride}, which {form} does "
         "not have; --format safetensors keeps it"
     )
 
@@ -84,22 +97,3 @@ def usage_metadata(config: Config, network: str, step: int) -> dict[str, str]:
         "image_size": str(config.data.image_size),
         **{name: " ".join(f"{value:g}" for value in values) for name, values in numbers.items()},
     }
-
-
-def _check_network(network: str) -> None:
-    if network not in NETWORKS:
-        raise ConfigError(f"network {network!r} is not one of {', '.join(NETWORKS)}")
-
-
-def _check_suffix(out: str | Path | None, form: str) -> None:
-    if out is None or Path(out).is_dir():
-        return
-    fitting = (".pth", ".pt") if form == "torchvision" else (".safetensors",)
-    if Path(out).suffix not in fitting:
-        raise ConfigError(f"--out {out} must end in {' or '.join(fitting)} for the format {form}")
-
-
-def _place(out: str | Path | None, name: str) -> Path:
-    if out is None:
-        return Path(name)
-    return Path(out) / name if Path(out).is_dir() else Path(out)

@@ -16,11 +16,15 @@ from fra_dist.data.shards.manifest import load_manifest
 from fra_dist.data.stores.remote_folder import StoreOptions
 from fra_dist.errors import CheckpointError, DataError, FraError
 from fra_dist.export.backbone_export import left_out
+from fra_dist.export.loading_lines import loading_lines
 from fra_dist.export.weight_files import read_tensors
-from fra_dist.models.backbone import RESNETS
+from fra_dist.layouts.weights import WEIGHTS
 from fra_dist.train.checkpoints.reading import Checkpoint
 
 NOT_STATED = "Not stated."
+_HEAD = "---\nlibrary_name: fra-dist\ntags:\n- face\n- self-supervised\n- feature-extraction\n---"
+"""What model hubs read at the head of a card."""
+_BACKBONES = ("torchvision", "timm", "safetensors")
 
 
 @dataclass(frozen=True)
@@ -49,25 +53,35 @@ class Result(NamedTuple):
 
 
 def write_card(
-    weights: Path, checkpoint: Checkpoint, network: str, results: Sequence[Result] = (), text: CardText | None = None
+    weights: Path,
+    checkpoint: Checkpoint,
+    network: str,
+    results: Sequence[Result] = (),
+    text: CardText | None = None,
+    form: str | None = None,
+    count: int | None = None,
 ) -> Path:
-    """Write the card WEIGHTS.md (`b.pth` -> `b.pth.md`). Returns its path.
+    """Write the card WEIGHTS.md (`b.pth` -> `b.pth.md`), or README.md into a folder. Returns its path.
 
-    Raises CheckpointError when it cannot be written.
+    form: name of the format, by itself told from the suffix of a backbone's file; count: numbers in the weights, by
+    itself counted in the file. Raises CheckpointError when it cannot be written.
     """
+    form = form or ("safetensors" if weights.suffix == ".safetensors" else "torchvision")
     said = text or CardText()
     config = checkpoint.config
+    lines = loading_lines(form, weights.name, config)
     parts = [
+        *([_HEAD] if weights.is_dir() else []),
         f"# {weights.name}",
-        f"The {network} backbone ({config.model.backbone}) of a pre-training run, for image features of faces.",
-        *("## File", _file(weights, config)),
-        *("## How to load it", _loading(weights, config)),
+        f"The {network} {_what(form)} ({config.model.backbone}) of a pre-training run, for image features of faces.",
+        *("## File", _file(weights, config, form, _count(weights) if count is None else count)),
+        *("## How to load it", "```python\n" + "\n".join(lines) + "\n```"),
         *("## Data", _data(config, said.data)),
         *("## Terms", said.terms or f"{NOT_STATED} The terms of the photos hold for what is made from them."),
         *("## Pre-training", _protocol(config, checkpoint)),
         *("## Scores", _scores(results)),
     ]
-    card = weights.with_name(weights.name + ".md")
+    card = weights / "README.md" if weights.is_dir() else weights.with_name(weights.name + ".md")
     try:
         card.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     except OSError as error:
@@ -75,41 +89,29 @@ def write_card(
     return card
 
 
-def _file(weights: Path, config: Config) -> str:
-    content = weights.read_bytes()
-    numbers = sum(value.numel() for value in read_tensors(weights).values())
+def _file(weights: Path, config: Config, form: str, count: int) -> str:
+    file = weights / WEIGHTS if weights.is_dir() else weights
+    content = file.read_bytes()
     rows = [
-        ("name", f"`{weights.name}`"),
+        ("name", f"`{file.name}`"),
+        ("format", form),
         ("size", f"{len(content) / 1e6:.1f} MB"),
-        ("numbers", f"{numbers:,}, with the statistics of batch norms"),
+        ("numbers", f"{count:,}, with the statistics of batch norms"),
         ("SHA-256", f"`{hashlib.sha256(content).hexdigest()}`"),
     ]
-    missing = left_out(config, "safetensors" if weights.suffix == ".safetensors" else "torchvision")
+    missing = left_out(config, form)
     note = f"\n\n{missing.capitalize()}. Scores of a checkpoint or run were measured with it." if missing else ""
     return _rows(rows) + note
 
 
-def _loading(weights: Path, config: Config) -> str:
-    """Lines of Python that run in the folder of the file; a test runs them."""
-    safe = weights.suffix == ".safetensors"
-    resnet = config.model.backbone in RESNETS and not (safe and config.model.map_stride < 32)
-    lines = ["import torch", "import torchvision"] if resnet else ["import torch"]
-    lines += ["from safetensors.torch import load_file"] if safe else []
-    read = f'load_file("{weights.name}")' if safe else f'torch.load("{weights.name}", weights_only=True)'
-    if resnet:
-        lines += ["", f"net = torchvision.models.{config.model.backbone}()", "net.fc = torch.nn.Identity()"]
-    else:
-        lines += ["from fra_dist.models.backbone import build_backbone", ""]
-        stride = f", map_stride={config.model.map_stride}" if config.model.map_stride < 32 else ""
-        lines += [f'net = build_backbone("{config.model.backbone}"{stride})']
-    side = config.data.image_size
-    mean, std = (f"torch.tensor({list(values)}).view(1, 3, 1, 1)" for values in (config.data.mean, config.data.std))
-    lines += [f"net.load_state_dict({read})", "net.eval()", ""]
-    lines += [f"images = torch.rand(2, 3, {side}, {side})  # RGB in [0, 1], the face cut out and scaled"]
-    lines += ["with torch.inference_mode():"]
-    call = f"net((images - {mean}) / {std})"
-    lines += [f"    features = {call}{'' if resnet else '.mean((2, 3))'}", "print(features.shape)"]
-    return "```python\n" + "\n".join(lines) + "\n```"
+def _what(form: str) -> str:
+    if form == "published":
+        return "and target networks under the published names"
+    return "backbone" if form in _BACKBONES else "network, with its regions and projections"
+
+
+def _count(weights: Path) -> int:
+    return sum(value.numel() for value in read_tensors(weights).values())
 
 
 def _data(config: Config, said: str) -> str:

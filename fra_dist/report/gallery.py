@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fra_dist.config import Config
 from fra_dist.errors import DataError
 from fra_dist.models.fra import FRANetwork
 from fra_dist.report.overlay import region_shares, resize, to_images
@@ -36,6 +35,8 @@ class Gallery:
     """For each photo drawn, its entry in regions.json."""
     skipped: list[Skipped] = field(default_factory=list)
     """The photos that could not be read."""
+    files: int = 0
+    """Files that were found, drawn or not."""
 
     def write(self, facts: dict[str, Any]) -> Path:
         """Write regions.json, with `facts` at its head. Returns its path.
@@ -64,9 +65,22 @@ class Style:
     """Most photos on a sheet."""
 
 
+@dataclass(frozen=True)
+class Look:
+    """A network with regions, and how its photos are prepared."""
+
+    network: FRANetwork
+    """The network, in eval mode."""
+    size: int
+    """Side of its photos in pixels."""
+    mean: Sequence[float]
+    """Mean of each colour channel, from 0 to 1."""
+    std: Sequence[float]
+    """Standard deviation of each colour channel."""
+
+
 def draw_gallery(
-    network: FRANetwork,
-    config: Config,
+    look: Look,
     files: Sequence[Path],
     out: Path,
     style: Style,
@@ -89,21 +103,19 @@ def draw_gallery(
         page.append(found)
         whole = len(gallery.photos) + len(page) == limit
         if len(page) == style.rows or whole:
-            _draw_page(gallery, network, config, page, style, several)
+            _draw_page(gallery, look, page, style, several)
             page = []
         if whole:
             break
     if page:
-        _draw_page(gallery, network, config, page, style, several)
+        _draw_page(gallery, look, page, style, several)
     return gallery
 
 
-def _draw_page(
-    gallery: Gallery, network: FRANetwork, config: Config, photos: list[Photo], style: Style, several: bool
-) -> None:
-    size, tile = config.data.image_size, style.tile
-    images = to_images(np.stack([scale(p.square, size) for p in photos]), config.data.mean, config.data.std)
-    found = infer_quietly(network, images.to(next(network.parameters()).device))
+def _draw_page(gallery: Gallery, look: Look, photos: list[Photo], style: Style, several: bool) -> None:
+    size, tile = look.size, style.tile
+    images = to_images(np.stack([scale(p.square, size) for p in photos]), look.mean, look.std)
+    found = infer_quietly(look.network, images.to(next(look.network.parameters()).device))
     assert found.similarity is not None
     assert found.heatmap is not None
     names = [printable(p.path) for p in photos]

@@ -136,7 +136,7 @@ def _probes(runs: Sequence[RunFiles]) -> Iterator[Markup]:
 
 
 def _chart(runs: Sequence[RunFiles], panel: Panel, floors: Sequence[Floor]) -> Markup | None:
-    lines = []
+    lines: list[Line] = []
     for run in runs:
         for label, key in panel.lines.items():
             if points := run.series(key):

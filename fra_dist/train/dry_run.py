@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fra_dist import distributed
 from fra_dist.config import Config, dump_config
+from fra_dist.data.making.photo_sets import count_photos
 from fra_dist.data.shards.manifest import load_manifest
 from fra_dist.data.shards.shard_patterns import shard_sets
 from fra_dist.data.stores.remote_folder import StoreOptions, is_remote
@@ -20,6 +21,7 @@ from fra_dist.machine_memory import memory_limit
 from fra_dist.models.fra import FRA
 from fra_dist.train.engines.protocol import precision_of
 from fra_dist.train.execution import set_execution
+from fra_dist.train.initial_weights import initialise
 from fra_dist.train.memory_need import BF16_SHARE, MemoryNeed, check_fits
 from fra_dist.train.sizes import Sizes, derive_sizes
 from fra_dist.train.step import check_map_sizes
@@ -52,11 +54,14 @@ def describe_run(config: Config) -> DryRun:
         model.train()
         set_execution(model, config.train.model_copy(update={"compile": False}), ctx.device)
         parts = [dump_config(config).rstrip(), "", *_parameters(model)]
-        sizes = None
+        sizes: Sizes | None = None
         sets = shard_sets(config.data.shards) if config.data.shards else ()
         if sets and all(is_remote(one.folder) or exists(Path(one.folder)) for one in sets):
             manifest = load_manifest(config.data.shards, options=StoreOptions.of(config.data))
             sizes = derive_sizes(config, manifest.total, ctx.world)
+        elif config.data.photos:
+            sizes = derive_sizes(config, count_photos(config.data.photos), ctx.world)
+        parts += [told] if (told := initialise(model, config)) else []
         micro = (
             sizes.micro_batch
             if sizes

@@ -22,9 +22,11 @@ from fra_dist.train.engines.deepspeed_options import check_extra
 from fra_dist.train.execution import set_execution, trust_kernels
 from fra_dist.train.guard_files import read_passed_over, read_retried
 from fra_dist.train.guards import Guard
+from fra_dist.train.initial_weights import initialise, with_digest
 from fra_dist.train.liveness.bounded import StartWatch
 from fra_dist.train.liveness.watchdog import SLOW
 from fra_dist.train.optim.parameter_groups import build_optimizer
+from fra_dist.train.own_photos import with_shards
 from fra_dist.train.resume import NEWEST, Origin, choose_checkpoint, guard_state, load_batches
 from fra_dist.train.run_dir.folder import RunFolder
 from fra_dist.train.run_dir.shared_folder import meet_in
@@ -45,8 +47,11 @@ def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run
     if config.train.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
-    if not config.data.shards:
-        raise ConfigError("data.shards is empty: give the folder that `fra-dist shards make` wrote")
+    if not config.data.shards and not config.data.photos:
+        raise ConfigError(
+            "data.shards is empty: give the folder that `fra-dist shards make` wrote, or data.photos=DIR with a folder "
+            "of photos"
+        )
     check_extra(config.train.deepspeed)
     seconds = config.train.watchdog_seconds
     with StartWatch(SLOW if seconds is None else seconds) as watch:
@@ -56,6 +61,12 @@ def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run
 def _prepare(config: Config, force: bool, origin: Origin, watch: StartWatch) -> Run:
     watch.part("meeting the other ranks", SLOW)
     ctx = distributed.start(config.train.device, _collective_minutes(config))
+    if config.data.photos:
+        watch.pause()
+        config = with_shards(config, ctx, origin.fresh)
+    if config.model.init:
+        watch.part(f"reading the weights {config.model.init}", SLOW)
+        config = with_digest(config, origin.fresh)
     watch.part(f"reading the manifest of {config.data.shards}", _READING)
     manifest = _load_shards(config, ctx)
     watch.part("building the model", SLOW)
@@ -78,6 +89,9 @@ def _prepare(config: Config, force: bool, origin: Origin, watch: StartWatch) -> 
     checkpoint = distributed.from_main(lambda: choose_checkpoint(folder, config, origin, force))
     if checkpoint is not None:
         restore_model(model, checkpoint)
+    elif (told := initialise(model, config)) is not None and ctx.is_main:
+        print(told, flush=True)
+        folder.note("notice", text=told)
     watch.part("building the engine and the input", SLOW)
     completed = checkpoint.step if checkpoint else 0
     saver = Saver(folder.checkpoints, config.checkpoint, folder.check, newest=folder.own_step(checkpoint))

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fra_dist import distributed
+from fra_dist import distributed, files
 from fra_dist.config import Config
 from fra_dist.data.loading.loader import Loader, make_loader
 from fra_dist.data.loading.quarantine import read_quarantine
 from fra_dist.data.shards.manifest import Manifest
 from fra_dist.distributed import RankContext
 from fra_dist.errors import CheckpointError, ConfigError
-from fra_dist.train.checkpoints.reading import Checkpoint, find_checkpoint, list_checkpoints, newest_good
+from fra_dist.train.checkpoints.reading import MANIFEST, Checkpoint, find_checkpoint, list_checkpoints, newest_good
 from fra_dist.train.checkpoints.writing import set_aside
 from fra_dist.train.guards import MEMORY
 from fra_dist.train.run_dir.folder import RunFolder, harmful_differences
@@ -92,6 +92,11 @@ def _refuse_to_lose(folder: RunFolder, found: Checkpoint | None, damage: list[st
 
 def _named(folder: RunFolder, config: Config, origin: Origin, force: bool) -> Checkpoint:
     assert origin.source is not None
+    if files.is_file(origin.source) and not files.exists(origin.source.parent / MANIFEST):
+        raise CheckpointError(
+            f"--from {origin.source} is a file, not a checkpoint to resume from: model.init={origin.source} starts a "
+            "run from weights"
+        )
     found = find_checkpoint(origin.source)
     if found.averaged:
         raise CheckpointError(

@@ -22,8 +22,8 @@ from collections import Counter
 from pathlib import Path
 
 from fra_dist import files
+from fra_dist.api.pretraining import pretrain  # noqa: F401
 from fra_dist.cli.main import main
-from fra_dist.cli.pretrain import pretrain  # noqa: F401
 from fra_dist.json_lines import read_rows
 from fra_dist.report import curves, picture_hook  # noqa: F401
 from fra_dist.train import prepare  # noqa: F401

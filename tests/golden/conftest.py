@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fra_dist.config import DecoderConfig, ModelConfig
-from fra_dist.export.published_names import from_published
+from fra_dist.layouts.published_names import from_published
 from fra_dist.models.fra import FRA
 from tests.golden.golden_reference import PatchBackbone, part
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fra_dist.config import LossConfig, OptimConfig
-from fra_dist.export.published_names import from_published, to_published
+from fra_dist.layouts.published_names import from_published, to_published
 from fra_dist.losses.relation import balanced_assignment, semantic_relation
 from fra_dist.losses.total import fra_loss
 from fra_dist.models.fra import FRA

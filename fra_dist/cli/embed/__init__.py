@@ -9,18 +9,10 @@ resumes.
 
 import argparse
 import sys
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
 
+from fra_dist.cli.embed.clock import Clock
 from fra_dist.cli.line import arguments
-from fra_dist.errors import DataError
-from fra_dist.formats import clock_text
-
-if TYPE_CHECKING:
-    from fra_dist.eval.embed.photo_stream import PhotoList
-    from fra_dist.eval.embed.pieces import Parts
-    from fra_dist.eval.features.encoder import Encoder
 
 KINDS = ("embeddings", "regions", "heatmaps")
 
@@ -61,115 +53,35 @@ def run(args: argparse.Namespace) -> int:
 
     Raises CheckpointError, ConfigError or DataError for what cannot be used.
     """
-    import numpy as np
+    from fra_dist.api.embedding import EmbedOptions, embed
+    from fra_dist.api.face_model import FaceModel, load
+    from fra_dist.eval.embed.result_files import MANIFEST
 
-    from fra_dist.eval.embed.compute import check_kinds
-    from fra_dist.eval.embed.embedding_run import embed
-    from fra_dist.eval.embed.pieces import Parts
-    from fra_dist.eval.embed.result_files import MANIFEST, check_format
-    from fra_dist.eval.features.networks import on_device, open_encoder
+    options = EmbedOptions(
+        args.what, args.format, args.half, args.batch, args.limit, args.map, args.neighbours, args.fresh
+    )
+    clocks: list[Clock] = []
 
-    check_format(args.format)
-    out, began = Path(args.out), time.monotonic()
-    if (out / MANIFEST).exists() and not args.fresh:
-        raise DataError(f"{out} holds embeddings already: give another --out, or --fresh to replace them")
-    source = _source(args)
-    encoder = on_device(open_encoder(args.checkpoint, args.image_size, args.normalise, args.target))
-    check_kinds(encoder, args.what)
-    what = [kind for kind in KINDS if kind in args.what]
-    plan = {"network": encoder.digest(), "photos": source.digest(), "what": what, "half": args.half}
-    parts = Parts(out, plan, len(source), args.fresh)
-    clock = _Clock(len(source), len(source) - sum(len(parts.places(number)) for number in parts.missing()))
+    def begin(total: int, done: int) -> Callable[[int, int], None]:
+        clocks.append(Clock(total, done))
+        return clocks[0].tell
+
+    def model() -> FaceModel:
+        return load(args.checkpoint, image_size=args.image_size, normalise=args.normalise, target=args.target)
+
     try:
-        dtype: np.dtype[Any] = np.dtype(np.float16 if args.half else np.float32)
-        embed(encoder, source, parts, what, dtype=dtype, batch=args.batch, tell=clock.tell)
+        found = embed(model, args.data, args.out, options, begin=begin)
     except KeyboardInterrupt:
         print("\nstopped: the same command resumes from the last finished part", file=sys.stderr)
         return 130
     finally:
-        clock.close()
-    if not parts.names():
-        first = next(parts.bad())
-        raise DataError(f"none of {len(source)} photos could be decoded ({first['key']}: {first['reason']})")
-    print(_finish(args, encoder, source, parts, began))
+        for clock in clocks:
+            clock.close()
+    sizes = ", ".join(f"{name} {shape}" for name, shape in found.arrays.items())
+    rows = next(iter(found.arrays.values()))[0]
+    gone = f", {found.left_out} left out ({found.folder / 'quarantine.jsonl'})" if found.left_out else ""
+    print(f"{rows} photos{gone}: {sizes}\n{found.folder / MANIFEST}")
     return 0
-
-
-def _finish(args: argparse.Namespace, encoder: "Encoder", source: "PhotoList", parts: "Parts", began: float) -> str:
-    """Write the result, draw, write the manifest; a summary."""
-    from fra_dist.cli.embed.pictures import draw_pictures
-    from fra_dist.eval.embed.compute import ABOUT
-    from fra_dist.eval.embed.result_files import write_embedding_manifest, write_embeddings
-    from fra_dist.train.run_dir.folder import versions
-
-    arrays = write_embeddings(parts, args.format)
-    rows, left_out = parts.shape(parts.names()[0])[0], sum(1 for _ in parts.bad())
-    facts = {
-        "network": encoder.describe(),
-        "data": {**source.describe(), "digest": source.digest(), "crop": "middle square"},
-        "rows": rows,
-        "left_out": left_out,
-        "format_of_arrays": args.format,
-        "arrays": {name: {**shape, "what": ABOUT[name]} for name, shape in arrays.items()},
-        "pictures": draw_pictures(parts, source, parts.out, args.map, args.neighbours),
-        "seconds": round(time.monotonic() - began, 1),
-        "versions": versions(encoder.device),
-    }
-    write_embedding_manifest(parts.out, facts)
-    parts.remove()
-    sizes = ", ".join(f"{name} {tuple(shape['shape'])}" for name, shape in arrays.items())
-    gone = f", {left_out} left out ({parts.out / 'quarantine.jsonl'})" if left_out else ""
-    return f"{rows} photos{gone}: {sizes}\n{parts.out / 'manifest.json'}"
-
-
-def _source(args: argparse.Namespace) -> "PhotoList":
-    from fra_dist.eval.embed.photo_stream import Files, open_shards
-    from fra_dist.report.user_photos import find_photos
-
-    shards = open_shards(args.data[0], args.limit) if len(args.data) == 1 else None
-    if shards is not None:
-        return shards
-    files, missing = find_photos(args.data)
-    for gone in missing:
-        print(gone, file=sys.stderr)
-    if not files:
-        raise DataError(f"--data {args.data[0]} holds no photos and no shards")
-    folder = Path(args.data[0]) if len(args.data) == 1 and Path(args.data[0]).is_dir() else Path()
-    return Files(files[: args.limit], folder)
-
-
-class _Clock:
-    """Progress with the time that is left: a bar on a terminal, elsewhere a line every 15 seconds."""
-
-    def __init__(self, total: int, done: int) -> None:
-        from tqdm import tqdm
-
-        self.total, self.done, self.first, self.bad = total, done, done, 0
-        self.began = self.said = time.monotonic()
-        shown = sys.stderr.isatty()
-        self.bar: Any = tqdm(total=total, initial=done, unit="photo", desc="embed") if shown else None
-        if done and not shown:
-            print(f"resuming after {done} of {total} photos", flush=True)
-
-    def tell(self, photos: int, bad: int) -> None:
-        self.done, self.bad = self.done + photos, self.bad + bad
-        if self.bar is not None:
-            self.bar.update(photos)
-            self.bar.set_postfix_str(f"{self.bad} left out" if self.bad else "", refresh=False)
-            return
-        now = time.monotonic()
-        if now - self.said > 15:
-            self.said = now
-            rate = (self.done - self.first) / (now - self.began)
-            left = int((self.total - self.done) / max(rate, 1e-9))
-            print(
-                f"{self.done} of {self.total} photos, {rate:.0f} a second, {clock_text(left)} left",
-                flush=True,
-            )
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
 
 
 def _kinds(text: str) -> list[str]:

@@ -91,13 +91,12 @@ def make_miniature(args: argparse.Namespace) -> int:
 
 
 def _do(encoder: "Encoder", entry: "TaskEntry", cache: "Cache", out: Path, beside: Sequence[str]) -> str:
-    from fra_dist.eval.results import as_lines, run_task, scores_beside, write_result
+    from fra_dist.api.evaluation import measure
+    from fra_dist.eval.results import as_lines, scores_beside
     from fra_dist.eval.score_grid import OWN, as_columns, grid_of, with_beside
 
-    if out.exists() and not out.is_dir():
-        raise DataError(f"--out {out} is a file: results go into a folder")
-    result, document = run_task(encoder, entry, cache, beside)
-    write_result(out, result, document)
+    found = measure(encoder, entry, cache, out, beside)
+    result, document = found.result, found.document
     counts = document["dataset"]["faces"]
     parts = ", ".join(f"{count} {split}" for split, count in counts.items())
     print(f"{entry.task} on {entry.dataset} ({parts}): {encoder.name}, {document['seconds']} s")

@@ -69,7 +69,11 @@ def _refuse_relative(config: Config) -> None:
     """A submitted job runs in a copy of the working directory that Ray deletes."""
     if "runtime_resources" not in os.getcwd():
         return
-    for key, value in (("output", config.output), ("data.shards", config.data.shards)):
+    for key, value in (
+        ("output", config.output),
+        ("data.shards", config.data.shards),
+        ("data.photos", config.data.photos),
+    ):
         if value and "://" not in value and not Path(value).is_absolute():
             raise LaunchError(
                 f"{key}={value} would lie in Ray's copy of the working directory, which is deleted after the job: "

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fra_dist.cli.arguments import count
+from fra_dist.cli.line.arguments import count
 from fra_dist.cli.shards import make
 from fra_dist.cli.shards.text import Bar, shards_line
 from fra_dist.errors import ConfigError, DataError

@@ -59,12 +59,13 @@ def _configure_lists(group: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the shards and the page beside them. Raises ConfigError or DataError when that cannot be done."""
+    from fra_dist.api.shards import make_shards
     from fra_dist.data.making.cleaning import PhotoRules
     from fra_dist.data.making.faces.face_crop import FaceCropRule
     from fra_dist.data.making.faces.quality import QualityRule
     from fra_dist.data.making.journal import REPORT
     from fra_dist.data.making.selection import Selection
-    from fra_dist.data.making.shard_making import ShardOptions, make_shards
+    from fra_dist.data.making.shard_making import ShardOptions
 
     if args.shard_mb is not None and not args.shard_mb > 0:
         raise ConfigError(f"--shard-mb is more than 0, not {args.shard_mb:g}")
@@ -91,14 +92,12 @@ def run(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
     )  # fmt: skip
     with Bar("photos") as bar:
-        manifest = make_shards(args.source, args.out, options, bar)
+        manifest = make_shards(args.source, args.out, options, bar, report=not args.no_report)
     print(shards_line(manifest))
     _print_skipped(manifest)
     _print_crops(manifest)
     if not args.no_report:
-        from fra_dist.report.preparation_report import write_preparation_page
-
-        print(f"report: {write_preparation_page(manifest, args.source, Path(args.out) / REPORT)}")
+        print(f"report: {Path(args.out) / REPORT}")
     return 0
 
 

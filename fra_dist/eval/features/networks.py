@@ -4,14 +4,14 @@
 |---|---|
 | a run or checkpoint folder | one of this project's, with its projection and regions |
 | a .safetensors that `fra-dist export` wrote | its backbone, its image size and normalisation |
-| .pth, .pt, .safetensors, .npz of a torchvision ResNet | the architecture is told from the names and shapes |
+| a ResNet in a file of any tool (`layouts/`) | the architecture is told from the names and shapes |
+| a folder or file of a whole network that `fra-dist export` wrote | its projection and regions as well |
 | a file with the published names of FRA, or ours | the whole network; sizes from the shapes |
 | `random:resnet50`, `random:resnet50:7`, `random:RUN` | random weights (seed 0 or 7), also of the model of a run |
 """
 
-import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,13 @@ from torch import Tensor
 from fra_dist.config import Config, parse_config
 from fra_dist.errors import CheckpointError, ConfigError
 from fra_dist.eval.features.encoder import Encoder
+from fra_dist.layouts.matching import COUNTER, match_backbone, refuse_differences
+from fra_dist.layouts.resnets import map_stride
+from fra_dist.layouts.weights import WEIGHTS, Weights, is_exported_folder, no_backbone, open_weights
 from fra_dist.models.backbone import RESNETS, SMALL, build_backbone
 from fra_dist.models.fra import FRA
-from fra_dist.models.pyramid import PATH
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-BLOCKS = {(2, 2, 2, 2): "resnet18", (3, 4, 6, 3): "resnet34", (3, 4, 23, 3): "resnet101"}
-PREFIXES = ("module.", "backbone.", "encoder.", "online.backbone.")
 
 
 def open_encoder(given: str, size: int | None = None, normalise: str = "auto", target: bool = False) -> Encoder:
@@ -39,7 +39,7 @@ def open_encoder(given: str, size: int | None = None, normalise: str = "auto", t
     """
     if given.startswith("random:"):
         encoder = _random(given)
-    elif Path(given).is_dir():
+    elif Path(given).is_dir() and not is_exported_folder(Path(given)):
         encoder = _run(given, target)
     else:
         encoder = _file(given, target)
@@ -116,33 +116,28 @@ def _random(given: str) -> Encoder:
 
 
 def _file(given: str, target: bool) -> Encoder:
-    from fra_dist.export.published_names import from_published
-    from fra_dist.export.weight_files import read_tensors
-
-    path = Path(given)
-    if not path.exists():
+    if not Path(given).exists():
         raise CheckpointError(f"no checkpoint at {given}: no such file or folder")
-    state = read_tensors(path)
-    bare = {key.removeprefix("module."): value for key, value in state.items()}
-    if any(key.startswith("online_net.") for key in bare):
-        return _published(path, from_published(state), target)
-    if any(key.startswith("online.") for key in bare) and any(key.startswith("target.") for key in bare):
-        return _published(path, bare, target)
-    return _backbone(path, state)
+    weights = open_weights(given)
+    if weights.kind == "fra":
+        return _published(weights, target)
+    if weights.kind == "network":
+        return _network(weights, target)
+    return _backbone(weights)
 
 
-def _backbone(path: Path, state: Mapping[str, Tensor]) -> Encoder:
+def _backbone(weights: Weights) -> Encoder:
     from fra_dist.export.function_facts import compare_function
 
-    facts = _metadata(path)
-    for prefix in PREFIXES:
-        if any(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
-    state = {key: value for key, value in state.items() if not key.startswith("fc.")}
-    architecture = facts.get("architecture") or _architecture(path, state)
-    stride = int(facts.get("map_stride", _stride(state)))
+    path, facts = weights.path, weights.facts
+    architecture = weights.architecture
+    if architecture is None:
+        raise no_backbone(weights)
+    stride = int(facts.get("map_stride", map_stride(weights.state)))
     backbone = build_backbone(architecture, stride)
-    _load(path, backbone, state, architecture)
+    found = match_backbone(weights, backbone, architecture)
+    _refuse_rest(weights, found.missing, architecture)
+    backbone.load_state_dict({**backbone.state_dict(), **found.taken})
     unknown = compare_function(path, backbone, architecture, facts)
     mean, std = (tuple(map(float, facts[key].split())) if key in facts else None for key in ("mean", "std"))
     size = int(facts.get("image_size", 224))
@@ -150,62 +145,65 @@ def _backbone(path: Path, state: Mapping[str, Tensor]) -> Encoder:
         "checkpoint": str(path),
         "architecture": architecture,
         "map_stride": stride,
+        "layout": weights.layout,
         **({"step": facts["step"]} if "step" in facts else {}),
         **({"unknown": unknown} if unknown else {}),
     }
-    return Encoder(path.stem, backbone.eval(), size, mean or IMAGENET[0], std or IMAGENET[1], None, about)
+    return Encoder(_name(path), backbone.eval(), size, mean or IMAGENET[0], std or IMAGENET[1], None, about)
 
 
-def _load(path: Path, module: torch.nn.Module, state: Mapping[str, Tensor], architecture: str) -> None:
+def _refuse_rest(weights: Weights, missing: Sequence[str], what: str) -> None:
+    if missing:
+        raise CheckpointError(f"{weights.path} is no whole {what}: {missing[0]} is missing ({len(missing)} tensors)")
+
+
+def _network(weights: Weights, target: bool) -> Encoder:
+    """A network that was exported: it is the online or the target one, and says which."""
+    facts = weights.facts
+    if target and facts.get("network") != "target":
+        raise CheckpointError(f"{weights.path} holds the {facts.get('network')} network alone, not the target")
+    config = parse_config(weights.settings, where=str(weights.path))
+    network = FRA(config.model).online
+    _load(weights, network, weights.state, f"FRA with {config.model.backbone}")
+    about: dict[str, Any] = {
+        "checkpoint": str(weights.path),
+        "step": facts.get("step"),
+        "architecture": config.model.backbone,
+    }
+    about |= {"map_stride": config.model.map_stride, "network": facts.get("network"), "layout": weights.layout}
+    data = config.data
+    return Encoder(
+        config.name, network.eval().backbone, data.image_size, data.mean, data.std, network, about,
+        fresh=lambda: FRA(config.model).online,
+    )  # fmt: skip
+
+
+def _name(path: Path) -> str:
+    return path.parent.name if path.name == WEIGHTS else path.name.removesuffix(".tar").rpartition(".")[0] or path.name
+
+
+def _load(weights: Weights, module: torch.nn.Module, state: Mapping[str, Tensor], what: str) -> None:
     own = module.state_dict()
-    counters = {key: own[key] for key in own.keys() - state.keys() if key.endswith("num_batches_tracked")}
-    whole = {**counters, **state}
-    wrong = sorted(own.keys() ^ whole.keys()) or [k for k in own if own[k].shape != whole[k].shape]
-    if wrong:
-        raise CheckpointError(f"{path} is not a {architecture}: {wrong[0]} differs ({len(wrong)} such tensors)")
-    module.load_state_dict(whole)
+    taken = {key: value for key, value in state.items() if key in own}
+    missing = [key for key in own if key not in taken and not key.endswith(COUNTER)]
+    extra = sorted(state.keys() - own.keys())
+    if extra:
+        raise CheckpointError(f"{weights.path} is not a {what}: {extra[0]} is unknown ({len(extra)} such tensors)")
+    refuse_differences(weights, own, taken, missing, what)
+    module.load_state_dict({**own, **taken})
 
 
-def _architecture(path: Path, state: Mapping[str, Tensor]) -> str:
-    if "stem.0.weight" in state and "block2.conv2.weight" in state:
-        return "fpn_small" if "block3.conv2.weight" in state else "tiny"
-    found = [re.match(r"layer([1-4])\.(\d+)\.", key) for key in state]
-    blocks = tuple(len({m[2] for m in found if m and m[1] == str(k)}) for k in (1, 2, 3, 4))
-    bottleneck = "layer1.0.conv3.weight" in state
-    if blocks == (3, 4, 6, 3) and bottleneck:
-        return "wide_resnet50_2" if len(state["layer1.0.conv1.weight"]) > 64 else "resnet50"
-    if blocks in BLOCKS and bottleneck == (blocks == (3, 4, 23, 3)):
-        return BLOCKS[blocks]
-    raise CheckpointError(
-        f"{path} is of no backbone that is known here ({', '.join((*SMALL, *RESNETS))}): it begins with "
-        f"{', '.join(sorted(state)[:3])}"
-    )
-
-
-def _stride(state: Mapping[str, Tensor]) -> int:
-    """Of a ResNet's map: the more laterals its top-down path has, the finer."""
-    laterals = sum(key.startswith(f"{PATH}laterals.") and key.endswith(".conv.weight") for key in state)
-    return 2 ** (6 - laterals) if laterals and "layer4.0.conv1.weight" in state else 32
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    if path.suffix != ".safetensors":
-        return {}
-    from safetensors import safe_open
-
-    with safe_open(str(path), "pt") as store:
-        return dict(store.metadata() or {})
-
-
-def _published(path: Path, state: Mapping[str, Tensor], target: bool) -> Encoder:
+def _published(weights: Weights, target: bool) -> Encoder:
     """Sizes from the shapes; the number of attention heads and the temperature leave no trace: published values."""
-    backbone = {k.removeprefix("online.backbone."): v for k, v in state.items() if k.startswith("online.backbone.")}
-    architecture = _architecture(path, backbone)
+    path, state, architecture = weights.path, weights.state, weights.architecture
+    if architecture is None:
+        raise no_backbone(weights)
+    backbone = [key.removeprefix("online.backbone.") for key in state]
     try:
         hidden, width = state["online.projector.linear2.weight"].shape[::-1]
     except (KeyError, ValueError):
         raise CheckpointError(f"{path} has no projector online.projector.linear2.weight") from None
-    sizes = {"width": width, "hidden": hidden, "map_stride": _stride(backbone)}
+    sizes = {"width": width, "hidden": hidden, "map_stride": map_stride(backbone)}
     model: dict[str, Any] = {"backbone": architecture, **sizes, "decoder": None}
     if "online.prototypes" in state and "online.decoder.queries" not in state:
         model |= {"regions": len(state["online.prototypes"]), "prototypes": "clusters", "decoder": {"heads": 1}}
@@ -221,6 +219,6 @@ def _published(path: Path, state: Mapping[str, Tensor], target: bool) -> Encoder
         model["pixel_head"], off["loss"]["correspondence"] = True, 1
     config = parse_config({"model": model, **off}, where=str(path))
     fra = FRA(config.model)
-    _load(path, fra, state, f"FRA with {architecture}")
+    _load(weights, fra, state, f"FRA with {architecture}")
     about = {"checkpoint": str(path), "architecture": architecture}
-    return _ours(path.stem, fra, config, about, target)
+    return _ours(_name(path), fra, config, about, target)

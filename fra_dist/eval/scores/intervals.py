@@ -7,7 +7,7 @@ photos of one person are not independent. The interval is from the 2.5 to the 97
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -34,10 +34,14 @@ class Score:
     """Number of test examples behind it."""
     higher_is_better: bool = True
     """Whether a larger value is better."""
+    drawn: tuple[float, ...] = field(default=(), repr=False, compare=False)
+    """The score of each bootstrap draw, NaN where it is undefined. Two networks that were measured on the same test
+    part with the same seed share their draws, so that their difference has an interval, too."""
 
     def to_json(self) -> dict[str, Any]:
-        """The score as plain values, numbers that are not finite as null."""
-        return {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in self.__dict__.items()}
+        """The score and its interval as plain values, without the draws; numbers that are not finite as null."""
+        told = {key: value for key, value in self.__dict__.items() if key != "drawn"}
+        return {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in told.items()}
 
     def __str__(self) -> str:
         return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
@@ -62,7 +66,7 @@ def with_interval(
     known = [one for one in drawn if math.isfinite(one)]
     tail = 50 * (1 - LEVEL)
     low, high = np.percentile(known, [tail, 100 - tail]) if known else (math.nan, math.nan)
-    return Score(value, float(low), float(high), count, higher_is_better)
+    return Score(value, float(low), float(high), count, higher_is_better, tuple(drawn))
 
 
 @lru_cache(maxsize=8)

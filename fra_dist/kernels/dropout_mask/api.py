@@ -31,4 +31,9 @@ def dropout_mask(keys: Tensor, shape: torch.Size, call: int, span: int, p: float
         from fra_dist.kernels.dropout_mask.op import fused  # imports Triton
 
         return fused(keys, list(shape), call, span, threshold)
+    plain = keys.device.type == "cpu" and type(keys) is Tensor and not torch.compiler.is_compiling()
+    if plain and dispatch.wish() == "auto":
+        from fra_dist.kernels.dropout_mask.host import on_host  # imports numba
+
+        return on_host(keys, shape, call, span, threshold)
     return reference(keys, shape, call, span, threshold)

@@ -10,11 +10,15 @@ _M1, _M2 = 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
 
 def reference(keys: Tensor, shape: torch.Size, call: int, span: int, threshold: int) -> Tensor:
     """The formula of `api` in plain PyTorch: (V B, ...) bool, what is kept; threshold is p 2⁵³."""
-    calls = [call + view * span for view in range(shape[0] // len(keys))]
-    parts = [mix(keys + number * _CALL % 2**62) for number in calls]
-    own = parts[0] if len(parts) == 1 else torch.cat(parts)
+    own = call_keys(keys, shape[0] // len(keys), call, span)
     element = torch.arange(shape[1:].numel(), device=own.device) * GOLDEN
     return (_shift(mix(own[:, None] + element), 11) >= threshold).view(shape)
+
+
+def call_keys(keys: Tensor, views: int, call: int, span: int) -> Tensor:
+    """The key of each image of each view, (V B,), for the call number `call` of the first view."""
+    parts = [mix(keys + number * _CALL % 2**62) for number in range(call, call + views * span, span)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def mix(x: Tensor) -> Tensor:

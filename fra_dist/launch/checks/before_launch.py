@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from fra_dist.config import Config
+from fra_dist.data.making.photo_sets import count_photos
 from fra_dist.data.shards.manifest import load_manifest
 from fra_dist.data.stores.remote_folder import StoreOptions
 from fra_dist.errors import LaunchError
@@ -15,11 +16,15 @@ _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "": 2**20}
 def check_run(config: Config, worlds: Sequence[int]) -> Sizes:
     """Return the sizes of the run at the largest of `worlds`, the numbers of ranks that it may have.
 
-    Raises DataError when shards are missing or damaged, and ConfigError when the batch cannot be divided, the set is
-    smaller than a batch, or the warm-up is longer than the run: what `fra-dist plan` refuses.
+    Raises DataError when shards, or the photos of data.photos, are missing or damaged, and ConfigError when the batch
+    cannot be divided, the set is smaller than a batch, or the warm-up is longer than the run: what `fra-dist plan`
+    refuses.
     """
-    manifest = load_manifest(config.data.shards, options=StoreOptions.of(config.data))
-    return [derive_sizes(config, manifest.total, world) for world in sorted(worlds)][-1]
+    if config.data.photos:
+        total = count_photos(config.data.photos)
+    else:
+        total = load_manifest(config.data.shards, options=StoreOptions.of(config.data)).total
+    return [derive_sizes(config, total, world) for world in sorted(worlds)][-1]
 
 
 def check_memory(config: Config, sizes: Sizes, limit: float | None, gpu: bool, where: str) -> str:

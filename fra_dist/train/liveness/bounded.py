@@ -65,6 +65,10 @@ class StartWatch:
             self._timer.daemon = True
             self._timer.start()
 
+    def pause(self) -> None:
+        """Watch nothing until the next part: what follows may take as long as it must, and says how far it is."""
+        self._cancel()
+
     def __enter__(self) -> Self:
         return self
 

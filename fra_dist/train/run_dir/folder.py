@@ -49,7 +49,15 @@ _HARMLESS = (
     *("name", "output", "checkpoint", "log", "guard", "probe", "alarm", "train.device", "train.backend"),
     *("train.zero_stage", "train.watchdog_seconds", "train.activation_checkpointing", "train.cuda_graphs"),
     *("data.shards", "data.threads", "data.prefetch", "data.pipeline", "data.decode", "data.max_bad_share"),
-    *("data.cache", "data.cache_gb", "data.prefetch_shards", "data.retries", "data.timeout_seconds"),
+    *(
+        "model.init",
+        "data.photos",
+        "data.cache",
+        "data.cache_gb",
+        "data.prefetch_shards",
+        "data.retries",
+        "data.timeout_seconds",
+    ),
 )
 
 

@@ -1,5 +1,6 @@
 """Metrics for Weights & Biases; only this module imports wandb."""
 
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +25,7 @@ class WandbRun:
         known = folder / "wandb" / "id"
         known.parent.mkdir(parents=True, exist_ok=True)
         if not known.exists():
-            known.write_text(wandb.util.generate_id())
+            known.write_text(secrets.token_hex(4))
         self._run = wandb.init(
             project=project,
             name=name,
@@ -44,4 +45,4 @@ class WandbRun:
 
     def close(self) -> None:
         """Finish, and with mode online upload the rest."""
-        self._run.finish(quiet=True)
+        self._run.finish()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from plain_fra import PlainStep, sine_code, sinkhorn
 from whole_step import OurStep, Setting, plainly
 
-from fra_dist.export.published_names import to_published
+from fra_dist.layouts.published_names import to_published
 from fra_dist.models.decoder import position_code
 
 EXACT = Setting("resnet18", 64, 3, torch.device("cpu"), "float64", small=True, dropout=0.0)

@@ -7,8 +7,8 @@ from fra_dist.cli.main import main
 from fra_dist.errors import CheckpointError
 from fra_dist.eval.features.networks import IMAGENET, open_encoder
 from fra_dist.eval.miniatures import write_miniature
-from fra_dist.export.published_names import to_published
 from fra_dist.export.weight_files import write_weight_file
+from fra_dist.layouts.published_names import to_published
 from fra_dist.models.backbone import build_backbone
 from fra_dist.train.checkpoints.reading import load_model
 
@@ -153,7 +153,7 @@ def test_weights_of_something_else_are_one_line(tmp_path):
     state = build_backbone("resnet18").state_dict()
     state["layer2.0.conv1.weight"] = torch.zeros(7, 7)
     write_weight_file(tmp_path / "r.pth", state)
-    with pytest.raises(CheckpointError, match=r"not a resnet18: layer2.0.conv1.weight"):
+    with pytest.raises(CheckpointError, match=r"does not fit the backbone resnet18: layer2.0.conv1.weight is \(7, 7\)"):
         open_encoder(str(tmp_path / "r.pth"))
 
 

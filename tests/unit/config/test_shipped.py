@@ -13,7 +13,8 @@ from fra_dist.config.shipped import copy_shipped, find_config, shipped_configs, 
 from fra_dist.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]
-NAMES = ["debug_cpu", "demo", "photos_cpu", "photos_gpu", "study/r18", "study/r50", "study/tiny", "vggface2_r50"]
+STUDY = ["study/fpn_small", "study/r18", "study/r18_fine", "study/r50", "study/r50_fine", "study/tiny"]
+NAMES = ["debug_cpu", "demo", "photos_cpu", "photos_gpu", *STUDY, "vggface2_r50"]
 
 
 @pytest.fixture(autouse=True)

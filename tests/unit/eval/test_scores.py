@@ -30,6 +30,15 @@ def test_people_widen_the_interval():
     assert together.high - together.low > 3 * (alone.high - alone.low)
 
 
+def test_draws_of_two_networks_are_of_the_same_people():
+    """Shifted values differ by the shift in every draw, whatever the draw; the draws make the interval."""
+    values, people = RNG.standard_normal(60), np.repeat(np.arange(20), 3)
+    one, two = (with_interval(mean_of(values + shift), 60, people, 3, draws=50) for shift in (0, 1))
+    assert np.subtract(two.drawn, one.drawn) == pytest.approx(np.ones(50))
+    assert one.low == pytest.approx(np.percentile(one.drawn, 2.5))
+    assert "drawn" not in one.to_json()
+
+
 def test_draws_are_averaged():
     assert mean_of([[1, 0, 1], [1, 1, 0]])(np.ones(3)) == pytest.approx(4 / 6)
     hits, labels = [[1, 0, 1], [1, 1, 1]], [0, 0, 1]

@@ -74,7 +74,9 @@ def test_a_card_says_what_is_known_and_what_was_said(save, tmp_path, capsys):
                  "| linear/100%/nme_inter_ocular | 0.0500 | 0.0400 to - |", "- linear: ridge regression to x and y",
                  "shards were not at hand"):  # fmt: skip
         assert part in text, part
-    assert main(command) == 0
+    assert main(command) == 2  # what is there is not replaced silently
+    assert "--overwrite" in capsys.readouterr().err
+    assert main([*command, "--overwrite"]) == 0
     text = (tmp_path / "b.safetensors.md").read_text()
     assert text.count("Not stated.") == 2
     assert "Not measured" in text

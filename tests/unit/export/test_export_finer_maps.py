@@ -15,8 +15,8 @@ from fra_dist.errors import CheckpointError
 from fra_dist.eval.features.networks import open_encoder
 from fra_dist.export.backbone_export import export_backbone
 from fra_dist.export.model_card import write_card
-from fra_dist.export.published_names import to_published
 from fra_dist.export.weight_files import read_tensors, write_weight_file
+from fra_dist.layouts.published_names import to_published
 from fra_dist.models.fra import FRA
 from fra_dist.train.checkpoints.reading import find_checkpoint
 from tests.helpers.export_models import small_config, trained_a_little
@@ -33,9 +33,9 @@ def test_torchvision_loads_the_part_below_the_path(
     finer: Saved, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, model = finer
-    assert main(["export", str(run), "--out", str(tmp_path / "b.pth")]) == 0
+    assert main(["export", str(run), "--format", "torchvision", "--out", str(tmp_path / "b.pth")]) == 0
     said = capsys.readouterr().out.splitlines()
-    missing = [line for line in said if line.startswith("not in the file: the top-down path")]
+    missing = [line for line in said if line.startswith("note: not in the file: the top-down path")]
     assert len(missing) == 1
     assert "stride 8" in missing[0]
     net = torchvision.models.resnet18()

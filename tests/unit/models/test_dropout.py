@@ -1,8 +1,12 @@
 """Dropout that belongs to images."""
 
+import pytest
 import torch
 
 from fra_dist.config import DecoderConfig
+from fra_dist.kernels import force
+from fra_dist.kernels.dropout_mask import dropout_mask
+from fra_dist.kernels.dropout_mask.host import on_host
 from fra_dist.models.decoder import RegionDecoder
 from fra_dist.models.dropout import ImageDropout, image_keys
 
@@ -68,3 +72,17 @@ def test_masks_are_those_of_earlier_versions() -> None:
     kept = dropout.kept(torch.Size((4, 4, 4)))  # of two views
     words = [int("".join(str(int(bit)) for bit in row.flatten()), 2) for row in kept]
     assert words == [40698, 3358, 12599, 60336]
+
+
+@pytest.mark.parametrize(("call", "span", "p"), [(1, 12, 0.1), (7, 4, 0.0), (2_000_000_000, 6, 0.999)])
+def test_the_compiled_pass_on_a_cpu_gives_the_bits_of_the_plain_path(call: int, span: int, p: float) -> None:
+    keys = torch.tensor([0, -1, 2**63 - 1, -(2**63), 1234567])
+    shape = torch.Size((10, 3, 70))
+    with force("reference"):
+        wanted = dropout_mask(keys, shape, call, span, p)
+    found = dropout_mask(keys, shape, call, span, p)
+    assert found.dtype == torch.bool
+    assert torch.equal(found, wanted)
+    assert torch.equal(on_host(keys, shape, call, span, int(p * 2**53)), wanted)
+    assert wanted.float().mean() == pytest.approx(1 - p, abs=0.03)
+    assert dropout_mask(keys, torch.Size((5, 0)), call, span, p).shape == (5, 0)

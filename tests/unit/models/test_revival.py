@@ -4,7 +4,7 @@ import torch
 from fra_dist.config import DecoderConfig, ModelConfig, ReviveConfig
 from fra_dist.distributed import SINGLE
 from fra_dist.errors import CheckpointError
-from fra_dist.export.published_names import to_published
+from fra_dist.layouts.published_names import to_published
 from fra_dist.models.decoder import RegionDecoder
 from fra_dist.models.fra import FRA
 from fra_dist.models.revival import Revival

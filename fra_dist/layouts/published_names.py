@@ -10,8 +10,8 @@
 and target_net for target. Their heads are 1×1 convolutions over a sequence and their input projection one over a map;
 ours are linear layers over rows, so trailing dimensions of 1 come and go. Their unused buffer `center` is written as
 zeros. Prototypes that are clusters have no decoder to write (proj_attn); a model without regions may still have a pixel
-head (proj_pixel). Files without those come back as they were. What has no counterpart is named and refused: offsets of
-queries, and the top-down path to a finer map.
+head (proj_pixel). Files without those come back as they were. Offsets of queries have no counterpart and are left out:
+inference has no use for them. The top-down path to a finer map has none either, and is refused: heads take its map.
 """
 
 import re
@@ -23,6 +23,7 @@ from fra_dist.errors import CheckpointError
 
 _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 _AFFINE = ("weight", "bias")
+_OFFSET = "decoder.query_offset"
 
 
 def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -30,7 +31,7 @@ def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Raises CheckpointError on keys that are unknown or missing.
     """
-    state = _at_rest(state)
+    state = {key: value for key, value in _at_rest(state).items() if not key.endswith(_OFFSET)}
     _refuse_path(state)
     table = _table(state, ours=True)
     out = {table[key][0]: value.reshape([*value.shape, *[1] * table[key][1]]) for key, value in state.items()}
@@ -46,6 +47,11 @@ def without_counterpart(state: Mapping[str, Tensor]) -> str | None:
         return (
             "model.prototypes=clusters has no counterpart in the published form: prototypes are written as neck.proto, "
             "where its inference looks for them, but there is no region decoder (neck.proj_attn), so it cannot train on"
+        )
+    if f"online.{_OFFSET}" in state:
+        return (
+            "model.decoder.query_offset has no counterpart in the published form: offsets of queries are left out. "
+            "Inference is the same, since prototypes are stored; training on would begin with other mask embeddings"
         )
     if "online.pixel_projector.linear1.weight" in state and "online.local_projector.linear1.weight" not in state:
         return (
@@ -112,18 +118,13 @@ def _refuse_path(state: Mapping[str, Tensor]) -> None:
     path = sorted(key for key in state if ".backbone.pyramid." in key)
     if path and any(".backbone.layer4." in key for key in state):
         raise CheckpointError(
-            f"{path[0]} has no counterpart in the published form ({len(path)} such keys of the top-down path): only "
-            "models trained with model.map_stride=32 can be written in it"
+            f"{path[0]} has no counterpart in the published form ({len(path)} such keys of the top-down path), and the "
+            "heads take its map: only models trained with model.map_stride=32 can be written in it. Nearest: "
+            "fra-dist export --format torchvision for the ResNet without the path, network or onnx for all of it"
         )
 
 
 def _refuse(unknown: list[str], missing: list[str], whose: str) -> None:
-    offset = [key for key in unknown if key.endswith("decoder.query_offset")]
-    if offset:
-        raise CheckpointError(
-            f"{offset[0]} has no counterpart in the published form: only models trained with "
-            "model.decoder.query_offset=false can be written in it"
-        )
     if unknown:
         raise CheckpointError(f"{unknown[0]} is not one of {whose} names of FRA ({len(unknown)} such keys)")
     if missing:

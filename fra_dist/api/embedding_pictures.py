@@ -1,4 +1,4 @@
-"""The map and the sheet of neighbours of `fra-dist embed`."""
+"""The map and the sheet of neighbours of embeddings."""
 
 import csv
 from functools import partial

@@ -1,0 +1,63 @@
+"""Pictures of the regions that a network finds, for Python and for `fra-dist heatmaps`."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fra_dist.api.face_model import FaceModel, load
+from fra_dist.errors import CheckpointError, DataError
+from fra_dist.report.gallery import Gallery, Look, Style, draw_gallery
+from fra_dist.report.user_photos import Skipped, find_photos
+
+
+def heatmaps(
+    model: FaceModel | str | Path,
+    photos: str | Path | Sequence[str | Path],
+    out: str | Path = "heatmaps",
+    *,
+    limit: int = 48,
+    rows: int = 12,
+    tile: int = 160,
+    tell: Callable[[Skipped], None] = lambda gone: None,
+) -> Gallery:
+    """Draw the regions of photos into a folder, as `fra-dist heatmaps` does: sheets, a picture a photo, regions.json.
+
+    model: as `fra_dist.load` gives or takes it; photos: files, folders or patterns; limit: the first photos only; rows:
+    photos on a sheet; tile: side of a picture on a sheet, in pixels (32 to 1024); tell: called with each photo that
+    cannot be used.
+
+    Raises CheckpointError for a network without regions, DataError when nothing can be drawn or written.
+
+        gallery = fra_dist.heatmaps("runs/mine", "faces", "pictures", limit=8)
+        gallery.sheets
+    """
+    found, missing = find_photos([str(photos)] if isinstance(photos, str | Path) else [str(one) for one in photos])
+    if not found:
+        why = f"{missing[0].path}: {missing[0].reason}" if missing else "no photos were given"
+        raise DataError(f"nothing to draw: {why}")
+    if not isinstance(model, FaceModel):
+        model = load(model)
+    encoder, network = model.encoder, model.encoder.network
+    name = str(encoder.about.get("checkpoint", encoder.name))
+    if network is None or not network.has_regions:
+        raise CheckpointError(f"{name} was trained without a region decoder (plain BYOL): it has no heatmaps")
+    folder = _made(Path(out))
+    for gone in missing:
+        tell(gone)
+    step = encoder.about.get("step")
+    style = Style(encoder.name if step is None else f"{encoder.name}, step {step}", tile, rows)
+    look = Look(network, encoder.size, tuple(encoder.mean), tuple(encoder.std))
+    gallery = draw_gallery(look, found, folder, style, limit, tell)
+    if not gallery.photos:
+        first = gallery.skipped[0]
+        raise DataError(f"nothing to draw: no readable photo among {len(found)} ({first.path}: {first.reason})")
+    gallery.files, gallery.skipped = len(found), missing + gallery.skipped
+    gallery.write({"checkpoint": name, "step": step, "regions": len(network.prototypes)})
+    return gallery
+
+
+def _made(out: Path) -> Path:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot make the folder {out}: {error.strerror}; give another --out") from None
+    return out
