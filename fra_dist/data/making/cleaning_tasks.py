@@ -73,8 +73,12 @@ def _encode(read: Read, rules: PhotoRules) -> Encoded | Skip:
     facts: dict[str, Any] = {"name": read.name, "height": photo.height, "width": photo.width}
     if not photo.kept:
         facts["encoded_anew"] = True
+    crop = None
+    if photo.crop is not None:
+        crop = (round(photo.crop.side, 1), round(photo.crop.padded, 3), photo.crop.doubt)
+        facts["crop"] = {name: value for name, value in zip(photo.crop._fields, crop, strict=True) if value != ""}
     members = {"jpg": photo.jpeg, "json": json_bytes(facts)}
-    return Encoded(read.key, members, photo.height, photo.width, photo.flags, photo.moments)
+    return Encoded(read.key, members, photo.height, photo.width, photo.flags, photo.moments, crop)
 
 
 def _hash(read: Read, rules: PhotoRules) -> Hashed | None:

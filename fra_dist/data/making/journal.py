@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from fra_dist import leases
+from fra_dist.data.making.faces.crop_notes import CROPS
 from fra_dist.data.shards.manifest import MANIFEST, SKIPPED
 from fra_dist.errors import DataError
 from fra_dist.files import failure
@@ -22,7 +23,7 @@ HASHES = "hashes.jsonl"
 """File name of the journal of hashed photos."""
 REPORT = "report.html"
 """File name of the report on a set of shards."""
-_OURS = re.compile(r"shard-\d{6,}\.(tar|idx\.npy)|manifest\.json|skipped\.jsonl|(making|hashes)\.jsonl|report\.html")
+_OURS = re.compile(r"shard-\d{6,}\.(tar|idx\.npy)|manifest\.json|(skipped|crops|making|hashes)\.jsonl|report\.html")
 
 
 class Journal:
@@ -93,7 +94,7 @@ def prepare_folder(folder: Path, overwrite: bool) -> None:
         names = {entry.name for entry in os.scandir(folder)}
     except OSError as error:
         raise failure(error, f"cannot use folder {folder}", DataError) from None
-    if not names - {SKIPPED, REPORT}:
+    if not names - {SKIPPED, CROPS, REPORT}:
         return
     if not names & {MANIFEST, JOURNAL, HASHES}:
         raise DataError(f"folder {folder} is not empty: choose a new one for the shards")

@@ -21,6 +21,8 @@ class Encoded(NamedTuple):
     """Sum of the flags in `shards.index` that hold for the image."""
     moments: Moments
     """Pixel statistics of the image, as in `pixel_statistics`."""
+    crop: tuple[float, float, str] | None = None
+    """Of a face that was cut out: side of the crop in pixels of the photo, share of it outside, what is doubtful."""
 
 
 class Skip(NamedTuple):

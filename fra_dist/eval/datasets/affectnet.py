@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets.common.crop_rules import CropRule
-from fra_dist.eval.datasets.common.label_files import need, photos_of
+from fra_dist.eval.datasets.common.label_files import from_corner, need, photos_of
 from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
 from fra_dist.files import exists, paths_in
 
@@ -39,7 +39,7 @@ def read(folder: Path, classes: int = 7) -> FaceSet:
                 raise DataError(f"{labels / photo.stem}_exp.npy holds {label[0]:g}, not an expression from 0 to 7")
             if label[0] < classes:
                 places = labels / f"{photo.stem}_lnd.npy"
-                points = _array(places, 136).reshape(68, 2) if exists(places) else None
+                points = from_corner(_array(places, 136).reshape(68, 2), 0) if exists(places) else None
                 name = f"{part}/{photo.name}"
                 records.append(Record(name, split, photo, expression=int(label[0]), points=points))
     scheme = "ibug68" if records and all(record.points is not None for record in records) else ""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets.common.crop_rules import CropRule
-from fra_dist.eval.datasets.common.label_files import bad_row, need_one, numbers, rows
+from fra_dist.eval.datasets.common.label_files import bad_row, from_corner, need_one, numbers, rows
 from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
 from fra_dist.files import exists
 
@@ -41,7 +41,7 @@ def read(folder: Path) -> FaceSet:
     names, attributes = read_signs(signs)
     places = _table(folder, "Anno/list_landmarks_align_celeba", "five landmarks of each aligned photo")
     skip = 1 if places.suffix == ".csv" else 2
-    points = {words[0]: numbers(places, n, words[1:], 10).reshape(5, 2) for n, words in rows(places, skip)}
+    points = {w[0]: from_corner(numbers(places, n, w[1:], 10).reshape(5, 2), 0) for n, w in rows(places, skip)}
     tables = (folder / place / "identity_CelebA.txt" for place in ("Anno", "", "celeba"))
     people_file = next((table for table in tables if exists(table)), None)
     people = {words[0]: words[-1] for _, words in rows(people_file)} if people_file is not None else {}

@@ -10,7 +10,15 @@ from pathlib import Path
 
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets.common.crop_rules import CropRule
-from fra_dist.eval.datasets.common.label_files import mask_file, need, numbers, photos_of, rows, translation
+from fra_dist.eval.datasets.common.label_files import (
+    from_corner,
+    mask_file,
+    need,
+    numbers,
+    photos_of,
+    rows,
+    translation,
+)
 from fra_dist.eval.datasets.common.labelled_face import SPLITS, FaceSet, Record
 from fra_dist.files import exists, paths_in
 
@@ -34,7 +42,7 @@ def read(folder: Path) -> FaceSet:
                     raise DataError(f"{file} is missing, but its photo is there: unpack {file.parent} again")
             words = [(n, row) for n, row in rows(table, skip=1)]
             flat = [word for _, row in words for word in row]
-            points = numbers(table, 1, flat, 212).reshape(106, 2)
+            points = from_corner(numbers(table, 1, flat, 212).reshape(106, 2), 0)
             name = f"{split}/{photo.name}"
             records.append(Record(name, split, photo, points=points, mask=partial(mask_file, mask, TABLE)))
     return FaceSet("lapa", folder, tuple(records), CROP, scheme="lapa106", mask_classes=CLASSES)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets.common.crop_rules import CropRule
-from fra_dist.eval.datasets.common.label_files import bad_row, need
+from fra_dist.eval.datasets.common.label_files import bad_row, from_corner, need
 from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
 from fra_dist.files import exists, paths_in
 
@@ -47,7 +47,7 @@ def read(folder: Path) -> FaceSet:
             photo = next((file.with_suffix(s) for s in SUFFIXES if exists(file.with_suffix(s))), None)
             if photo is None:
                 raise DataError(f"{file} has no photo beside it: {file.stem}.jpg or .png is missing")
-            points = read_points(file) - 1  # MATLAB's first pixel is 1
+            points = from_corner(read_points(file), 1)
             records.append(Record(f"{place}/{photo.name}", split, photo, subsets=subsets, points=points))
     return FaceSet("300w", folder, tuple(records), CROP, scheme="ibug68")
 

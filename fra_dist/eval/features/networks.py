@@ -10,6 +10,7 @@
 | `random:resnet50`, `random:resnet50:7`, `random:RUN` | random weights (seed 0 or 7), also of the model of a run |
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +36,7 @@ def open_encoder(given: str, size: int | None = None, normalise: str = "auto", t
     """The network behind a run, checkpoint or file of weights, ready for evaluation.
 
     `size` and `normalise` (auto, fra, imagenet) override what the weights say. Raises CheckpointError for anything that
-    cannot be read as a network.
+    cannot be read as a network. What names and shapes of a foreign file do not tell is said on standard error.
     """
     if given.startswith("random:"):
         encoder = _random(given)
@@ -43,6 +44,8 @@ def open_encoder(given: str, size: int | None = None, normalise: str = "auto", t
         encoder = _run(given, target)
     else:
         encoder = _file(given, target)
+    if "unknown" in encoder.about:
+        print(f"warning: {encoder.about['unknown']}", file=sys.stderr)
     return _changed(encoder, size, normalise)
 
 
@@ -125,6 +128,8 @@ def _file(given: str, target: bool) -> Encoder:
 
 
 def _backbone(weights: Weights) -> Encoder:
+    from fra_dist.export.function_facts import compare_function
+
     path, facts = weights.path, weights.facts
     architecture = weights.architecture
     if architecture is None:
@@ -134,6 +139,7 @@ def _backbone(weights: Weights) -> Encoder:
     found = match_backbone(weights, backbone, architecture)
     _refuse_rest(weights, found.missing, architecture)
     backbone.load_state_dict({**backbone.state_dict(), **found.taken})
+    unknown = compare_function(path, backbone, architecture, facts)
     mean, std = (tuple(map(float, facts[key].split())) if key in facts else None for key in ("mean", "std"))
     size = int(facts.get("image_size", 224))
     about = {
@@ -142,6 +148,7 @@ def _backbone(weights: Weights) -> Encoder:
         "map_stride": stride,
         "layout": weights.layout,
         **({"step": facts["step"]} if "step" in facts else {}),
+        **({"unknown": unknown} if unknown else {}),
     }
     return Encoder(_name(path), backbone.eval(), size, mean or IMAGENET[0], std or IMAGENET[1], None, about)
 

@@ -31,7 +31,7 @@ def write_celeba(folder: Path, count: int, seed: int) -> None:
     """Write a miniature of CelebA with about `count` training photos."""
     total = 2 * count
     faces = draw(total, 160, seed, people=max(2, total // 3))
-    points = points_of(faces.landmarks, "celeba5") + np.array([9, 41])
+    points = points_of(faces.landmarks, "celeba5") + np.array([8.5, 40.5])
     names = [f"{n + 1:06d}.jpg" for n in range(total)]
     people = sorted(set(faces.identity.tolist()))
     part_of = {p: min(2, 3 * i // len(people)) if i * 2 >= len(people) else 0 for i, p in enumerate(people)}

@@ -111,7 +111,7 @@ def oracles_of(points: Floats, regions: int, side: tuple[int, int], seed: int) -
 
     def coarse(photos: NDArray[np.uint8], points: Floats) -> NDArray[np.int64]:
         most = class_shares(fine(photos, points).astype(np.uint8), regions, side)[0].argmax(1)
-        rows, columns = (np.arange(GRID) * cells // GRID for cells in side)
+        rows, columns = ((2 * np.arange(GRID) + 1) * cells // (2 * GRID) for cells in side)
         return most[:, rows[:, None], columns]
 
     return {FACE_FRAME: fine, CEILING: coarse}

@@ -4,7 +4,8 @@
     centre = its middle, moved down by `down` · side (negative: up)
 
 The square is cut at fractions of a pixel and scaled with an area-averaging filter; where it leaves the photo, the
-photo's edge is repeated. Landmarks become shares of the square's side. The rule is written into every result.
+photo's edge is repeated. Pixel i of a row covers i to i + 1. Landmarks become shares of the square's side from edge
+to edge. The rule is written into every result.
 """
 
 import math

@@ -79,6 +79,12 @@ def numbers(path: Path, number: int, words: Sequence[str], count: int) -> NDArra
     return values
 
 
+def from_corner(points: NDArray[np.float64], first: int) -> NDArray[np.float64]:
+    """Places in pixels from the photo's corner, from those of a file that counts the middle of the first pixel as
+    `first`: 0 as OpenCV and most tools do, 1 as MATLAB does."""
+    return points - first + 0.5
+
+
 def mask_file(path: Path, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A one-channel picture of class numbers, translated by `table` (256 entries).
 

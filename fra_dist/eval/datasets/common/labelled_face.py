@@ -1,7 +1,8 @@
 """One labelled face and a set of them, whatever layout they came in.
 
 A reader of a data set fills in what its files say and nothing else; a kind of label that a set lacks stays None or
-empty. Places are pixels of the photo as stored: x to the right, y down.
+empty. Places are pixels of the photo as stored, x to the right, y down, from its corner: the middle of the first
+pixel is at ½, ½. `label_files.from_corner` makes them from files that count otherwise.
 """
 
 from collections.abc import Callable

@@ -140,7 +140,7 @@ def mirror_order(points: Floats) -> NDArray[np.int64]:
 def draw_polygons(points: Floats, scheme: Scheme, size: int) -> NDArray[np.uint8]:
     """A mask (size, size) of POLYGON_CLASSES from points (P, 2), as shares of a square's side;
     IGNORE outside the face."""
-    places = points * size
+    places = points * size  # Pillow cuts them to whole numbers, which are the pixels that hold the points
     canvas = Image.new("L", (size, size), IGNORE)
     pen = ImageDraw.Draw(canvas)
     face = list(scheme.outline) or list(range(scheme.count))
