@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fra_dist import files, json_lines
+from fra_dist import files, json_lines, text_lines
 from fra_dist.errors import AccessError, DiskError
 from fra_dist.exit_status import FAILED, REFUSED
 
@@ -136,7 +136,7 @@ def test_rows_after_a_step_are_dropped_and_the_others_keep_their_bytes(tmp_path_
     write(path, steps, [], torn)
     before = path.read_bytes()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_lines, "_CHUNK", chunk)
+        patch.setattr(text_lines, "_CHUNK", chunk)
         json_lines.drop_after(path, last)
     kept = sum(step <= last for step in steps)
     assert path.read_bytes() == b"".join(line + b"\n" for line in before.split(b"\n")[:kept])

@@ -98,7 +98,7 @@ def test_a_run_without_regions_is_judged_by_its_embeddings():
     found = count_row({}, (), {"embedding/spread": 0.0, "embedding/rank": 1.0}, AlarmConfig(patience=1), 8)
     assert [sign.setting for sign, _ in found.begun] == ["spread", "rank"]
     assert found.counts == {"spread": 1, "rank": 1}
-    assert found.told == {"spread", "rank"}
+    assert found.reported == {"spread", "rank"}
     assert found.over == []
 
 
