@@ -42,8 +42,8 @@ class ModelConfig(Section):
     """Architecture and size of the networks."""
 
     backbone: str = "resnet50"
-    """Architecture: `tiny` (stride 8) or `fpn_small` (stride 4), for CPUs; a torchvision ResNet (resnet18, resnet34,
-    resnet50, resnet101, wide_resnet50_2); or `timm:NAME`, for example timm:convnext_tiny or
+    """Architecture: `tiny` (stride 8), `fpn_tiny` or `fpn_small` (stride 4), for CPUs; a torchvision ResNet (resnet18,
+    resnet34, resnet50, resnet101, wide_resnet50_2); or `timm:NAME`, for example timm:convnext_tiny or
     timm:vit_small_patch16_224 (`pip install 'fra-dist[timm]'`)."""
     map_stride: Literal[4, 8, 16, 32] = 32
     """Pixels of the image to a cell of the feature map, along each side, for ResNets. 32 is the published network;
