@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fra_dist.config import Config
+from fra_dist.config import DataConfig
 from fra_dist.errors import DataError
 from fra_dist.models.fra import FRANetwork
 from fra_dist.report.overlay import region_shares, resize, to_images
@@ -66,7 +66,7 @@ class Style:
 
 def draw_gallery(
     network: FRANetwork,
-    config: Config,
+    data: DataConfig,
     files: Sequence[Path],
     out: Path,
     style: Style,
@@ -75,7 +75,8 @@ def draw_gallery(
 ) -> Gallery:
     """Draw the first `limit` readable files; `tell` is called with each one that is not readable.
 
-    One sheet's photos are held in memory at a time. Raises DataError when `out` cannot be written.
+    data: size and normalisation of the images that the network takes. One sheet's photos are held in memory at a time.
+    Raises DataError when `out` cannot be written.
     """
     gallery = Gallery(out)
     page: list[Photo] = []
@@ -89,20 +90,20 @@ def draw_gallery(
         page.append(found)
         whole = len(gallery.photos) + len(page) == limit
         if len(page) == style.rows or whole:
-            _draw_page(gallery, network, config, page, style, several)
+            _draw_page(gallery, network, data, page, style, several)
             page = []
         if whole:
             break
     if page:
-        _draw_page(gallery, network, config, page, style, several)
+        _draw_page(gallery, network, data, page, style, several)
     return gallery
 
 
 def _draw_page(
-    gallery: Gallery, network: FRANetwork, config: Config, photos: list[Photo], style: Style, several: bool
+    gallery: Gallery, network: FRANetwork, data: DataConfig, photos: list[Photo], style: Style, several: bool
 ) -> None:
-    size, tile = config.data.image_size, style.tile
-    images = to_images(np.stack([scale(p.square, size) for p in photos]), config.data.mean, config.data.std)
+    size, tile = data.image_size, style.tile
+    images = to_images(np.stack([scale(p.square, size) for p in photos]), data.mean, data.std)
     found = infer_quietly(network, images.to(next(network.parameters()).device))
     assert found.similarity is not None
     assert found.heatmap is not None
