@@ -1,4 +1,4 @@
-"""`fra-dist export CHECKPOINT --format torchvision|safetensors`: a backbone that other code can load, and its card."""
+"""`fra-dist export CHECKPOINT --format torchvision|safetensors|network`: weights for use elsewhere, and their card."""
 
 import argparse
 
@@ -6,7 +6,13 @@ import argparse
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `fra-dist export` to its parser."""
     parser.add_argument("checkpoint", help="run folder, or a step-N folder of its checkpoints")
-    parser.add_argument("--format", choices=("torchvision", "safetensors"), default="torchvision")
+    parser.add_argument(
+        "--format",
+        choices=("torchvision", "safetensors", "network"),
+        default="torchvision",
+        help="the backbone for torchvision, or with all that it has; or the whole network, with its regions "
+        "(default: %(default)s)",
+    )
     parser.add_argument("--out", help="file or folder; default: a name made of architecture, network and step")
     parser.add_argument("--network", choices=("online", "target"), default="online", help="default: online")
     card = parser.add_argument_group("model card, OUT.md")
@@ -16,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write a backbone and its model card.
+    """Write a backbone or a whole network, and its model card.
 
     Raises CheckpointError, ConfigError or DataError when that cannot be done.
     """
@@ -34,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
     )
     if missing := left_out(config, args.format):
         print(missing)
+    if args.format == "network":
+        print(f"load:   model = fra_dist.load({str(path)!r})")
     if args.format == "torchvision":
         print(f"load:   net = torchvision.models.{config.model.backbone}(); net.fc = torch.nn.Identity()")
         print(f"        net.load_state_dict(torch.load({str(path)!r}, weights_only=True), strict=True)")

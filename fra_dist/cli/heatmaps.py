@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `fra-dist heatmaps` to its parser."""
-    parser.add_argument("checkpoint", help="a run folder, or a checkpoint in it")
+    parser.add_argument(
+        "checkpoint",
+        help="a run folder, a checkpoint in it, a file that has a whole network, or weights in the package: "
+        "small-synthetic",
+    )
     parser.add_argument("photos", nargs="+", help="files, folders or patterns")
     parser.add_argument("--out", default="heatmaps", metavar="DIR", help="where pictures go (default: %(default)s)")
     parser.add_argument(
@@ -39,14 +43,17 @@ def run(args: argparse.Namespace) -> int:
     if not files:
         raise DataError(f"nothing to draw: {missing[0].path}: {missing[0].reason}")
 
-    import torch
-
+    from fra_dist.config import DataConfig
+    from fra_dist.eval.features.networks import on_device, open_encoder
     from fra_dist.report.gallery import Style, draw_gallery
-    from fra_dist.train.checkpoints.reading import load_model
 
-    model, config, info = load_model(args.checkpoint)
-    if config.model.decoder is None:
-        raise CheckpointError(f"{info['path']} was trained without a region decoder (plain BYOL): it has no heatmaps")
+    encoder = on_device(open_encoder(args.checkpoint))
+    network, about = encoder.network, encoder.about
+    if network is None or not network.has_regions:
+        raise CheckpointError(
+            f"{about['checkpoint']} was trained without a region decoder (plain BYOL) or is a backbone: it has "
+            "no heatmaps"
+        )
     out = Path(args.out)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -55,14 +62,15 @@ def run(args: argparse.Namespace) -> int:
     for gone in missing:
         print(gone, file=sys.stderr)
 
-    network = model.online.to("cuda" if torch.cuda.is_available() else "cpu")
-    style = Style(f"{config.name}, step {info['step']}", args.tile, args.rows)
-    gallery = draw_gallery(network, config, files, out, style, args.limit, lambda gone: print(gone, file=sys.stderr))
+    step = int(about.get("step", 0))
+    style = Style(f"{encoder.name}, step {step}", args.tile, args.rows)
+    data = DataConfig(image_size=encoder.size, mean=encoder.mean, std=encoder.std)
+    gallery = draw_gallery(network, data, files, out, style, args.limit, lambda gone: print(gone, file=sys.stderr))
     if not gallery.photos:
         first = gallery.skipped[0]
         raise DataError(f"nothing to draw: no readable photo among {len(files)} ({first.path}: {first.reason})")
     gallery.skipped = missing + gallery.skipped
-    gallery.write({"checkpoint": info["path"], "step": info["step"], "regions": config.model.regions})
+    gallery.write({"checkpoint": about["checkpoint"], "step": step, "regions": len(network.prototypes)})
     print(_summary(gallery, len(files), args.limit))
     return 0
 

@@ -17,8 +17,8 @@ NOTES = (
     "All networks saw the same photos for the same number of steps. Heatmap temperature and the weight of the relation "
     "loss are set for a short run, in all of them alike; the settings below say how.",
     "The published form starts with all queries alike and needs far more steps to tell them apart.",
-    "That regions follow the face is the work of the correspondence term. BYOL with the same term has features as good; "
-    "what FRA adds to it are the regions themselves (docs/method.md, docs/results.md).",
+    "That regions follow the face is the work of the correspondence term. BYOL with it has features as good; what "
+    "FRA adds to it are the regions themselves (docs/method.md, docs/results.md).",
     "NMI of k-means on position is above 0 because most faces look ahead from the middle of the picture.",
 )
 
@@ -27,15 +27,16 @@ def floors_ahead(looks: Sequence[Look]) -> list[str]:
     """A sentence for each floor: in which columns of the tables it is at least as good as the first network."""
     own = looks[0].name
     regions, read = region_table(looks), read_table(looks)
+    position = _ahead(regions, f"{own}, {HOW['heatmaps']}", HOW["position"])
+    untrained = _ahead(read, own, UNTRAINED)
     return [
-        _sentence(
-            "K-means on position, which looks at no photo,", regions, f"{own}, {HOW['heatmaps']}", HOW["position"]
-        ),
-        _sentence("The untrained network", read, own, UNTRAINED),
+        _sentence("K-means on position, which looks at no photo,", own, "regions", *position),
+        _sentence("The untrained network", own, "frozen features", *untrained),
     ]
 
 
-def _sentence(subject: str, table: Table, own: str, floor: str) -> str:
+def _ahead(table: Table, own: str, floor: str) -> tuple[list[str], int]:
+    """Titles of the columns in which the row `floor` is at least as good as `own`, and how many can be compared."""
     rows = dict(table.rows)
     compared, ahead = 0, list[str]()
     for column, mine, other in zip(table.columns, rows[own], rows[floor], strict=True):
@@ -44,6 +45,11 @@ def _sentence(subject: str, table: Table, own: str, floor: str) -> str:
         compared += 1
         if (other >= mine) if column.higher_is_better else (other <= mine):
             ahead.append(column.title)
+    return ahead, compared
+
+
+def _sentence(floor: str, own: str, table: str, ahead: list[str], compared: int) -> str:
     if not ahead:
-        return f"{subject} is behind {own} in all {compared} columns of the table."
-    return f"{subject} is as good as {own} or better in {len(ahead)} of {compared} columns: {', '.join(ahead)}."
+        return f"{floor} is behind {own} in all {compared} columns of the table of {table}."
+    where = ", ".join(ahead)
+    return f"{floor} equals or beats {own} in {len(ahead)} of {compared} columns of the table of {table}: {where}."

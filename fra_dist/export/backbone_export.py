@@ -1,4 +1,4 @@
-"""Export of the backbone alone, for other code to load.
+"""Export of the backbone, for other code to load, and of whole networks.
 
 `torchvision`: a .pth that torchvision's own network loads with strict=True once its classifier is gone:
 
@@ -9,7 +9,7 @@
 `net(images)` is then the mean over space of the map of stride 32, which is the map that pre-training saw unless
 `model.map_stride` is finer: torchvision has no top-down path to a finer map, so the path is left out. `safetensors`:
 the same names and numbers and the path, with the architecture, the stride of the map, the image size and the
-normalisation as metadata.
+normalisation as metadata. `network`: the whole network with its regions, for this package (`network_export`).
 """
 
 from pathlib import Path
@@ -18,13 +18,14 @@ from torch import Tensor
 
 from fra_dist.config import Config
 from fra_dist.errors import ConfigError
+from fra_dist.export.network_export import write_network
 from fra_dist.export.weight_files import write_tensors
 from fra_dist.models.backbone import RESNETS
 from fra_dist.models.fra import FRA
 from fra_dist.models.pyramid import PATH
 from fra_dist.train.checkpoints.reading import load_model
 
-FORMATS = {"torchvision": ".pth", "safetensors": ".safetensors"}
+FORMATS = {"torchvision": ".pth", "safetensors": ".safetensors", "network": ".safetensors"}
 NETWORKS = ("online", "target")
 
 
@@ -38,10 +39,12 @@ def backbone_state(model: FRA, network: str = "online") -> dict[str, Tensor]:
 def export_backbone(
     checkpoint: str | Path, form: str, out: str | Path | None = None, network: str = "online"
 ) -> tuple[Path, Config]:
-    """Write the backbone of a checkpoint (or of a run's newest one). Returns the file's path and the run's
-    configuration.
+    """Write the backbone, or the whole network, of a checkpoint (or of a run's newest one).
 
-    form: `torchvision` or `safetensors`; out: a file or a folder, by default NAME-NETWORK-stepN in the current folder.
+    Returns the file's path and the run's configuration.
+
+    form: `torchvision`, `safetensors` or `network`; out: a file or a folder, by default NAME-NETWORK-stepN in the
+    current folder.
     Raises CheckpointError or ConfigError, for example when a network that torchvision lacks is asked for in its format.
     """
     if form not in FORMATS:
@@ -52,10 +55,14 @@ def export_backbone(
     if form == "torchvision" and config.model.backbone not in RESNETS:
         raise ConfigError(f"torchvision has no {config.model.backbone!r} to load this backbone: use safetensors")
     path = _place(out, f"{config.model.backbone}-{network}-step{info.get('step', 0)}{FORMATS[form]}")
+    facts = describe(config, network, int(info.get("step", 0)))
+    if form == "network":
+        write_network(path, model, config, network, facts)
+        return path, config
     state = backbone_state(model, network)
     if form == "torchvision":
         state = {name: value for name, value in state.items() if not name.startswith(PATH)}
-    write_tensors(path, state, describe(config, network, int(info.get("step", 0))))
+    write_tensors(path, state, facts)
     return path, config
 
 

@@ -16,6 +16,7 @@ from fra_dist.data.shards.manifest import load_manifest
 from fra_dist.data.stores.remote_folder import StoreOptions
 from fra_dist.errors import CheckpointError, DataError, FraError
 from fra_dist.export.backbone_export import left_out
+from fra_dist.export.network_export import is_whole
 from fra_dist.export.weight_files import read_tensors
 from fra_dist.models.backbone import RESNETS
 from fra_dist.train.checkpoints.reading import Checkpoint
@@ -59,7 +60,7 @@ def write_card(
     config = checkpoint.config
     parts = [
         f"# {weights.name}",
-        f"The {network} backbone ({config.model.backbone}) of a pre-training run, for image features of faces.",
+        _what(weights, config, network),
         *("## File", _file(weights, config)),
         *("## How to load it", _loading(weights, config)),
         *("## Data", _data(config, said.data)),
@@ -73,6 +74,15 @@ def write_card(
     except OSError as error:
         raise CheckpointError(f"cannot write the model card {card}: {error.strerror}") from None
     return card
+
+
+def _what(weights: Path, config: Config, network: str) -> str:
+    if is_whole(weights):
+        return (
+            f"The {network} network of a pre-training run ({config.model.backbone}, its heads and its regions), for "
+            "features and regions of faces."
+        )
+    return f"The {network} backbone ({config.model.backbone}) of a pre-training run, for image features of faces."
 
 
 def _file(weights: Path, config: Config) -> str:
@@ -91,6 +101,8 @@ def _file(weights: Path, config: Config) -> str:
 
 def _loading(weights: Path, config: Config) -> str:
     """Lines of Python that run in the folder of the file; a test runs them."""
+    if is_whole(weights):
+        return _loading_whole(weights, config)
     safe = weights.suffix == ".safetensors"
     resnet = config.model.backbone in RESNETS and not (safe and config.model.map_stride < 32)
     lines = ["import torch", "import torchvision"] if resnet else ["import torch"]
@@ -112,6 +124,15 @@ def _loading(weights: Path, config: Config) -> str:
     return "```python\n" + "\n".join(lines) + "\n```"
 
 
+def _loading_whole(weights: Path, config: Config) -> str:
+    side = config.data.image_size
+    lines = ["import fra_dist", "import torch", "", f'model = fra_dist.load("{weights.name}")', ""]
+    lines += [f"photos = torch.rand(2, 3, {side}, {side})  # or paths, PIL images, arrays: crops of faces of any size"]
+    lines += ["found = model(photos)", "print(found.features.mean((2, 3)).shape, found.features.shape)"]
+    lines += ["print(found.heatmaps.shape)"] if config.model.decoder else []
+    return "```python\n" + "\n".join(lines) + "\n```"
+
+
 def _data(config: Config, said: str) -> str:
     told = [said or f"{NOT_STATED} `--data` of `fra-dist export` says where the photos came from."]
     try:
@@ -125,14 +146,16 @@ def _data(config: Config, said: str) -> str:
 
 
 def _protocol(config: Config, checkpoint: Checkpoint) -> str:
-    model, loss, optim = config.model, config.loss, config.optim
-    regions = "none (plain BYOL)" if model.decoder is None else f"{model.regions}, temperature {_heat(config)}"
+    model, optim = config.model, config.optim
+    regions = "none (plain BYOL)"
+    if model.decoder is not None:
+        regions = f"{model.regions}, prototypes by {model.prototypes}, temperature {_heat(config)}"
     rows = [
         ("steps", f"{checkpoint.step:,} of {config.train.global_batch} photos, two views of each"),
         ("image size", f"{config.data.image_size} px"),
         *([("stride of the map", f"{model.map_stride} px, by a top-down path")] if model.map_stride < 32 else []),
         ("regions", regions),
-        ("weights of the losses", f"global {loss.global_:g}, local {loss.local:g}, relation {loss.relation:g}"),
+        ("weights of the losses", _weights(config)),
         ("optimiser", f"{optim.name}, learning rate {optim.lr:g} at batch {optim.lr_batch}, {optim.schedule}"),
         ("weight decay", f"{optim.weight_decay:g}"),
         ("momentum of the target", f"{optim.ema_momentum:g}, {optim.ema_schedule}"),
@@ -141,6 +164,14 @@ def _protocol(config: Config, checkpoint: Checkpoint) -> str:
     known = checkpoint.versions
     rows += [(name, str(known[name])) for name in ("fra-dist", "commit", "torch") if known.get(name)]
     return _rows(rows)
+
+
+def _weights(config: Config) -> str:
+    loss = config.loss
+    text = f"global {loss.global_:g}, local {loss.local:g}, relation {loss.relation:g}"
+    if loss.correspondence:
+        text += f", correspondence {loss.correspondence:g}{' with exchange' if loss.exchange else ''}"
+    return text
 
 
 def _heat(config: Config) -> str:

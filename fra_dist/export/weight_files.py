@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -61,6 +61,20 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Map
                 torch.save(whole, partial)
     except (OSError, TypeError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"cannot write {path}: {_first_line(error)}") from None
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The metadata of a .safetensors; empty for other kinds of files.
+
+    Raises CheckpointError when the file cannot be read.
+    """
+    if Path(path).suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(str(path), "pt") as store:
+            return dict(store.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read as safetensors: {_first_line(error)}") from None
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -3,7 +3,8 @@
 | given | read as |
 |---|---|
 | a run or checkpoint folder | one of this project's, with its projection and regions |
-| a .safetensors that `fra-dist export` wrote | its backbone, its image size and normalisation |
+| a .safetensors that `fra-dist export` wrote | its backbone or network, its image size and normalisation |
+| a name such as `small-synthetic` | the weights of that name in the package (`export/shipped_weights.py`) |
 | .pth, .pt, .safetensors, .npz of a torchvision ResNet | the architecture is told from the names and shapes |
 | a file with the published names of FRA, or ours | the whole network; sizes from the shapes |
 | `random:resnet50`, `random:resnet50:7`, `random:RUN` | random weights (seed 0 or 7), also of the model of a run |
@@ -22,7 +23,7 @@ from fra_dist.config import Config, parse_config
 from fra_dist.errors import CheckpointError, ConfigError
 from fra_dist.eval.features.encoder import Encoder
 from fra_dist.models.backbone import RESNETS, SMALL, build_backbone
-from fra_dist.models.fra import FRA
+from fra_dist.models.fra import FRA, FRANetwork
 from fra_dist.models.pyramid import PATH
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -41,7 +42,7 @@ def open_encoder(given: str, size: int | None = None, normalise: str = "auto", t
     elif Path(given).is_dir():
         encoder = _run(given, target)
     else:
-        encoder = _file(given, target)
+        encoder = _file(Path(given) if Path(given).exists() else _shipped(given), target)
     return _changed(encoder, size, normalise)
 
 
@@ -69,14 +70,13 @@ def _run(given: str, target: bool) -> Encoder:
 
 
 def _ours(name: str, model: FRA, config: Config, about: dict[str, Any], target: bool) -> Encoder:
-    network = (model.target if target else model.online).eval()
-    data = config.data
-    about = {
-        **about,
-        "architecture": config.model.backbone,
-        "map_stride": config.model.map_stride,
-        "network": "target" if target else "online",
-    }
+    about = {**about, "network": "target" if target else "online"}
+    return _of_network(name, model.target if target else model.online, config, about)
+
+
+def _of_network(name: str, network: FRANetwork, config: Config, about: dict[str, Any]) -> Encoder:
+    network, data = network.eval(), config.data
+    about = {**about, "architecture": config.model.backbone, "map_stride": config.model.map_stride}
     return Encoder(
         name,
         network.backbone,
@@ -112,24 +112,34 @@ def _random(given: str) -> Encoder:
     return Encoder(f"random {what}", backbone, size, data.mean, data.std, None, {**about, "architecture": what})
 
 
-def _file(given: str, target: bool) -> Encoder:
-    from fra_dist.export.published_names import from_published
-    from fra_dist.export.weight_files import read_tensors
+def _shipped(given: str) -> Path:
+    from fra_dist.export.shipped_weights import find_weights, shipped_weights
 
-    path = Path(given)
-    if not path.exists():
-        raise CheckpointError(f"no checkpoint at {given}: no such file or folder")
+    found = find_weights(given)
+    if found is None:
+        names = ", ".join(sorted(shipped_weights())) or "none"
+        raise CheckpointError(f"no checkpoint at {given}: no such file or folder, nor weights in the package ({names})")
+    return found
+
+
+def _file(path: Path, target: bool) -> Encoder:
+    from fra_dist.export.network_export import SETTINGS
+    from fra_dist.export.published_names import from_published
+    from fra_dist.export.weight_files import read_metadata, read_tensors
+
+    facts = read_metadata(path)
+    if SETTINGS in facts:
+        return _whole(path, facts, target)
     state = read_tensors(path)
     bare = {key.removeprefix("module."): value for key, value in state.items()}
     if any(key.startswith("online_net.") for key in bare):
         return _published(path, from_published(state), target)
     if any(key.startswith("online.") for key in bare) and any(key.startswith("target.") for key in bare):
         return _published(path, bare, target)
-    return _backbone(path, state)
+    return _backbone(path, state, facts)
 
 
-def _backbone(path: Path, state: Mapping[str, Tensor]) -> Encoder:
-    facts = _metadata(path)
+def _backbone(path: Path, state: Mapping[str, Tensor], facts: Mapping[str, str]) -> Encoder:
     for prefix in PREFIXES:
         if any(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
@@ -161,7 +171,9 @@ def _load(path: Path, module: torch.nn.Module, state: Mapping[str, Tensor], arch
 
 def _architecture(path: Path, state: Mapping[str, Tensor]) -> str:
     if "stem.0.weight" in state and "block2.conv2.weight" in state:
-        return "fpn_small" if "block3.conv2.weight" in state else "tiny"
+        if "block3.conv2.weight" not in state:
+            return "tiny"
+        return "fpn_tiny" if len(state["block3.conv2.weight"]) == 96 else "fpn_small"
     found = [re.match(r"layer([1-4])\.(\d+)\.", key) for key in state]
     blocks = tuple(len({m[2] for m in found if m and m[1] == str(k)}) for k in (1, 2, 3, 4))
     bottleneck = "layer1.0.conv3.weight" in state
@@ -181,13 +193,21 @@ def _stride(state: Mapping[str, Tensor]) -> int:
     return 2 ** (6 - laterals) if laterals and "layer4.0.conv1.weight" in state else 32
 
 
-def _metadata(path: Path) -> dict[str, str]:
-    if path.suffix != ".safetensors":
-        return {}
-    from safetensors import safe_open
+def _whole(path: Path, facts: Mapping[str, str], target: bool) -> Encoder:
+    """A network that was exported with everything it has."""
+    from fra_dist.export.network_export import settings_of
+    from fra_dist.export.weight_files import read_tensors
 
-    with safe_open(str(path), "pt") as store:
-        return dict(store.metadata() or {})
+    if target and facts.get("network") != "target":
+        raise CheckpointError(f"{path} holds the online network alone: leave --target out")
+    try:
+        config = settings_of(facts, path)
+        network = FRA(config.model).online
+    except ConfigError as error:
+        raise CheckpointError(f"{path} cannot be built again: {error}") from None
+    _load(path, network, read_tensors(path), f"network with {config.model.backbone}")
+    about = {"checkpoint": str(path), **{key: facts[key] for key in ("step", "network") if key in facts}}
+    return _of_network(path.stem, network, config, about)
 
 
 def _published(path: Path, state: Mapping[str, Tensor], target: bool) -> Encoder:

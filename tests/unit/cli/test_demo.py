@@ -81,7 +81,8 @@ def test_the_page_says_where_a_floor_is_ahead():
         look("guess", {"position/nmi": 0.2, "position/parts_nmi": 0.5}, dict.fromkeys(read, 0.5)),
     ]
     position, untrained = floors_ahead(looks)
-    assert "is as good as FRA or better in 2 of 3 columns: mIoU, majority, parts NMI." in position  # equal majorities
-    assert untrained.endswith("better in 1 of 2 columns: attributes, balanced.")
+    assert position.endswith("beats FRA in 2 of 3 columns of the table of regions: mIoU, majority, parts NMI.")  # a tie
+    assert untrained.endswith("1 of 2 columns of the table of frozen features: attributes, balanced.")
     looks[0] = look("FRA", {"heatmaps/nmi": 0.3}, dict(zip(read, (0.8, 0.7), strict=True)))
-    assert floors_ahead(looks)[1] == "The untrained network is behind FRA in all 2 columns of the table."
+    better = "The untrained network is behind FRA in all 2 columns of the table of frozen features."
+    assert floors_ahead(looks)[1] == better

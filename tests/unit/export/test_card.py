@@ -46,6 +46,20 @@ def test_the_lines_that_load_it_run(save, tmp_path, backbone, form, width):
     assert f"{sum(value.numel() for value in model.online.backbone.state_dict().values()):,}" in text
 
 
+def test_the_lines_that_load_a_whole_network_run(save, tmp_path):
+    run, _ = save(heatmap_temperature=0.25)
+    weights, _ = export_backbone(run, "network", tmp_path)
+    text = write_card(weights, find_checkpoint(run), "online").read_text()
+    lines = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
+    done = subprocess.run([sys.executable, "-c", lines], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[:2] == [
+        "torch.Size([2, 128]) torch.Size([2, 128, 8, 8])", "torch.Size([2, 5, 8, 8])"
+    ]  # fmt: skip
+    assert "its heads and its regions" in text
+    assert "| regions | 5, prototypes by decoder, temperature 0.25 |" in text
+
+
 def test_the_features_are_those_of_the_network(save, tmp_path):
     """What the lines compute, and not only that they run."""
     import torch
