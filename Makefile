@@ -4,7 +4,7 @@
 # make findings  which surprises of the libraries still hold (findings/README.md)
 # make check   formatter, linter, types, import directions
 # make docs    write docs/configuration.md from the schema of the configuration
-# make lock    resolve pyproject.toml anew into requirements.lock
+# make lock    resolve pyproject.toml again into requirements.lock
 PYTHON ?= python3
 VENV   ?= .venv
 UV      = $(VENV)/bin/uv

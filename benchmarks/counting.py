@@ -1,4 +1,4 @@
-"""What a step asks of host and device, counted by the profiler; and the exchanges it makes with other ranks."""
+"""Kernel launches and host synchronisations of a step, counted by the profiler, and its collectives."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def requests(run: Callable[[], Any], device: torch.device) -> dict[str, int]:
     return found
 
 
-def exchanges(run: Callable[[], Any]) -> dict[str, int]:
+def collectives_of(run: Callable[[], Any]) -> dict[str, int]:
     """Collectives of one call of `run` by kind."""
     with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiler:
         run()
@@ -52,7 +52,7 @@ def exchanges(run: Callable[[], Any]) -> dict[str, int]:
 
 
 class PretendedRanks(ProcessGroupRanks):
-    """A group of one that says it is `world` ranks: every exchange is made, and changes nothing."""
+    """A group of one that says it is `world` ranks: every collective is made, and changes nothing."""
 
     def __init__(self, world: int) -> None:
         self._world = world

@@ -34,7 +34,7 @@ from fra_dist.config import Config, load_config, parse_config
 from fra_dist.data.decoding.images import probe
 from fra_dist.data.decoding.pipeline import Request
 from fra_dist.data.loading.loader import make_loader
-from fra_dist.data.making.make import ShardOptions, make_shards
+from fra_dist.data.making.shard_making import ShardOptions, make_shards
 from fra_dist.data.order.plan import Plan
 from fra_dist.data.order.views import draw_views
 from fra_dist.data.shards.index import INDEX_DTYPE, ShardEntry, index_bytes
@@ -190,7 +190,7 @@ def at_scale(folder: str, queue: Any) -> None:
             path = Path(folder) / manifest.shards[number].name
             if not path.exists():
                 with open(path, "wb") as file:
-                    file.truncate(manifest.shards[number].bytes)  # takes no room
+                    file.truncate(manifest.shards[number].bytes)  # takes no disk space
         reader.read(ids)
     grown = _memory("VmHWM") - base
     queue.put(

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fra_dist.kernels import force
-from fra_dist.kernels.decoder_attention import decoder_attention, plain
+from fra_dist.kernels.decoder_attention import decoder_attention, plain_attention
 
 HEADS = 8
 Attention = Callable[..., Tensor]
@@ -34,7 +34,7 @@ def as_written(queries: Tensor, memory: Tensor, code: Tensor, weight: Tensor, bi
 
 
 def with_keys(*inputs: Tensor) -> Tensor:
-    return plain(*inputs, HEADS, 0.0, None)
+    return plain_attention(*inputs, HEADS, 0.0, None)
 
 
 def ours(*inputs: Tensor) -> Tensor:

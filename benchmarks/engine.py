@@ -24,9 +24,10 @@ from pathlib import Path
 import torch
 
 from fra_dist.config import CheckpointConfig, Config, dump_config, load_config
-from fra_dist.data.making.make import ShardOptions, make_shards
+from fra_dist.data.making.shard_making import ShardOptions, make_shards
+from fra_dist.json_lines import read_rows
 from fra_dist.launch.task import die_with_parent
-from fra_dist.train.run_dir.folder import read_rows, versions
+from fra_dist.train.run_dir.folder import versions
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def checkpoint_stall(bench: Bench) -> list[Row]:
 
 
 def restart(bench: Bench) -> list[Row]:
-    """From the start of the command to the end of the first step, going on from a checkpoint; files are cached."""
+    """From the start of the command to the end of the first step, resuming from a checkpoint; files are cached."""
     config = bench.config("restart", "log.every_steps=1", "train.steps=1000")
     until_row, to_begin, work = [], [], []
     for attempt in range(bench.args.rounds + 1):

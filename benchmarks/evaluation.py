@@ -30,7 +30,7 @@ from fra_dist.eval.datasets.common.labelled_face import Record, with_validation
 from fra_dist.eval.features.encoder import BATCH, Encoder, extract
 from fra_dist.eval.features.feature_cache import Cache
 from fra_dist.eval.features.networks import open_encoder
-from fra_dist.eval.features.prepared_faces import Prepared, prepare
+from fra_dist.eval.features.prepared_faces import PreparedFaces, prepare_faces
 from fra_dist.eval.results import run_task
 from fra_dist.eval.settings import Settings, TaskEntry
 from fra_dist.synthetic import render
@@ -43,7 +43,7 @@ def extraction(encoder: Encoder, count: int, rounds: int) -> dict[str, float]:
     records = tuple(Record(str(n), "train", pixels=photo) for n, photo in enumerate(photos))
     faces = FaceSet("synthetic", Path("."), records, CropRule("middle"))
     squares = (Square(0, 0, encoder.size),) * count
-    prepared = Prepared(faces, encoder.size, "synthetic", photos, squares, ((encoder.size,) * 2,) * count)
+    prepared = PreparedFaces(faces, encoder.size, "synthetic", photos, squares, ((encoder.size,) * 2,) * count)
     batches = [encoder.pixels(photos[start : start + BATCH]) for start in range(0, count, BATCH)]
 
     @torch.inference_mode()
@@ -74,7 +74,7 @@ def tasks(encoder: Encoder, faces: Path, work: Path, made_up: bool) -> dict[str,
     sets, cache = labelled_sets(faces, work), Cache(work / "cache")
     with timed(seconds, "extraction"):
         for data in sorted({data for _, data, _ in TASKS.values()}):
-            prepared = prepare(with_validation(open_set("csv", sets[data]), 0), encoder.size, cache)
+            prepared = prepare_faces(with_validation(open_set("csv", sets[data]), 0), encoder.size, cache)
             extract(made_up_of(encoder) if made_up else encoder, prepared, cache)
     for name, (task, data, settings) in TASKS.items():
         told = Settings(limit=settings.get("limit"))  # type: ignore[arg-type]

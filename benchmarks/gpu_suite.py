@@ -4,7 +4,7 @@
     python benchmarks/gpu_suite.py --out DIR --published PATH --published-step adapter.py:make_step
     python benchmarks/gpu_suite.py --device cpu --quick        # tiny sizes, to see that it works
 
-Ceilings of the device, each kernel's benchmark, the whole training step in several ways, exchanges between ranks, the
+Ceilings of the device, each kernel's benchmark, the whole training step in several ways, collectives, the
 loader. Each part runs in a process of its own, so that none can spoil another; a part for which the time left does not
 suffice is named and left out. Rows go to DIR/gpu_suite.jsonl with device and versions. The published implementation
 is run as a black box through an adapter, see `whole_step.py`.
@@ -25,7 +25,8 @@ import torch
 from suite_parts import PARTS, Job, Row
 from suite_targets import report
 
-from fra_dist.train.run_dir.folder import read_rows, versions
+from fra_dist.json_lines import read_rows
+from fra_dist.train.run_dir.folder import versions
 
 _GRACE = 15
 """Seconds between a part's deadline, which it heeds where it can, and its end."""

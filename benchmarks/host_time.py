@@ -97,7 +97,7 @@ def _start(args: argparse.Namespace, way: str, tree: Path, environment: dict[str
 
 
 def _ask(process: "subprocess.Popen[str]") -> dict[str, Any]:
-    """One line of the other side; it goes on with its next step when it reads ours."""
+    """One line of the other side; it starts its next step when it reads ours."""
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write("\n")

@@ -30,7 +30,7 @@ from torchvision.transforms import v2
 
 from fra_dist.config import Config, ViewConfig, parse_config
 from fra_dist.data.loading.loader import make_loader
-from fra_dist.data.making.make import ShardOptions, make_shards
+from fra_dist.data.making.shard_making import ShardOptions, make_shards
 from fra_dist.data.shards.manifest import Manifest, load_manifest
 from fra_dist.distributed import SINGLE, RankContext
 
@@ -125,7 +125,7 @@ def measure(args: argparse.Namespace, manifest: Manifest, size: int) -> dict[str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shards", type=Path, help="a folder of shards; made anew when absent")
+    parser.add_argument("--shards", type=Path, help="a folder of shards; made when absent")
     parser.add_argument("--sizes", type=int, nargs="+", default=[224, 112])
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--batches", type=int, default=8)

@@ -13,7 +13,7 @@ import numpy as np
 from fra_dist.eval.datasets import READERS, open_set
 from fra_dist.eval.datasets.common.labelled_face import with_validation
 from fra_dist.eval.features.feature_cache import Cache
-from fra_dist.eval.features.prepared_faces import prepare
+from fra_dist.eval.features.prepared_faces import prepare_faces
 from fra_dist.eval.oracles import on_map
 from fra_dist.eval.region_tables import agreement, count_similarity
 
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--part", choices=("train", "val", "test"), default="test")
     parser.add_argument("--sides", default=SIDES, help="cells a side of the map (%(default)s)")
     args = parser.parse_args()
-    prepared = prepare(with_validation(open_set(args.dataset, args.data), 0), 64, Cache(None))
+    prepared = prepare_faces(with_validation(open_set(args.dataset, args.data), 0), 64, Cache(None))
     masks, classes = prepared.masks(prepared.places(args.part))
     print(f"{len(masks)} faces, {', '.join(classes)}\n\n| map | NMI | parts NMI |\n|---|---|---|")
     for side in map(int, args.sides.split(",")):

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fra_dist.data.making.faces.detectors import choose, open_detector
+from fra_dist.data.making.faces.detectors import choose_face, open_detector
 from fra_dist.data.making.faces.face_crop import turn
 from fra_dist.data.making.faces.near_copies import find_copies
 from fra_dist.data.making.faces.quality import clipped, grey_square, perceptual_hash, sharpness
@@ -69,10 +69,10 @@ def detect(paths: Sequence[Path], scale: int) -> tuple[list[Found | None], float
     for path in paths:
         image = opened(path)
         image = image.resize((image.width * scale, image.height * scale))
-        room = int(AROUND * image.width)
-        pixels = np.pad(np.asarray(image), ((room, room), (room, room), (0, 0)), "edge")
-        face = choose(detector(pixels), *pixels.shape[:2])
-        points = None if face is None else (np.array(face.points).reshape(5, 2) - room) / image.width
+        margin = int(AROUND * image.width)
+        pixels = np.pad(np.asarray(image), ((margin, margin), (margin, margin), (0, 0)), "edge")
+        face = choose_face(detector(pixels), *pixels.shape[:2])
+        points = None if face is None else (np.array(face.points).reshape(5, 2) - margin) / image.width
         out.append(None if face is None or points is None else (face.score, points))
     return out, (time.process_time() - began) / len(paths) * 1000
 

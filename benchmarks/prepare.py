@@ -20,12 +20,12 @@ import numpy as np
 from PIL import Image
 
 from fra_dist.data.making.cleaning import PhotoRules
-from fra_dist.data.making.faces.face_crop import CropRule
+from fra_dist.data.making.faces.face_crop import FaceCropRule
 from fra_dist.data.making.faces.near_copies import find_copies
 from fra_dist.data.making.faces.quality import HASH_BYTES, QualityRule
 from fra_dist.data.making.journal import REPORT
-from fra_dist.data.making.make import ShardOptions, make_shards
 from fra_dist.data.making.selection import Selection
+from fra_dist.data.making.shard_making import ShardOptions, make_shards
 from fra_dist.report.preparation_report import write_preparation_page
 from fra_dist.synthetic import render
 
@@ -71,7 +71,7 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
 
 def ways(boxes: Path) -> dict[str, tuple[PhotoRules, Selection, bool]]:
     """Name -> (rules, selection, whether every photo is taken: detection is slow and takes a tenth of them)."""
-    box, align = CropRule("box", 1.3, 224), CropRule("align", 1.2, 224)
+    box, align = FaceCropRule("box", 1.3, 224), FaceCropRule("align", 1.2, 224)
     return {
         "as they are": (PhotoRules(), Selection(), True),
         "scaled to 224": (PhotoRules(size=224), Selection(), True),

@@ -6,7 +6,7 @@
 DIR holds pretrain_* (tars or folders of photos) and the labelled sets landmarks68, attributes, expression and regions
 (tars or folders with labels.csv; docs/evaluation.md, data set `csv`). The runs: configs/study/variants.yaml,
 an untrained network, and grey pixels without a network. A run is a folder of WORK; one that is done is passed over, one
-that was stopped goes on, so the same command continues on another day. After --budget minutes nothing new starts, and
+that was stopped resumes, so the same command continues on another day. After --budget minutes nothing new starts, and
 the run in progress saves itself and stops. Each run adds a row to OUT/study.jsonl.
 """
 
@@ -33,7 +33,8 @@ from fra_dist.errors import ConfigError, FraError
 from fra_dist.eval.features.encoder import Encoder
 from fra_dist.eval.features.networks import open_encoder
 from fra_dist.exit_status import STOPPED
-from fra_dist.train.run_dir.folder import read_rows, versions
+from fra_dist.json_lines import read_rows
+from fra_dist.train.run_dir.folder import versions
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "study"
 SIZES = ("tiny", "r18", "r50")
@@ -162,7 +163,7 @@ def run_all(study: Study) -> bool:
             if variant == PIXELS and seed != study.args.seeds[0]:
                 continue  # it has no seed
             if time.monotonic() > study.ends or not study.do(variant, seed):
-                _say("the budget is spent: the same command goes on from here")
+                _say("the budget is spent: the same command resumes from here")
                 return False
     return True
 

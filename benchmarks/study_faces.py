@@ -3,7 +3,7 @@
 import tarfile
 from pathlib import Path
 
-from fra_dist.data.making.make import ShardOptions, make_shards
+from fra_dist.data.making.shard_making import ShardOptions, make_shards
 from fra_dist.errors import DataError
 
 LABELLED = ("landmarks68", "attributes", "expression", "regions")

@@ -14,10 +14,10 @@ from fra_dist.eval.datasets import open_set
 from fra_dist.eval.datasets.common.labelled_face import refuse_leaks, with_validation
 from fra_dist.eval.features.encoder import Encoder
 from fra_dist.eval.features.feature_cache import Cache
-from fra_dist.eval.features.prepared_faces import Prepared, prepare
+from fra_dist.eval.features.prepared_faces import PreparedFaces, prepare_faces
 from fra_dist.eval.results import RUNNERS
 from fra_dist.eval.settings import Settings
-from fra_dist.eval.tasks.common import Job
+from fra_dist.eval.tasks.common import TaskInput
 
 TASKS: dict[str, tuple[str, str, dict[str, object]]] = {
     "landmarks68": ("alignment", "landmarks68", {"labels": (10, 100), "modes": ("linear",)}),
@@ -45,7 +45,7 @@ def measure(
         more = {"labels": labels} if labels else {}
         told = Settings.model_validate({**settings, **more, "bootstrap": 0})  # the spread is over seeds
         prepared = _prepared(sets[data], encoder.size, told.limit, kept)
-        result = RUNNERS[task](Job(encoder, prepared, told, Cache(kept)))
+        result = RUNNERS[task](TaskInput(encoder, prepared, told, Cache(kept)))
         scores |= {
             f"{name}/{key}": round(score.value, 6)
             for key, score in result.scores.items()
@@ -57,11 +57,11 @@ def measure(
 
 
 @cache
-def _prepared(folder: Path, size: int, limit: int | None, cached: Path) -> Prepared:
+def _prepared(folder: Path, size: int, limit: int | None, cached: Path) -> PreparedFaces:
     """The faces of a set with a validation part, read once for all networks."""
     faces = with_validation(open_set("csv", folder), 0)
     refuse_leaks(faces)
-    return prepare(faces.limited(limit), size, Cache(cached))
+    return prepare_faces(faces.limited(limit), size, Cache(cached))
 
 
 def grey_pixels(size: int) -> Encoder:

@@ -1,4 +1,4 @@
-"""The parts of `gpu_suite.py`: each yields rows, prints a short table while it goes on, and heeds a deadline."""
+"""The parts of `gpu_suite.py`: each yields rows, prints a short table as it runs, and heeds a deadline."""
 
 import argparse
 import gc
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from counting import PretendedRanks, exchanges, requests
+from counting import PretendedRanks, collectives_of, requests
 from whole_step import OurStep, Setting, Way, has_setting, plainly, published
 
 Row = dict[str, Any]
@@ -175,13 +175,13 @@ def _shown(row: Row) -> str:
 
 
 def collectives(job: Job) -> Iterator[Row]:
-    """Exchanges of our step as one of two ranks that only count them; the network is a ResNet-50."""
+    """Collectives of our step as one of two ranks that only count them; the network is a ResNet-50."""
     setting = Setting("resnet50", 64, 4, torch.device("cpu"), small=job.quick)
     run = OurStep(setting, PretendedRanks(2))
     for _ in range(2):  # the second one rearranges the buckets of gradients
         run()
-    found = exchanges(run)
-    print(f"exchanges in a step: {sum(found.values())}  {found}")
+    found = collectives_of(run)
+    print(f"collectives in a step: {sum(found.values())}  {found}")
     yield {"what": "collectives", "world": 2, "total": sum(found.values()), "kinds": found}
 
 
@@ -189,7 +189,7 @@ def loader(job: Job) -> Iterator[Row]:
     """Two views of synthetic faces by DALI, images a second."""
     import input as input_benchmark
 
-    from fra_dist.data.making.make import ShardOptions, make_shards
+    from fra_dist.data.making.shard_making import ShardOptions, make_shards
 
     threads = min(16, os.cpu_count() or 1)
     count, batch, batches, size = (48, 4, 2, 64) if job.quick else (512, 128, 12, 224)

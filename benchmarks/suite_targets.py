@@ -43,7 +43,7 @@ def figures(rows: list[Row]) -> list[tuple[str, Callable[[float], bool], str, Fo
             table.append((f"{way}: launches outside convolutions", at_most(299), "< 300", outside))
             table.append((f"{way}: waits for the device", at_most(0), "0", _of(ours, "waits")))
     total = next((row["total"] for row in reversed(rows) if row.get("what") == "collectives"), None)
-    return [*table, ("exchanges between ranks in a step", at_most(190), "≤ 190", total)]
+    return [*table, ("collectives in a step", at_most(190), "≤ 190", total)]
 
 
 def _verdict(good: Callable[[float], bool], value: Found) -> str:

@@ -65,7 +65,7 @@ def failure(error: OSError, what: str, refusal: type[FraError] = AccessError) ->
     reason = error.strerror or str(error) or type(error).__name__
     if error.errno not in PASSING:
         return refusal(f"{what}: {reason}")
-    advice = "make room there" if error.errno in FULL else "look at that disk or its network"
+    advice = "free some space there" if error.errno in FULL else "look at that disk or its network"
     return DiskError(f"{what}: {reason}; {advice}, then start the same command again")
 
 
@@ -209,7 +209,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         with open(partial, "wb") as empty:
             mode = stat.S_IMODE(os.fstat(empty.fileno()).st_mode)
         yield partial
-        os.chmod(partial, mode)  # a library may have made the file anew, for its owner alone
+        os.chmod(partial, mode)  # a library may have replaced the file by a new one, for its owner alone
         handle = os.open(partial, os.O_RDONLY)
         try:
             os.fsync(handle)

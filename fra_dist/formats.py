@@ -15,3 +15,8 @@ def clock_text(seconds: float) -> str:
     minutes, rest = divmod(max(int(seconds), 0), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def plural(count: int, singular: str, several: str = "") -> str:
+    """A count with its noun: `1 rank`, `2 ranks`; `several` is a plural that does not end in s."""
+    return f"{count:,} {singular if count == 1 else several or singular + 's'}"

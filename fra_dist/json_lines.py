@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fra_dist.files import ABSENT, failure, open_to_read, parse_object, patiently
+from fra_dist.files import ABSENT, failure, open_to_read, parse_object, patiently, whole_file
 
 _CHUNK, _FORWARD = 1 << 16, 1 << 20
 
 
 @dataclass
-class Damage:
+class DamagedLines:
     """Counts the lines of a file that are not rows, and remembers where the first one that was met begins."""
 
     path: Path
@@ -88,7 +88,7 @@ def append(path: Path, data: bytes) -> None:
         os.close(handle)
 
 
-def iterate(path: Path, damage: Damage | None = None) -> Iterator[dict[str, Any]]:
+def iterate(path: Path, damage: DamagedLines | None = None) -> Iterator[dict[str, Any]]:
     """Yield the rows of a file from its beginning, in constant memory; none when there is no file.
 
     Damaged lines are left out and counted in `damage`. A last line without its newline counts when it is a whole row:
@@ -102,12 +102,12 @@ def iterate(path: Path, damage: Damage | None = None) -> Iterator[dict[str, Any]
             damage.note(offset)
 
 
-def read_all(path: Path, damage: Damage | None = None) -> list[dict[str, Any]]:
+def read_rows(path: Path, damage: DamagedLines | None = None) -> list[dict[str, Any]]:
     """Return all rows of a file as a list; damaged lines are left out and counted as in `iterate`."""
     return list(iterate(path, damage))
 
 
-def from_end(path: Path, damage: Damage | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+def from_end(path: Path, damage: DamagedLines | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (offset in bytes, row) from the last row to the first, reading only as far back as the caller asks.
 
     Yields nothing when there is no file. Raises DiskError or AccessError.
@@ -136,14 +136,14 @@ def lines_from_end(path: Path) -> Iterator[tuple[int, bytes]]:
             tail = tail[:begin]
 
 
-def drop_after(path: Path, last: int, look_back: int = 1000) -> Damage:
+def drop_after(path: Path, last: int, look_back: int = 1000) -> DamagedLines:
     """Remove the rows of steps after `last`, and the unfinished line that a kill left at the end.
 
     Rows are in the order of steps, so the file is cut where the first of them begins. The `look_back` rows before that
     are examined too; if one of those has to go, the rows behind it that stay are written again. Returns the damage that
     was met. Raises OSError on writing, DiskError or AccessError on reading.
     """
-    damage = Damage(path)
+    damage = DamagedLines(path)
     cut: int | None = None
     kept: list[bytes] = []
     waiting: list[bytes] = []
@@ -171,23 +171,15 @@ def _rewrite(path: Path, cut: int, kept: list[bytes]) -> None:
     if not kept:
         patiently(lambda: os.truncate(path, cut))
         return
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
 
     def write() -> None:
-        with os.fdopen(open_to_read(path), "rb") as old, partial.open("wb") as new:
+        with whole_file(path) as partial, os.fdopen(open_to_read(path), "rb") as old, partial.open("wb") as new:
             shutil.copyfileobj(old, new, 1 << 20)
             new.truncate(cut)
             new.seek(cut)
             new.writelines(line if line.endswith(b"\n") else line + b"\n" for line in kept)
-            new.flush()
-            os.fsync(new.fileno())
-        partial.replace(path)
 
-    try:
-        patiently(write)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    patiently(write)
 
 
 def last_rows(path: Path, count: int, wanted: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+QUIET = "FRA_DIST_QUIET"
+"""Environment variable that `--quiet` sets, so that ranks that a launcher starts are quiet as well."""
 _GONE = frozenset({errno.EPIPE, errno.EBADF, errno.EIO, errno.ENXIO})
 
 
@@ -62,6 +64,11 @@ class SafeOutput:
     def _give_up(self, error: Exception) -> None:
         if isinstance(error, OSError) and error.errno in _GONE:
             to_null(self._stream)
+
+
+def quiet() -> bool:
+    """Whether the user asked for results, warnings and errors only."""
+    return os.environ.get(QUIET, "") not in ("", "0")
 
 
 def protect() -> None:

@@ -23,7 +23,7 @@ if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
 @pytest.fixture(scope="session")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three shards with 48 labelled synthetic faces of 48 px."""
-    from fra_dist.data.making.make import ShardOptions, make_shards
+    from fra_dist.data.making.shard_making import ShardOptions, make_shards
 
     folder = tmp_path_factory.mktemp("shards") / "faces"
     make_shards("synthetic:48@48", folder, ShardOptions(shard_samples=16, workers=1))

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from fra_dist.data.decoding.images import BadImage
-from fra_dist.data.making.cleaning import verify
+from fra_dist.data.making.cleaning import decode_verified
 from fra_dist.errors import CheckpointError, DataError
 from fra_dist.eval.datasets.common.crop_rules import CropRule, NoFace, cut_photo, square_of
 from fra_dist.eval.features.encoder import BATCH, Encoder
@@ -209,7 +209,7 @@ def _pixels(photo: Photo, number: int) -> NDArray[np.uint8]:
 
 def _read(path: Path) -> NDArray[np.uint8]:
     try:
-        pixels = verify(path.read_bytes())
+        pixels = decode_verified(path.read_bytes())
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
     except BadImage as error:

@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=30, metavar="N", help="of each training (default 30)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trainings at a time")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="for faults.jsonl and what went wrong; an interrupted one goes on"
+        "--out", type=Path, metavar="DIR", help="for faults.jsonl and what went wrong; an interrupted campaign resumes"
     )
     parser.add_argument("--only", action="append", metavar="KIND", help="no other kinds, for example 'full disk'")
     parser.add_argument("--keep", action="store_true", help="keep all run folders in DIR")
@@ -43,29 +43,29 @@ def run(args: argparse.Namespace) -> int:
 
     length = Length(args.steps, max(1, args.steps // 6))
     config = load_config(args.config, args.overrides)
-    room = own_mounts()  # first: a process with several threads cannot get a user namespace of its own
+    small_disks = own_mounts()  # first: a process with several threads cannot get a user namespace of its own
     from fra_dist.launch.chaos.campaign import Campaign
-    from fra_dist.launch.chaos.campaign_setup import set_scene, trial_config
-    from fra_dist.launch.chaos.campaign_table import summary, table
+    from fra_dist.launch.chaos.campaign_setup import campaign_config, prepare_setup
+    from fra_dist.launch.chaos.campaign_table import campaign_totals, table
     from fra_dist.train.sizes import share_of_rank
 
     with _folder(args.out) as folder:
-        config = trial_config(_with_faces(config, folder, args.steps) if args.faces else config, length)
+        config = campaign_config(_with_faces(config, folder, args.steps) if args.faces else config, length)
         share_of_rank(config, args.ranks)
-        scene = set_scene(config, length, args.ranks, room)
+        setup = prepare_setup(config, length, args.ranks, small_disks)
         kinds = kinds_for(args.ranks, shards="://" not in config.data.shards)
-        if not scene.damaged():
+        if not setup.damaged():
             _say("corrupt shard is left out: every sample is read early; give more data or fewer steps")
             kinds = tuple(kind for kind in kinds if kind != "corrupt shard")
         if args.only:
             kinds = _chosen(kinds, args.only)
-        if not room:
+        if not small_disks:
             _say("full disk: no small disk can be mounted here, so the size of files is limited instead")
         about = {"faults": args.faults, "seed": args.seed, "ranks": args.ranks, "steps": args.steps}
         about |= {"kinds": list(kinds), "name": config.name}
-        campaign = Campaign(scene, folder, {"campaign": about}, _say, args.keep)
+        campaign = Campaign(setup, folder, {"campaign": about}, _say, args.keep)
         rows = campaign.run(draw_faults(args.faults, args.seed, length, kinds), args.jobs)
-        total = summary(rows)
+        total = campaign_totals(rows)
         _say(table(rows))
         _say(json.dumps(total))
     return 0 if total["as_expected"] == args.faults else 1
@@ -80,7 +80,7 @@ def _chosen(kinds: tuple[str, ...], names: list[str]) -> tuple[str, ...]:
 
 def _with_faces(config: Config, folder: Path, steps: int) -> Config:
     """Small synthetic faces, each read once, in enough shards that some are not read at first."""
-    from fra_dist.data.making.make import ShardOptions, make_shards
+    from fra_dist.data.making.shard_making import ShardOptions, make_shards
     from fra_dist.data.shards.manifest import MANIFEST
 
     shards, count = folder / "faces", steps * config.train.global_batch

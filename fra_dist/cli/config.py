@@ -1,6 +1,7 @@
 """`fra-dist config [SECTION[.KEY]]`: what the keys of the configuration mean; `fra-dist config list`: shipped ones."""
 
 import argparse
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SECTION[.KEY]",
         help="for example optim or optim.lr; list: the configurations that are shipped (default: all keys)",
     )
+    parser.add_argument("--json", action="store_true", help="as JSON")
     parser.add_argument("--markdown", action="store_true", help="all keys as a page, docs/configuration.md")
 
 
@@ -22,9 +24,20 @@ def run(args: argparse.Namespace) -> int:
 
     Raises ConfigError for a name that is no section or key.
     """
-    from fra_dist.config.reference import all_keys, as_markdown, as_text, find_keys
+    from fra_dist.config.key_reference import all_keys, as_markdown, as_text, find_keys
 
-    if args.name == "list":
+    if args.json and args.name == "list":
+        from fra_dist.config.shipped import shipped_configs
+
+        rows = [
+            {"name": name, "path": str(path), "about": _first_comment(path)} for name, path in shipped_configs().items()
+        ]
+        print(json.dumps(rows, indent=1))
+    elif args.json:
+        keys = find_keys(args.name) if args.name else all_keys()
+        names = ("name", "kind", "default", "meaning")
+        print(json.dumps([{name: getattr(key, name) for name in names} for key in keys], indent=1))
+    elif args.name == "list":
         print("\n".join(_shipped()))
     elif args.markdown:
         print(as_markdown(), end="")

@@ -15,7 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Translate a file of weights and write the result. Raises CheckpointError when that cannot be done."""
     from fra_dist.export.published_names import from_published, to_published, without_counterpart
-    from fra_dist.export.weight_files import read_tensors, write_tensors
+    from fra_dist.export.weight_files import read_tensors, write_weight_file
     from fra_dist.train.checkpoints.reading import find_checkpoint
 
     if args.to == "published":
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
         converted, note = to_published(state), without_counterpart(state)
     else:
         converted, note = from_published(read_tensors(args.source, args.prefix)), None
-    write_tensors(args.destination, converted)
+    write_weight_file(args.destination, converted)
     print(f"wrote {len(converted)} tensors to {args.destination}")
     if note is not None:
         print(f"note: {note}")

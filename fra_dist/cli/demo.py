@@ -23,6 +23,7 @@ _QUICK += ["checkpoint.every_steps=3", "log.heatmaps_every=3", "log.heatmap_imag
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `fra-dist demo`."""
     parser.add_argument("--out", default="runs/demo", help="folder of everything it makes (default: %(default)s)")
     parser.add_argument(
         "--config", default="demo", metavar="CONFIG", help="of the FRA run (default: the shipped %(default)s)"
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     """Goes on where an earlier demo in the same folder stopped."""
     import torch
 
-    from fra_dist.demo.demo_report import draw_report, measure
+    from fra_dist.demo.demo_report import draw_report, measure_runs
     from fra_dist.demo.demo_runs import train_all
     from fra_dist.eval.datasets import open_set
     from fra_dist.eval.features.feature_cache import Cache
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     _say(began, "measuring them on pictures that no run has seen")
     cache, size = Cache(None), configs[FRA_FORM].data.image_size
     prepared = prepare_to_look(open_set("shards", out / "shards" / "test"), size, 0, cache)
-    looks = measure(configs, prepared, cache)
+    looks = measure_runs(configs, prepared, cache)
     (out / "scores.json").write_text(json.dumps([look.to_json() for look in looks], indent=1, allow_nan=False))
     _say(began, "drawing the report")
     page = draw_report(configs, looks, prepared, out, time.monotonic() - began)
@@ -75,7 +76,7 @@ def demo_configs(path: str, out: Path, quick: bool = False) -> dict[str, Config]
 
 
 def _shards(source: str, folder: Path, seed: int) -> None:
-    from fra_dist.data.making.make import ShardOptions, make_shards
+    from fra_dist.data.making.shard_making import ShardOptions, make_shards
     from fra_dist.data.shards.manifest import load_manifest
 
     if (folder / "manifest.json").exists():

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fra_dist.cli import arguments
+from fra_dist.cli.line import arguments
 from fra_dist.errors import CheckpointError, DataError
 
 if TYPE_CHECKING:

@@ -1,26 +1,31 @@
 """The `fra-dist` command: one module a sub-command, imported only when it is used."""
 
+import argparse
 import importlib
 import io
+import os
 import sys
 from collections.abc import Sequence
 
 from fra_dist import __version__
-from fra_dist.cli.any_order import AnyOrderParser, at_home
+from fra_dist.cli.completion import asked, chosen_command, complete
+from fra_dist.cli.line.any_order import AnyOrderParser, at_home
 from fra_dist.errors import FraError
-from fra_dist.exit_status import BROKEN_PIPE
+from fra_dist.exit_status import BROKEN_PIPE, INTERRUPTED
 from fra_dist.files import failure
-from fra_dist.safe_output import protect, to_null
+from fra_dist.safe_output import QUIET, protect, to_null
 from fra_dist.train.signals import EARLY
 
 COMMANDS = {
-    "pretrain": "pre-train a backbone, or go on with a run",
+    "pretrain": "pre-train a backbone, or resume a run",
     "launch": "start a run under SLURM, Ray or torchrun, and again after faults",
     "replay": "do one step of a run again and say where it goes wrong",
     "status": "one screen about a run",
+    "report": "one page about runs: curves, pictures, scores, what happened",
     "ckpt": "list, check, compare and average checkpoints",
     "verify-resume": "prove on this machine that a stopped run ends like one that was not",
     "chaos": "put faults into small trainings and prove that each ends as an undisturbed one",
+    "doctor": "check that everything a run needs works on this machine",
     "plan": "what a run reads: steps, shards and bytes a rank, the cache it needs",
     "shards": "make and inspect WebDataset shards",
     "heatmaps": "draw the regions that a checkpoint finds in photos",
@@ -32,7 +37,18 @@ COMMANDS = {
     "config": "what each key of the configuration means; `config list`: the shipped configurations",
     "init": "copy the shipped configurations and launchers into a folder",
     "demo": "synthetic faces to report page, on this machine",
+    "completion": "code that lets bash, zsh or fish complete our words",
 }
+STATUSES = """exit status:
+  0    done; of a run: complete
+  1    something outside failed (a disk, a rank), or a check found something: another attempt may succeed
+  2    bad input, which one line explains: another attempt would end in the same way
+  70   a rank made no progress and was ended
+  75   a run was asked to stop and is saved: the same command resumes it
+  130  the same after Ctrl-C; of other commands: stopped
+  141  the reader of the output has gone away
+
+-q or --quiet anywhere: results, warnings and errors only. NO_COLOR=1: no colours."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,19 +59,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = at_home(sys.argv[1:] if argv is None else argv)
     if argv is None:  # a process of its own
         _prepare_process(words)
-    parser = AnyOrderParser(prog="fra-dist", description="Pre-train face representations with FRA.")
+    words, quiet = without_quiet(words)
+    if quiet:
+        os.environ[QUIET] = "1"
+    parser = AnyOrderParser(
+        prog="fra-dist",
+        description="Pre-train face representations with FRA.",
+        epilog=STATUSES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"fra-dist {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chosen = next((w for w in words if not w.startswith("-")), None)
+    if asked():
+        chosen = chosen_command(COMMANDS)
     for name, summary in COMMANDS.items():
         sub = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         if name == chosen:
             module = importlib.import_module(f"fra_dist.cli.{name.replace('-', '_')}")
+            sub.words = words
             module.configure(sub)
             sub.set_defaults(run=module.run)
+    if asked():
+        complete(parser)
     args = parser.parse_args(words)
     try:
         return int(args.run(args) or 0)
+    except KeyboardInterrupt:
+        print(f"\nfra-dist {chosen}: stopped", file=sys.stderr)
+        return INTERRUPTED
     except FraError as error:
         print(f"fra-dist {chosen}: {error}", file=sys.stderr)
         return error.exit_status
@@ -66,6 +98,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         refused = failure(error, f"cannot use {_named(error)}")
         print(f"fra-dist {chosen}: {refused}", file=sys.stderr)
         return refused.exit_status
+
+
+def without_quiet(words: Sequence[str]) -> tuple[list[str], bool]:
+    """The words without `-q` and `--quiet`, which may stand anywhere before a `--`, and whether there was one."""
+    end = words.index("--") if "--" in words else len(words)
+    kept = [word for word in words[:end] if word not in ("-q", "--quiet")]
+    return [*kept, *words[end:]], len(kept) < end
 
 
 def _prepare_process(words: Sequence[str]) -> None:

@@ -1,7 +1,9 @@
 """`fra-dist plan CONFIG key=value ... --ranks N`: what a run reads, before it is started anywhere."""
 
 import argparse
+import json
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from fra_dist.data.order.plan_quality import measure_shuffle, rank_bytes, shards
 from fra_dist.data.shards.manifest import Manifest, load_manifest
 from fra_dist.data.stores.remote_folder import StoreOptions
 from fra_dist.errors import ConfigError
-from fra_dist.formats import size_text
+from fra_dist.formats import plural, size_text
 from fra_dist.train.sizes import Sizes, derive_sizes
 
 _STEPS = 32
@@ -28,6 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rate", type=float, default=1000.0, help="images/s that a rank trains on, for the read rate (default 1000)"
     )
+    parser.add_argument("--json", action="store_true", help="as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,12 +44,16 @@ def run(args: argparse.Namespace) -> int:
     manifest = load_manifest(config.data.shards, False, StoreOptions.of(config.data))
     sizes = derive_sizes(config, manifest.total, args.ranks)
     plan = make_plan(config, manifest)
-    for title, text in describe(config, manifest, plan, sizes, args.ranks, per_node, args.rate):
+    facts = plan_facts(config, manifest, plan, sizes, args.ranks, per_node, args.rate)
+    if args.json:
+        print(json.dumps({**asdict(sizes), "ranks": args.ranks, "facts": dict(facts)}, indent=1))
+        return 0
+    for title, text in facts:
         print(f"{title:<12} {text}")
     return 0
 
 
-def describe(
+def plan_facts(
     config: Config, manifest: Manifest, plan: Plan, sizes: Sizes, ranks: int, per_node: int, rate: float
 ) -> Iterator[tuple[str, str]]:
     """Each fact of the plan as a heading and a sentence.
@@ -58,8 +65,11 @@ def describe(
     total, each = float(shard_bytes.sum()), float(shard_bytes.sum()) / manifest.total
     small, large = int(manifest.sizes.min()), int(manifest.sizes.max())
     held = f"{small:,}" if small == large else f"{small:,} to {large:,}"
-    yield "data", f"{manifest.total:,} samples, {size_text(total)}, {len(manifest.shards):,} shards of {held} samples"
-    world = f"{ranks:,} rank{'s' if ranks > 1 else ''}"
+    yield (
+        "data",
+        f"{manifest.total:,} samples, {size_text(total)}, {plural(len(manifest.shards), 'shard')} of {held} samples",
+    )
+    world = plural(ranks, "rank")
     batch = f"{sizes.global_batch:,} images = {world} x {sizes.accumulation} accumulated x {sizes.micro_batch}"
     yield "batch", f"{batch}; {size_text(each * sizes.global_batch)} a step, {size_text(each * sizes.per_rank)} a rank"
     epochs = sizes.total_steps * sizes.global_batch / manifest.total

@@ -1,9 +1,11 @@
 """`fra-dist pretrain CONFIG key=value ...`: start a run, or resume it."""
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fra_dist.cli.line import arguments
 from fra_dist.config import Config, load_config
 from fra_dist.exit_status import COMPLETE, FAILED, INTERRUPTED, STOPPED
 from fra_dist.train.liveness.bounded import leave_within
@@ -21,7 +23,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="YAML file, or the name of a shipped one: demo, debug_cpu, vggface2_r50")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example train.global_batch=256")
     parser.add_argument("--dry-run", action="store_true", help="print settings, sizes and estimates; train nothing")
-    parser.add_argument("--force", action="store_true", help="go on with a run although settings that matter changed")
+    parser.add_argument("--force", action="store_true", help="resume a run although settings that matter changed")
+    parser.add_argument(
+        "--metrics-port",
+        metavar="PORT",
+        type=arguments.count,
+        help="serve metrics for Prometheus on the loopback; log.metrics_host=0.0.0.0: to other machines",
+    )
+    parser.add_argument(
+        "--profile",
+        metavar="STEPS",
+        type=arguments.count,
+        help="write a trace of so many steps to RUN/profile, and a table of what takes time",
+    )
     begin = parser.add_mutually_exclusive_group()
     begin.add_argument("--fresh", action="store_true", help="begin at step 0; what RUN holds is moved to RUN/former-N")
     begin.add_argument(
@@ -29,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         dest="source",
         metavar="PATH",
         type=Path,
-        help="go on from this checkpoint (or a run's newest good one) instead of the newest good one of RUN",
+        help="resume from this checkpoint (or a run's newest good one) instead of the newest good one of RUN",
     )
 
 
@@ -38,17 +52,21 @@ def run(args: argparse.Namespace) -> int:
 
     After 75 and 130 the same command resumes the run.
     """
-    config = load_config(args.config, args.overrides)
+    port = [f"log.metrics_port={args.metrics_port}"] if args.metrics_port else []
+    config = load_config(args.config, [*args.overrides, *port])
     if args.dry_run:
-        from fra_dist.train.dry_run import describe
+        from fra_dist.train.dry_run import describe_run
 
-        print(describe(config))
+        found = describe_run(config)
+        print(found.text, flush=True)
+        if found.problem is not None:
+            raise found.problem
         return 0
     from fra_dist import distributed
 
     status = FAILED
     try:
-        status = pretrain(config, args.force, args.fresh, args.source)
+        status = pretrain(config, args.force, args.fresh, args.source, args.profile)
         return status
     finally:
         last = leave_within(_CLOSING, status)
@@ -56,15 +74,19 @@ def run(args: argparse.Namespace) -> int:
         last.cancel()
 
 
-def pretrain(config: Config, force: bool = False, fresh: bool = False, source: Path | None = None) -> int:
+def pretrain(
+    config: Config, force: bool = False, fresh: bool = False, source: Path | None = None, profile: int | None = None
+) -> int:
     """Train, with pictures, until the run is complete or asked to stop. Returns the exit status that `run` describes.
 
-    force: resume although settings that matter changed; fresh: start from step 0; source: the checkpoint to start from.
+    force: resume although settings that matter changed; fresh: start from step 0; source: the checkpoint to start from;
+    profile: the number of steps to trace.
     """
     from fra_dist import distributed
     from fra_dist.report.picture_hook import RunPictures
     from fra_dist.train.hooks.collapse_alarms import Alarms
     from fra_dist.train.hooks.metrics import Metrics
+    from fra_dist.train.hooks.profile import Profile
     from fra_dist.train.hooks.progress import Progress
     from fra_dist.train.hooks.sample_log import SampleLog
     from fra_dist.train.hooks.saving import Checkpoints
@@ -83,7 +105,8 @@ def pretrain(config: Config, force: bool = False, fresh: bool = False, source: P
         metrics = Metrics()
         # stragglers before probes, which take rank 0 long; probes before checkpoints, which keep the step's scores
         seen = [metrics, Alarms(metrics), Stragglers(), *_probes(config, metrics)]
-        done = train(run, [SampleLog(), *seen, Checkpoints(), RunPictures(), Progress(metrics)])
+        watched = [Profile(profile)] if profile else []
+        done = train(run, [SampleLog(), *seen, *watched, Checkpoints(), RunPictures(), Progress(metrics)])
         run.folder.note("complete" if done else "stopped", step=run.completed, signal=run.stopped_by)
         if run.ctx.is_main:
             print(_closing(config, done, run.completed), flush=True)
@@ -109,10 +132,21 @@ def _opening(config: Config, completed: int, total: int, world: int, device: str
     where = f"{world} rank{'s' if world > 1 else ''} on {device}"
     if completed >= total:
         return f"{config.output}: all {total} steps are done already"
-    return f"{config.output}: {f'going on after step {completed}' if completed else 'starting'}, {total} steps, {where}"
+    return f"{config.output}: {f'resuming after step {completed}' if completed else 'starting'}, {total} steps, {where}"
 
 
 def _closing(config: Config, done: bool, completed: int) -> str:
-    if done:
-        return f"complete: {Path(config.output) / 'checkpoints'} holds the weights"
-    return f"stopped and saved at step {completed}: the same command goes on from there"
+    """What to type next, after the run is complete or stopped."""
+    run = shlex.quote(str(config.output))
+    if not done:
+        return (
+            f"stopped and saved at step {completed}: the same command resumes from there\n"
+            f"  fra-dist status {run}   how it stands"
+        )
+    lines = [f"complete: {Path(config.output) / 'checkpoints'} holds the weights"]
+    if config.model.decoder is not None:
+        lines.append(f"  fra-dist heatmaps {run} PHOTOS --out pictures   regions in your photos")
+    lines.append(f"  fra-dist report {run}   curves, pictures and settings on one page")
+    lines.append(f"  fra-dist embed --checkpoint {run} --data PHOTOS --out embeddings")
+    lines.append(f"  fra-dist export {run} --format torchvision --out backbone.pth")
+    return "\n".join(lines)

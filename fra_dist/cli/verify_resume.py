@@ -32,22 +32,22 @@ def run(args: argparse.Namespace) -> int:
     """
     config = load_config(args.config, args.overrides)
     first, second = _worlds(args.world)
-    from fra_dist.launch.resume_trial import Stop, Trial, draw_stops, trial_config
-    from fra_dist.launch.resume_verdict import near, same_bits
+    from fra_dist.launch.resume_trial import PlannedStop, TrialRun, draw_stops, resume_trial_config
+    from fra_dist.launch.resume_verdict import compare_runs, near
     from fra_dist.train.sizes import share_of_rank
 
     if args.steps < 4 or args.stops < 1:
         raise LaunchError("give at least --steps 4 and --stops 1")
-    config = trial_config(_comparable(config, elastic=first != second), args.steps)
+    config = resume_trial_config(_comparable(config, elastic=first != second), args.steps)
     for world in (first, second):
         share_of_rank(config, world)
     steps = config.train.steps or 0
     stops = draw_stops(args.stops if first == second else 1, steps, args.seed)
     with _folder(args.keep) as folder:
-        left_alone, stopped = (Trial(folder, name, config, _say) for name in ("undisturbed", "stopped"))
+        left_alone, stopped = (TrialRun(folder, name, config, _say) for name in ("undisturbed", "stopped"))
         left_alone.complete(first)
         if first != second:
-            stopped.stop(Stop(stops[0].step, stops[0].means), first)
+            stopped.stop(PlannedStop(stops[0].step, stops[0].means), first)
             stopped.complete(second)
             resumed = stopped.resumed_from()
             verdict = near(left_alone.run, stopped.run, resumed, double=config.train.precision == "fp64")
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
             for stop in stops:
                 stopped.stop(stop, first)
             stopped.complete(first)
-            verdict = same_bits(left_alone.run, stopped.run)
+            verdict = compare_runs(left_alone.run, stopped.run)
     for line in verdict.lines:
         _say(line)
     for fault in verdict.faults:

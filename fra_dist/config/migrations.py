@@ -25,7 +25,7 @@ _log = logging.getLogger("fra_dist.config")
 
 
 @dataclass(frozen=True)
-class Step:
+class Migration:
     """One change of the configuration's form."""
 
     name: str
@@ -34,7 +34,7 @@ class Step:
     """Changes a tree of the old form in place and returns a line for each change; none for a newer tree."""
 
 
-def renamed(version: str, old: str, new: str) -> Step:
+def renamed(version: str, old: str, new: str) -> Migration:
     """A key, or a section with all its keys, that has had another dotted name since `version`."""
 
     def apply(tree: Tree) -> list[str]:
@@ -54,10 +54,10 @@ def renamed(version: str, old: str, new: str) -> Step:
         target[last] = value
         return [f"{old} is now {new}"]
 
-    return Step(f"{version}: {old} is {new}", apply)
+    return Migration(f"{version}: {old} is {new}", apply)
 
 
-def gone(version: str, old: str, instead: str) -> Step:
+def gone(version: str, old: str, instead: str) -> Migration:
     """A key that has had no meaning since `version`; `instead` says what holds now, or which key to use."""
 
     def apply(tree: Tree) -> list[str]:
@@ -67,14 +67,14 @@ def gone(version: str, old: str, instead: str) -> Step:
         del parent[key]
         return [f"{old} is gone: {instead}"]
 
-    return Step(f"{version}: {old} is gone", apply)
+    return Migration(f"{version}: {old} is gone", apply)
 
 
-STEPS: tuple[Step, ...] = ()
+STEPS: tuple[Migration, ...] = ()
 """In the order of the versions."""
 
 
-def migrate(tree: Tree, where: str, steps: Sequence[Step] | None = None) -> Tree:
+def migrate(tree: Tree, where: str, steps: Sequence[Migration] | None = None) -> Tree:
     """The tree of a configuration in today's form; `tree` itself is left as it is. What changed is logged, once."""
     found = copy.deepcopy(tree)
     for step in STEPS if steps is None else steps:

@@ -94,7 +94,7 @@ NO_KEYS = {
     ),
     **dict.fromkeys(
         ("resume", "resume_from", "resume_from_checkpoint", "ckpt_path", "load_from"),
-        "the same command goes on with its run; --from PATH names another checkpoint",
+        "the same command resumes its run; --from PATH names another checkpoint",
     ),
 }
 """Another trainer's word -> what there is here instead of a key."""
@@ -110,7 +110,7 @@ def advice(path: Sequence[Any], value: Any = None) -> str:
     return f" ({', '.join(list(said)[:3])})" if said else " (`fra-dist config` lists all keys)"
 
 
-def nearest(name: str) -> str | None:
+def nearest_key(name: str) -> str | None:
     """Our key for a dotted name that is none; None when nothing is like it."""
     *sections, leaf = name.split(".")
     parent, leaf = ".".join(sections), leaf.lower().replace("-", "_")
@@ -144,7 +144,7 @@ def _of_one(name: str) -> str | None:
     leaf = name.rpartition(".")[2].lower()
     if leaf in NO_KEYS:
         return NO_KEYS[leaf]
-    near = nearest(name)
+    near = nearest_key(name)
     if near == name:
         return f"write {near.partition('.')[0]} as a section that holds {near.partition('.')[2]}"
     return f"did you mean {near}?" if near else None

@@ -8,6 +8,7 @@ from fra_dist.config.section import Section, section_of
 from fra_dist.errors import ConfigError
 
 _VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
+_LATER_HOME = re.compile(r"(?<=,)~(?=/)")
 
 
 def expand_places(tree: Any, section: type[Section], prefix: str = "") -> Any:
@@ -44,6 +45,7 @@ def expand(path: str, where: str) -> str:
         return value
 
     whole = os.path.expanduser(_VARIABLE.sub(value_of, path))
+    whole = _LATER_HOME.sub(os.path.expanduser("~"), whole)  # the second of several sets of shards
     if whole.startswith("~"):
         raise ConfigError(f"{where}={path}: no user of that name has a home here; write ./~... for a folder called so")
     return whole

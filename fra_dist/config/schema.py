@@ -43,11 +43,11 @@ class Config(Section):
     guard: GuardConfig = GuardConfig()
     """What to do about steps that went wrong."""
     log: LogConfig = LogConfig()
-    """What is written down while the run goes on, and how often."""
+    """What is written down during the run, and how often."""
     probe: ProbeConfig = ProbeConfig()
-    """Scores on labelled faces, measured while the run goes on."""
+    """Scores on labelled faces, measured during the run."""
     alarm: AlarmConfig = AlarmConfig()
-    """Signs of collapse that are looked for while the run goes on."""
+    """Signs of collapse that are looked for during the run."""
 
     @model_validator(mode="after")
     def _together(self) -> Self:

@@ -22,6 +22,8 @@ Place = Annotated[str, Field(json_schema_extra={"place": True})]
 
 
 class Section(BaseModel):
+    """A section of the configuration: strict types, unchangeable, no unknown keys; its docstrings are the reference."""
+
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )

@@ -1,4 +1,4 @@
-"""What a run says of itself while it goes on."""
+"""What a run reports about itself during training."""
 
 from typing import Annotated, Literal, Self
 
@@ -8,7 +8,7 @@ from fra_dist.config.section import Count, Place, Positive, Section, Share, Whol
 
 
 class ProbeSet(Section):
-    """Labelled faces that no training photo shows, for scores while a run goes on."""
+    """Labelled faces that no training photo shows, for scores during training."""
 
     data: Place
     """Folder of the labelled faces."""
@@ -21,6 +21,7 @@ class ProbeSet(Section):
 
     @property
     def title(self) -> str:
+        """Name of the set in the names of its scores: `name`, or the last part of `data`."""
         return self.name or self.data.rstrip("/").rpartition("/")[2]
 
 
@@ -73,7 +74,7 @@ class AlarmConfig(Section):
 
 
 class LogConfig(Section):
-    """What is written down while a run goes on, and how often."""
+    """What is written down during a run, and how often."""
 
     every_steps: Count = 10
     """Steps between rows of metrics.jsonl."""
@@ -85,6 +86,22 @@ class LogConfig(Section):
     """Draw heatmaps and curves."""
     tensorboard: bool = True
     """Write the metrics for TensorBoard as well."""
+    csv: bool = False
+    """Write the metrics as a table, metrics.csv, at the end of each attempt as well."""
+    wandb: Literal["offline", "online"] | None = None
+    """Send the metrics to Weights & Biases (needs the extra wandb); offline: keep them in the run folder for
+    `wandb sync`."""
+    project: str = "fra_dist"
+    """Project of Weights & Biases."""
+    mlflow: Place = ""
+    """Write the metrics to this MLflow store, a folder or the URL of a server (needs the extra mlflow); empty: to
+    none."""
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Serve the newest metrics for Prometheus at this port of rank 0's node; `--metrics-port` sets it."""
+    metrics_host: str = "127.0.0.1"
+    """Address at which `metrics_port` is opened; 0.0.0.0: reachable from other machines."""
+    mfu: bool | None = None
+    """Count the FLOP of the model at the start, for speed/tflops and on known GPUs speed/mfu; null: on a GPU."""
     samples: bool = False
     """Also write which samples each rank reads at every step, to samples/rank-R.jsonl."""
     gradient_noise: bool = False

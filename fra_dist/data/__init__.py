@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from fra_dist.data.loading.batch import Batch as Batch
     from fra_dist.data.loading.loader import Loader as Loader
     from fra_dist.data.making.indexing import index_tars as index_tars
-    from fra_dist.data.making.make import ShardOptions as ShardOptions
-    from fra_dist.data.making.make import make_shards as make_shards
+    from fra_dist.data.making.shard_making import ShardOptions as ShardOptions
+    from fra_dist.data.making.shard_making import make_shards as make_shards
     from fra_dist.data.shards.manifest import Manifest as Manifest
     from fra_dist.data.shards.manifest import load_manifest as load_manifest
     from fra_dist.data.shards.manifest import read_members as read_members
@@ -23,10 +23,10 @@ _HOMES = {
     "Batch": "fra_dist.data.loading.batch",
     "Loader": "fra_dist.data.loading.loader",
     "Manifest": "fra_dist.data.shards.manifest",
-    "ShardOptions": "fra_dist.data.making.make",
+    "ShardOptions": "fra_dist.data.making.shard_making",
     "index_tars": "fra_dist.data.making.indexing",
     "load_manifest": "fra_dist.data.shards.manifest",
-    "make_shards": "fra_dist.data.making.make",
+    "make_shards": "fra_dist.data.making.shard_making",
     "read_members": "fra_dist.data.shards.manifest",
 }
 __all__ = [*_HOMES]

@@ -14,7 +14,7 @@ from fra_dist.eval.baselines import UNTRAINED
 from fra_dist.eval.features.encoder import Encoder
 from fra_dist.eval.features.feature_cache import Cache
 from fra_dist.eval.features.networks import on_device, open_encoder
-from fra_dist.eval.features.prepared_faces import Prepared
+from fra_dist.eval.features.prepared_faces import PreparedFaces
 from fra_dist.eval.quick_look import (
     GUESS,
     Look,
@@ -27,18 +27,19 @@ from fra_dist.eval.quick_look import (
 from fra_dist.eval.regions.pixel_regions import position_clusters
 from fra_dist.eval.score_table import read_table, region_table
 from fra_dist.eval.settings import Settings
+from fra_dist.json_lines import read_rows
 from fra_dist.report.overlay import to_images
 from fra_dist.report.page import Film, Headline, Picture, ReportData, write_page
 from fra_dist.report.report_sections import compare, headlines_of, stages_of
 from fra_dist.report.run_pictures import draw_run_heatmaps
 from fra_dist.train.checkpoints.reading import load_model
-from fra_dist.train.run_dir.folder import read_rows, versions
+from fra_dist.train.run_dir.folder import versions
 
 SHOWN = 8
 """Faces in the pictures of the page."""
 
 
-def measure(configs: Mapping[str, Config], prepared: Prepared, kept: Cache) -> list[Look]:
+def measure_runs(configs: Mapping[str, Config], prepared: PreparedFaces, kept: Cache) -> list[Look]:
     """Looks at every run, an untrained network of the first one's kind, and guessing; features are kept in `kept`."""
     settings = _settings(configs)
     encoders = [_encoder(name, config) for name, config in configs.items()]
@@ -57,7 +58,7 @@ def _encoder(name: str, config: Config) -> Encoder:
 
 
 def draw_report(
-    configs: Mapping[str, Config], looks: Sequence[Look], prepared: Prepared, out: Path, seconds: float
+    configs: Mapping[str, Config], looks: Sequence[Look], prepared: PreparedFaces, out: Path, seconds: float
 ) -> Path:
     """Write OUT/report.html and return its path. Raises DataError when it cannot be written."""
     config = next(iter(configs.values()))
@@ -96,7 +97,7 @@ def _headlines(config: Config, rows: Mapping[str, list[dict[str, float]]], looks
     return headlines_of(last, config.model.regions, values)
 
 
-def _comparison(configs: Mapping[str, Config], prepared: Prepared, places: NDArray[np.int64]) -> Film:
+def _comparison(configs: Mapping[str, Config], prepared: PreparedFaces, places: NDArray[np.int64]) -> Film:
     """The same faces with the regions of every run, as they were scored."""
     found, settings = {}, _settings(configs)
     photos = prepared.photos[places]
@@ -107,7 +108,7 @@ def _comparison(configs: Mapping[str, Config], prepared: Prepared, places: NDArr
     return compare(photos, list(prepared.masks(places)[0]), found)
 
 
-def _sheet(config: Config, prepared: Prepared, places: NDArray[np.int64], out: Path) -> Picture:
+def _sheet(config: Config, prepared: PreparedFaces, places: NDArray[np.int64], out: Path) -> Picture:
     """The same faces with the soft maps of the first run."""
     path, data = out / "examples" / "sheet.png", config.data
     images = to_images(prepared.photos[places], data.mean, data.std)
@@ -116,7 +117,7 @@ def _sheet(config: Config, prepared: Prepared, places: NDArray[np.int64], out: P
     return Picture(path, alt, "Pictures that the network has not seen.")
 
 
-def _facts(configs: Mapping[str, Config], prepared: Prepared, seconds: float) -> list[tuple[str, str]]:
+def _facts(configs: Mapping[str, Config], prepared: PreparedFaces, seconds: float) -> list[tuple[str, str]]:
     config = next(iter(configs.values()))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found = versions(device)

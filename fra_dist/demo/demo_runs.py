@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fra_dist.config import Config, dump_config
 from fra_dist.errors import FraError
-from fra_dist.train.run_dir.folder import read_rows
+from fra_dist.json_lines import read_rows
 
 
 @dataclass
@@ -31,7 +31,7 @@ class _Job:
 def train_all(configs: Mapping[str, Config], together: int) -> None:
     """Run `fra-dist pretrain` for each configuration, `together` at a time, and say how far they are.
 
-    Raises FraError with the last lines of a run that fails. Ctrl-C reaches the runs too, which save and can go on.
+    Raises FraError with the last lines of a run that fails. Ctrl-C reaches the runs too, which save and can resume.
     """
     waiting = [_job(name, config) for name, config in configs.items()]
     jobs, running = list(waiting), list[_Job]()

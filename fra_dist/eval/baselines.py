@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from fra_dist.eval.features.encoder import Encoder
 from fra_dist.eval.regions.segmenters import randomised, regions_of
-from fra_dist.eval.tasks.common import Job, TaskResult
+from fra_dist.eval.tasks.common import TaskInput, TaskResult
 
 UNTRAINED, PIXELS = "untrained", "pixels"
 BESIDE = (UNTRAINED, PIXELS)
@@ -34,6 +34,7 @@ class Constant(nn.Module):
         self.value = nn.Parameter(torch.zeros(()), requires_grad=False)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Zeros (B, 1, 1, 1) for images (B, 3, S, S)."""
         return self.value.expand(len(images), 1, 1, 1)
 
 
@@ -101,7 +102,9 @@ class Beside:
     """How long the baseline took, in seconds."""
 
 
-def measure_beside(job: Job, run: Callable[[Job], TaskResult], task: str, which: Sequence[str]) -> list[Beside]:
+def measure_beside(
+    job: TaskInput, run: Callable[[TaskInput], TaskResult], task: str, which: Sequence[str]
+) -> list[Beside]:
     """The task's scores of each baseline in `which` (of BESIDE), under the same names."""
     modes = tuple(mode for mode in job.settings.modes if mode != "finetune") or ("linear",)
     regions = regions_of(job.encoder, job.settings.regions)
@@ -114,7 +117,7 @@ def measure_beside(job: Job, run: Callable[[Job], TaskResult], task: str, which:
             settings_now = settings.model_copy(update={"embedding": "pooled"})
         else:
             other, settings_now = untrained_encoder(job.encoder, job.settings.seed), settings
-        result = run(Job(other, job.prepared, settings_now, job.cache))
+        result = run(TaskInput(other, job.prepared, settings_now, job.cache))
         values = {key: score.value for key, score in result.scores.items()}
         found.append(Beside(name, values, round(time.monotonic() - began, 1)))
     return found

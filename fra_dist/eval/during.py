@@ -1,4 +1,4 @@
-"""Scores while a run goes on: the frozen online network on small labelled sets, between steps.
+"""Scores during training: the frozen online network on small labelled sets, between steps.
 
 Rank 0 measures and the other ranks wait in the same part of the step. Between steps rather than in a process of its
 own: scores belong to exactly the weights of a step, stand in its row before its checkpoint is written, and repeat to
@@ -29,10 +29,10 @@ from fra_dist.eval.datasets import open_set
 from fra_dist.eval.datasets.common.labelled_face import SPLITS, FaceSet, refuse_leaks, with_validation
 from fra_dist.eval.features.encoder import Encoder
 from fra_dist.eval.features.feature_cache import Cache
-from fra_dist.eval.features.prepared_faces import Prepared, prepare
+from fra_dist.eval.features.prepared_faces import PreparedFaces, prepare_faces
 from fra_dist.eval.quick_look import own_ways, quick_settings, tasks_of
 from fra_dist.eval.results import RUNNERS
-from fra_dist.eval.tasks.common import Job
+from fra_dist.eval.tasks.common import TaskInput
 from fra_dist.json_lines import step_of_row
 from fra_dist.train.hooks.metrics import Metrics
 from fra_dist.train.trainer import Hook, Run
@@ -48,7 +48,7 @@ class Probed:
     """A set that is ready to be measured with, and the tasks that its labels allow."""
 
     title: str
-    faces: Prepared
+    faces: PreparedFaces
     tasks: tuple[str, ...]
 
 
@@ -68,6 +68,7 @@ class Probes(Hook):
                 self._probe(run)
 
     def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
+        """Measure the scores when `probe.every_steps` is due, and after the last step; not when the run is stopping."""
         every = run.config.probe.every_steps
         due = every and (run.completed % every == 0 or run.completed == run.sizes.total_steps)
         if due and not run.stopped_by:  # a stop is quick; the next attempt begins with these scores
@@ -88,7 +89,7 @@ class Probes(Hook):
     def _probe(self, run: Run) -> None:
         if run.ctx.is_main:
             began = time.monotonic()
-            values, left_out = measure(run, self.sets, began + run.config.probe.seconds)
+            values, left_out = measure_sets(run, self.sets, began + run.config.probe.seconds)
             values[SECONDS] = round(time.monotonic() - began, 3)
             self.metrics.add(run, values, paused=values[SECONDS])
             for what, why in left_out.items():
@@ -114,7 +115,7 @@ def open_probed(one: ProbeSet, settings: ProbeConfig, size: int, seed: int) -> P
     if wrong or not possible:
         what = f"task {wrong[0]}" if wrong else "any task"
         raise DataError(f"probe.sets: {one.data} ({one.dataset}) has no labels for {what}")
-    return Probed(one.title, prepare(faces, size, Cache(None)), one.tasks or possible)
+    return Probed(one.title, prepare_faces(faces, size, Cache(None)), one.tasks or possible)
 
 
 def share_out(faces: FaceSet, count: int) -> FaceSet:
@@ -127,10 +128,10 @@ def share_out(faces: FaceSet, count: int) -> FaceSet:
     return replace(faces, records=tuple(kept))
 
 
-def measure(run: Run, sets: list[Probed], deadline: float) -> tuple[dict[str, Any], dict[str, str]]:
+def measure_sets(run: Run, sets: list[Probed], deadline: float) -> tuple[dict[str, Any], dict[str, str]]:
     """({SET/TASK/SCORE under probe/: value}, {SET/TASK: why it was not measured}); `deadline` as `time.monotonic`.
 
-    Whatever goes wrong is told and no reason to end the run.
+    A failure is reported and never ends the run.
     """
     config, network = run.config, run.model.online
     values: dict[str, Any] = {}
@@ -143,7 +144,7 @@ def measure(run: Run, sets: list[Probed], deadline: float) -> tuple[dict[str, An
     settings = quick_settings(config.seed, config.model.regions, own_ways(encoder))
     with _undisturbed(network):
         for one in sets:
-            job = Job(encoder, one.faces, settings, Cache(None))
+            job = TaskInput(encoder, one.faces, settings, Cache(None))
             for task in one.tasks:
                 try:
                     encoder.check()
@@ -152,14 +153,14 @@ def measure(run: Run, sets: list[Probed], deadline: float) -> tuple[dict[str, An
                     left_out[f"{one.title}/{task}"] = (
                         f"probe.seconds={config.probe.seconds:g} were over; raise them, or lower probe.images"
                     )
-                except Exception as error:  # of whatever kind: training must go on
+                except Exception as error:  # of whatever kind: training must continue
                     left_out[f"{one.title}/{task}"] = " ".join(str(error).split()) or type(error).__name__
                 else:
                     values |= {f"probe/{one.title}/{task}/{name}": value for name, value in scores.items()}
     return values, left_out
 
 
-def _scores(task: str, job: Job) -> dict[str, float | None]:
+def _scores(task: str, job: TaskInput) -> dict[str, float | None]:
     """MODE_SCORE or WAY_SCORE -> value, without those of subsets and at limits."""
     result = RUNNERS[task](job)
     slashes = 1 if task == "regions" else 2

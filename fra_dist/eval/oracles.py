@@ -1,6 +1,6 @@
 """Oracles, what regions could score at most: the truth at the size of the map, and places in the face's own frame.
 
-Both are told the truth of the very faces they are scored on, so they are no method; they say what a score is worth.
+Both see the labels of the very faces they are scored on, so they are no method; they say what a score is worth.
 
 | name | regions |
 |---|---|

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Draw = Callable[[Path], None]
 
 
-def confusion(table: NDArray[Any], names: Sequence[str]) -> Draw:
+def draw_confusion(table: NDArray[Any], names: Sequence[str]) -> Draw:
     """A confusion matrix of counts (K, K), true class by row; shares of each row are printed."""
 
     def draw(axes: Any) -> None:

@@ -23,11 +23,11 @@ from fra_dist.eval.datasets.common.labelled_face import FaceSet, refuse_leaks, w
 from fra_dist.eval.datasets.common.landmark_schemes import SCHEMES
 from fra_dist.eval.features.encoder import Encoder
 from fra_dist.eval.features.feature_cache import Cache
-from fra_dist.eval.features.prepared_faces import Prepared, prepare
+from fra_dist.eval.features.prepared_faces import PreparedFaces, prepare_faces
 from fra_dist.eval.regions.segmenters import CLUSTERS, Segmenter, segmenters
-from fra_dist.eval.results import KEPT, RUNNERS, plain
+from fra_dist.eval.results import KEPT, RUNNERS, json_value
 from fra_dist.eval.settings import Settings, Way
-from fra_dist.eval.tasks.common import Job, TaskResult
+from fra_dist.eval.tasks.common import TaskInput, TaskResult
 from fra_dist.eval.tasks.regions import faces_to_fit
 
 OF_NETWORK: tuple[Way, ...] = ("heatmaps", "clusters", "random_prototypes")
@@ -52,7 +52,7 @@ class Look:
         scores = {task: {key: one.value for key, one in found.scores.items()} for task, found in self.results.items()}
         details = {task: found.details for task, found in self.results.items()}
         found = {"name": self.name, "scores": scores, "details": details, "left_out": self.left_out}
-        document: dict[str, Any] = plain({**found, "seconds": round(self.seconds, 1)})
+        document: dict[str, Any] = json_value({**found, "seconds": round(self.seconds, 1)})
         return document
 
 
@@ -83,7 +83,7 @@ def tasks_of(faces: FaceSet) -> tuple[str, ...]:
     return tuple(task for task, there in found.items() if there)
 
 
-def prepare_to_look(faces: FaceSet, size: int, seed: int, cache: Cache) -> Prepared:
+def prepare_to_look(faces: FaceSet, size: int, seed: int, cache: Cache) -> PreparedFaces:
     """Faces with a validation part, cut to `size` pixels, without attributes that all training faces have or lack.
 
     Raises DataError for a set without training or test faces, for one whose parts share people, and for unreadable
@@ -91,16 +91,16 @@ def prepare_to_look(faces: FaceSet, size: int, seed: int, cache: Cache) -> Prepa
     """
     faces = with_validation(faces, seed)
     refuse_leaks(faces)
-    return prepare(_without_constant_attributes(faces), size, cache)
+    return prepare_faces(_without_constant_attributes(faces), size, cache)
 
 
-def look_at(encoder: Encoder, prepared: Prepared, settings: Settings, cache: Cache) -> Look:
+def look_at(encoder: Encoder, prepared: PreparedFaces, settings: Settings, cache: Cache) -> Look:
     """Every task that the labels allow; one that fails is left out with its reason."""
     return _measure(encoder.name, _jobs(encoder, prepared, settings, cache))
 
 
 def look_at_baselines(
-    encoder: Encoder, prepared: Prepared, settings: Settings, cache: Cache, which: Sequence[str]
+    encoder: Encoder, prepared: PreparedFaces, settings: Settings, cache: Cache, which: Sequence[str]
 ) -> list[Look]:
     """The baselines of `which` (of `baselines.BESIDE`), in their order: `untrained` is a network of the same kind."""
     looks = {
@@ -110,7 +110,7 @@ def look_at_baselines(
     return [looks[name]() for name in which]
 
 
-def look_at_guesses(encoder: Encoder, prepared: Prepared, settings: Settings, cache: Cache) -> Look:
+def look_at_guesses(encoder: Encoder, prepared: PreparedFaces, settings: Settings, cache: Cache) -> Look:
     """What needs no network: the best constant guess, regions from places alone, and the oracles.
 
     `encoder` says how large the map of `ceiling` is.
@@ -127,27 +127,29 @@ def own_ways(encoder: Encoder) -> tuple[Way, ...]:
     return ("heatmaps",) if encoder.has_regions else ("clusters",)
 
 
-def own_regions(encoder: Encoder, prepared: Prepared, settings: Settings) -> Segmenter:
+def own_regions(encoder: Encoder, prepared: PreparedFaces, settings: Settings) -> Segmenter:
     """The regions that the first of `own_ways` is scored with, for pictures of any photos."""
     some = prepared.photos[faces_to_fit(prepared)]
     (way,) = segmenters(encoder, some, settings.regions, settings.seed, own_ways(encoder)).values()
     return way
 
 
-def _look_at_pixels(prepared: Prepared, settings: Settings, cache: Cache) -> Look:
+def _look_at_pixels(prepared: PreparedFaces, settings: Settings, cache: Cache) -> Look:
     """Grey values for readers, colours for k-means."""
     clusters = settings.model_copy(update={"ways": (CLUSTERS,)})
     grey, colours = (_jobs(pixels_encoder(prepared.size, c), prepared, clusters, cache) for c in (False, True))
     return _measure(PIXELS, {task: (colours if task in BY_REGIONS else grey)[task] for task in grey})
 
 
-def _jobs(encoder: Encoder, prepared: Prepared, settings: Settings, cache: Cache) -> dict[str, Job]:
+def _jobs(encoder: Encoder, prepared: PreparedFaces, settings: Settings, cache: Cache) -> dict[str, TaskInput]:
     """One for all tasks: features are extracted once."""
-    job = Job(replace(encoder, cache=cache if len(prepared) <= KEPT else encoder.cache), prepared, settings, cache)
+    job = TaskInput(
+        replace(encoder, cache=cache if len(prepared) <= KEPT else encoder.cache), prepared, settings, cache
+    )
     return dict.fromkeys(tasks_of(prepared.faces), job)
 
 
-def _measure(name: str, jobs: Mapping[str, Job]) -> Look:
+def _measure(name: str, jobs: Mapping[str, TaskInput]) -> Look:
     began = time.monotonic()
     results: dict[str, TaskResult] = {}
     left_out: dict[str, str] = {}

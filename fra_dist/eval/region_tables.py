@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fra_dist.eval.regions.pixel_regions import FACIAL_PARTS, IN_USE, assign
 from fra_dist.eval.regions.segmenters import Segmenter
-from fra_dist.eval.scores import metrics
+from fra_dist.eval.scores import table_scores
 from fra_dist.eval.scores.intervals import Floats, Statistic
 
 BATCH = 64
@@ -62,9 +62,11 @@ def agreement(tables: NDArray[np.int64], classes: Sequence[str], whole: bool = T
     for prefix, columns in (("", list(range(len(classes)))), ("parts_", parts)):
         if (whole or prefix) and len(columns) > 1:
             some = tables[:, :, columns].astype(np.float64)
-            found[f"{prefix}nmi"] = of_sum(some, metrics.normalised_mutual_information)
-            found[f"{prefix}ari"] = of_sum(some, metrics.adjusted_rand)
-            found[f"{prefix}miou"] = of_sum(some, lambda table: float(np.nanmean(metrics.match_one_to_one(table)[1])))
+            found[f"{prefix}nmi"] = of_sum(some, table_scores.normalised_mutual_information)
+            found[f"{prefix}ari"] = of_sum(some, table_scores.adjusted_rand)
+            found[f"{prefix}miou"] = of_sum(
+                some, lambda table: float(np.nanmean(table_scores.match_one_to_one(table)[1]))
+            )
     return found
 
 
@@ -76,7 +78,7 @@ def describe_table(table: NDArray[np.int64], classes: Sequence[str]) -> dict[str
     `in_use` (how many regions hold at least IN_USE of them).
     """
     shares = table.sum(1) / max(table.sum(), 1)
-    iou, majority = metrics.match_one_to_one(table)[1], metrics.match_by_majority(table)
+    iou, majority = table_scores.match_one_to_one(table)[1], table_scores.match_by_majority(table)
     return {
         "iou": {name: None if np.isnan(value) else float(value) for name, value in zip(classes, iou, strict=True)},
         "miou_majority": float(np.nanmean(majority)) if table.any() else float("nan"),
@@ -85,7 +87,7 @@ def describe_table(table: NDArray[np.int64], classes: Sequence[str]) -> dict[str
     }
 
 
-def of_sum(tables: Floats, score: Callable[[metrics.Table], float]) -> Statistic:
+def of_sum(tables: Floats, score: Callable[[table_scores.Table], float]) -> Statistic:
     """The score of the weighted sum of tables (n, Q, L), as a function of the weights; NaN when nothing was counted."""
 
     def statistic(weights: Floats) -> float:

@@ -21,18 +21,18 @@ from fra_dist.eval.datasets import open_set
 from fra_dist.eval.datasets.common.labelled_face import refuse_leaks, with_validation
 from fra_dist.eval.features.encoder import Encoder
 from fra_dist.eval.features.feature_cache import Cache
-from fra_dist.eval.features.prepared_faces import prepare
+from fra_dist.eval.features.prepared_faces import prepare_faces
 from fra_dist.eval.score_grid import OWN, as_markdown, grid_of, with_beside
 from fra_dist.eval.scores.intervals import LEVEL, Score
 from fra_dist.eval.settings import Settings, TaskEntry
 from fra_dist.eval.tasks import alignment, attributes, consistency, expression, regions, verification
-from fra_dist.eval.tasks.common import Job, TaskResult
+from fra_dist.eval.tasks.common import TaskInput, TaskResult
 from fra_dist.train.run_dir.folder import versions
 
 FORMAT = 1
 KEPT = 5000
 """Faces of a set whose maps are kept on disk, about 130 KB a face for a ResNet-50 at 112 px."""
-RUNNERS: dict[str, Callable[[Job], TaskResult]] = {
+RUNNERS: dict[str, Callable[[TaskInput], TaskResult]] = {
     "expression": expression.run,
     "attributes": attributes.run,
     "alignment": alignment.run,
@@ -56,10 +56,10 @@ def run_task(
         faces = with_validation(faces, settings.seed)
         refuse_leaks(faces)
         faces = faces.limited(settings.limit)
-    prepared = prepare(faces, encoder.size, cache)
+    prepared = prepare_faces(faces, encoder.size, cache)
     if len(prepared) <= KEPT:
         encoder = replace(encoder, cache=cache)
-    job, run = Job(encoder, prepared, settings, cache), RUNNERS[entry.task]
+    job, run = TaskInput(encoder, prepared, settings, cache), RUNNERS[entry.task]
     result = run(job)
     seconds = round(time.monotonic() - started, 1)
     others = measure_beside(job, run, entry.task, beside)
@@ -91,7 +91,7 @@ def write_result(out: Path, result: TaskResult, document: Mapping[str, Any]) -> 
         if result.grid:
             lines = as_markdown(with_beside(grid_of(result.scores, result.columns), scores_beside(document), OWN))
             files.write_whole(out / "table.md", "\n".join([*lines, "", f"Intervals: {document['intervals']}."]) + "\n")
-        files.write_whole(out / "result.json", json.dumps(plain(document), indent=1, allow_nan=False) + "\n")
+        files.write_whole(out / "result.json", json.dumps(json_value(document), indent=1, allow_nan=False) + "\n")
     except OSError as error:
         raise files.failure(error, f"cannot write the result to {out} (or give another --out)", DataError) from None
 
@@ -138,12 +138,12 @@ def _cell(score: Score) -> str:
     return "-" if not math.isfinite(score.value) else f"{score.value:.4f} ({score.low:.4f}–{score.high:.4f})"
 
 
-def plain(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """Mappings, lists and numbers, numpy's too, as JSON has them: None in place of NaN and infinity."""
     if isinstance(value, Mapping):
-        return {str(key): plain(child) for key, child in value.items()}
+        return {str(key): json_value(child) for key, child in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(child) for child in value]
+        return [json_value(child) for child in value]
     if hasattr(value, "item") and not isinstance(value, str):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -14,7 +14,7 @@ HOW = {
     "clusters": "k-means on features",
     "random_prototypes": "random prototypes",
     "position": "k-means on position",
-    "position_in_parts": "k-means on position, told where the parts are",
+    "position_in_parts": "k-means on position inside the parts",
     "ceiling": "ceiling: true masks at the size of the map",
     "face_frame": "oracle: k-means on position in the frame of each face",
 }
@@ -23,17 +23,26 @@ HOW = {
 
 @dataclass(frozen=True)
 class Column:
+    """A column of a table of scores."""
+
     title: str
+    """Heading of the column."""
     digits: int = 3
+    """Digits after the decimal point."""
     higher_is_better: bool | None = True
-    """None: neither."""
+    """Which direction is better; None: neither."""
 
 
 @dataclass(frozen=True)
 class Table:
+    """A table of scores: labelled rows, a title and a note on how to read it."""
+
     title: str
+    """Heading of the table."""
     note: str
+    """How to read the table, in a few sentences."""
     columns: tuple[Column, ...]
+    """The columns after that of the row labels."""
     rows: tuple[tuple[str, tuple[float | None, ...]], ...]
     """(label, a value for each column); None: does not apply."""
 
@@ -92,7 +101,7 @@ def read_table(looks: Sequence[Look]) -> Table:
 
 
 def as_text(table: Table) -> str:
-    """Aligned columns; the best value of each is marked with `*`."""
+    """The table as text for a terminal: aligned columns, the best value of each marked with `*`."""
     best = [best_of([values[k] for _, values in table.rows], column) for k, column in enumerate(table.columns)]
     grid = [[table.title, *(column.title + " " for column in table.columns)]]
     for label, values in table.rows:

@@ -19,7 +19,7 @@ from torch import Tensor
 from fra_dist.config import Config
 from fra_dist.errors import ConfigError
 from fra_dist.export.network_export import write_network
-from fra_dist.export.weight_files import write_tensors
+from fra_dist.export.weight_files import write_weight_file
 from fra_dist.models.backbone import RESNETS
 from fra_dist.models.fra import FRA
 from fra_dist.models.pyramid import PATH
@@ -55,14 +55,14 @@ def export_backbone(
     if form == "torchvision" and config.model.backbone not in RESNETS:
         raise ConfigError(f"torchvision has no {config.model.backbone!r} to load this backbone: use safetensors")
     path = _place(out, f"{config.model.backbone}-{network}-step{info.get('step', 0)}{FORMATS[form]}")
-    facts = describe(config, network, int(info.get("step", 0)))
+    facts = usage_metadata(config, network, int(info.get("step", 0)))
     if form == "network":
         write_network(path, model, config, network, facts)
         return path, config
     state = backbone_state(model, network)
     if form == "torchvision":
         state = {name: value for name, value in state.items() if not name.startswith(PATH)}
-    write_tensors(path, state, facts)
+    write_weight_file(path, state, facts)
     return path, config
 
 
@@ -76,7 +76,7 @@ def left_out(config: Config, form: str) -> str:
     )
 
 
-def describe(config: Config, network: str, step: int) -> dict[str, str]:
+def usage_metadata(config: Config, network: str, step: int) -> dict[str, str]:
     """What a user of the weights must know, as text by key, for the metadata of a file."""
     numbers = {"mean": config.data.mean, "std": config.data.std}
     return {

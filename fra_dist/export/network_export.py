@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fra_dist.config import Config, parse_config
 from fra_dist.errors import ConfigError
-from fra_dist.export.weight_files import read_metadata, write_tensors
+from fra_dist.export.weight_files import read_metadata, write_weight_file
 from fra_dist.models.fra import FRA
 
 SETTINGS = "settings"
@@ -25,7 +25,7 @@ def write_network(path: Path, model: FRA, config: Config, network: str, facts: M
     settings = config.model_dump(mode="json", by_alias=True, include={"model": True, "loss": True})
     settings["loss"].pop("extra")  # code from outside, which only training needs
     settings["data"] = {"image_size": config.data.image_size, "mean": config.data.mean, "std": config.data.std}
-    write_tensors(path, getattr(model, network).state_dict(), {**facts, SETTINGS: json.dumps(settings)})
+    write_weight_file(path, getattr(model, network).state_dict(), {**facts, SETTINGS: json.dumps(settings)})
 
 
 def is_whole(path: Path) -> bool:

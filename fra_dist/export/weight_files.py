@@ -40,7 +40,9 @@ def read_tensors(path: str | Path, prefix: str = "") -> dict[str, Tensor]:
     return tensors
 
 
-def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+def write_weight_file(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
     """Write tensors to a file whose suffix chooses the format, under a temporary name first, then by a rename.
 
     `metadata` only goes into safetensors. Raises CheckpointError when the suffix is unknown or the place cannot be

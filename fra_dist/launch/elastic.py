@@ -15,7 +15,7 @@ from fra_dist.distributed.environment import ATTEMPT, LAUNCH
 from fra_dist.errors import DiskError
 from fra_dist.exit_status import STOPPED
 from fra_dist.launch.ledger import Ledger, RunFailed
-from fra_dist.launch.outcome import Outcome, judge
+from fra_dist.launch.outcome import Outcome, attempt_outcome
 from fra_dist.launch.ray_cluster import Cluster, Group
 from fra_dist.launch.trainer_command import Launch
 from fra_dist.launch.world import largest
@@ -35,7 +35,7 @@ class Pace:
     """How long the ranks may take to save and stop when they are asked to."""
 
 
-def drive(launch: Launch, cluster: Cluster, sizes: tuple[int, ...], pace: Pace, stop: StopFlag) -> int:
+def run_elastic(launch: Launch, cluster: Cluster, sizes: tuple[int, ...], pace: Pace, stop: StopFlag) -> int:
     """Run attempts until the run is complete (returns 0) or is stopped and saved (75).
 
     `sizes` are the possible numbers of workers, ascending; `stop` must be entered. Raises RunFailed when the run is
@@ -103,14 +103,14 @@ class Attempt:
                     return Outcome("failed", gone)
                 if any(one.code for one in ended):
                     time.sleep(0.5)  # ranks pull each other down: let the first one's record arrive
-                    return judge(folder, self.world)
+                    return attempt_outcome(folder, self.world)
                 left -= len(ended)
                 if ended:  # the others are saving or done as well
                     self.deadline = min(self.deadline, time.monotonic() + 120)
                 self._reconsider()
                 if time.monotonic() > self.deadline:
                     return Outcome("failed", f"{left} ranks did not stop in time ({self.reason or 'others are done'})")
-            outcome = judge(folder, self.world)
+            outcome = attempt_outcome(folder, self.world)
             return Outcome(outcome.kind, outcome.cause or self.reason)
         finally:
             self.group.end()

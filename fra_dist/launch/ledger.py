@@ -186,11 +186,6 @@ def last_row(path: Path, having: str = "") -> dict[str, Any]:
     return {}
 
 
-def all_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a file of JSON lines; damaged lines are left out, and without a file there are none."""
-    return json_lines.read_all(path)
-
-
 def note(run: Path, event: str, **facts: Any) -> None:
     """Add a line to RUN/history.jsonl in one write, so that it does not mix with the trainer's lines.
 

@@ -20,7 +20,7 @@ class Outcome:
     """Why it ended so, in one line; empty when there is nothing to say."""
 
 
-def judge(folder: Path, world: int, told: str = "") -> Outcome:
+def attempt_outcome(folder: Path, world: int, told: str = "") -> Outcome:
     """Judge the attempt of `world` ranks whose records are in `folder`. `told`: what the launcher itself saw go wrong.
 
     Ranks that die pull others down: the first that was killed, else the first that failed, is named as the cause.

@@ -20,10 +20,10 @@ import ray
 import ray._private.state
 from ray.exceptions import RayError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from fra_dist.errors import LaunchError
-from fra_dist.launch.world import Place, rank_environments, rank_order
+from fra_dist.launch.world import AgentHost, rank_environments, rank_order
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ class Agent:
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
 
-    def place(self) -> Place:
+    def place(self) -> AgentHost:
         """Return where this agent runs."""
         context = ray.get_runtime_context()
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        return Place(context.get_node_id(), ray.util.get_node_ip_address(), len([g for g in gpus.split(",") if g]))
+        return AgentHost(context.get_node_id(), ray.util.get_node_ip_address(), len([g for g in gpus.split(",") if g]))
 
     def free_port(self) -> int:
         """Return a TCP port that is free on this node now."""
@@ -96,6 +96,13 @@ class Agent:
             self.process.send_signal(number)
 
 
+def _output(words: Sequence[str]) -> list[str]:
+    """Run this node's Python with the words and return the lines of its standard output."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    env["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
+    return subprocess.run([sys.executable, *words], env=env, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+
+
 class Cluster:
     """A connection to Ray, used as a context; when it is left, everything that it started is gone."""
 
@@ -112,7 +119,7 @@ class Cluster:
                 logging_level=logging.WARNING,
                 log_to_driver=True,
             )
-        except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        except Exception as error:  # also plain ones, when a part of Ray does not start in time
             text = " ".join(str(error).split())[:200]
             raise LaunchError(
                 f"no Ray cluster at {address}: {text}; start one with `ray start --head`, or use --address local"
@@ -147,6 +154,27 @@ class Cluster:
         except RayError:
             remove_placement_group(reserved)
             return None
+
+    def on_each_node(self, command: Sequence[str], seconds: float = 900) -> list[str]:
+        """Run a command on every node, with all GPUs of the node, and return the lines that they printed.
+
+        Raises LaunchError when a node has not answered after `seconds`.
+        """
+        remote: Any = ray.remote(_output)
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        calls = [
+            remote.options(
+                num_cpus=0,
+                num_gpus=node["Resources"].get("GPU", 0),
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
+            ).remote(list(command[1:]))
+            for node in nodes
+        ]
+        _, waiting = ray.wait(calls, num_returns=len(calls), timeout=seconds)
+        if waiting:
+            late = [node["NodeManagerAddress"] for node, call in zip(nodes, calls, strict=True) if call in waiting]
+            raise LaunchError(f"no answer from {', '.join(late)} in {seconds:.0f} s: are its GPUs in use?")
+        return [line for call in calls for line in ray.get(call)]
 
     def _fit(self, left: Mapping[str, Any]) -> int:
         return int(min(float(left.get(name, 0)) // value for name, value in self.need.bundle().items()))

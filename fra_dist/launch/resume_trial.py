@@ -13,8 +13,9 @@ from pathlib import Path
 from fra_dist.config import Config, dump_config
 from fra_dist.errors import LaunchError
 from fra_dist.exit_status import STOPPED
-from fra_dist.launch.ledger import all_rows, last_logged_step
-from fra_dist.launch.outcome import judge
+from fra_dist.json_lines import read_rows
+from fra_dist.launch.ledger import last_logged_step
+from fra_dist.launch.outcome import attempt_outcome
 from fra_dist.launch.task import die_with_parent
 from fra_dist.launch.trainer_command import absolute
 from fra_dist.train.run_dir.fence import is_locked
@@ -25,7 +26,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Stop:
+class PlannedStop:
     """One stop of a run: a signal, `delay` seconds after the row of `step` was written."""
 
     step: int
@@ -36,22 +37,22 @@ class Stop:
     """Seconds between the row and the signal."""
 
 
-def draw_stops(count: int, steps: int, seed: int) -> list[Stop]:
+def draw_stops(count: int, steps: int, seed: int) -> list[PlannedStop]:
     """Draw `count` stops at different steps; every signal is used before one comes again.
 
     The last quarter of the steps is left out: with short steps the run would be over first. Raises LaunchError when
     there are not enough steps.
     """
-    room = range(1, max(2, steps * 3 // 4))
-    if count > len(room):
-        raise LaunchError(f"{steps} steps have room for {len(room)} stops, not {count}: give more --steps")
+    candidates = range(1, max(2, steps * 3 // 4))
+    if count > len(candidates):
+        raise LaunchError(f"{steps} steps have places for {len(candidates)} stops, not {count}: give more --steps")
     draw = random.Random(seed)
     means = [one for _ in range(0, count, len(MEANS)) for one in draw.sample(MEANS, len(MEANS))]
-    chosen = sorted(draw.sample(room, count))
-    return [Stop(step, one, draw.uniform(0, 0.05)) for step, one in zip(chosen, means, strict=False)]
+    chosen = sorted(draw.sample(candidates, count))
+    return [PlannedStop(step, one, draw.uniform(0, 0.05)) for step, one in zip(chosen, means, strict=False)]
 
 
-def trial_config(config: Config, steps: int) -> Config:
+def resume_trial_config(config: Config, steps: int) -> Config:
     """Return the configuration for a trial: at most `steps` steps, rows and samples of each, many checkpoints."""
     steps = min(config.train.steps or steps, steps)
     warmup = config.optim.warmup_steps
@@ -67,7 +68,7 @@ def trial_config(config: Config, steps: int) -> Config:
     return absolute(config).model_copy(update=changed)
 
 
-class Trial:
+class TrialRun:
     """One run in the folder `folder/NAME`, trained by processes of its own."""
 
     def __init__(self, folder: Path, name: str, config: Config, say: Say) -> None:
@@ -87,7 +88,7 @@ class Trial:
         after = f" after step {before}" if before else ""
         self.say(f"{self.name}: complete{after}, {_ranks(world)}, {time.monotonic() - began:.1f} s")
 
-    def stop(self, stop: Stop, world: int = 1) -> bool:
+    def stop(self, stop: PlannedStop, world: int = 1) -> bool:
         """Train with `world` ranks until the stop; False when the run was over before it.
 
         Raises LaunchError when the run fails by itself.
@@ -116,7 +117,7 @@ class Trial:
 
     def resumed_from(self) -> int:
         """Return the step at which the last attempt resumed; 0 when none has."""
-        rows = [row for row in all_rows(self.run / "history.jsonl") if row["event"] == "resume"]
+        rows = [row for row in read_rows(self.run / "history.jsonl") if row["event"] == "resume"]
         return int(rows[-1]["step"]) if rows else 0
 
     def _start(self, world: int) -> "subprocess.Popen[bytes]":
@@ -144,7 +145,7 @@ class Trial:
         """Return what the rank that failed said last."""
         records = sorted(self.run.glob("launch/torchrun-*"), key=lambda path: path.stat().st_mtime)
         if world > 1 and records:
-            return judge(records[-1], world).cause
+            return attempt_outcome(records[-1], world).cause
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
         return lines[-1].strip() if lines else "it said nothing"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fra_dist.errors import CheckpointError
-from fra_dist.launch.ledger import all_rows
+from fra_dist.json_lines import read_rows
 from fra_dist.train.checkpoints.compare import Difference, contents_of, differences
 from fra_dist.train.checkpoints.reading import MODEL, OPTIMIZER, Checkpoint, newest_good
 from fra_dist.train.run_dir.folder import repeatable
@@ -19,7 +19,7 @@ TRAJECTORY = 1e-6
 
 
 @dataclass
-class Verdict:
+class RunComparison:
     """The result of comparing two runs."""
 
     lines: list[str] = field(default_factory=list)
@@ -33,12 +33,12 @@ class Verdict:
         return not self.faults
 
 
-def same_bits(one: Path, two: Path) -> Verdict:
+def compare_runs(one: Path, two: Path) -> RunComparison:
     """Compare weights, target, prototypes, buffers, optimiser, metric rows and samples of two run folders bit for bit.
 
     Raises CheckpointError when one of them has no good checkpoint.
     """
-    verdict = Verdict()
+    verdict = RunComparison()
     first, second = _last(one), _last(two)
     for file in (MODEL, OPTIMIZER):
         count = contents_of(first.path)[file][0]
@@ -47,7 +47,7 @@ def same_bits(one: Path, two: Path) -> Verdict:
         verdict.faults += [_describe(file, gap) for gap in found[:1]]
     if first.step != second.step:
         verdict.faults.append(f"the last steps are {first.step} and {second.step}")
-    for name, rows in (("metrics", metric_rows), ("samples", samples)):
+    for name, rows in (("metrics", metric_rows), ("samples", logged_samples)):
         a, b = rows(one), rows(two)
         wrong = list(row_differences(name, a, b))
         verdict.lines.append(f"{name}: {len(a.keys() | b.keys()) - len(wrong)} of {len(a)} steps the same")
@@ -55,15 +55,15 @@ def same_bits(one: Path, two: Path) -> Verdict:
     return verdict
 
 
-def near(one: Path, two: Path, resumed: int, double: bool) -> Verdict:
+def near(one: Path, two: Path, resumed: int, double: bool) -> RunComparison:
     """Compare two runs of which the second resumed after step `resumed` at another world size.
 
     The samples must be the same at every step, the first loss within FIRST_LOSS and, if `double`, every later one
     within TRAJECTORY; the verdict's lines tell how far the rest drifts. Raises CheckpointError when one has no good
     checkpoint.
     """
-    verdict = Verdict()
-    a, b = samples(one), samples(two)
+    verdict = RunComparison()
+    a, b = logged_samples(one), logged_samples(two)
     wrong = list(row_differences("samples", a, b))
     verdict.lines.append(f"samples: {len(a) - len(wrong)} of {len(a)} steps the same")
     verdict.faults += wrong[:1]
@@ -87,16 +87,16 @@ def near(one: Path, two: Path, resumed: int, double: bool) -> Verdict:
 def metric_rows(run: Path) -> dict[int, dict[str, Any]]:
     """Return {step: metrics row without what depends on the machine} of a run folder."""
     found: dict[int, dict[str, Any]] = {}
-    for row in all_rows(run / "metrics.jsonl"):
+    for row in read_rows(run / "metrics.jsonl"):
         found.setdefault(row["step"], {}).update(repeatable(row))
     return found
 
 
-def samples(run: Path) -> dict[int, list[int]]:
+def logged_samples(run: Path) -> dict[int, list[int]]:
     """Return {step: sorted sample ids of the global batch} of a run folder, from the sample logs of all ranks."""
     found: dict[int, list[int]] = {}
     for path in sorted((run / "samples").glob("rank-*.jsonl")):
-        for row in all_rows(path):
+        for row in read_rows(path):
             found.setdefault(row["step"], []).extend(row["ids"])
     return {step: sorted(ids) for step, ids in found.items()}
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from fra_dist.errors import LaunchError
 from fra_dist.launch.ledger import Ledger, read_state
-from fra_dist.launch.slurm_job import drive
+from fra_dist.launch.slurm_job import run_slurm_job, srun_words, task_words
 from fra_dist.launch.trainer_command import Launch
 
 
@@ -94,6 +94,13 @@ def batch_script(launch: Launch, resources: Resources) -> str:
     return str(_make_sbatch_string(command=command, folder=_folder(launch), **resources.parameters(launch.run.name)))
 
 
+def job_commands(launch: Launch, resources: Resources) -> str:
+    """Return, as comments of a script, what the driver in the job starts: the job step, and in it the trainer."""
+    task = task_words(str(launch.folder / "attempt-0001"), ())
+    lines = ["# in the job, for each attempt:", f"#   {shlex.join([*srun_words(resources.cpus_per_task), *task])}"]
+    return "\n".join([*lines, "# and behind the `--`, the trainer of each rank:", f"#   {shlex.join(launch.trainer)}"])
+
+
 def submit(launch: Launch, resources: Resources, write: Callable[[], object] = lambda: None) -> Submitted:
     """Submit the run, after `write` has put its configuration in place (not earlier: that could disturb a running job).
 
@@ -111,7 +118,7 @@ def submit(launch: Launch, resources: Resources, write: Callable[[], object] = l
     executor = submitit.SlurmExecutor(folder=_folder(launch))
     executor.update_parameters(**resources.parameters(launch.run.name))
     try:
-        job = executor.submit(drive, launch, resources.signal_lead)
+        job = executor.submit(run_slurm_job, launch, resources.signal_lead)
     except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError) as error:
         raise LaunchError(f"SLURM refused the job: {_reason(error)}") from None
     ledger = Ledger.open(launch.run, f"slurm job {job.job_id}", launch.max_failures)

@@ -8,8 +8,8 @@ from typing import TextIO
 
 from fra_dist.errors import DiskError
 from fra_dist.launch.ledger import read_state
-from fra_dist.launch.run_status import progress_line
 from fra_dist.launch.slurm import Submitted, job_state
+from fra_dist.launch.status.run_status import progress_line
 
 _ENDED = ("CANCELLED", "FAILED", "TIMEOUT", "COMPLETED", "BOOT_FAIL", "OUT_OF_MEMORY", "")
 _QUIET = 60.0
@@ -55,7 +55,7 @@ class Screen:
             self.line = ""
 
 
-def follow(run: Path, submitted: Submitted, poll: float = 1.0, out: TextIO | None = None) -> str:
+def follow_job(run: Path, submitted: Submitted, poll: float = 1.0, out: TextIO | None = None) -> str:
     """Show the job's log and its progress until the run ends for good; return the last state.
 
     `poll` is the number of seconds between two looks, `out` the stream to print to (standard output by default). Ctrl-C

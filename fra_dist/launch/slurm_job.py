@@ -25,7 +25,7 @@ from fra_dist.distributed.environment import ATTEMPT, LAUNCH
 from fra_dist.errors import DiskError, FraError, LaunchError
 from fra_dist.exit_status import STOPPED
 from fra_dist.launch.ledger import Ledger, RunFailed, read_state
-from fra_dist.launch.outcome import Outcome, judge
+from fra_dist.launch.outcome import Outcome, attempt_outcome
 from fra_dist.launch.scontrol import scontrol, seconds_of, show_job
 from fra_dist.launch.trainer_command import Launch, prepare_launch, trainer_command
 
@@ -34,13 +34,13 @@ REQUEUE_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 30.0)
 _TAKEN = "SLURM took the job off its nodes: node lost or preempted"
 
 
-def drive(launch: Launch, signal_lead: int = 120) -> int:
+def run_slurm_job(launch: Launch, signal_lead: int = 120) -> int:
     """Run attempts until the run is complete (returns 0) or has to wait for the requeued job (75).
 
     `signal_lead` is the number of seconds before the time limit at which SLURM signals the ranks. Raises RunFailed when
     the run is given up.
     """
-    job = Job(os.environ, signal_lead)
+    job = SlurmJob(os.environ, signal_lead)
     ledger = Ledger.open(launch.run, job.name, launch.max_failures)
     ledger.log = job.shown().get("StdOut", ledger.log)
     if ledger.state == "running":  # this process's predecessor ended before it could judge the last attempt
@@ -68,7 +68,18 @@ def drive(launch: Launch, signal_lead: int = 120) -> int:
         time.sleep(ledger.delay())
 
 
-class Job:
+def srun_words(cpus_per_task: str | int | None) -> list[str]:
+    """Return the `srun` of an attempt, without the program: one task a rank."""
+    words = ["srun", "--kill-on-bad-exit=1", "--wait=120", "--unbuffered", "--mpi=none"]
+    return [*words, f"--cpus-per-task={cpus_per_task}"] if cpus_per_task else words  # srun no longer inherits it
+
+
+def task_words(folder: str, trainer: Sequence[str]) -> list[str]:
+    """Return the command of one task of an attempt, whose records go to `folder`."""
+    return [sys.executable, "-u", "-m", "fra_dist.launch.task", "--folder", folder, "--", *trainer]
+
+
+class SlurmJob:
     """The SLURM job that this process runs in. Raises LaunchError outside of one."""
 
     def __init__(self, env: Mapping[str, str], signal_lead: int) -> None:
@@ -89,9 +100,7 @@ class Job:
 
         A task with a bad status ends the step at once; one that has finished leaves the others two minutes to end.
         """
-        srun = ["srun", "--kill-on-bad-exit=1", "--wait=120", "--unbuffered", "--mpi=none"]
-        if self.cpus_per_task:
-            srun.append(f"--cpus-per-task={self.cpus_per_task}")  # srun no longer inherits it
+        srun = srun_words(self.cpus_per_task)
         process = subprocess.Popen([*srun, *command], env={**os.environ, **env}, start_new_session=True)
         return process.wait()
 
@@ -135,7 +144,7 @@ class Job:
             time.sleep(pause)
         ledger.state, ledger.reason = "stopped", f"SLURM does not requeue the job: {answer.text}"
         ledger.save()
-        raise RunFailed(f"{ledger.reason}; the run is saved, submit it again to go on")
+        raise RunFailed(f"{ledger.reason}; the run is saved, submit it again to resume")
 
     def _leaves(self) -> bool:
         """Whether SLURM has queued the job again although it did not say so."""
@@ -149,16 +158,16 @@ class Job:
         self.terminated = True  # scancel or preemption: the tasks got it as well, so wait for the step to save and end
 
 
-def _attempt(launch: Launch, ledger: Ledger, job: Job) -> Outcome:
+def _attempt(launch: Launch, ledger: Ledger, job: SlurmJob) -> Outcome:
     try:
         folder = ledger.begin_attempt(job.world)
     except DiskError as error:
         return Outcome("failed", str(error))
     env = {LAUNCH: job.name, ATTEMPT: str(ledger.attempt)}
-    command = [sys.executable, "-u", "-m", "fra_dist.launch.task", "--folder", str(folder), "--", *launch.trainer]
+    command = task_words(str(folder), launch.trainer)
     print(f"fra-dist: attempt {ledger.attempt}, {job.world} ranks, job {job.id} restart {job.restarts}", flush=True)
     code = job.step(command, env)
-    return judge(folder, job.world, told=f"srun ended with status {code}" if code else "")
+    return attempt_outcome(folder, job.world, told=f"srun ended with status {code}" if code else "")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -173,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--signal-lead", type=int, default=120, help="seconds, as in #SBATCH --signal=USR2@SECONDS")
     args = parser.parse_args(argv)
     try:
-        return drive(_kept_or_new(args.config, args.overrides, args.max_failures), args.signal_lead)
+        return run_slurm_job(_kept_or_new(args.config, args.overrides, args.max_failures), args.signal_lead)
     except FraError as error:
         print(f"fra-dist: {error}", file=sys.stderr)
         return error.exit_status

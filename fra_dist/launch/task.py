@@ -195,7 +195,7 @@ def _write_record(path: Path, row: dict[str, object]) -> None:
         os.pwrite(handle, json.dumps(row).encode()[:_RECORD].ljust(_RECORD), 0)
     finally:
         os.close(handle)
-    os.replace(path.with_name(f".{path.name}"), path)
+    os.replace(path.with_name(f".{path.name}"), path)  # not `write_whole`: this needs no space on a full disk
 
 
 def _copy(source: BinaryIO | None) -> None:

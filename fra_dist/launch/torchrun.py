@@ -73,6 +73,11 @@ def _address_here(rendezvous: str) -> list[str]:
     return [] if here.startswith("127.") or here == "::1" else [f"--local-addr={here}"]
 
 
+def torchrun_words(topology: Topology) -> list[str]:
+    """Return the command of torchrun, without the program. Raises as `Topology.arguments` does."""
+    return [sys.executable, "-m", "torch.distributed.run", *topology.arguments()]
+
+
 def run_torchrun(launch: Launch, topology: Topology) -> int:
     """Run this node's part of the run to its end.
 
@@ -87,7 +92,7 @@ def run_torchrun(launch: Launch, topology: Topology) -> int:
         files.make_folder(records)
     except OSError as error:
         raise files.failure(error, f"cannot make {records}", LaunchError) from None
-    torchrun = [sys.executable, "-m", "torch.distributed.run", *topology.arguments()]
+    torchrun = torchrun_words(topology)
     task = ["-m", "fra_dist.launch.task", "--with-parent", "--folder", str(records), "--"]
     env = {"OMP_NUM_THREADS": "1", **os.environ}  # torchrun sets it as well, with a warning
     # with a shared store, torch 2.11 never tells a node that joins later where rank 0 is, and both wait for ever

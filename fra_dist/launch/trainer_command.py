@@ -48,11 +48,13 @@ def prepare_launch(config: str, overrides: Sequence[str], max_failures: int = 3,
 
 
 def absolute(config: Config) -> Config:
-    """Make `output`, `data.shards` and the folders of probes absolute, so that a run can be started anywhere."""
+    """Make `output`, `data.shards`, `log.mlflow` and the folders of probes absolute: a run can be started anywhere."""
     data = config.data.model_copy(update={"shards": absolute_sets(config.data.shards)})
     sets = tuple(one.model_copy(update={"data": _absolute(one.data)}) for one in config.probe.sets)
     probe = config.probe.model_copy(update={"sets": sets})
-    return config.model_copy(update={"output": str(Path(config.output).absolute()), "data": data, "probe": probe})
+    log = config.log.model_copy(update={"mlflow": _absolute(config.log.mlflow)})
+    output = str(Path(config.output).absolute())
+    return config.model_copy(update={"output": output, "data": data, "probe": probe, "log": log})
 
 
 def _absolute(place: str) -> str:

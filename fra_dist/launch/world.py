@@ -20,18 +20,18 @@ class Bounds:
     """The largest number of workers."""
 
     @classmethod
-    def parse(cls, text: str) -> "Bounds":
-        """Parse `4` or `2:16`. Raises LaunchError for anything else."""
+    def parse(cls, text: str, option: str = "--workers") -> "Bounds":
+        """Parse `4` or `2:16`. Raises LaunchError, which names the option, for anything else."""
         match = re.fullmatch(r"(\d+)(?::(\d+))?", text)
         low = int(match[1]) if match else 0
         high = int(match[2] or low) if match else 0
         if not 1 <= low <= high:
-            raise LaunchError(f"--workers {text}: give a number above 0, or MIN:MAX")
+            raise LaunchError(f"{option} {text}: give a number above 0, or MIN:MAX")
         return cls(low, high)
 
 
 @dataclass(frozen=True)
-class Place:
+class AgentHost:
     """Where one agent runs."""
 
     node: str
@@ -65,12 +65,12 @@ def largest(sizes: Sequence[int], free: int) -> int:
     return max((w for w in sizes if w <= free), default=0)
 
 
-def rank_order(places: Sequence[Place]) -> list[int]:
+def rank_order(places: Sequence[AgentHost]) -> list[int]:
     """Return the indices of `places` in the order of their ranks: nodes together, by address as numbers."""
     return sorted(range(len(places)), key=lambda i: (_number(places[i].address), places[i].node, i))
 
 
-def rank_environments(places: Sequence[Place], port: int) -> list[Mapping[str, str]]:
+def rank_environments(places: Sequence[AgentHost], port: int) -> list[Mapping[str, str]]:
     """Return torchrun's variables for each rank; `places` are in the order of the ranks, `port` is free on the first.
 
     A worker that sees a single GPU calls it device 0, whichever number the GPU has on its node.

@@ -21,8 +21,8 @@ from fra_dist.config import LossConfig
 from fra_dist.distributed import SINGLE, CrossRank
 from fra_dist.errors import ConfigError
 from fra_dist.kernels.correspondence import correspondence, line_target
-from fra_dist.losses.consistency import unit
 from fra_dist.losses.geometry import Placement, shares, within
+from fra_dist.losses.view_consistency import unit
 
 
 def correspondence_terms(

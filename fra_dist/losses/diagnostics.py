@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fra_dist.losses.consistency import unit
+from fra_dist.losses.view_consistency import unit
 
 
 @torch.no_grad()

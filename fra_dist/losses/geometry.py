@@ -51,7 +51,7 @@ def across_views(assignment: Tensor, placement: Placement) -> tuple[Tensor, Tens
     pixels for which there is one; and the part of pixels that both views show, 0-dim. An image whose views do not
     overlap keeps its own assignments, at every pixel.
     """
-    grid, inside = places(placement, assignment.shape[3], assignment.shape[4], assignment.dtype)
+    grid, inside = partner_coordinates(placement, assignment.shape[3], assignment.shape[4], assignment.dtype)
     other = assignment.flip(0).flatten(0, 1)
     moved = functional.grid_sample(other, grid.flatten(0, 1), padding_mode="border", align_corners=False)
     overlap = inside.any(dim=3).any(dim=2)[:, :, None, None]
@@ -59,7 +59,7 @@ def across_views(assignment: Tensor, placement: Placement) -> tuple[Tensor, Tens
     return found, inside | ~overlap, inside.to(assignment.dtype).mean()
 
 
-def places(placement: Placement, height: int, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def partner_coordinates(placement: Placement, height: int, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Where the pixels of each view lie in the other one.
 
     Returns (V, B, H, W, 2), x and y as `grid_sample` counts them, -1 to 1 from edge to edge, and (V, B, H, W) bool,

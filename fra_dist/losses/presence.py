@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fra_dist.distributed import SINGLE, CrossRank
-from fra_dist.losses.consistency import unit
+from fra_dist.losses.view_consistency import unit
 
 
 @torch.no_grad()

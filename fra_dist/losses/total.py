@@ -23,7 +23,6 @@ from fra_dist.config import LossConfig
 from fra_dist.config.extensions import short_name
 from fra_dist.distributed import SINGLE, CrossRank
 from fra_dist.errors import ConfigError
-from fra_dist.losses.consistency import consistency, contrast, decorrelation, less_mean
 from fra_dist.losses.correspondence import correspondence_terms
 from fra_dist.losses.diagnostics import (
     embedding_rank,
@@ -37,6 +36,7 @@ from fra_dist.losses.geometry import Placement
 from fra_dist.losses.loss_inputs import Output
 from fra_dist.losses.presence import held_regions, matched_consistency, matched_mean
 from fra_dist.losses.relation import semantic_relation
+from fra_dist.losses.view_consistency import consistency, contrast, decorrelation, less_mean
 
 
 def fra_loss(

@@ -18,7 +18,7 @@ from fra_dist.kernels.region_attention import heatmaps, pooled, region_attention
 from fra_dist.models.backbone import build_backbone, channels_of, check_map, map_size
 from fra_dist.models.clusters import Clusters
 from fra_dist.models.decoder import RegionDecoder
-from fra_dist.models.heads import Head
+from fra_dist.models.heads import MLPHead
 from fra_dist.models.norm import can_be_grouped, in_groups, synchronise_norms
 from fra_dist.models.outputs import FRAOutput, Inference, NetworkOutput
 from fra_dist.models.recompute import statistics_kept
@@ -43,17 +43,17 @@ class FRANetwork(nn.Module):
         self.prototype_momentum = config.prototype_momentum
         self.cross = cross
         self.backbone = backbone
-        self.projector = Head(channels, config.hidden, config.width)
-        self.pixel_projector: Head | None = None
-        self.local_projector: Head | None = None
+        self.projector = MLPHead(channels, config.hidden, config.width)
+        self.pixel_projector: MLPHead | None = None
+        self.local_projector: MLPHead | None = None
         self.decoder: RegionDecoder | None = None
         self.clusters: Clusters | None = None
         self.detach_pooling, self.detach_relation = config.detach_pooling, config.detach_relation
         if config.has_pixel_head:
-            self.pixel_projector = Head(channels, config.hidden, config.width)
+            self.pixel_projector = MLPHead(channels, config.hidden, config.width)
         if config.decoder is None:
             return
-        self.local_projector = Head(channels, config.hidden, config.width)
+        self.local_projector = MLPHead(channels, config.hidden, config.width)
         if config.prototypes == "clusters":
             self.clusters = Clusters(config, cross)
             self.register_buffer("prototypes", functional.normalize(torch.randn(config.regions, config.width), dim=1))
@@ -180,8 +180,8 @@ class FRA(nn.Module):
         super().__init__()
         own = build_backbone(config.backbone, config.map_stride) if backbone is None else backbone
         self.online = FRANetwork(config, own, cross)
-        self.predictor = Head(config.width, config.hidden, config.width)
-        self.local_predictor = Head(config.width, config.hidden, config.width) if config.decoder else None
+        self.predictor = MLPHead(config.width, config.hidden, config.width)
+        self.local_predictor = MLPHead(config.width, config.hidden, config.width) if config.decoder else None
         synchronise_norms(self, cross)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
         self.revival = Revival(config.revive_dead, config.regions, cross) if config.revive_dead else None
@@ -214,7 +214,7 @@ class FRA(nn.Module):
         one, two = network(views[0], views=2).chunk(2)
         return one, two
 
-    def _predict(self, head: Head, embeddings: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+    def _predict(self, head: MLPHead, embeddings: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
         """(B, D) or (B, Q, D) of each view -> the same."""
         given = [e for e in embeddings if e is not None]
         if not self.views_grouped:

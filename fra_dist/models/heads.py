@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from fra_dist.models.norm import BatchNorm
 
 
-class Head(nn.Module):
+class MLPHead(nn.Module):
     """A head: linear in→K, batch norm, ReLU, linear K→D, without biases, on rows: (N, in) -> (N, D).
 
     A 1×1 convolution over pixels or regions is the same thing with the pixels or regions as rows, and slower. Weights

@@ -55,14 +55,14 @@ class Revival(nn.Module):
         share = self.cross.mean(self.seen / self.seen.sum())
         self.seen = None
         idle = torch.where(share < self.config.share, self.idle + 1, 0)
-        anew = idle >= self.config.steps
-        self.idle.copy_(torch.where(anew, 0, idle))
-        self.revived.add_(anew.sum())
+        revived = idle >= self.config.steps
+        self.idle.copy_(torch.where(revived, 0, idle))
+        self.revived.add_(revived.sum())
         largest = share.argmax().view(1)
         generator = torch.Generator().manual_seed(seed)
         for (weight, shift), (_, followed) in zip(online.shifted(), target.shifted(), strict=True):
             now = weight + shift
             noise = torch.randn(weight.shape, generator=generator).to(weight.device, weight.dtype, non_blocking=True)
             new = now.index_select(0, largest) + self.config.noise * now.std() * noise
-            shift.copy_(torch.where(anew[:, None], new - weight, shift))
+            shift.copy_(torch.where(revived[:, None], new - weight, shift))
             followed.copy_(shift)  # the target's weights come to the online ones by themselves

@@ -125,7 +125,7 @@ def series(rows: Rows, key: str) -> tuple[NDArray[np.float64], NDArray[np.float6
     return pairs[:, 0], pairs[:, 1]
 
 
-def smooth(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+def moving_mean(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     """Centred mean of the values over at most `width` of them, fewer at the ends."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
     place = np.arange(len(values))
@@ -145,7 +145,7 @@ def _draw(axes: Axes, name: str, panel: Panel, runs: Runs, regions: int) -> None
             text = ", ".join([run] * several_runs + [label] * several_lines)
             if len(values) > 150:
                 axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.7)
-                values = smooth(values, len(values) // 40)
+                values = moving_mean(values, len(values) // 40)
             mark = "o" if len(values) == 1 else None
             axes.plot(steps, values, style, color=colour, label=text, linewidth=1.8, marker=mark, markersize=4)
     axes.set_title(panel.title, loc="left")

@@ -19,38 +19,62 @@ from fra_dist.errors import DataError
 from fra_dist.report.curves import PANELS, Runs, for_dark_paper, has_data, panel_svg
 from fra_dist.report.palette import CLASS_COLOURS, region_hex
 
-_WEBP_FROM = 60_000  # bytes: larger pictures are encoded anew, which makes the page ten times smaller
+_WEBP_FROM = 60_000  # bytes: larger pictures are re-encoded, which makes the page ten times smaller
 
 
 class ColumnLike(Protocol):
+    """A column of a table, as `eval.score_table.Column` is one."""
+
     @property
-    def title(self) -> str: ...
+    def title(self) -> str:
+        """Heading of the column."""
+        ...
+
     @property
-    def digits(self) -> int: ...
+    def digits(self) -> int:
+        """Digits after the decimal point."""
+        ...
+
     @property
-    def higher_is_better(self) -> bool | None: ...
+    def higher_is_better(self) -> bool | None:
+        """Which direction is better; None: neither."""
+        ...
 
 
 class TableLike(Protocol):
-    """What `eval.score_table` makes."""
+    """A table of scores, as `eval.score_table.Table` is one; `report` does not import `eval` for it."""
 
     @property
-    def title(self) -> str: ...
+    def title(self) -> str:
+        """Heading of the table."""
+        ...
+
     @property
-    def note(self) -> str: ...
+    def note(self) -> str:
+        """How to read the table, in a few sentences."""
+        ...
+
     @property
-    def columns(self) -> Sequence[ColumnLike]: ...
+    def columns(self) -> Sequence[ColumnLike]:
+        """The columns after that of the row labels."""
+        ...
+
     @property
-    def rows(self) -> Sequence[tuple[str, Sequence[float | None]]]: ...
+    def rows(self) -> Sequence[tuple[str, Sequence[float | None]]]:
+        """(label, a value for each column); None where a column does not apply."""
+        ...
 
 
 @dataclass(frozen=True)
 class Picture:
-    """`image`: a file, or the bytes of one (PNG, JPEG, WebP). `alt` says what is seen, for those who do not see it."""
+    """A picture of the page with its text."""
 
     image: Path | bytes
+    """A file, or the bytes of one: PNG, JPEG or WebP."""
     alt: str
+    """What the picture shows, for screen readers."""
     caption: str = ""
+    """Text below the picture."""
 
 
 Film = Sequence[tuple[str, Picture]]
@@ -59,34 +83,43 @@ Film = Sequence[tuple[str, Picture]]
 
 @dataclass(frozen=True)
 class Headline:
-    """A number that matters, in large type."""
+    """A number that matters, which the page shows in large type at its top."""
 
     label: str
+    """What the number is."""
     value: str
+    """The number as text."""
     note: str = ""
+    """A few words below it."""
     good: bool | None = None
-    """Whether it reached what was asked of it; None: nothing was asked."""
+    """Whether the number reached its target; None: there is no target."""
 
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything on the page; what is empty leaves out its section."""
+    """Everything on the page. A section without content is left out."""
 
     title: str
+    """Heading of the page."""
     summary: str
+    """A sentence or two below the heading."""
     regions: int
+    """Number of regions Q of the networks."""
     headlines: Sequence[Headline] = ()
     examples: Film = ()
     """Photos, their true masks, and the regions that each network finds in them; see `compare`."""
     classes: Sequence[str] = ()
     """Names of the true parts, in the order of their numbers."""
     stages: Film = ()
-    """Photos and their regions while the run went on; see `stages_of`."""
+    """Photos and their regions at several steps of the run; see `stages_of`."""
     region_table: TableLike | None = None
+    """Scores of regions, a row for each network and way."""
     probe_table: TableLike | None = None
+    """Scores of frozen features, a row for each network."""
     curves: Runs = field(default_factory=dict)
     """Rows of metrics.jsonl by the name of the run."""
     sheets: Sequence[Picture] = ()
+    """Further pictures, such as contact sheets."""
     facts: Sequence[tuple[str, str]] = ()
     """(what, value): photos, steps, device, time, versions."""
     settings: str = ""
@@ -98,7 +131,11 @@ class ReportData:
 
 
 def write_page(data: ReportData, path: str | Path) -> Path:
-    """Write the page and return its path. Raises DataError when a picture is missing or the file cannot be written."""
+    """Render the report as one HTML file, with all pictures inside, and return its path.
+
+    data: the content; path: of the file, whose folder is made when absent. Raises DataError when a picture cannot be
+    read or the file cannot be written.
+    """
     environment = Environment(
         loader=PackageLoader("fra_dist.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -121,7 +158,10 @@ def write_page(data: ReportData, path: str | Path) -> Path:
 
 
 def inline(picture: Picture) -> Markup:
-    """An `img` element with the picture inside it, as large as it is at most. Raises DataError when it is missing."""
+    """Return an HTML `img` element that contains the picture, at its own width and height as the largest size.
+
+    A PNG above 60 kB becomes a WebP. Raises DataError when the picture is missing or is none.
+    """
     try:
         raw = picture.image if isinstance(picture.image, bytes) else picture.image.read_bytes()
         with Image.open(io.BytesIO(raw)) as image:
@@ -139,6 +179,7 @@ def inline(picture: Picture) -> Markup:
 
 
 def data_uri(raw: bytes, kind: str) -> str:
+    """Return `raw` as a `data:` URI of the MIME type `kind`, in base64."""
     return f"data:{kind};base64,{base64.b64encode(raw).decode()}"
 
 

@@ -40,8 +40,8 @@ class RunPictures(Hook):
             self._draw(run)
 
     def end(self, run: Run) -> None:
-        """Draw a last sheet if the last step has none yet, and the curves."""
-        if not self.wanted:
+        """Draw a last sheet if the last step has none yet, and the curves; nothing when the run was asked to stop."""
+        if not self.wanted or run.stopped_by is not None:
             return
         if self.drawn_at != run.completed:
             self._draw(run)

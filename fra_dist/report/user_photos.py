@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from fra_dist.data.decoding.images import BadImage
-from fra_dist.data.making.cleaning import verify
+from fra_dist.data.making.cleaning import decode_verified
 from fra_dist.report.overlay import Pixels
 
 SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .avif .mpo".split())  # noqa: SIM905
@@ -72,7 +72,7 @@ def read_square(path: Path) -> Photo | Skipped:
     try:
         if not path.is_file():
             return Skipped(name, "no such file" if not path.exists() else "not a file")
-        pixels = verify(path.read_bytes())
+        pixels = decode_verified(path.read_bytes())
     except OSError as error:
         return Skipped(name, error.strerror or "cannot be read")
     except BadImage as error:

@@ -35,13 +35,13 @@ from fra_dist.synthetic.person import BLACK, BLOND, DARK_BROWN, GREY, PALE_BLOND
 from fra_dist.synthetic.render import come_close, find_points, paint, seat
 from fra_dist.synthetic.shot import EXPRESSIONS, Shot, draw_shot
 
-__all__ = ["ATTRIBUTES", "EXPRESSIONS", "REGION_NAMES", "Faces", "Framing", "render"]
+__all__ = ["ATTRIBUTES", "EXPRESSIONS", "REGION_NAMES", "Framing", "SyntheticFaces", "render"]
 
 Framing = Literal["portrait", "face"]
 """What the pictures show: head and shoulders, or a square around the face as detectors give it."""
 
 REGION_NAMES = ("background", "hair", "skin", "brows", "eyes", "nose", "mouth")
-"""Names of the regions in `Faces.masks`, by index."""
+"""Names of the regions in `SyntheticFaces.masks`, by index."""
 ATTRIBUTES = (
     "male",
     "old",
@@ -69,14 +69,14 @@ ATTRIBUTES = (
     "turned_left",
     "turned_right",
 )
-"""Names of the columns of `Faces.attributes`."""
+"""Names of the columns of `SyntheticFaces.attributes`."""
 MIN_SIZE, MAX_SIZE = 16, 1024
 _CHUNK = 16  # faces prepared together
 _SEED_STREAM, _PERSON_STREAM, _SHOT_STREAM, _FRAME_STREAM = 0, 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
-class Faces:
+class SyntheticFaces:
     """N pictures of S x S pixels and their ground truth, in the order of the seeds."""
 
     images: np.ndarray
@@ -141,7 +141,9 @@ def cast_of(seeds: np.ndarray, identities: int | None) -> np.ndarray:
     return (hashed(seeds, _SEED_STREAM) % np.uint64(identities)).astype(np.int64)
 
 
-def render(seeds: np.ndarray, size: int = 112, identities: int | None = None, framing: Framing = "portrait") -> Faces:
+def render(
+    seeds: np.ndarray, size: int = 112, identities: int | None = None, framing: Framing = "portrait"
+) -> SyntheticFaces:
     """Draws one face per seed.
 
     Args:
@@ -187,4 +189,4 @@ def render(seeds: np.ndarray, size: int = 112, identities: int | None = None, fr
         attributes[n] = _attributes(person, shot)
         pose[n] = np.degrees((shot.yaw, shot.pitch, shot.roll))
         age[n] = 18.0 + 62.0 * person.age
-    return Faces(images, masks, points, expression, strength, attributes, pose, age, who)
+    return SyntheticFaces(images, masks, points, expression, strength, attributes, pose, age, who)

@@ -6,7 +6,7 @@ import numpy as np
 
 from fra_dist.synthetic.feature_curves import Layout
 from fra_dist.synthetic.person import Person
-from fra_dist.synthetic.planes import Box, Plane, blend, ramp, sample, smooth, spot, tinted
+from fra_dist.synthetic.planes import Box, Plane, blend, ramp, sample, smooth_step, spot, tinted
 from fra_dist.synthetic.rays import Hits
 from fra_dist.synthetic.shot import Shot
 
@@ -209,7 +209,7 @@ def paint_mouth(sheet: Sheet, p: Person, shot: Shot, lay: Layout) -> None:
     if m.open_up + m.open_down > 0.008:
         hole = ramp(y - inner, -0.5 * soft, soft) * ramp(y - lower, 0.5 * soft, -soft) * within
         blend(sheet.albedo, box, hole, (0.05, 0.012, 0.012))
-        tongue = smooth(y, m.y + 0.35 * m.open_down, m.y + 1.1 * m.open_down) * ramp(np.abs(u), 0.7, 0.4) * hole
+        tongue = smooth_step(y, m.y + 0.35 * m.open_down, m.y + 1.1 * m.open_down) * ramp(np.abs(u), 0.7, 0.4) * hole
         blend(sheet.albedo, box, 0.6 * tongue, (0.32, 0.10, 0.10))
         teeth = ramp(y - inner, 0.075 + 0.2 * soft, 0.055) * ramp(np.abs(u), 0.84, 0.66) * hole * ramp(gap, 0.0, 0.02)
         white = (0.66, 0.62, 0.55)

@@ -7,7 +7,7 @@ import numpy as np
 
 from fra_dist.synthetic.head import HALF, whole_directions
 from fra_dist.synthetic.person import Person
-from fra_dist.synthetic.planes import Plane, ramp, sample, smooth, soften
+from fra_dist.synthetic.planes import Plane, ramp, sample, smooth_step, soften
 from fra_dist.synthetic.rays import Hits
 from fra_dist.synthetic.shot import Shot
 
@@ -95,14 +95,14 @@ def grow(p: Person, full: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     steep = (line[_NEXT] - line[_LAST]) * _per_column()
     field = (line - y) * (1.0 / np.sqrt(1.0 + steep * steep))
     thick = _THICKNESS[p.style] * p.hair_volume
-    cover = smooth(field, -0.01, 0.14 if p.style != "fringe" else 0.08)
+    cover = smooth_step(field, -0.01, 0.14 if p.style != "fringe" else 0.08)
     lift = 1.0 + 0.7 * ramp(dy, -0.35, -0.95)
     if p.style in ("side_part", "short"):
         lift += 0.35 * ramp(dx * math.copysign(1.0, -p.parting), -0.5, 0.7) * ramp(dy, 0.0, -0.6)
     grown = full + (thick * lift) * cover
     if p.style == "bun":
         gap = dx * dx + (dz + 0.40) ** 2
-        grown += 0.26 * smooth(gap, 0.13, 0.04) * ramp(dy, 0.0, -0.5)
+        grown += 0.26 * smooth_step(gap, 0.13, 0.04) * ramp(dy, 0.0, -0.5)
     return field, soften(grown, 0.5)
 
 

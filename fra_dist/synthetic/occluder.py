@@ -9,7 +9,7 @@ from fra_dist.synthetic.feature_curves import Layout
 from fra_dist.synthetic.person import Person
 from fra_dist.synthetic.planes import Plane, blend, ramp, sample
 from fra_dist.synthetic.shot import Shot
-from fra_dist.synthetic.surroundings import Picture
+from fra_dist.synthetic.surroundings import Canvas
 
 
 def paint_face_mask(sheet: Sheet, shot: Shot, lay: Layout) -> None:
@@ -28,17 +28,17 @@ def paint_face_mask(sheet: Sheet, shot: Shot, lay: Layout) -> None:
     sheet.glossy *= 1.0 - cover
 
 
-def _lay(pic: Picture, x0: float, y0: float, x1: float, y1: float) -> tuple[tuple[slice, slice], Plane, Plane]:
+def _lay(pic: Canvas, x0: float, y0: float, x1: float, y1: float) -> tuple[tuple[slice, slice], Plane, Plane]:
     box = pic.box(x0, y0, x1, y1)
     return box, pic.qx[box], pic.qy[box]
 
 
-def _cover(pic: Picture, box: tuple[slice, slice], alpha: Plane, colour: np.ndarray) -> None:
+def _cover(pic: Canvas, box: tuple[slice, slice], alpha: Plane, colour: np.ndarray) -> None:
     blend(pic.colour, box, alpha, colour)
     pic.region[box][alpha > 0.5] = BACKGROUND
 
 
-def _scarf(pic: Picture, p: Person, shot: Shot) -> None:
+def _scarf(pic: Canvas, p: Person, shot: Shot) -> None:
     cx, cy = pic.project(0.0, 0.9, 0.2)
     height = 0.05 - 0.32 * shot.prop[0]
     box, x, y = _lay(pic, cx - 1.2, cy - 0.6, cx + 1.2, cy + 1.2)
@@ -55,7 +55,7 @@ def _scarf(pic: Picture, p: Person, shot: Shot) -> None:
     _cover(pic, box, alpha, colour[:, None, None] * np.maximum(light, 0.1))
 
 
-def _hand(pic: Picture, p: Person, shot: Shot) -> None:
+def _hand(pic: Canvas, p: Person, shot: Shot) -> None:
     """A palm and four fingers as capsules, reaching in from below."""
     side = -1.0 if shot.prop[0] < 0.5 else 1.0
     tx, ty = pic.project(side * 0.42 * shot.prop[1], 0.35 + 0.5 * shot.prop[2], 0.7)
@@ -88,7 +88,7 @@ def _hand(pic: Picture, p: Person, shot: Shot) -> None:
     )
 
 
-def _bar(pic: Picture, p: Person, shot: Shot) -> None:
+def _bar(pic: Canvas, p: Person, shot: Shot) -> None:
     """A straight bar or pole at any angle."""
     angle = math.pi * shot.prop[0]
     cx, cy = 1.0 * (shot.prop[1] - 0.5), 1.2 * (shot.prop[2] - 0.35)
@@ -100,7 +100,7 @@ def _bar(pic: Picture, p: Person, shot: Shot) -> None:
     _cover(pic, (slice(None), slice(None)), alpha, tone[:, None, None] * light)
 
 
-def _cup(pic: Picture, p: Person, shot: Shot) -> None:
+def _cup(pic: Canvas, p: Person, shot: Shot) -> None:
     """A cup held before the mouth."""
     cx, cy = pic.project(0.25 * (shot.prop[0] - 0.5), 0.62, 0.95)
     box, x, y = _lay(pic, cx - 0.5, cy - 0.2, cx + 0.5, cy + 0.95)
@@ -123,7 +123,7 @@ def _cup(pic: Picture, p: Person, shot: Shot) -> None:
 _PAINTERS = {"scarf": _scarf, "hand": _hand, "bar": _bar, "cup": _cup}
 
 
-def paint_occluder(pic: Picture, p: Person, shot: Shot) -> None:
+def paint_occluder(pic: Canvas, p: Person, shot: Shot) -> None:
     """Paint the thing that hides the face, if any, except the face mask, which lies on the head."""
     if shot.occlusion in _PAINTERS:
         _PAINTERS[shot.occlusion](pic, p, shot)

@@ -19,7 +19,7 @@ def ramp(x: Plane, low: float, high: float) -> Plane:
     return np.minimum(np.maximum(scaled, 0.0, out=scaled), 1.0, out=scaled)
 
 
-def smooth(x: Plane, low: float, high: float) -> Plane:
+def smooth_step(x: Plane, low: float, high: float) -> Plane:
     """A smooth step from 0 at `low` to 1 at `high`: like `ramp`, but with level ends (3t² − 2t³)."""
     t = ramp(x, low, high)
     return t * t * (3.0 - 2.0 * t)

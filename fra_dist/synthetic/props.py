@@ -7,9 +7,9 @@ import numpy as np
 from fra_dist.synthetic.face import BACKGROUND, Sheet, linear
 from fra_dist.synthetic.feature_curves import Layout
 from fra_dist.synthetic.person import Person
-from fra_dist.synthetic.planes import Plane, blend, ramp, sample, smooth
+from fra_dist.synthetic.planes import Plane, blend, ramp, sample, smooth_step
 from fra_dist.synthetic.shot import Shot
-from fra_dist.synthetic.surroundings import Picture
+from fra_dist.synthetic.surroundings import Canvas
 
 _RIM = -0.44
 _TILT = {"beanie": 0.16, "cap": 0.10}
@@ -24,11 +24,13 @@ def raise_hat(shot: Shot, full: np.ndarray, directions: np.ndarray) -> tuple[np.
     rim = _RIM + 0.08 * shot.prop[0]
     tilt = _TILT[shot.hat]
     field = rim - full * dy - tilt * (full * dz - 0.75)
-    raised = np.maximum(full, full + 0.075 * smooth(field, -0.01, 0.05))
+    raised = np.maximum(full, full + 0.075 * smooth_step(field, -0.01, 0.05))
     if shot.hat == "beanie":
-        raised += 0.05 * smooth(field, 0.0, 0.03) * smooth(field, 0.22, 0.19) + 0.10 * smooth(dy, -0.75, -1.0)
+        raised += 0.05 * smooth_step(field, 0.0, 0.03) * smooth_step(field, 0.22, 0.19) + 0.10 * smooth_step(
+            dy, -0.75, -1.0
+        )
     else:
-        raised += 0.02 * smooth(field, 0.05, 0.3)
+        raised += 0.02 * smooth_step(field, 0.05, 0.3)
     return field, raised
 
 
@@ -50,7 +52,7 @@ def paint_hat(sheet: Sheet, shot: Shot, field: np.ndarray) -> Plane:
     return cover
 
 
-def paint_brim(pic: Picture, shot: Shot) -> None:
+def paint_brim(pic: Canvas, shot: Shot) -> None:
     """Paint the peak of a cap: a curved plate that stands off the forehead, turned with the head."""
     rim = _RIM + 0.08 * shot.prop[0]
     inner, outer = [], []
@@ -68,7 +70,7 @@ def hat_colour(shot: Shot) -> np.ndarray:
     return linear((0.12 + 0.7 * shot.prop[1], 0.12 + 0.55 * shot.prop[2], 0.12 + 0.6 * shot.prop[3]))
 
 
-def _fill(pic: Picture, ring: np.ndarray, colour: np.ndarray) -> None:
+def _fill(pic: Canvas, ring: np.ndarray, colour: np.ndarray) -> None:
     """Fills a polygon (n, 2) in image-frame head units, edges softened, and labels it background."""
     low, high = ring.min(0) - 2 * pic.pixel, ring.max(0) + 2 * pic.pixel
     box = pic.box(float(low[0]), float(low[1]), float(high[0]), float(high[1]))
@@ -96,7 +98,7 @@ def shade_down(y: Plane) -> Plane:
     return 1.0 - (y - top) * (1.0 / max(bottom - top, 1e-6))
 
 
-def paint_glasses(pic: Picture, shot: Shot, p: Person, lay: Layout) -> None:
+def paint_glasses(pic: Canvas, shot: Shot, p: Person, lay: Layout) -> None:
     """Paint frames and lenses in a plane before the eyes, and the arms to the ears."""
     if shot.glasses == "none":
         return
@@ -144,7 +146,7 @@ def paint_glasses(pic: Picture, shot: Shot, p: Person, lay: Layout) -> None:
     _paint_arms(pic, frame, wide, half_w, depth)
 
 
-def _paint_arms(pic: Picture, frame: np.ndarray, wide: float, half_w: float, depth: float) -> None:
+def _paint_arms(pic: Canvas, frame: np.ndarray, wide: float, half_w: float, depth: float) -> None:
     for side in (-1.0, 1.0):
         start = pic.project(side * (2.0 * half_w + 0.045), -0.02, depth - 0.02)
         stop = pic.project(side * 0.74, -0.02, -0.08)

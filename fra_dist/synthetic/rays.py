@@ -158,7 +158,7 @@ def approach(grid: np.ndarray, rays: Rays, top: float, steps: int, offset: np.nd
 
 
 def _secant(before: Plane, gap: Plane, move: Plane) -> Plane:
-    """How far to go on: the gap over its rate of change in the last move, which is kept within reason."""
+    """How far to move next: the gap over its rate of change in the last move, which is kept within reason."""
     rate = before - gap
     rate /= move + 1e-6
     np.maximum(rate, 0.5, out=rate)
@@ -173,7 +173,7 @@ def _spread(coarse: Plane, step: int, shape: tuple[int, ...]) -> Plane:
     return up[:-1, :-1].repeat(step, 0).repeat(step, 1)[: shape[0], : shape[1]]
 
 
-def cast(grid: np.ndarray, rays: Rays, turn: np.ndarray, pixel: float) -> Hits:
+def cast_rays(grid: np.ndarray, rays: Rays, turn: np.ndarray, pixel: float) -> Hits:
     """Follow the rays to the surface R = grid: roughly on every few pixels, then on every pixel by the secant rule.
 
     turn: rotation (3, 3) of the head; pixel: width of a pixel in head units.

@@ -14,9 +14,9 @@ from fra_dist.synthetic.feature_curves import Layout, lay_out
 from fra_dist.synthetic.landmarks import landmarks
 from fra_dist.synthetic.person import Person
 from fra_dist.synthetic.planes import blend, ramp, sample, soften
-from fra_dist.synthetic.rays import Rays, cast
+from fra_dist.synthetic.rays import Rays, cast_rays
 from fra_dist.synthetic.shot import Shot
-from fra_dist.synthetic.surroundings import Picture, backdrop, paint_body
+from fra_dist.synthetic.surroundings import Canvas, backdrop, paint_body
 
 _ALL = (slice(None), slice(None))
 
@@ -81,17 +81,17 @@ def paint(sitter: Sitter, points: np.ndarray, size: int) -> tuple[np.ndarray, np
     return _develop(pic, shot), pic.region, places.astype(np.float32)
 
 
-def _easel(shot: Shot, turn: np.ndarray, size: int) -> Picture:
+def _easel(shot: Shot, turn: np.ndarray, size: int) -> Canvas:
     unit = 1.0 / (shot.scale * size)
     place = np.arange(size, dtype=np.float32) + np.float32(0.5)
     qx = (place - np.float32(shot.centre[0] * size)) * np.float32(unit)
     qy = (place - np.float32(shot.centre[1] * size)) * np.float32(unit)
     grid_x, grid_y = np.meshgrid(qx, qy)
     region = np.zeros((size, size), np.uint8)
-    return Picture(backdrop(shot, size), region, grid_x, grid_y, unit, size, turn)
+    return Canvas(backdrop(shot, size), region, grid_x, grid_y, unit, size, turn)
 
 
-def _paint_head(pic: Picture, p: Person, shot: Shot, lay: Layout, bare: np.ndarray, points: np.ndarray) -> None:
+def _paint_head(pic: Canvas, p: Person, shot: Shot, lay: Layout, bare: np.ndarray, points: np.ndarray) -> None:
     field, grown = hair.grow(p, bare)
     if hair.wears_hat(shot):
         hat_field, grown = props.raise_hat(shot, np.minimum(grown, bare + 0.09), head.whole_directions())
@@ -99,7 +99,7 @@ def _paint_head(pic: Picture, p: Person, shot: Shot, lay: Layout, bare: np.ndarr
     half = math.hypot(0.80 * math.cos(shot.yaw), 1.0 * math.sin(shot.yaw)) + reach - float(bare.max()) + 0.16
     box = pic.box(-half, -reach, half, 1.12 * p.chin + lay.drop + 0.05)
     rays = Rays.through(pic.turn, pic.qx[box], pic.qy[box])
-    hits = cast(grown, rays, pic.turn, pic.pixel)
+    hits = cast_rays(grown, rays, pic.turn, pic.pixel)
     folds = [] if p.style in hair.LONG else add_ears(hits, rays, pic.turn, p, pic.pixel)
     shape = hits.x.shape
     sheet = face.Sheet(
@@ -158,7 +158,7 @@ def _light_head(sheet: face.Sheet, shot: Shot, cover: np.ndarray) -> np.ndarray:
     return arriving
 
 
-def _develop(pic: Picture, shot: Shot) -> np.ndarray:
+def _develop(pic: Canvas, shot: Shot) -> np.ndarray:
     """Exposure, tone curve, blur and grain; (S, S, 3) uint8."""
     colour = pic.colour
     colour *= shot.exposure * 1.05
@@ -185,7 +185,7 @@ def _develop(pic: Picture, shot: Shot) -> np.ndarray:
     return image
 
 
-def _speckle(pic: Picture, shot: Shot) -> np.ndarray:
+def _speckle(pic: Canvas, shot: Shot) -> np.ndarray:
     step = 160.0 / pic.size
     index = (np.arange(pic.size, dtype=np.float32) + 0.5) * np.float32(step)
     return sample("grain", index[None, :] + shot.noise, index[:, None] + np.float32(2 * shot.noise))

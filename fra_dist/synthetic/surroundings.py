@@ -8,14 +8,14 @@ import numpy as np
 from fra_dist.synthetic.face import BACKGROUND, HAIR, SKIN, linear
 from fra_dist.synthetic.hair import length_below
 from fra_dist.synthetic.person import Person
-from fra_dist.synthetic.planes import Box, Plane, blend, ramp, sample, smooth, tinted, window
+from fra_dist.synthetic.planes import Box, Plane, blend, ramp, sample, smooth_step, tinted, window
 from fra_dist.synthetic.shot import Shot
 
 _COARSE = 40
 
 
 @dataclass(slots=True)
-class Picture:
+class Canvas:
     """A picture while it is painted."""
 
     colour: np.ndarray
@@ -130,7 +130,7 @@ class _Body:
         return self.y + 0.02 + self.neckline * (1.0 - across * across * (1.0 / 0.21))
 
 
-def paint_body(pic: Picture, p: Person, shot: Shot) -> None:
+def paint_body(pic: Canvas, p: Person, shot: Shot) -> None:
     """Paint shoulders in clothes, hair that hangs behind the neck, then the neck."""
     top = pic.project(0.0, 0.55, -0.22)
     neck = (0.385 + 0.075 * p.masculine) * p.width
@@ -143,7 +143,7 @@ def paint_body(pic: Picture, p: Person, shot: Shot) -> None:
     _paint_neck(pic, p, shot, top, body)
 
 
-def _paint_clothes(pic: Picture, shot: Shot, body: _Body) -> None:
+def _paint_clothes(pic: Canvas, shot: Shot, body: _Body) -> None:
     box = pic.box(-9.0, body.y - 0.1, 9.0, 9.0)
     x, y = pic.qx[box] - body.x, pic.qy[box]
     if x.size == 0:
@@ -160,7 +160,7 @@ def _paint_clothes(pic: Picture, shot: Shot, body: _Body) -> None:
     cloth = _hsv(shot.cloth[0], 0.75 * shot.cloth[1], 0.10 + 0.85 * shot.cloth[2])
     gap = y - body.opening(across)
     if shot.cloth_kind == 2:
-        light *= 0.55 + 0.6 * smooth(np.sin(y * 26.0 + 6.0 * shot.prop[0]), -0.2, 0.2)
+        light *= 0.55 + 0.6 * smooth_step(np.sin(y * 26.0 + 6.0 * shot.prop[0]), -0.2, 0.2)
     elif shot.cloth_kind == 3:
         light *= 1.0 - 0.5 * ramp(np.abs(across - 0.36 - 0.45 * (y - body.y)), 0.045, 0.02)
     light *= 1.0 - 0.45 * ramp(np.abs(gap - 0.03), 0.035, 0.015) * ramp(across, 0.55, 0.45)
@@ -169,7 +169,7 @@ def _paint_clothes(pic: Picture, shot: Shot, body: _Body) -> None:
     pic.region[box][cover > 0.5] = BACKGROUND
 
 
-def _paint_hanging(pic: Picture, p: Person, shot: Shot, end: float) -> None:
+def _paint_hanging(pic: Canvas, p: Person, shot: Shot, end: float) -> None:
     ax, ay = pic.project(0.0, -0.25, -0.25)
     box = pic.box(ax - 1.4, ay - 0.9, ax + 1.4, end + 0.15)
     x, y = pic.qx[box] - ax, pic.qy[box]
@@ -194,7 +194,7 @@ def _paint_hanging(pic: Picture, p: Person, shot: Shot, end: float) -> None:
     pic.region[box][cover > 0.5] = HAIR
 
 
-def _paint_neck(pic: Picture, p: Person, shot: Shot, top: tuple[float, float], body: _Body) -> None:
+def _paint_neck(pic: Canvas, p: Person, shot: Shot, top: tuple[float, float], body: _Body) -> None:
     bottom = body.y + body.neckline + 0.05
     left, right = min(top[0], body.x) - body.neck - 0.25, max(top[0], body.x) + body.neck + 0.25
     box = pic.box(left, top[1] - 0.15, right, bottom)

@@ -1,6 +1,7 @@
 """What a run will cost in memory and time, measured on a few images of noise before anything is trained."""
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,9 +16,11 @@ from fra_dist.errors import ConfigError
 from fra_dist.files import exists
 from fra_dist.losses.geometry import Placement
 from fra_dist.losses.total import fra_loss
+from fra_dist.machine_memory import memory_limit
 from fra_dist.models.fra import FRA
 from fra_dist.train.engines.protocol import precision_of
 from fra_dist.train.execution import set_execution
+from fra_dist.train.memory_need import BF16_SHARE, MemoryNeed, check_fits
 from fra_dist.train.sizes import Sizes, derive_sizes
 from fra_dist.train.step import check_map_sizes
 
@@ -25,8 +28,18 @@ _MIB = 2**20
 _STATES = {"lars": 1, "adamw": 2}
 
 
-def describe(config: Config) -> str:
-    """Describe a run before it starts: resolved configuration, parameter counts, sizes, memory and time, as text.
+@dataclass(frozen=True)
+class DryRun:
+    """What a run would be."""
+
+    text: str
+    """Resolved configuration, parameter counts, sizes, memory and time."""
+    problem: ConfigError | None
+    """Why it would not fit into the memory of its device; None when it does."""
+
+
+def describe_run(config: Config) -> DryRun:
+    """Describe a run before it starts.
 
     Memory of activations and time of a step are measured with up to 8 images on this machine and scaled. Raises
     ConfigError or DataError when the run could not start.
@@ -50,13 +63,9 @@ def describe(config: Config) -> str:
             else min(config.train.micro_batch or config.train.global_batch, config.train.global_batch)
         )
         seconds, activations = _measure(config, model, ctx.device, min(micro, 8))
-        parts += [
-            "",
-            *_memory(config, model, activations, micro, ctx.world),
-            "",
-            *_time(config, sizes, seconds, ctx.device),
-        ]
-        return "\n".join(parts)
+        need = MemoryNeed(_fixed(config, model, ctx.world), activations, micro)
+        parts += ["", _memory(need), "", *_time(config, sizes, seconds, ctx.device)]
+        return DryRun("\n".join(parts), _too_large(config, need, ctx))
     finally:
         distributed.stop()
 
@@ -70,18 +79,44 @@ def _parameters(model: FRA) -> list[str]:
     return rows
 
 
-def _memory(config: Config, model: FRA, activations: float, micro: int, world: int) -> list[str]:
+def measured_need(config: Config, micro: int, world: int, gpu: bool) -> MemoryNeed:
+    """Measure what a rank needs with 2 images on this CPU, in float32; scaled to bf16 for a GPU that uses it."""
+    device = torch.device("cpu")
+    plain = config.model_copy(update={"train": config.train.model_copy(update={"compile": False, "precision": "fp32"})})
+    model = FRA(config.model).train()
+    set_execution(model, plain.train, device)
+    _, activations = _measure(plain, model, device, 2)
+    narrow = config.train.precision == "bf16" or (gpu and config.train.precision == "auto")
+    return MemoryNeed(_fixed(config, model, world), activations * (BF16_SHARE if narrow else 1.0), micro)
+
+
+def _fixed(config: Config, model: FRA, world: int) -> float:
+    """The bytes of weights, gradients and the optimiser's state on one of `world` ranks."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     everything = sum(t.numel() * t.element_size() for t in model.state_dict().values())
     stage = config.train.zero_stage
     gradients = 1 / world if stage == 2 else 1.0
     optimizer = (1 + _STATES[config.optim.name]) / world if stage else _STATES[config.optim.name]  # and its own weights
-    fixed = everything + 4 * trained * (gradients + optimizer)
-    total = fixed + activations * micro
-    return [
-        f"memory of a rank: about {total / _MIB:,.0f} MiB = {fixed / _MIB:,.0f} for weights, gradients and optimiser "
-        f"+ {activations / _MIB:,.1f} an image x {micro} images for activations"
-    ]
+    return everything + 4 * trained * (gradients + optimizer)
+
+
+def _memory(need: MemoryNeed) -> str:
+    return (
+        f"memory of a rank: about {need.total / _MIB:,.0f} MiB = {need.fixed / _MIB:,.0f} for weights, gradients and "
+        f"optimiser + {need.per_image / _MIB:,.1f} an image x {need.micro} images for activations"
+    )
+
+
+def _too_large(config: Config, need: MemoryNeed, ctx: distributed.RankContext) -> ConfigError | None:
+    if ctx.device.type == "cuda":
+        limit, where = float(torch.cuda.mem_get_info(ctx.device)[1]), torch.cuda.get_device_name(ctx.device)
+    else:
+        limit, where = memory_limit(), "this machine"
+    try:
+        check_fits(config, ctx.world, need, limit, where)
+    except ConfigError as error:
+        return error
+    return None
 
 
 def _time(config: Config, sizes: Sizes | None, seconds: float, device: torch.device) -> list[str]:

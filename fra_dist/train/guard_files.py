@@ -107,4 +107,4 @@ def _write(path: Path, value: Any) -> None:
         files.make_folder(path.parent)
         files.write_object(path, value)
     except OSError as error:
-        raise LaunchError(f"cannot write {path}: {error.strerror}: make room there") from None
+        raise LaunchError(f"cannot write {path}: {error.strerror}: free some space there") from None

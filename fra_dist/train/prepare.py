@@ -55,7 +55,7 @@ def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run
 
 def _prepare(config: Config, force: bool, origin: Origin, watch: StartWatch) -> Run:
     watch.part("meeting the other ranks", SLOW)
-    ctx = distributed.start(config.train.device, _exchange_minutes(config))
+    ctx = distributed.start(config.train.device, _collective_minutes(config))
     watch.part(f"reading the manifest of {config.data.shards}", _READING)
     manifest = _load_shards(config, ctx)
     watch.part("building the model", SLOW)
@@ -112,7 +112,7 @@ def close(run: Run) -> None:
         parts.callback(run.loader.close)
 
 
-def _exchange_minutes(config: Config) -> float:
+def _collective_minutes(config: Config) -> float:
     """Return the minutes that a collective may take.
 
     They are more than one rank may keep the others waiting, so that the watchdog, which can name it, comes first.

@@ -55,7 +55,7 @@ def choose_checkpoint(folder: RunFolder, config: Config, origin: Origin, force: 
     for text in damage:
         folder.note("notice", text=text)
     for path in set_aside(folder.checkpoints, step):
-        folder.note("notice", text=f"set aside as {path.name}: the run goes on after step {step}")
+        folder.note("notice", text=f"set aside as {path.name}: the run resumes after step {step}")
     folder.forget_after(step)
     if found is None:
         folder.note("start")
@@ -85,7 +85,7 @@ def _refuse_to_lose(folder: RunFolder, found: Checkpoint | None, damage: list[st
         count = len(damage)
         which = "its only checkpoint" if count == 1 else f"none of its {count} checkpoints"
         raise CheckpointError(
-            f"{folder.path} cannot go on: {which} can{'not' if count == 1 else ''} be used ({damage[0]}); "
+            f"{folder.path} cannot resume: {which} can{'not' if count == 1 else ''} be used ({damage[0]}); "
             f"restore one, name another with --from, or begin at step 0 with --fresh"
         )
 
@@ -95,11 +95,11 @@ def _named(folder: RunFolder, config: Config, origin: Origin, force: bool) -> Ch
     found = find_checkpoint(origin.source)
     if found.averaged:
         raise CheckpointError(
-            f"{found.path} is a mean of checkpoints and has no optimiser state: a run cannot go on from it"
+            f"{found.path} is a mean of checkpoints and has no optimiser state: a run cannot resume from it"
         )
     if found.path.resolve().parent != folder.checkpoints.resolve() and list_checkpoints(folder.checkpoints):
         raise CheckpointError(
-            f"{folder.path} has checkpoints of its own, so it cannot go on from {found.path}: "
+            f"{folder.path} has checkpoints of its own, so it cannot resume from {found.path}: "
             f"give a new output=, or --fresh to move them away"
         )
     _refuse_other(found, config, force)
@@ -111,7 +111,7 @@ def _refuse_other(found: Checkpoint, config: Config, force: bool) -> None:
     if harmful and not force:
         raise ConfigError(
             f"{found.path} was trained with another configuration: {'; '.join(harmful)}. "
-            "Give the old values, or --force to go on all the same"
+            "Give the old values, or --force to resume all the same"
         )
 
 

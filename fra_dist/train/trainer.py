@@ -208,7 +208,8 @@ def train(run: Run, hooks: Sequence[Hook]) -> bool:
     phases, slow = run.phases, max(SLOW, run.config.checkpoint.patience_seconds + 60)
     attempt = distributed.from_main(lambda: run.folder.attempt)
     watchdog = Watchdog(run.config, run.ctx, phases, run.hosts, run.folder.path, attempt)
-    with StopFlag() as stop, watchdog:
+    saving = f"the checkpoint in {run.folder.checkpoints}" if run.ctx.is_main else ""
+    with StopFlag(saving) as stop, watchdog:
         for hook in hooks:
             phases.enter(f"{type(hook).__name__}.begin", run.completed + 1, slow)
             hook.begin(run)

@@ -15,7 +15,7 @@ def chaos(tmp_path, fra_dist):
     path = tmp_path / "chaos.yaml"
     path.write_text("name: chaos\n")
 
-    def call(*words, timeout=120):
+    def call(*words, timeout=360):
         return fra_dist("chaos", path, *WORDS, *words, timeout=timeout)
 
     return call

@@ -6,15 +6,15 @@ from dataclasses import asdict, replace
 import pytest
 
 from fra_dist.errors import LaunchError
-from fra_dist.launch.chaos.campaign import describe, read_rows
-from fra_dist.launch.chaos.campaign_table import goodput, summary, table
+from fra_dist.launch.chaos.campaign import read_results, result_line
+from fra_dist.launch.chaos.campaign_table import campaign_totals, goodput, table
 from fra_dist.launch.chaos.trainings import count_repeated
-from fra_dist.launch.chaos.trial import Row
+from fra_dist.launch.chaos.trial import FaultResult
 
-GOOD = Row(1, "kill -9", 7, "", "finished", [-9, 0], 2, 6.0, 24.0, True)
-OTHER = Row(2, "kill -9", 3, "", "finished", [-9, 0], 4, 10.0, 26.0, True)
-WRONG = Row(3, "full disk", 9, "", "finished", [1, 0], 0, 4.0, 20.0, False, "model.safetensors: a differs")
-LOST = Row(4, "SIGTERM", 9, "", "gave up", [75, 2], 0, None, 30.0, False, "refused")
+GOOD = FaultResult(1, "kill -9", 7, "", "finished", [-9, 0], 2, 6.0, 24.0, True)
+OTHER = FaultResult(2, "kill -9", 3, "", "finished", [-9, 0], 4, 10.0, 26.0, True)
+WRONG = FaultResult(3, "full disk", 9, "", "finished", [1, 0], 0, 4.0, 20.0, False, "model.safetensors: a differs")
+LOST = FaultResult(4, "SIGTERM", 9, "", "gave up", [75, 2], 0, None, 30.0, False, "refused")
 
 
 @pytest.mark.parametrize(
@@ -54,22 +54,22 @@ def test_goodput_counts_what_faults_took():
 
 def test_the_summary_tells_identical_from_as_expected():
     odd = replace(GOOD, difference="the damage was not reported")
-    total = summary([GOOD, WRONG, LOST, odd])
+    total = campaign_totals([GOOD, WRONG, LOST, odd])
     assert (total["faults"], total["finished"], total["identical"], total["as_expected"]) == (4, 3, 2, 1)
 
 
 def test_a_line_names_what_is_wrong():
-    assert "finished and identical, 2 steps lost, 6.0 s" in describe(GOOD)
-    assert "NOT IDENTICAL" in describe(WRONG)
-    assert "a differs" in describe(WRONG)
-    assert "gave up" in describe(LOST)
+    assert "finished and identical, 2 steps lost, 6.0 s" in result_line(GOOD)
+    assert "NOT IDENTICAL" in result_line(WRONG)
+    assert "a differs" in result_line(WRONG)
+    assert "gave up" in result_line(LOST)
 
 
 def test_rows_are_read_again(tmp_path):
     about = {"campaign": {"seed": 1}}
     path = tmp_path / "faults.jsonl"
-    assert read_rows(path, about) == []
+    assert read_results(path, about) == []
     path.write_text("".join(json.dumps(row) + "\n" for row in (about, asdict(GOOD), asdict(LOST))))
-    assert read_rows(path, about) == [GOOD, LOST]
+    assert read_results(path, about) == [GOOD, LOST]
     with pytest.raises(LaunchError, match="another campaign"):
-        read_rows(path, {"campaign": {"seed": 2}})
+        read_results(path, {"campaign": {"seed": 2}})

@@ -76,7 +76,7 @@ class RayNodes:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-        process.wait(20)
+        process.wait(60)
 
     def drain(self, address: str) -> None:
         """Tell the cluster that a node will be preempted in ten minutes."""
@@ -89,7 +89,7 @@ accepted, why = GcsClient(address={self.address!r}).drain_node(node, 2, "test", 
 assert accepted, why
 """
         said = subprocess.run(
-            [sys.executable, "-c", code], env=self.environment, capture_output=True, text=True, timeout=60
+            [sys.executable, "-c", code], env=self.environment, capture_output=True, text=True, timeout=180
         )
         assert said.returncode == 0, said.stderr
 

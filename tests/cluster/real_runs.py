@@ -31,5 +31,5 @@ def last_step(run: Path) -> int:
 
 def fra(*words: str) -> None:
     command = [sys.executable, "-m", "fra_dist.cli.main", *words]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    said = subprocess.run(command, capture_output=True, text=True, timeout=360)
     assert said.returncode == 0, said.stdout + said.stderr

@@ -37,7 +37,7 @@ def why_not() -> str | None:
         ["apt-get", "install", "-qq", "-y", "--no-install-recommends", *PACKAGES],
     ):
         env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        said = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
+        said = subprocess.run(command, env=env, capture_output=True, text=True, timeout=720)
         if said.returncode:
             return f"SLURM cannot be installed: {' '.join(command[:2])} ended with {said.stderr.strip()[-200:]}"
     return None
@@ -87,7 +87,7 @@ class SlurmCluster:
         self.stop()
 
     def command(self, *words: str, check: bool = True) -> str:
-        said = subprocess.run(words, env=self.environment, capture_output=True, text=True, timeout=60)
+        said = subprocess.run(words, env=self.environment, capture_output=True, text=True, timeout=180)
         if check and said.returncode:
             raise RuntimeError(f"{shlex.join(words)}: {said.stderr.strip()}")
         return said.stdout.strip()
@@ -119,7 +119,7 @@ class SlurmCluster:
     def kill_node(self, node: str) -> None:
         """Power cut; slurmctld is told, which otherwise takes it half a minute."""
         os.kill(self._init_of(self.running[node]), signal.SIGKILL)
-        self.running.pop(node).wait(20)
+        self.running.pop(node).wait(60)
         self.command("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=killed")
 
     def start_node(self, node: str) -> None:
@@ -149,7 +149,7 @@ class SlurmCluster:
         assert self.outer.stdin is not None
         self.outer.stdin.close()  # PID 1 of the cluster ends, and with it everything inside
         for process in [*self.running.values(), self.outer]:
-            process.wait(20)
+            process.wait(60)
         self.running.clear()
         self.outer = None
 

@@ -16,12 +16,12 @@ from tests.cluster.ray_nodes import RayNodes
 from tests.cluster.stub_trainer import expected
 from tests.cluster.waiting import events, rows, until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.faults, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.cluster, pytest.mark.faults, pytest.mark.timeout(540)]
 STUB = Path(__file__).with_name("stub_trainer.py")
 DRIVE = """
 import pickle, sys
 from fra_dist.errors import FraError
-from fra_dist.launch.elastic import Pace, drive
+from fra_dist.launch.elastic import Pace, run_elastic
 from fra_dist.launch.ray_cluster import Cluster, Need
 from fra_dist.train.signals import StopFlag
 launch, address, sizes = pickle.loads(bytes.fromhex(sys.argv[1]))
@@ -51,7 +51,7 @@ def worlds(run: Path) -> list[int]:
 
 
 def finished(process: "subprocess.Popen[bytes]", run: Path, steps: int) -> None:
-    assert process.wait(120) == 0
+    assert process.wait(360) == 0
     assert read_state(run)["state"] == "complete"
     (done,) = events(run, "complete")
     assert done["value"] == expected(steps)
@@ -89,7 +89,7 @@ def test_node_joins_drains_and_dies(ray: RayNodes, run: Path) -> None:
     ray.kill_node(third)
     until(lambda: worlds(run) == [1, 2, 1, 2, 1], 60, "smaller world after the node died")
     process.terminate()
-    assert process.wait(60) == 75
+    assert process.wait(180) == 75
     (value,) = (json.loads(path.read_text())["value"] for path in sorted(run.glob("checkpoints/*/state.json"))[-1:])
     assert value == expected(steps_done(run))
     lost = [row["steps_lost"] for row in events(run, "launch restart")]
@@ -100,7 +100,7 @@ def test_driver_stopped_then_killed(ray: RayNodes, run: Path) -> None:
     process = start(ray, run, 300)
     until(lambda: steps_done(run) > 3, 60, "steps")
     process.terminate()
-    assert process.wait(60) == 75
+    assert process.wait(180) == 75
     assert read_state(run)["state"] == "stopped"
     (stopped,) = events(run, "stopped")
     process = start(ray, run, 300)
@@ -109,16 +109,16 @@ def test_driver_stopped_then_killed(ray: RayNodes, run: Path) -> None:
     seen = steps_done(run)
     until(lambda: steps_done(run) > seen + 3, 60, "steps")
     process.kill()
-    process.wait(10)
+    process.wait(30)
     finished(start(ray, run, 300), run, 300)
 
 
 def test_gives_up_and_refuses(ray: RayNodes, run: Path) -> None:
-    assert start(ray, run, 60, "--fail-at", "5").wait(60) == 1
+    assert start(ray, run, 60, "--fail-at", "5").wait(180) == 1
     state = read_state(run)
     assert (state["state"], state["attempt"]) == ("failed", 2)
     assert "told to fail at step 5" in state["reason"]
-    assert start(ray, run, 60, "--bad-input").wait(60) == 1
+    assert start(ray, run, 60, "--bad-input").wait(180) == 1
     assert read_state(run)["reason"] == "stub: this input is bad"
 
 

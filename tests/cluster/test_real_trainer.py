@@ -15,7 +15,7 @@ from tests.cluster.real_runs import ROOT, STEPS, last_step, settings, weights
 from tests.cluster.slurm_cluster import SlurmCluster
 from tests.cluster.waiting import events, until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(720)]
 
 
 def test_torchrun_killed_worker(small_shards: Path, undisturbed: dict[str, str], run: Path) -> None:
@@ -25,7 +25,7 @@ def test_torchrun_killed_worker(small_shards: Path, undisturbed: dict[str, str],
         until(lambda: last_step(run) > 12, 90, "steps")
         holder = json.loads((run / "attempt.json").read_text())["process"]
         os.kill(holder, signal.SIGKILL)
-        assert process.wait(120) == 0
+        assert process.wait(360) == 0
     finally:
         process.terminate()
     assert len(events(run, "resume")) == 1
@@ -37,7 +37,7 @@ def test_slurm_requeued_and_killed(
 ) -> None:
     command = [sys.executable, str(ROOT / "launchers" / "slurm.py"), "--nodes", "2", "--time", "30"]
     command += ["--signal-lead", "60", *settings(small_shards, run)]
-    said = subprocess.run(command, env=slurm.environment, capture_output=True, text=True, timeout=60, cwd=ROOT)
+    said = subprocess.run(command, env=slurm.environment, capture_output=True, text=True, timeout=180, cwd=ROOT)
     assert said.returncode == 0, said.stderr
     job = re.findall(r"^job (\d+)$", said.stdout, re.M)[0]
     until(lambda: last_step(run) > 3, 90, "steps")
@@ -56,7 +56,7 @@ def test_plain_sbatch(slurm: SlurmCluster, small_shards: Path, undisturbed: dict
     config, *overrides = settings(small_shards, run)[1:]
     env = {**slurm.environment, "PYTHON": sys.executable}
     words = ["sbatch", "-N2", "--time=30", f"-o{run.parent}/log", "launchers/slurm.sbatch", config, *overrides]
-    said = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60, cwd=ROOT)
+    said = subprocess.run(words, env=env, capture_output=True, text=True, timeout=180, cwd=ROOT)
     assert said.returncode == 0, said.stderr
     until(lambda: read_state(run).get("state") == "complete", 120, lambda: (run.parent / "log").read_text())
     assert weights(run) == undisturbed
@@ -72,7 +72,7 @@ def test_following_a_job_to_its_end(slurm: SlurmCluster, small_shards: Path, run
         "--follow",
         *settings(small_shards, run),
     ]
-    said = subprocess.run(command, env=slurm.environment, capture_output=True, text=True, timeout=150, cwd=ROOT)
+    said = subprocess.run(command, env=slurm.environment, capture_output=True, text=True, timeout=450, cwd=ROOT)
     assert said.returncode == 0, said.stderr
     assert f"step {STEPS}/{STEPS}" in said.stdout
     assert said.stdout.splitlines()[-1] == "fra-dist: complete"

@@ -7,9 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+PATIENCE = 3
+"""Times as long as what is expected takes on two quiet cores: the tests of a gate run beside each other."""
+
 
 def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """The first true value of `condition`; AssertionError that names `what` after `seconds`."""
+    """The first true value of `condition`; AssertionError that names `what` after `PATIENCE * seconds`."""
+    seconds *= PATIENCE
     end = time.monotonic() + seconds
     while True:
         value = condition()

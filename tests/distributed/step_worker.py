@@ -1,4 +1,4 @@
-"""The ranks of `test_step_exchanges.py`: FOLDER starts two, which write what a step exchanges and waits for."""
+"""Ranks of `test_step_collectives.py`: FOLDER starts two, which record collectives and host synchronisations."""
 
 import json
 import multiprocessing
@@ -25,7 +25,7 @@ from tests.helpers.tiny import TINY
 from tests.helpers.waiting_calls import WaitingCalls, WaitingOperators
 
 PUBLISHED = ["model.backbone=resnet50", "data.image_size=64", "train.global_batch=4", "train.device=cpu"]
-"""Heads and decoder as published; the number of exchanges does not depend on the size of images."""
+"""Heads and decoder as published; the number of collectives does not depend on the size of images."""
 CASES = {
     **{f"tiny-{way}": [*TINY, f"train.backend={way}"] for way in ("torch", "deepspeed")},
     "tiny-stage2": [*TINY, "train.zero_stage=2"],
@@ -50,8 +50,8 @@ def count(ctx: RankContext, overrides: list[str]) -> dict[str, Any]:
     with WaitingCalls() as calls, WaitingOperators() as operators:
         terms = step.run(2, (views[0], views[1]))
     engine.close()
-    exchanges = {name: number for name, number in operators.exchanges.items() if number}
-    return {"exchanges": exchanges, "waits": [*calls.found, *operators.found], "loss": terms["total"].item()}
+    collectives = {name: number for name, number in operators.collectives.items() if number}
+    return {"collectives": collectives, "waits": [*calls.found, *operators.found], "loss": terms["total"].item()}
 
 
 def run_rank(folder: Path, rank: int) -> None:

@@ -2,7 +2,7 @@
 
     LD_PRELOAD=faulty_disk.so python sweep.py WORK SHARDS PHASE EVERY [FIRST]
 
-WORK: an empty folder. PHASE: `run` (a small run from its start) or `resume` (going on after step 4). EVERY: every how
+WORK: an empty folder. PHASE: `run` (a small run from its start) or `resume` (resuming after step 4). EVERY: every how
 many calls one is struck. Prints a line a trial that ended badly and a last line of counts; status 1 with any.
 
 A trial is the faulty attempt and then the same command without a fault, once more where that one refuses. It is good
@@ -24,10 +24,11 @@ from pathlib import Path
 from fra_dist import files
 from fra_dist.cli.main import main
 from fra_dist.cli.pretrain import pretrain  # noqa: F401
+from fra_dist.json_lines import read_rows
 from fra_dist.report import curves, picture_hook  # noqa: F401
 from fra_dist.train import prepare  # noqa: F401
 from fra_dist.train.hooks import collapse_alarms, saving, stragglers  # noqa: F401
-from fra_dist.train.run_dir.folder import read_rows, repeatable
+from fra_dist.train.run_dir.folder import repeatable
 
 FAULTS = {
     "eio": (errno.EIO, 0, "orwsntdfu"),

@@ -1,4 +1,4 @@
-"""What would make the host wait for a device, seen on a CPU: operators and calls of Python that read values."""
+"""Host synchronisations, seen on a CPU: operators and calls of Python that read values of a device."""
 
 from collections import Counter
 from typing import Any
@@ -11,18 +11,18 @@ CALLS = ("item", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__", "
 
 
 class WaitingOperators(TorchDispatchMode):
-    """Collects the names of READS that run inside; counts all operators, and exchanges between ranks by kind."""
+    """Collects the names of READS that run inside; counts all operators, and collectives by kind."""
 
     def __init__(self) -> None:
         super().__init__()
         self.found: list[str] = []
         self.operators = 0
-        self.exchanges: Counter[str] = Counter()
+        self.collectives: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         space, _, name = func._schema.name.partition("::")
         self.operators += 1
-        self.exchanges[name] += space == "c10d"
+        self.collectives[name] += space == "c10d"
         if name in READS:
             self.found.append(name)
         return func(*args, **(kwargs or {}))

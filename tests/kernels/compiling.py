@@ -50,7 +50,7 @@ def narrow(kernel: dict[str, Any]) -> int:
 
 
 def assert_fits(kernel: dict[str, Any], capability: int) -> None:
-    """It is for that GPU, spills nothing and has room there."""
+    """It is for that GPU, spills nothing and fits it."""
     assert kernel["capability"] == capability
     assert sum(kernel["instructions"].values()) > 50
     assert kernel["stack"] == 0, kernel["name"]

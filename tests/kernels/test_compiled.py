@@ -1,4 +1,4 @@
-"""Every Triton kernel compiled for real GPUs without one: it spills nothing, has room, and moves its data wide.
+"""Every Triton kernel compiled for real GPUs without one: it spills nothing, fits them, and moves its data wide.
 
 A kernel's `compiled.py` names its shapes and its kernels, and says what its machine code must hold.
 """

@@ -119,7 +119,7 @@ CHOSEN = {
     ],
     "relation": ["7x7", "28x28, 64 regions", "bf16"],
 }
-"""Every kernel, small and large, and what it is compiled anew for: each such case takes seconds."""
+"""Every kernel, small and large, and what it is recompiled for: each such case takes seconds."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`fra-dist pretrain` on a GPU that is not there: it trains, stops when told to, and goes on."""
+"""`fra-dist pretrain` on a GPU that is not there: it trains, stops when asked to, and resumes."""
 
 import json
 import signal

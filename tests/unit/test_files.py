@@ -39,7 +39,7 @@ LOOKS = {
     "is_file": ("stat", lambda path: files.is_file(path)),
     "names_in": ("listdir", lambda path: files.names_in(path.parent) == ["there"]),
     "read_bytes": ("open", lambda path: files.read_bytes(path) == b"{}"),
-    "rows": ("open", lambda path: json_lines.read_all(path) == [{}]),
+    "rows": ("open", lambda path: json_lines.read_rows(path) == [{}]),
     "rows from the end": ("pread", lambda path: [row for _, row in json_lines.from_end(path)] == [{}]),
 }
 
@@ -74,7 +74,7 @@ def test_nothing_there(tmp_path):
         assert not files.is_folder(path)
     assert files.names_in(tmp_path / "none") == []
     assert files.read_bytes(tmp_path / "none") is None
-    assert json_lines.read_all(tmp_path / "none") == []
+    assert json_lines.read_rows(tmp_path / "none") == []
 
 
 def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(tmp_path):
@@ -82,7 +82,7 @@ def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(tmp_path):
     with pytest.raises(AccessError, match="not a regular file"):
         files.read_bytes(tmp_path / "pipe")
     with pytest.raises(AccessError, match="not a regular file"):
-        json_lines.read_all(tmp_path / "pipe")
+        json_lines.read_rows(tmp_path / "pipe")
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
@@ -123,8 +123,8 @@ def write(path, steps, junk, torn):
 def test_rows_from_both_ends_are_the_same_whatever_lies_between(tmp_path_factory, steps, junk, torn):
     path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
     write(path, steps, junk, torn)
-    forward, backward = json_lines.Damage(path), json_lines.Damage(path)
-    rows = json_lines.read_all(path, forward)
+    forward, backward = json_lines.DamagedLines(path), json_lines.DamagedLines(path)
+    rows = json_lines.read_rows(path, forward)
     assert rows == [row for _, row in json_lines.from_end(path, backward)][::-1]
     assert [row["step"] for row in rows if json_lines.step_of_row(row) is not None] == steps
     assert forward.count == backward.count

@@ -1,6 +1,7 @@
 """What the sub-commands of `fra-dist ckpt` do; each prints and returns an exit status."""
 
 import argparse
+import json
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 from fra_dist import files
 from fra_dist.config import dump_config
 from fra_dist.errors import CheckpointError
-from fra_dist.formats import size_text
+from fra_dist.formats import plural, size_text
 from fra_dist.train.checkpoints.compare import Difference, contents_of, differences
 from fra_dist.train.checkpoints.compare import average as mean_of
 from fra_dist.train.checkpoints.reading import (
@@ -34,6 +35,9 @@ def ls(args: argparse.Namespace) -> int:
     """Print a table of the checkpoints of a run."""
     rows = [("step", "size", "written", "loss", "path")]
     folder = _folder(args.path)
+    if args.json:
+        print(json.dumps([_facts(path) for path in list_checkpoints(folder)], indent=1))
+        return 0
     for path in list_checkpoints(folder):
         rows.append((str(step_of(path)), _size(path), _written(path), _loss(path), str(path)))
     for path in files.paths_in(folder, "aside-*"):
@@ -45,11 +49,20 @@ def ls(args: argparse.Namespace) -> int:
 def show(args: argparse.Namespace) -> int:
     """Print what one checkpoint holds."""
     found = find_checkpoint(args.path)
+    if args.json:
+        config = {"config": found.config.model_dump(mode="json", by_alias=True)} if args.config else {}
+        more = {
+            "metrics": dict(found.metrics),
+            "versions": dict(found.versions),
+            "averaged": list(found.averaged or ()),
+        }
+        print(json.dumps({**_facts(found.path), **more, **config}, indent=1))
+        return 0
     rows = [("checkpoint", str(found.path)), ("step", str(found.step)), ("written", _written(found.path))]
     if found.averaged:
         rows.append(("mean of steps", ", ".join(map(str, found.averaged))))
     for file, (tensors, values, size) in contents_of(found.path).items():
-        rows.append((file, f"{tensors} tensors, {values:,} values, {size_text(size)}"))
+        rows.append((file, f"{plural(tensors, 'tensor')}, {values:,} values, {size_text(size)}"))
     model = found.config.model
     regions = f"{model.regions} regions" if model.decoder else "no regions"
     rows.append(("model", f"{model.backbone}, {regions}, width {model.width}, hidden {model.hidden}"))
@@ -64,18 +77,35 @@ def show(args: argparse.Namespace) -> int:
 def verify(args: argparse.Namespace) -> int:
     """Check sizes and checksums of a checkpoint, or of all of a run. Exit status 1 when one is damaged."""
     paths = [args.path] if _is_checkpoint(args.path) else list_checkpoints(_folder(args.path))
-    damaged = 0
-    for path in paths:
-        try:
-            open_checkpoint(path)
-            print(f"good     {path}")
-        except FormatError as error:
-            damaged += 1
-            print(f"foreign  {path}: {error}")
-        except CheckpointError as error:
-            damaged += 1
-            print(f"DAMAGED  {path}: {error}")
-    return 1 if damaged else 0
+    verdicts = [(path, *_verdict(path)) for path in paths]
+    if args.json:
+        print(
+            json.dumps([{"path": str(path), "verdict": word, "reason": why} for path, word, why in verdicts], indent=1)
+        )
+    else:
+        for path, word, why in verdicts:
+            print(f"{word:<9}{path}{f': {why}' if why else ''}")
+    return 1 if any(why for _, _, why in verdicts) else 0
+
+
+def _verdict(path: Path) -> tuple[str, str]:
+    """Whether a checkpoint is good, foreign or DAMAGED, and why."""
+    try:
+        open_checkpoint(path)
+    except FormatError as error:
+        return "foreign", str(error)
+    except CheckpointError as error:
+        return "DAMAGED", str(error)
+    return "good", ""
+
+
+def _facts(path: Path) -> dict[str, object]:
+    """Step, bytes, time of writing (seconds since 1970), loss and path of a checkpoint."""
+    from fra_dist.train.checkpoints.retention import metric_of
+
+    size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
+    times = {"written": round(path.stat().st_mtime, 1), "loss": metric_of(path, "loss/total")}
+    return {"step": step_of(path), "bytes": size, **times, "path": str(path)}
 
 
 def average(args: argparse.Namespace) -> int:
@@ -113,7 +143,11 @@ def diff(args: argparse.Namespace) -> int:
     for file in (MODEL, OPTIMIZER):
         found = list(differences(one.path / file, two.path / file))
         count += len(found)
-        print(f"{file}: {len(found)} tensors differ" if found else f"{file}: the same to the bit")
+        print(
+            f"{file}: {plural(len(found), 'tensor')} {'differs' if len(found) == 1 else 'differ'}"
+            if found
+            else f"{file}: the same to the bit"
+        )
         _print_table([_row(one) for one in (found if args.all else found[:_SHOWN])], indent="  ")
         if len(found) > _SHOWN and not args.all:
             print(f"  and {len(found) - _SHOWN} more; --all shows them")

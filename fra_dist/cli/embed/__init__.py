@@ -13,12 +13,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fra_dist.cli import arguments
+from fra_dist.cli.line import arguments
 from fra_dist.errors import DataError
 from fra_dist.formats import clock_text
 
 if TYPE_CHECKING:
-    from fra_dist.eval.embed.photo_stream import Source
+    from fra_dist.eval.embed.photo_stream import PhotoList
     from fra_dist.eval.embed.pieces import Parts
     from fra_dist.eval.features.encoder import Encoder
 
@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--map", choices=("pca", "tsne", "none"), default="pca", help="of the pooled features (%(default)s)"
     )
     parser.add_argument(
-        "--neighbours", type=arguments.whole, default=9, metavar="N", help="on the sheet; 0: none (%(default)s)"
+        "--neighbours", type=arguments.whole_number, default=9, metavar="N", help="on the sheet; 0: none (%(default)s)"
     )
     parser.add_argument("--fresh", action="store_true", help="begin again, whatever --out holds")
     network = parser.add_argument_group("network")
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         dtype: np.dtype[Any] = np.dtype(np.float16 if args.half else np.float32)
         embed(encoder, source, parts, what, dtype=dtype, batch=args.batch, tell=clock.tell)
     except KeyboardInterrupt:
-        print("\nstopped: the same command goes on from the last finished part", file=sys.stderr)
+        print("\nstopped: the same command resumes from the last finished part", file=sys.stderr)
         return 130
     finally:
         clock.close()
@@ -95,14 +95,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _finish(args: argparse.Namespace, encoder: "Encoder", source: "Source", parts: "Parts", began: float) -> str:
+def _finish(args: argparse.Namespace, encoder: "Encoder", source: "PhotoList", parts: "Parts", began: float) -> str:
     """Write the result, draw, write the manifest; a summary."""
     from fra_dist.cli.embed.pictures import draw_pictures
     from fra_dist.eval.embed.compute import ABOUT
-    from fra_dist.eval.embed.result_files import write_manifest, write_result
+    from fra_dist.eval.embed.result_files import write_embedding_manifest, write_embeddings
     from fra_dist.train.run_dir.folder import versions
 
-    arrays = write_result(parts, args.format)
+    arrays = write_embeddings(parts, args.format)
     rows, left_out = parts.shape(parts.names()[0])[0], sum(1 for _ in parts.bad())
     facts = {
         "network": encoder.describe(),
@@ -115,14 +115,14 @@ def _finish(args: argparse.Namespace, encoder: "Encoder", source: "Source", part
         "seconds": round(time.monotonic() - began, 1),
         "versions": versions(encoder.device),
     }
-    write_manifest(parts.out, facts)
+    write_embedding_manifest(parts.out, facts)
     parts.remove()
     sizes = ", ".join(f"{name} {tuple(shape['shape'])}" for name, shape in arrays.items())
     gone = f", {left_out} left out ({parts.out / 'quarantine.jsonl'})" if left_out else ""
     return f"{rows} photos{gone}: {sizes}\n{parts.out / 'manifest.json'}"
 
 
-def _source(args: argparse.Namespace) -> "Source":
+def _source(args: argparse.Namespace) -> "PhotoList":
     from fra_dist.eval.embed.photo_stream import Files, open_shards
     from fra_dist.report.user_photos import find_photos
 
@@ -149,7 +149,7 @@ class _Clock:
         shown = sys.stderr.isatty()
         self.bar: Any = tqdm(total=total, initial=done, unit="photo", desc="embed") if shown else None
         if done and not shown:
-            print(f"going on after {done} of {total} photos", flush=True)
+            print(f"resuming after {done} of {total} photos", flush=True)
 
     def tell(self, photos: int, bad: int) -> None:
         self.done, self.bad = self.done + photos, self.bad + bad

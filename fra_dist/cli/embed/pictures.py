@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fra_dist.errors import DataError
-from fra_dist.eval.embed.neighbourhood import Blocks, nearest, principal_plane, scattered, take
+from fra_dist.eval.embed.neighbourhood import Blocks, nearest_rows, principal_plane, scattered, take
 from fra_dist.eval.embed.photo_stream import decoded
-from fra_dist.eval.embed.result_files import whole
+from fra_dist.eval.embed.result_files import open_whole
 from fra_dist.report.embedding_sheets import Neighbours, Point, draw_map, draw_neighbours
 
 if TYPE_CHECKING:
-    from fra_dist.eval.embed.photo_stream import Source
-    from fra_dist.eval.embed.pieces import Parts, Row
+    from fra_dist.eval.embed.photo_stream import PhotoList
+    from fra_dist.eval.embed.pieces import EmbeddedPhoto, Parts
 
 PHOTOS = 400
 """Photos that a map chooses from: it shows those that do not cover one another."""
@@ -27,7 +27,7 @@ TILE = 112
 NAMES = {"map": "map.png", "places": "map.csv", "neighbours": "neighbours.png"}
 
 
-def draw_pictures(parts: "Parts", source: "Source", out: Path, way: str, neighbours: int) -> list[str]:
+def draw_pictures(parts: "Parts", source: "PhotoList", out: Path, way: str, neighbours: int) -> list[str]:
     """Draw the map and the sheet of neighbours, as asked for, of the pooled features.
 
     Returns the names of the files, none without such features. Raises DataError when the folder cannot be written.
@@ -40,14 +40,14 @@ def draw_pictures(parts: "Parts", source: "Source", out: Path, way: str, neighbo
     made = []
     try:
         if way != "none":
-            rows = np.arange(count) if way == "pca" else spread(count, SCATTERED)
+            rows = np.arange(count) if way == "pca" else evenly_spaced(count, SCATTERED)
             if way == "pca":
                 places, shares = principal_plane(blocks)
                 notes = f"Their two directions of largest variance: {shares[0]:.0%} and {shares[1]:.0%} of it."
             else:
                 places, notes = scattered(take(blocks, rows)), f"t-SNE of {len(rows)} of them, spread evenly."
             _write_places(out / NAMES["places"], rows, places)
-            shown = spread(len(rows), PHOTOS)
+            shown = evenly_spaced(len(rows), PHOTOS)
             photos = _photos(parts, source, rows[shown])
             points = [Point(photos[int(rows[n])], *map(float, places[n])) for n in shown if int(rows[n]) in photos]
             title = f"Pooled features of {count} photos"
@@ -61,10 +61,10 @@ def draw_pictures(parts: "Parts", source: "Source", out: Path, way: str, neighbo
     return made
 
 
-def _draw_neighbours(parts: "Parts", source: "Source", blocks: Blocks, neighbours: int, path: Path) -> None:
+def _draw_neighbours(parts: "Parts", source: "PhotoList", blocks: Blocks, neighbours: int, path: Path) -> None:
     count = sum(len(block) for block in blocks())
-    queries = spread(count, QUERIES)
-    near, cosines = nearest(blocks, queries, neighbours)
+    queries = evenly_spaced(count, QUERIES)
+    near, cosines = nearest_rows(blocks, queries, neighbours)
     photos = _photos(parts, source, np.unique(np.concatenate([queries, near.ravel()])))
     rows = []
     for query, others, values in zip(queries.tolist(), near.tolist(), cosines.tolist(), strict=True):
@@ -75,15 +75,15 @@ def _draw_neighbours(parts: "Parts", source: "Source", blocks: Blocks, neighbour
     draw_neighbours(rows, title, TILE).save(path)
 
 
-def spread(count: int, most: int) -> NDArray[np.int64]:
+def evenly_spaced(count: int, most: int) -> NDArray[np.int64]:
     """At most `most` of the numbers below `count`, evenly spaced."""
     return np.unique(np.linspace(0, count - 1, min(most, count)).astype(np.int64))
 
 
-def _photos(parts: "Parts", source: "Source", rows: NDArray[np.int64]) -> dict[int, NDArray[np.uint8]]:
+def _photos(parts: "Parts", source: "PhotoList", rows: NDArray[np.int64]) -> dict[int, NDArray[np.uint8]]:
     """Photos by row; one that has gone since is left out."""
     wanted = set(rows.tolist())
-    places: dict[int, Row] = {n: row for n, row in enumerate(parts.rows()) if n in wanted}
+    places: dict[int, EmbeddedPhoto] = {n: row for n, row in enumerate(parts.rows()) if n in wanted}
     found = {}
     for n, row in places.items():
         photo = decoded(row.place, source.read([row.place])[0], TILE).square
@@ -93,7 +93,7 @@ def _photos(parts: "Parts", source: "Source", rows: NDArray[np.int64]) -> dict[i
 
 
 def _write_places(path: Path, rows: NDArray[np.int64], places: NDArray[np.floating]) -> None:
-    with whole(path, "w") as stream:
+    with open_whole(path, "w") as stream:
         table = csv.writer(stream)
         table.writerow(("row", "x", "y"))
         table.writerows((n, f"{x:.6g}", f"{y:.6g}") for n, (x, y) in zip(rows.tolist(), places.tolist(), strict=True))

@@ -37,7 +37,7 @@ def run_one(args: argparse.Namespace) -> int:
 
 
 def run_suite(args: argparse.Namespace) -> int:
-    """Every task of a file; one that fails is told and the others go on. Status 2 when any failed."""
+    """Every task of a file; one that fails is reported and the others continue. Status 2 when any failed."""
     from fra_dist.eval.features.networks import on_device, open_encoder
     from fra_dist.eval.settings import load_suite
 
@@ -115,6 +115,10 @@ def _do(encoder: "Encoder", entry: "TaskEntry", cache: "Cache", out: Path, besid
 
 
 def cache_of(args: argparse.Namespace) -> "Cache":
+    """Return the feature cache that the options ask for.
+
+    --no-cache: none. Otherwise --cache, $FRA_DIST_CACHE/eval or ~/.cache/fra_dist/eval, whichever is given first.
+    """
     from fra_dist.eval.features.feature_cache import Cache
 
     if args.no_cache:

@@ -19,6 +19,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
             "--config", required=True, help="YAML file, or the name of a shipped one, for example vggface2_r50"
         )
         sub.add_argument("overrides", nargs="*", metavar="key=value", help="for example train.global_batch=256")
+        sub.add_argument(
+            "--doctor", action="store_true", help="start no run, but `fra-dist doctor` on every node that it would use"
+        )
+        sub.add_argument("--dry-run", action="store_true", help="check and print what would be started; start nothing")
+        sub.add_argument("--quick", action="store_true", help="with --doctor: only the checks that take a moment")
+        sub.add_argument("--json", action="store_true", help="with --doctor: as JSON")
         importlib.import_module(f"fra_dist.cli.launch.{name}").configure(sub)
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 from pathlib import Path
 
 from fra_dist.config import Config, load_config
@@ -24,21 +25,44 @@ def run(args: argparse.Namespace) -> int:
 
     RUN/launch/state.json holds the same outcome.
     """
+    from fra_dist.launch.checks.before_launch import check_run
     from fra_dist.launch.trainer_command import prepare_launch
     from fra_dist.launch.world import Bounds, world_sizes
 
     config = load_config(args.config, args.overrides)
     _refuse_relative(config)
+    if args.doctor:
+        return _doctor(args, config)
     sizes = world_sizes(config, Bounds.parse(args.workers))
+    check_run(config, sizes)
+    if args.dry_run:
+        launch = prepare_launch(args.config, args.overrides, args.max_failures, write=False)
+        print(f"workers: {', '.join(map(str, sizes))}\ntrainer of each: {shlex.join(launch.trainer)}")
+        return 0
     launch = prepare_launch(args.config, args.overrides, args.max_failures)
 
-    from fra_dist.launch.elastic import Pace, drive
+    from fra_dist.launch.elastic import Pace, run_elastic
     from fra_dist.launch.ray_cluster import Cluster, Need
     from fra_dist.train.signals import StopFlag
 
     need = Need(args.cpus_per_worker, args.gpus_per_worker)
     with Cluster(args.address, need) as cluster, StopFlag() as stop:  # Ray sets its own handlers before ours
-        return drive(launch, cluster, sizes, Pace(grow_after=args.grow_after), stop)
+        return run_elastic(launch, cluster, sizes, Pace(grow_after=args.grow_after), stop)
+
+
+def _doctor(args: argparse.Namespace, config: Config) -> int:
+    import sys
+
+    from fra_dist.cli.doctor import show_results
+    from fra_dist.doctor import nodes
+    from fra_dist.doctor.subject import Subject
+    from fra_dist.launch.ray_cluster import Cluster, Need
+    from fra_dist.launch.trainer_command import absolute
+
+    subject = Subject.of(absolute(config), 2, args.quick)
+    with Cluster(args.address, Need(args.cpus_per_worker, args.gpus_per_worker)) as cluster:
+        lines = cluster.on_each_node(nodes.command(sys.executable, subject))
+    return show_results(nodes.joined_hosts(nodes.read_lines(lines)), args.json)
 
 
 def _refuse_relative(config: Config) -> None:

@@ -1,6 +1,7 @@
 """`fra-dist launch torchrun`: ranks on this machine, or this machine as one node of several."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from fra_dist.errors import LaunchError
@@ -19,12 +20,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the training under torchrun. Exit status 0: complete; 75: stopped and saved; otherwise torchrun's own."""
     from fra_dist.config import load_config
-    from fra_dist.launch.torchrun import Topology, run_torchrun
+    from fra_dist.launch.checks.before_launch import check_run
+    from fra_dist.launch.torchrun import Topology, run_torchrun, torchrun_words
     from fra_dist.launch.trainer_command import Launch, trainer_command
+    from fra_dist.launch.world import Bounds, world_sizes
 
-    output = Path(load_config(args.config, args.overrides).output)
+    if args.doctor:
+        from fra_dist.cli.doctor import show_results
+        from fra_dist.doctor.examine import examine
+        from fra_dist.doctor.subject import Subject
+
+        found = load_config(args.config, args.overrides)
+        return show_results(examine(Subject.of(found, max(2, _ranks(args.ranks_per_node)), args.quick)), args.json)
+    config = load_config(args.config, args.overrides)
     topology = Topology(_ranks(args.ranks_per_node), args.nodes, args.rendezvous, args.run_id, args.max_restarts)
-    return run_torchrun(Launch(output, trainer_command(args.config, args.overrides)), topology)
+    words = torchrun_words(topology)
+    nodes = Bounds.parse(args.nodes, "--nodes")
+    ranks = Bounds(nodes.low * topology.ranks_per_node, nodes.high * topology.ranks_per_node)
+    check_run(config, [ranks.low] if nodes.low == nodes.high else world_sizes(config, ranks))
+    trainer = trainer_command(args.config, args.overrides)
+    if args.dry_run:
+        print(f"{shlex.join(words)} -- \\\n  {shlex.join(trainer)}")
+        return 0
+    return run_torchrun(Launch(Path(config.output), trainer), topology)
 
 
 def _ranks(text: str) -> int:

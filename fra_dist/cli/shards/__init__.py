@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from fra_dist.cli.arguments import count
 from fra_dist.cli.shards import make
-from fra_dist.cli.shards.text import Bar, count, summary
+from fra_dist.cli.shards.text import Bar, shards_line
 from fra_dist.errors import ConfigError, DataError
+from fra_dist.formats import plural
 
 _SHOWN = 20
 
@@ -37,6 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     stats.add_argument("--json", action="store_true", help="as JSON")
     ls = commands.add_parser("ls", help="list shards, or the samples of one")
     ls.add_argument("folder", metavar="DIR")
+    ls.add_argument("--json", action="store_true", help="as JSON")
     ls.add_argument("shard", nargs="?", metavar="SHARD", help="file name or number of a shard")
     view = commands.add_parser("view", help="a contact sheet of photos")
     view.add_argument("folder", metavar="DIR")
@@ -55,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         return actions[args.action](args)
     except KeyboardInterrupt:
-        again = "; the same command goes on from there" if args.action == "make" else ""
+        again = "; the same command resumes from there" if args.action == "make" else ""
         print(f"\nstopped{again}", file=sys.stderr)
         return 130
 
@@ -65,7 +68,7 @@ def _index(args: argparse.Namespace) -> int:
 
     with Bar("shards") as bar:
         manifest, notes = index_tars(args.folder, args.image_ext, args.decode, args.workers, bar)
-    print(summary(manifest))
+    print(shards_line(manifest))
     for note in notes[:_SHOWN]:
         print(f"note: {note}", file=sys.stderr)
     if len(notes) > _SHOWN:
@@ -87,8 +90,8 @@ def _check(args: argparse.Namespace) -> int:
             wrong += 1
             bar.write(problem)
     decoded = manifest.total if decode is None else min(decode, manifest.total)
-    size = f"{len(manifest.shards)} shards, {manifest.total} samples, {decoded} decoded"
-    print(f"{args.folder}: {size}: " + (f"{wrong} problems" if wrong else "all is well"))
+    size = f"{plural(len(manifest.shards), 'shard')}, {plural(manifest.total, 'sample')}, {decoded:,} decoded"
+    print(f"{args.folder}: {size}: " + (plural(wrong, "problem") if wrong else "all is well"))
     return 1 if wrong else 0
 
 
@@ -101,7 +104,7 @@ def _stats(args: argparse.Namespace) -> int:
         print(json.dumps({**counts, **manifest.stats}, indent=1))
         return 0
     stats: dict[str, Any] = dict(manifest.stats)
-    print(summary(manifest))
+    print(shards_line(manifest))
     if "grey" in stats:
         print(f"grey: {stats['grey']}")
     columns = list(next((stats[n] for n in ("height", "width", "bytes") if stats.get(n)), {}))
@@ -117,6 +120,10 @@ def _ls(args: argparse.Namespace) -> int:
     from fra_dist.data.shards.manifest import load_manifest
 
     manifest = load_manifest(args.folder, check_files=False)
+    if args.shard is None and args.json:
+        rows = [{"name": s.name, "samples": s.samples, "bytes": s.bytes, "first_id": s.start} for s in manifest.shards]
+        print(json.dumps(rows, indent=1))
+        return 0
     if args.shard is None:
         for shard in manifest.shards:
             print(f"{shard.name}\t{shard.samples} samples\t{shard.bytes} bytes\tfrom id {shard.start}")
@@ -126,7 +133,15 @@ def _ls(args: argparse.Namespace) -> int:
     number = names.index(args.shard) if args.shard in names else int(args.shard) if args.shard.isdecimal() else -1
     if not 0 <= number < len(names):
         raise DataError(f"{args.folder} has no shard {args.shard!r}: name one that ls lists, or 0 to {len(names) - 1}")
-    for sample, row in enumerate(manifest.index(number), manifest.shards[number].start):
+    listed = enumerate(manifest.index(number), manifest.shards[number].start)
+    if args.json:
+        facts = [
+            {"id": sample, "key": manifest.where(sample)[1], **{n: int(row[n]) for n in ("width", "height", "length")}}
+            for sample, row in listed
+        ]
+        print(json.dumps(facts, indent=1))
+        return 0
+    for sample, row in listed:
         print(f"{sample}\t{manifest.where(sample)[1]}\t{row['width']}x{row['height']}\t{row['length']} bytes")
     return 0
 

@@ -7,7 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from fra_dist.cli.shards.text import Bar, count, summary
+from fra_dist.cli.arguments import count
+from fra_dist.cli.shards.text import Bar, shards_line
 from fra_dist.errors import ConfigError
 
 
@@ -20,7 +21,7 @@ def configure(make: argparse.ArgumentParser) -> None:
     make.add_argument("--size", type=count, metavar="PX", help="scale photos down to this side; none is scaled up")
     make.add_argument("--side", choices=("shorter", "longer"), default="shorter", help="the side that --size means")
     make.add_argument("--min-side", type=count, default=16, metavar="PX", help="leave smaller photos out (default 16)")
-    make.add_argument("--quality", type=count, default=92, metavar="Q", help="of JPEGs encoded anew (default 92)")
+    make.add_argument("--quality", type=count, default=92, metavar="Q", help="of re-encoded JPEGs (default 92)")
     make.add_argument("--order", choices=("shuffled", "source"), default="shuffled", help="of the photos in the shards")
     make.add_argument("--seed", type=int, default=0, help="of the shuffle; of synthetic faces: which ones (default 0)")
     make.add_argument("--workers", type=count, metavar="N", help="processes; default: one a core")
@@ -59,11 +60,11 @@ def _configure_lists(group: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make the shards and the page beside them. Raises ConfigError or DataError when that cannot be done."""
     from fra_dist.data.making.cleaning import PhotoRules
-    from fra_dist.data.making.faces.face_crop import CropRule
+    from fra_dist.data.making.faces.face_crop import FaceCropRule
     from fra_dist.data.making.faces.quality import QualityRule
     from fra_dist.data.making.journal import REPORT
-    from fra_dist.data.making.make import ShardOptions, make_shards
     from fra_dist.data.making.selection import Selection
+    from fra_dist.data.making.shard_making import ShardOptions, make_shards
 
     if args.shard_mb is not None and not args.shard_mb > 0:
         raise ConfigError(f"--shard-mb is more than 0, not {args.shard_mb:g}")
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     crop = None
     if args.crop is not None:
         side = args.size or 224 if args.crop == "align" else args.size
-        crop = CropRule(args.crop, args.margin or {"box": 1.3, "align": 1.2}[args.crop], side)
+        crop = FaceCropRule(args.crop, args.margin or {"box": 1.3, "align": 1.2}[args.crop], side)
     bounds = QualityRule(
         args.min_sharpness, args.max_clipped, tuple(args.brightness) if args.brightness else None, args.max_turn,
         args.min_face, args.min_score,
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     with Bar("photos") as bar:
         manifest = make_shards(args.source, args.out, options, bar)
-    print(summary(manifest))
+    print(shards_line(manifest))
     _print_skipped(manifest)
     if not args.no_report:
         from fra_dist.report.preparation_report import write_preparation_page

@@ -1,23 +1,20 @@
-"""What the `fra-dist shards` commands share: numbers in, progress and a summary out."""
+"""What the `fra-dist shards` commands share: progress and a summary line."""
 
-import argparse
 import sys
 import time
 from typing import Any
 
+from fra_dist.formats import plural
+from fra_dist.safe_output import quiet
 
-def summary(manifest: Any) -> str:
+
+def shards_line(manifest: Any) -> str:
     """One line on prepared shards: folder, samples, shards and size."""
     size = sum(shard.bytes for shard in manifest.shards)
-    return f"{manifest.folder}: {manifest.total} samples in {len(manifest.shards)} shards, {size / 1e6:.1f} MB"
-
-
-def count(text: str) -> int:
-    """A whole number from 1 on, for `type=` of argparse. Raises ArgumentTypeError for other text."""
-    value = int(text) if text.isdecimal() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return value
+    return (
+        f"{manifest.folder}: {plural(manifest.total, 'sample')} in {plural(len(manifest.shards), 'shard')}, "
+        f"{size / 1e6:.1f} MB"
+    )
 
 
 class Bar:
@@ -27,10 +24,11 @@ class Bar:
         from tqdm import tqdm
 
         self.unit, self._said = unit, time.monotonic()
-        self._bar = tqdm(unit=f" {unit}", disable=None, dynamic_ncols=True)  # None: on a terminal only
+        # None: a bar on a terminal only
+        self._bar = tqdm(unit=f" {unit}", disable=quiet() or None, dynamic_ncols=True)
 
     def __call__(self, done: int, total: int) -> None:
-        if self._bar.disable and time.monotonic() - self._said > 30:
+        if self._bar.disable and not quiet() and time.monotonic() - self._said > 30:
             self._said = time.monotonic()
             print(f"{done} of {total} {self.unit}", file=sys.stderr, flush=True)
         if self._bar.total != total:

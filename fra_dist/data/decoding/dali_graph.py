@@ -5,9 +5,9 @@ geometry is known to the host. With `data.decode: once` a photo is decoded and t
 the region of each view is decoded by itself, which is faster on a CPU (`benchmarks/input.py`). This is the only module
 that imports DALI.
 
-After the resize the graph of a CPU runs `pixels.finish` as one operator per view, some ten times as fast as a chain of
-DALI's operators on a CPU. The graph of a GPU is that chain; both follow torchvision's operations on uint8 pixels, and
-`tests/unit/data/test_pipelines.py` bounds their differences from them.
+After the resize, the CPU graph runs `pixels.augment_normalise` as one operator per view, about ten times as fast as a
+chain of DALI's operators on a CPU. The graph of a GPU is that chain; both follow torchvision's operations on uint8
+pixels, and `tests/unit/data/test_pipelines.py` bounds their differences from them.
 """
 
 from typing import Any

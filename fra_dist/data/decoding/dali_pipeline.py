@@ -14,7 +14,7 @@ from torch import Tensor
 from fra_dist.config import DataConfig
 from fra_dist.data.decoding import pixels
 from fra_dist.data.decoding.dali_graph import build_graph
-from fra_dist.data.decoding.images import BadImage, Head, check_agreement, decode
+from fra_dist.data.decoding.images import BadImage, PhotoHeader, check_agreement, decode
 from fra_dist.data.decoding.jitter_slots import chain_numbers
 from fra_dist.data.decoding.pipeline import Request, UndecodableError
 from fra_dist.data.order.views import views_of
@@ -156,7 +156,7 @@ def _views(outcome: Outcome) -> tuple[Tensor, ...]:
     return outcome
 
 
-def _as_bitmap(data: bytes, head: Head) -> bytes | BadImage:
+def _as_bitmap(data: bytes, head: PhotoHeader) -> bytes | BadImage:
     """Anything but a plain JPEG is decoded here and handed on uncompressed, so that DALI meets no odd kinds."""
     out = io.BytesIO()
     try:

@@ -22,16 +22,16 @@ from fra_dist.data.decoding.stand_ins import stand_in
 __all__ = [
     "MAX_PIXELS",
     "BadImage",
-    "Head",
+    "PhotoHeader",
     "check_agreement",
+    "complete_bytes",
     "decode",
     "formats",
-    "pixels_of",
+    "pixel_array",
     "probe",
     "to_rgb",
     "turn_of",
     "upright",
-    "whole",
 ]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
@@ -58,7 +58,7 @@ Image.init()  # Pillow loads its plugins on first use, and threads that meet the
 
 
 @dataclass(frozen=True)
-class Head:
+class PhotoHeader:
     """What a photo's header says."""
 
     height: int
@@ -69,7 +69,7 @@ class Head:
     """Whether every decoder gives the same pixels: a baseline or progressive 8-bit JPEG of one or three components."""
 
 
-def probe(data: bytes) -> Head:
+def probe(data: bytes) -> PhotoHeader:
     """Parse the header of an encoded photo.
 
     Raises BadImage for empty, truncated, foreign or oversized data, as far as the header tells.
@@ -81,7 +81,7 @@ def probe(data: bytes) -> Head:
     return head
 
 
-def whole(data: bytes) -> bytes:
+def complete_bytes(data: bytes) -> bytes:
     """The bytes of a photo that is whole: those given, or, for a JPEG without an end mark, with one added.
 
     Raises BadImage for a JPEG with missing or damaged blocks, and for a PNG whose checksums do not match: decoders
@@ -99,17 +99,17 @@ def whole(data: bytes) -> bytes:
 def decode(data: bytes, checked: bool = False) -> NDArray[np.uint8]:
     """Upright RGB pixels (H, W, 3) of the first frame, with transparent parts in white.
 
-    checked: `data` came from `whole`. Raises BadImage when the photo cannot be decoded completely.
+    checked: `data` came from `complete_bytes`. Raises BadImage when the photo cannot be decoded completely.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd EXIF blocks and palettes make Pillow talk
-            with Image.open(io.BytesIO(data if checked else whole(data)), formats=formats()) as image:
+            with Image.open(io.BytesIO(data if checked else complete_bytes(data)), formats=formats()) as image:
                 check_size(image.height, image.width)
                 check_memory(image.height, image.width, image.mode)
                 turn = turn_of(image)
                 image.load()
-                return pixels_of(to_rgb(upright(image, turn)))
+                return pixel_array(to_rgb(upright(image, turn)))
     except BadImage:
         raise
     except MemoryError:
@@ -137,7 +137,7 @@ def _check_png(data: bytes) -> None:
     raise BadImage("truncated")
 
 
-def check_agreement(head: Head, height: int, width: int) -> None:
+def check_agreement(head: PhotoHeader, height: int, width: int) -> None:
     """Raise BadImage when the decoder gives another size than the header, by which the views are drawn."""
     if (height, width) != (head.height, head.width):
         raise BadImage(f"its header says {head.width}x{head.height} pixels, its decoder gives {width}x{height}")
@@ -187,7 +187,7 @@ def _strips(image: Image.Image) -> list[tuple[int, int]]:
     return [(top, min(top + rows, image.height)) for top in range(0, image.height, rows)]
 
 
-def pixels_of(image: Image.Image) -> NDArray[np.uint8]:
+def pixel_array(image: Image.Image) -> NDArray[np.uint8]:
     """Pixels of an image as uint8: (H, W) of a grey one, (H, W, 3) of an RGB one."""
     strips = _strips(image)
     if len(strips) < 2:
@@ -242,7 +242,7 @@ def _over_white(part: Image.Image) -> Image.Image:
     return white.convert("RGB")
 
 
-def _probe_other(data: bytes) -> Head:
+def _probe_other(data: bytes) -> PhotoHeader:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -260,7 +260,7 @@ def _probe_other(data: bytes) -> Head:
     except Exception as error:  # a damaged header can raise nearly anything
         cut = "truncated" in str(error).lower()
         raise BadImage("truncated" if cut else "damaged header") from None
-    return Head(width, height, False) if turned else Head(height, width, False)
+    return PhotoHeader(width, height, False) if turned else PhotoHeader(height, width, False)
 
 
 def _may_be_turned(data: bytes) -> bool:
@@ -276,7 +276,7 @@ _START_OF_FRAME = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _NO_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
 
 
-def _probe_jpeg(data: bytes) -> Head:
+def _probe_jpeg(data: bytes) -> PhotoHeader:
     """Walk the segments (ITU-T T.81, annex B) up to the first scan."""
     at, end, frame, exif = 2, len(data), None, list[bytes]()
     while True:
@@ -305,11 +305,11 @@ def _probe_jpeg(data: bytes) -> Head:
     if frame is None:
         raise BadImage("damaged header")
     if data.rfind(b"\xff\xd9", at) < 0:
-        whole(data)
+        complete_bytes(data)
     return _jpeg_head(data, frame, exif, b"tiff:Orientation" in data[:at])
 
 
-def _jpeg_head(data: bytes, frame: tuple[int, ...], exif: list[bytes], in_xmp: bool) -> Head:
+def _jpeg_head(data: bytes, frame: tuple[int, ...], exif: list[bytes], in_xmp: bool) -> PhotoHeader:
     """frame: its marker, bits, height, width, components. in_xmp: an orientation that Pillow alone heeds."""
     marker, bits, height, width, components = frame
     check_size(height, width)
@@ -319,7 +319,7 @@ def _jpeg_head(data: bytes, frame: tuple[int, ...], exif: list[bytes], in_xmp: b
     if turn is None:  # told in a way in which decoders may differ: one of them decides for all
         return _probe_other(data)
     plain = marker in (0xC0, 0xC1, 0xC2) and bits == 8 and components in (1, 3)
-    return Head(width, height, plain) if turn > 4 else Head(height, width, plain)
+    return PhotoHeader(width, height, plain) if turn > 4 else PhotoHeader(height, width, plain)
 
 
 def _plain_orientation(tiff: bytes) -> int | None:

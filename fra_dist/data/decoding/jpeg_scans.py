@@ -223,13 +223,13 @@ def _entropy(
     total = chosen[0][0].width * chosen[0][0].height if single else walk.mcus
     layout = [i for i, (part, _, _) in enumerate(chosen) for _ in range(1 if single else part.across * part.down)]
     parts = np.array([(dc & 3, ac & 3, walk.steps[part.table]) for part, dc, ac in chosen], np.int64)
-    room = (_ceil(total, walk.restart) if walk.restart else 1) + 1
-    if room > len(walk.data):  # each part takes two bytes at least
+    capacity = (_ceil(total, walk.restart) if walk.restart else 1) + 1
+    if capacity > len(walk.data):  # each part takes two bytes at least
         raise BadImage("truncated")
-    ends, numbers = np.zeros(room, np.int64), np.zeros(room, np.int64)
+    ends, numbers = np.zeros(capacity, np.int64), np.zeros(capacity, np.int64)
     out = np.zeros(len(walk.data) - at + entropy.PADDING, np.uint8)
     found, behind = entropy.unstuff(walk.bytes, at, out, ends, numbers)
-    if found > room:
+    if found > capacity:
         raise BadImage(_WORDS[entropy.RESTARTS])
     ends, numbers = ends[:found], numbers[:found]
     is_open = walk.data.find(_END, behind) < 0

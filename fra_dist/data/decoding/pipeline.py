@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from fra_dist.data.decoding.images import Head
+from fra_dist.data.decoding.images import PhotoHeader
 from fra_dist.data.order.views import ViewParams
 
 
@@ -17,8 +17,11 @@ class Request(NamedTuple):
     """B encoded photos, what their headers say, and how each view of them is augmented."""
 
     images: MutableSequence[bytes]
-    """The encoded photos, as `images.whole` gives them. A pipeline may replace a photo by another encoding of it."""
-    heads: Sequence[Head]
+    """The encoded photos, as `images.complete_bytes` gives them.
+
+    A pipeline may replace a photo by another encoding of it.
+    """
+    heads: Sequence[PhotoHeader]
     """Parsed header of each photo."""
     params: tuple[ViewParams, ...]
     """Augmentation parameters of each view, of B photos each."""

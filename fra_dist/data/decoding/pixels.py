@@ -30,7 +30,7 @@ _NUMBERS = 19
 
 
 def pack(params: ViewParams, size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float32]:
-    """The parameters of B views as the rows (B, 19) that `finish` takes.
+    """The parameters of B views as the rows (B, 19) that `augment_normalise` takes.
 
     size: side of the views in pixels; mean, std: of each channel, in [0, 1].
     """
@@ -165,7 +165,7 @@ def _normalise(out, planes, numbers, n):  # type: ignore[no-untyped-def]
 
 
 @njit(**_compile)
-def finish(out, image, numbers):  # type: ignore[no-untyped-def]
+def augment_normalise(out, image, numbers):  # type: ignore[no-untyped-def]
     """Augment and normalise one view: image (n, n, 3) uint8 into out (3, n, n) float32.
 
     numbers: the view's row of `pack`.
@@ -215,10 +215,10 @@ def _for_dali(signature: Any) -> Callable[[Callable[..., None]], Any]:
 
 @_for_dali(_signature)
 def finish_sample(outs, out_shapes, out_ranks, out_count, ins, in_shapes, in_ranks, in_count):  # type: ignore[no-untyped-def]
-    """`finish` with the signature by which DALI's NumbaFunction calls it for a sample: inputs are image and numbers."""
+    """Call `augment_normalise` for a sample, by the signature of DALI's NumbaFunction: image and numbers go in."""
     n = in_shapes[0][0]
     numbers = carray(ins[1], (4 * _NUMBERS,)).view(F)
-    finish(carray(outs[0], (3, n, n)), carray(ins[0], (n, n, 3)), numbers)
+    augment_normalise(carray(outs[0], (3, n, n)), carray(ins[0], (n, n, 3)), numbers)
 
 
 @_for_dali(types.void(*(_pointers[2], types.CPointer(types.int32), types.int32) * 2, types.int32))

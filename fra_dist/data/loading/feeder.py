@@ -8,19 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fra_dist.config import Config
-from fra_dist.data.decoding.images import BadImage, Head, probe, whole
+from fra_dist.data.decoding.images import BadImage, PhotoHeader, complete_bytes, probe
 from fra_dist.data.decoding.pipeline import Request
 from fra_dist.data.loading.batch import BadSample, Geometry
-from fra_dist.data.loading.quarantine import Quarantine, candidates, judge
+from fra_dist.data.loading.quarantine import Quarantine, candidates, check_bad_share
 from fra_dist.data.order.plan import Plan
 from fra_dist.data.order.views import ViewParams, draw_views, views_of
 from fra_dist.data.shards.index import CHECKED, DECODED, OPEN
-from fra_dist.data.shards.reader import ShardReader, Stored
+from fra_dist.data.shards.reader import ShardReader, StoredPhoto
 from fra_dist.errors import DataError
 
 
 @dataclass
-class Prepared:
+class EncodedBatch:
     """One rank's batch before it is decoded: B samples, their bytes and the augmentation of their views."""
 
     step: int
@@ -35,7 +35,7 @@ class Prepared:
     """(B,): ids of the samples used, with substitutes in place of bad ones."""
     images: list[bytes]
     """Encoded photo of each sample, B of them."""
-    heads: list[Head | None]
+    heads: list[PhotoHeader | None]
     """Parsed header of each photo; None only while its position has no usable photo yet."""
     params: tuple[ViewParams, ...] | None = None
     """Augmentation parameters of each view; None until they are drawn."""
@@ -76,7 +76,7 @@ class Feeder:
         self.pool.shutdown(wait=True, cancel_futures=True)
         self.reader.close()
 
-    def prepare(self, step: int) -> Prepared:
+    def prepare(self, step: int) -> EncodedBatch:
         """Read and check the samples of a step and draw their views, with substitutes in place of bad samples.
 
         Raises DataError when a shard is missing or too many samples are bad.
@@ -87,7 +87,7 @@ class Feeder:
         looks = dict(zip(wanted.tolist(), self._looks(self.reader.read(planned[wanted])), strict=True))
         first_epoch = step * self.plan.global_batch // self.plan.samples
         count = len(planned)
-        batch = Prepared(step, first_epoch, planned, epochs, planned.copy(), [b""] * count, [None] * count)
+        batch = EncodedBatch(step, first_epoch, planned, epochs, planned.copy(), [b""] * count, [None] * count)
         self.quarantine.read += len(planned)
         for position in range(len(planned)):
             if known[position]:
@@ -102,13 +102,13 @@ class Feeder:
         self._draw(batch)
         return batch
 
-    def _looks(self, stored: Sequence[Stored]) -> "list[tuple[Head, bytes] | BadImage]":
+    def _looks(self, stored: Sequence[StoredPhoto]) -> "list[tuple[PhotoHeader, bytes] | BadImage]":
         """`_look` at each; in threads where photos must be walked through, which takes as long as reading them."""
         if any(_unchecked(photo) for photo in stored):
             return list(self.pool.map(_look, stored))
         return [_look(photo) for photo in stored]
 
-    def replace(self, batch: Prepared, reasons: Mapping[int, str]) -> None:
+    def replace(self, batch: EncodedBatch, reasons: Mapping[int, str]) -> None:
         """Put substitutes in place of photos that the decoder rejected, and draw the views again.
 
         reasons: why each photo was rejected, by its position in the batch. Raises DataError when too many samples are
@@ -118,19 +118,19 @@ class Feeder:
             self._reject(batch, position, reason)
         self._draw(batch)
 
-    def _reject(self, batch: Prepared, position: int, reason: str) -> None:
+    def _reject(self, batch: EncodedBatch, position: int, reason: str) -> None:
         self._condemn(batch, int(batch.ids[position]), reason, planned=position not in batch.substitutes)
         self._substitute(batch, position)
 
-    def _condemn(self, batch: Prepared, sample: int, reason: str, planned: bool) -> None:
+    def _condemn(self, batch: EncodedBatch, sample: int, reason: str, planned: bool) -> None:
         bad = BadSample(sample, *self.reader.name(sample), reason)
         if self.quarantine.add(sample, planned):
             batch.found.append(bad)
         if self.world == 1:  # several ranks judge together, see `train/hooks/metrics.py`
             met, read = len(self.quarantine.met), self.quarantine.read
-            judge(met, read, self.plan.samples, self.config.data.max_bad_share, bad)
+            check_bad_share(met, read, self.plan.samples, self.config.data.max_bad_share, bad)
 
-    def _substitute(self, batch: Prepared, position: int) -> None:
+    def _substitute(self, batch: EncodedBatch, position: int) -> None:
         """Take the next good candidate for a position, noting the bad ones on the way."""
         if position not in batch.substitutes:
             batch.substitutes[position] = self._candidates(int(batch.planned[position]), int(batch.epochs[position]))
@@ -152,7 +152,7 @@ class Feeder:
         first, count = int(self.plan.first_ids[shard]), int(self.plan.sizes[shard])
         return candidates(self.config.seed, epoch, sample, first, count, self.plan.samples)
 
-    def _draw(self, batch: Prepared) -> None:
+    def _draw(self, batch: EncodedBatch) -> None:
         data, seed = self.config.data, self.config.seed
         request_heads = [head for head in batch.heads if head is not None]
         heights = np.array([head.height for head in request_heads])
@@ -163,17 +163,17 @@ class Feeder:
         )
 
 
-def _look(stored: Stored) -> tuple[Head, bytes] | BadImage:
+def _look(stored: StoredPhoto) -> tuple[PhotoHeader, bytes] | BadImage:
     """What the header says, and bytes that any decoder takes; or why the photo cannot be used."""
     try:
         head = probe(stored.data)
         if not stored.intact:
             raise BadImage("changed since it was indexed (checksum)")
-        return head, whole(stored.data) if _unchecked(stored) else stored.data
+        return head, complete_bytes(stored.data) if _unchecked(stored) else stored.data
     except BadImage as error:
         return error
 
 
-def _unchecked(stored: Stored) -> bool:
+def _unchecked(stored: StoredPhoto) -> bool:
     """Whether nobody has seen yet that all blocks of the photo are there, or its end mark is not."""
     return bool(stored.flags & OPEN) or not stored.flags & (DECODED | CHECKED)

@@ -18,12 +18,12 @@ from fra_dist.config import Config
 from fra_dist.data.decoding.open_pipeline import open_pipeline
 from fra_dist.data.decoding.pipeline import Pipeline, UndecodableError
 from fra_dist.data.loading.batch import Batch
-from fra_dist.data.loading.feeder import Feeder, Prepared
+from fra_dist.data.loading.feeder import EncodedBatch, Feeder
 from fra_dist.data.loading.prefetch import Prefetcher, start_prefetcher
 from fra_dist.data.loading.quarantine import Quarantine
 from fra_dist.data.order.plan import Plan
 from fra_dist.data.shards.manifest import Manifest
-from fra_dist.data.shards.reader import ShardReader, open_source
+from fra_dist.data.shards.reader import ShardReader, open_shard_source
 from fra_dist.data.shards.remote_source import STATS
 from fra_dist.data.stores.remote_folder import RemoteFolder
 from fra_dist.distributed import RankContext
@@ -59,7 +59,7 @@ def make_loader(
     plan = make_plan(config, manifest)
     plan.batch(start_step, ctx.rank, ctx.world)
     manifest = manifest.separate()
-    reader = ShardReader(manifest, open_source(manifest))
+    reader = ShardReader(manifest, open_shard_source(manifest))
     if check_files:
         reader.check()
     quarantine = Quarantine(known_bad)
@@ -146,7 +146,7 @@ def _finish(
     if folder is not None:
         folder.stop()
     end = time.monotonic() + CLOSE_PATIENCE
-    while thread.is_alive():  # the producer may be waiting for room in the queue
+    while thread.is_alive():  # the producer may be waiting for a free place in the queue
         try:
             out.get_nowait()
         except queue.Empty:
@@ -169,7 +169,7 @@ def _produce(
     """Body of the background thread. Errors travel through the queue to whoever asks for the next batch."""
     try:
         depth = feeder.config.data.prefetch
-        waiting: deque[Prepared] = deque()
+        waiting: deque[EncodedBatch] = deque()
         step = start_step
         while not stop.is_set():
             while len(waiting) < depth and (stop_step is None or step < stop_step):
@@ -192,7 +192,7 @@ def _produce(
         feeder.close()
 
 
-def _collect(feeder: Feeder, pipeline: Pipeline, batch: Prepared) -> Batch:
+def _collect(feeder: Feeder, pipeline: Pipeline, batch: EncodedBatch) -> Batch:
     """Collect a batch; put substitutes in place of photos that cannot be decoded, until all can be."""
     views = None
     try:

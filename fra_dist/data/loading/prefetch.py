@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fra_dist.config import DataConfig
 from fra_dist.data.order.plan import Plan
 from fra_dist.data.shards.manifest import Manifest
-from fra_dist.data.shards.reader import Source
+from fra_dist.data.shards.reader import ShardSource
 from fra_dist.data.shards.remote_source import CachedSource
 from fra_dist.distributed import RankContext
 from fra_dist.errors import DataError
@@ -88,7 +88,7 @@ class Prefetcher:
                 last[shard] = step
                 if known:
                     continue
-                if not self._wait_for_room(step, waiting, int(self.shard_bytes[shard])):
+                if not self._wait_for_space(step, waiting, int(self.shard_bytes[shard])):
                     return
                 self._queue.put(shard)
             last = {shard: needed for shard, needed in last.items() if step - needed < _AGAIN}
@@ -96,7 +96,7 @@ class Prefetcher:
                 return
             step += 1
 
-    def _wait_for_room(self, step: int, waiting: "deque[tuple[int, int]]", size: int) -> bool:
+    def _wait_for_space(self, step: int, waiting: "deque[tuple[int, int]]", size: int) -> bool:
         """Wait until a copy of `size` bytes, needed at `step`, may be made. False when it is time to stop."""
         with self._moved:
             while not self._stopped:
@@ -126,7 +126,12 @@ class Prefetcher:
 
 
 def start_prefetcher(
-    config: DataConfig, source: Source, manifest: Manifest, plan: Plan, ctx: RankContext, steps: tuple[int, int | None]
+    config: DataConfig,
+    source: ShardSource,
+    manifest: Manifest,
+    plan: Plan,
+    ctx: RankContext,
+    steps: tuple[int, int | None],
 ) -> Prefetcher | None:
     """Start fetching ahead for steps steps[0] .. steps[1] - 1; None where no copies of shards are kept.
 

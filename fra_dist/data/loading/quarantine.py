@@ -59,7 +59,7 @@ class Quarantine:
         return new
 
 
-def judge(bad: int, read: int, total: int, max_share: float, example: BadSample | None = None) -> None:
+def check_bad_share(bad: int, read: int, total: int, max_share: float, example: BadSample | None = None) -> None:
     """Raise DataError when `bad` of `read` samples are more than the share `max_share`.
 
     total: samples of the data set, which bounds `read`; example: one bad sample to name in the message.

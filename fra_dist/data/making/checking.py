@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fra_dist.data.decoding.images import BadImage
-from fra_dist.data.making.cleaning import look, verify
+from fra_dist.data.making.cleaning import decode_verified, look
 from fra_dist.data.making.workers import Progress, in_order, usable_cores
 from fra_dist.data.shards import tars
 from fra_dist.data.shards.index import GREY, PLAIN, Rows, ShardEntry, read_index
@@ -54,8 +54,8 @@ class CheckTask:
         nothing = np.zeros(0, np.uint64)
         try:
             problems = _checksum(path, self.entry)
-            found = list(tars.samples(tars.scan(path), self.every_image))
-            problems += [str(item) for item in found if isinstance(item, tars.Damage)]
+            found = list(tars.group_samples(tars.scan(path), self.every_image))
+            problems += [str(item) for item in found if isinstance(item, tars.TarDamage)]
             rows = read_index(self.folder, self.entry)
         except OSError as error:
             return ShardCheck([f"{name}: cannot read: {error.strerror}"], nothing, 0)
@@ -149,7 +149,7 @@ def _look_at(path: Path, row: Rows) -> str | None:
     try:
         data = tars.read_range(path, int(row["offset"]), int(row["length"]))
         height, width, flags = look(data)
-        verify(data)
+        decode_verified(data)
     except (BadImage, DataError) as error:
         return str(error)
     if (height, width) != (int(row["height"]), int(row["width"])):

@@ -16,23 +16,23 @@ from PIL import Image
 
 from fra_dist.data.decoding.images import (
     BadImage,
-    Head,
+    PhotoHeader,
     check_agreement,
+    complete_bytes,
     formats,
     heif_can_be_read,
-    pixels_of,
+    pixel_array,
     probe,
     to_rgb,
     turn_of,
     upright,
-    whole,
 )
 from fra_dist.data.making.faces.annotations import Face
 from fra_dist.data.making.faces.detectors import find_face
-from fra_dist.data.making.faces.face_crop import CropRule, crop, face_pixels
+from fra_dist.data.making.faces.face_crop import FaceCropRule, crop, face_pixels
 from fra_dist.data.making.faces.quality import QualityRule, check_face, check_pixels, perceptual_hash
 from fra_dist.data.shards.index import CHECKED, DECODED, GREY, OPEN, PLAIN
-from fra_dist.data.shards.pixel_statistics import Moments, moments
+from fra_dist.data.shards.pixel_statistics import Moments, pixel_moments
 
 _HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypheim")
 _GREY_MODES = ("1", "L", "I", "F")
@@ -50,7 +50,7 @@ class PhotoRules:
     """Quality of the JPEGs that are encoded again, 1 to 100; chroma is not subsampled."""
     min_side: int = 16
     """Photos whose shorter side has fewer pixels than this, after scaling, are left out."""
-    crop: CropRule | None = None
+    crop: FaceCropRule | None = None
     """How the face is cut out; None keeps the whole photo."""
     detector: str | None = None
     """Name of the detector that finds faces where no file names them, as in `faces.detectors`."""
@@ -95,7 +95,7 @@ def clean_photo(data: bytes, rules: PhotoRules, face: Face | None = None) -> Cle
     image = final.image
     flags = DECODED | PLAIN | (GREY if image.mode == "L" else 0)
     jpeg = final.kept or encode_jpeg(image, rules.quality)
-    return CleanPhoto(jpeg, image.height, image.width, flags, final.kept is not None, moments(pixels_of(image)))
+    return CleanPhoto(jpeg, image.height, image.width, flags, final.kept is not None, pixel_moments(pixel_array(image)))
 
 
 class Hashed(NamedTuple):
@@ -126,7 +126,7 @@ def _finish(data: bytes, rules: PhotoRules, face: Face | None) -> _Final:
 
 def _whole(data: bytes, rules: PhotoRules) -> _Final:
     head = probe(data)
-    data = whole(data)
+    data = complete_bytes(data)
     with _quiet(), _translated(), Image.open(io.BytesIO(data), formats=formats()) as image:
         turn = turn_of(image)
         full_width, full_height = image.size[::-1] if turn > 4 else image.size
@@ -146,12 +146,12 @@ def _whole(data: bytes, rules: PhotoRules) -> _Final:
     return _Final(seen.getchannel(0) if grey else seen, None, full_height * full_width)
 
 
-def _face(data: bytes, rules: PhotoRules, rule: CropRule, face: Face | None) -> _Final:
+def _face(data: bytes, rules: PhotoRules, rule: FaceCropRule, face: Face | None) -> _Final:
     _, seen, grey = _decoded(data)
     if face is None:
         if rules.detector is None:
             raise BadImage("no face is named for it")
-        face = find_face(pixels_of(seen), rules.detector)
+        face = find_face(pixel_array(seen), rules.detector)
         if face is None:
             raise BadImage("no face found")
     with _translated():  # whatever numbers a file or a detector gives
@@ -163,10 +163,10 @@ def _face(data: bytes, rules: PhotoRules, rule: CropRule, face: Face | None) -> 
     return _Final(cut.getchannel(0) if grey else cut, None, int(side * side), seen)
 
 
-def _decoded(data: bytes) -> tuple[Head, Image.Image, bool]:
+def _decoded(data: bytes) -> tuple[PhotoHeader, Image.Image, bool]:
     """(what the header says, the whole photo, upright, in RGB, whether it is grey). Raises BadImage."""
     head = probe(data)
-    with _quiet(), _translated(), Image.open(io.BytesIO(whole(data)), formats=formats()) as image:
+    with _quiet(), _translated(), Image.open(io.BytesIO(complete_bytes(data)), formats=formats()) as image:
         turn = turn_of(image)
         image.load()
         return head, to_rgb(upright(image, turn)), _is_grey(image)
@@ -178,19 +178,19 @@ def look(data: bytes) -> tuple[int, int, int]:
     Raises BadImage as far as damage shows without decoding.
     """
     head = probe(data)
-    flags = (PLAIN if head.plain else 0) | CHECKED | (OPEN if whole(data) is not data else 0)
+    flags = (PLAIN if head.plain else 0) | CHECKED | (OPEN if complete_bytes(data) is not data else 0)
     with _quiet(), _translated(), Image.open(io.BytesIO(data), formats=formats()) as image:
         return head.height, head.width, flags | (GREY if _is_grey(image) else 0)
 
 
-def verify(data: bytes) -> NDArray[np.uint8]:
+def decode_verified(data: bytes) -> NDArray[np.uint8]:
     """Decode an encoded photo completely: pixels (H, W) of a grey one, (H, W, 3) of any other, uint8.
 
     Raises BadImage when it is not whole, or when its header gives another size, by which views would be drawn.
     """
     head, seen, grey = _decoded(data)
     check_agreement(head, seen.height, seen.width)
-    return pixels_of(seen.getchannel(0) if grey else seen)
+    return pixel_array(seen.getchannel(0) if grey else seen)
 
 
 def encode_jpeg(image: Image.Image, quality: int) -> bytes:

@@ -30,7 +30,7 @@ class Read(NamedTuple):
     reason: str = ""
     """Why the photo is left out; empty when it is used."""
     drop: tuple[int, ...] = ()
-    """Positions of 4-byte gaps that are not part of the photo, as in `listing.Found`."""
+    """Positions of 4-byte gaps that are not part of the photo, as in `listing.ListedPhoto`."""
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from fra_dist.data.decoding.images import BadImage
-from fra_dist.data.making.cleaning import look, verify
+from fra_dist.data.making.cleaning import decode_verified, look
 from fra_dist.data.shards import tars
 from fra_dist.data.shards.index import CHECKED, DECODED, INDEX_DTYPE, ShardEntry, index_bytes, index_name
-from fra_dist.data.shards.pixel_statistics import Moments, moments
+from fra_dist.data.shards.pixel_statistics import Moments, pixel_moments
 from fra_dist.data.shards.samples import Skip
 from fra_dist.data.shards.tar_reads import Opened
 from fra_dist.errors import DataError
@@ -77,17 +77,17 @@ class IndexTask:
             raise DataError(f"{path} is {found}")
         crowded, crowds = Counter[str](), 0
         without, total, rows = 0, np.zeros(7, np.int64), list[tuple[int, ...]]()
-        for sample in tars.samples(tars.scan(path)):
-            if isinstance(sample, tars.Damage):
+        for sample in tars.group_samples(tars.scan(path)):
+            if isinstance(sample, tars.TarDamage):
                 damage.append(str(sample))
                 skipped.append(Skip(self.name, str(sample)))
                 continue
-            if isinstance(sample, tars.Unreadable):
+            if isinstance(sample, tars.UnreadableMember):
                 if sample.name.lower().rpartition(".")[2] in IMAGE_EXTENSIONS:
                     skipped.append(Skip(f"{self.name}: {sample.name}", sample.reason))
                 continue
             extensions.update(sample.members)
-            choice = choose(sample.members, self.wanted)
+            choice = choose_images(sample.members, self.wanted)
             if not choice:
                 without += 1
                 skipped.append(Skip(f"{self.name}: {sample.key}", "no image in this sample"))
@@ -119,7 +119,7 @@ class IndexTask:
         height, width, flags = look(data)
         crc = zlib.crc32(data)
         if self.decode:
-            return height, width, flags & ~CHECKED | DECODED, crc, moments(verify(data))
+            return height, width, flags & ~CHECKED | DECODED, crc, pixel_moments(decode_verified(data))
         return height, width, flags, crc, np.zeros(7, np.int64)
 
     def _write(self, path: Path, rows: np.ndarray) -> ShardEntry:
@@ -142,7 +142,7 @@ def compression(path: Path) -> str | None:
     return next((name for name, magic in _COMPRESSED.items() if head.startswith(magic)), None)
 
 
-def choose(members: dict[str, tars.Member], wanted: tuple[str, ...]) -> list[str]:
+def choose_images(members: dict[str, tars.Member], wanted: tuple[str, ...]) -> list[str]:
     """Extensions of a sample's images, the one that counts first; empty when it has none.
 
     wanted: only these extensions count (in any case of letters), in this order; none: those of images, the simplest

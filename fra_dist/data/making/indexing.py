@@ -15,14 +15,14 @@ from typing import NamedTuple
 import numpy as np
 
 from fra_dist.data.decoding.images import BadImage
-from fra_dist.data.making.cleaning import verify
+from fra_dist.data.making.cleaning import decode_verified
 from fra_dist.data.making.index_task import Indexed, IndexTask
 from fra_dist.data.making.tool_versions import tool_versions
 from fra_dist.data.making.workers import Progress, in_order, usable_cores
 from fra_dist.data.shards import tars
 from fra_dist.data.shards.index import ShardEntry, read_index
 from fra_dist.data.shards.manifest import SKIPPED, Manifest, write_manifest
-from fra_dist.data.shards.pixel_statistics import Moments, colour_stats, moments, size_stats
+from fra_dist.data.shards.pixel_statistics import Moments, colour_stats, pixel_moments, size_stats
 from fra_dist.data.shards.samples import Skip, json_bytes
 from fra_dist.data.shards.shard_patterns import chosen, families, split_pattern
 from fra_dist.data.shards.tar_reads import Place
@@ -126,7 +126,7 @@ class _MeasureTask:
         total, broken = np.zeros(7, np.int64), 0
         for offset, length in self.ranges:
             try:
-                total += moments(verify(tars.read_range(self.path, offset, length)))
+                total += pixel_moments(decode_verified(tars.read_range(self.path, offset, length)))
             except BadImage:
                 broken += 1
         return total, broken

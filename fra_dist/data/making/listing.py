@@ -36,7 +36,7 @@ HEIC is among them so that such photos are named when they are left out.
 """
 
 
-class Found(NamedTuple):
+class ListedPhoto(NamedTuple):
     """A photo in a listing."""
 
     name: str
@@ -54,7 +54,7 @@ class Found(NamedTuple):
 class Listing(NamedTuple):
     """The photos of a source, and what was passed over."""
 
-    photos: list[Found]
+    photos: list[ListedPhoto]
     """The photos, in the order of the source."""
     skipped: list[Skip]
     """Entries that look like photos but cannot be read."""
@@ -67,7 +67,7 @@ def list_folder(root: Path) -> Listing:
 
     Raises DataError when the folder itself cannot be read.
     """
-    photos: list[Found] = []
+    photos: list[ListedPhoto] = []
     skipped: list[Skip] = []
     ignored = 0
     waiting, seen = [""], set[tuple[int, int]]()
@@ -86,7 +86,7 @@ def list_folder(root: Path) -> Listing:
                 waiting.append(name)
             elif not is_photo_name(entry.name):
                 ignored += 1
-            elif isinstance(item := _look(entry, name), Found):
+            elif isinstance(item := _look(entry, name), ListedPhoto):
                 photos.append(item)
             else:
                 skipped.append(item)
@@ -105,17 +105,17 @@ def _scan(folder: Path, seen: set[tuple[int, int]]) -> "list[os.DirEntry[str]]":
 
 def list_tar(path: Path) -> Listing:
     """Every photo in a tar, in the tar's order; of two members with one name the later counts. Raises DataError."""
-    photos: dict[str, Found] = {}
+    photos: dict[str, ListedPhoto] = {}
     skipped: list[Skip] = []
     ignored = 0
     if (found := tars.stands_in(path)) is not None:
         return Listing([], [Skip(path.name, found)], 0)
     for item in tars.scan(path):
-        if isinstance(item, tars.Damage):
+        if isinstance(item, tars.TarDamage):
             skipped.append(Skip(path.name, str(item)))
             continue
         name = item.name.removeprefix("./").lstrip("/")
-        if isinstance(item, tars.Unreadable):
+        if isinstance(item, tars.UnreadableMember):
             if is_photo_name(name.rpartition("/")[2]):
                 skipped.append(Skip(name, item.reason))
             else:
@@ -124,7 +124,7 @@ def list_tar(path: Path) -> Listing:
             ignored += 1
         else:
             photos.pop(name, None)
-            photos[name] = Found(name, item.size, item.offset)
+            photos[name] = ListedPhoto(name, item.size, item.offset)
     return Listing(list(photos.values()), skipped, ignored)
 
 
@@ -133,7 +133,7 @@ def list_tars(root: Path) -> Listing:
 
     Raises DataError when a tar cannot be read.
     """
-    photos, skipped, ignored = list[Found](), list[Skip](), 0
+    photos, skipped, ignored = list[ListedPhoto](), list[Skip](), 0
     for path in sorted(path for path in root.rglob("*.tar") if path.is_file() and not _hidden(path.name)):
         name = path.relative_to(root).as_posix()
         one = list_tar(path)
@@ -160,11 +160,11 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-def _look(entry: "os.DirEntry[str]", name: str) -> Found | Skip:
+def _look(entry: "os.DirEntry[str]", name: str) -> ListedPhoto | Skip:
     try:
         status = entry.stat()
     except OSError as error:
         return Skip(name, f"cannot read: {error.strerror}")
     if not stat.S_ISREG(status.st_mode):  # a pipe or a device would block the reader
         return Skip(name, "not a regular file")
-    return Found(name, status.st_size)
+    return ListedPhoto(name, status.st_size)

@@ -19,7 +19,7 @@ from fra_dist.data.decoding.stand_ins import stand_in
 from fra_dist.data.making.cleaning import PhotoRules
 from fra_dist.data.making.cleaning_tasks import HashTask, PhotoTask, Read, read_photo
 from fra_dist.data.making.faces.annotations import Annotations
-from fra_dist.data.making.listing import Found, Listing, list_folder, list_tar, list_tars
+from fra_dist.data.making.listing import ListedPhoto, Listing, list_folder, list_tar, list_tars
 from fra_dist.data.making.recordio import MAGIC, list_records
 from fra_dist.data.making.sample_keys import make_keys
 from fra_dist.data.making.synthetic_samples import FaceTask
@@ -41,7 +41,7 @@ _SYNTHETIC = re.compile(r"synthetic:(\d{1,9})(?:@(\d{1,5}))?(?:/(\d{1,9}))?(:fac
 _SEEDS_APART = 1_000_000_000
 
 
-class Source(Protocol):
+class PhotoSource(Protocol):
     """A sequence of len(source) entries."""
 
     description: dict[str, Any]
@@ -62,7 +62,7 @@ class Photos:
     def __init__(self, path: Path, kind: str, listing: Listing, order: Order, seed: int, rules: PhotoRules) -> None:
         self.path, self.kind, self.rules = path, kind, rules
         self.skipped = listing.skipped
-        self.photos: Sequence[Found] = listing.photos
+        self.photos: Sequence[ListedPhoto] = listing.photos
         self.keys = make_keys([photo.name for photo in listing.photos])
         self.faces: Annotations | None = None
         """Where the faces are, if files say so; `selection.select` sets it."""
@@ -138,7 +138,7 @@ class SyntheticFaces:
         return FaceTask(seeds, self.size, self.people, self.quality, self.framing)
 
 
-def open_source(spec: str | Path, order: Order, seed: int, rules: PhotoRules) -> Source:
+def open_photo_source(spec: str | Path, order: Order, seed: int, rules: PhotoRules) -> PhotoSource:
     """Open the source that a user names: a folder of photos or of tars, a tar, RecordIO, or
     `synthetic:N[@SIZE][/PEOPLE][:face]`, where `:face` shows faces instead of head and shoulders.
 
@@ -219,12 +219,12 @@ def photo_bytes(spec: str | Path, names: Sequence[str]) -> dict[str, bytes]:
     return found
 
 
-def _read_of(path: Path, kind: str, photo: Found, key: str) -> Read:
+def _read_of(path: Path, kind: str, photo: ListedPhoto, key: str) -> Read:
     file, byte = (path / photo.name, -1) if kind == "folder" else (path / photo.tar, photo.offset)
     return Read(key, photo.name, os.fspath(file), byte, photo.size, drop=photo.drop)
 
 
-def _fingerprint(photos: Sequence[Found]) -> str:
+def _fingerprint(photos: Sequence[ListedPhoto]) -> str:
     """A hash of names and sizes, which changes when a photo is added, removed or changes its size."""
     digest = hashlib.sha256()
     for photo in photos:

@@ -13,7 +13,7 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
-from fra_dist.data.making.listing import Found, Listing
+from fra_dist.data.making.listing import ListedPhoto, Listing
 from fra_dist.data.shards.samples import Skip
 from fra_dist.errors import DataError
 
@@ -41,7 +41,7 @@ def list_records(path: Path) -> Listing:
     A damaged place is named, and reading resumes at the next whole record. Raises DataError when the file cannot be
     read.
     """
-    photos, skipped, ignored = list[Found](), list[Skip](), 0
+    photos, skipped, ignored = list[ListedPhoto](), list[Skip](), 0
     try:
         file = os.open(path, os.O_RDONLY)
     except OSError as error:
@@ -114,7 +114,7 @@ def _resume(file: int, at: int, end: int) -> int:
     return end
 
 
-def _photo(file: int, record: _Record, number: int) -> Found | None:
+def _photo(file: int, record: _Record, number: int) -> ListedPhoto | None:
     """None for a record without one."""
     head = os.pread(file, min(record.size, 4 * _HEADER.size), record.start)
     for place in reversed(record.drop):
@@ -131,4 +131,4 @@ def _photo(file: int, record: _Record, number: int) -> Found | None:
         (label,) = struct.unpack_from("<f", head, _HEADER.size)
     person = f"{int(label):07d}" if label == label and abs(label) < 1e9 and label == int(label) else "unlabelled"
     drop = tuple(place - begin for place in record.drop if place >= begin)
-    return Found(f"{person}/{number:09d}", record.size - begin, record.start + begin, drop)
+    return ListedPhoto(f"{person}/{number:09d}", record.size - begin, record.start + begin, drop)

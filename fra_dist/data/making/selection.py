@@ -14,7 +14,7 @@ from fra_dist.data.making.faces.annotations import Annotations
 from fra_dist.data.making.faces.near_copies import find_copies, nearest_within
 from fra_dist.data.making.faces.quality import HASH_BYTES
 from fra_dist.data.making.journal import HASHES, Journal
-from fra_dist.data.making.photo_sources import CHUNK, Photos, open_source
+from fra_dist.data.making.photo_sources import CHUNK, Photos, open_photo_source
 from fra_dist.data.making.workers import Progress, in_order
 from fra_dist.errors import ConfigError, DataError
 
@@ -123,7 +123,7 @@ def _hashes(source: Photos, journal: Journal, workers: int, progress: Progress) 
 
 
 def _open_other(spec: str, rules: PhotoRules) -> Photos:
-    other = open_source(spec, "source", 0, rules)
+    other = open_photo_source(spec, "source", 0, rules)
     if not isinstance(other, Photos):
         raise ConfigError(f"--exclude-like takes photos, not {spec}")
     return other

@@ -8,7 +8,7 @@ from PIL import Image
 
 from fra_dist.data.making.cleaning import encode_jpeg
 from fra_dist.data.shards.index import DECODED, PLAIN
-from fra_dist.data.shards.pixel_statistics import moments
+from fra_dist.data.shards.pixel_statistics import pixel_moments
 from fra_dist.data.shards.samples import Encoded, Skip, json_bytes
 from fra_dist.synthetic import Framing
 
@@ -55,7 +55,7 @@ class FaceTask:
                 "mask.png": _png(faces.masks[n]),
             }
             key = face_name(seed)
-            out.append(Encoded(key, members, self.size, self.size, DECODED | PLAIN, moments(picture)))
+            out.append(Encoded(key, members, self.size, self.size, DECODED | PLAIN, pixel_moments(picture)))
         return out
 
 

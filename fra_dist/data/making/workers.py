@@ -46,7 +46,7 @@ def in_order(calls: Iterable[Callable[[], T]], workers: int) -> Iterator[T]:
     except BrokenProcessPool:
         raise DataError(
             "a worker process died, of lack of memory or inside an image decoder: "
-            "the same command goes on; --workers 1 shows where"
+            "the same command resumes; --workers 1 shows where"
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

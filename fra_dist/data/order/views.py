@@ -139,7 +139,7 @@ def _crop_boxes(
     found = fits.any(axis=1)
     w = np.where(found, np.take_along_axis(w, first, 1)[:, 0], spare_w[:, 0])
     h = np.where(found, np.take_along_axis(h, first, 1)[:, 0], spare_h[:, 0])
-    room_x, room_y = width[:, 0] - w, height[:, 0] - h
-    x = np.where(found, np.floor(left * (room_x + 1)), room_x // 2)
-    y = np.where(found, np.floor(top * (room_y + 1)), room_y // 2)
+    free_x, free_y = width[:, 0] - w, height[:, 0] - h
+    x = np.where(found, np.floor(left * (free_x + 1)), free_x // 2)
+    y = np.where(found, np.floor(top * (free_y + 1)), free_y // 2)
     return np.stack([x, y, x + w, y + h], axis=1).astype(np.int32)

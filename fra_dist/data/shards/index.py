@@ -33,9 +33,9 @@ PLAIN = 2
 GREY = 4
 """Flag: the image has one channel."""
 CHECKED = 8
-"""Flag: the image was not decoded, but is whole as far as can be told without that; see `images.whole`."""
+"""Flag: the image was not decoded, but is whole as far as can be told without that; see `images.complete_bytes`."""
 OPEN = 16
-"""Flag: a JPEG that is whole but has no end mark in its place; `images.whole` gives it one."""
+"""Flag: a JPEG that is whole but has no end mark in its place; `images.complete_bytes` gives it one."""
 
 Rows = NDArray[Any]
 """An index: (samples,) of INDEX_DTYPE, in the order of the tar."""

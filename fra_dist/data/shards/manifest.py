@@ -70,15 +70,15 @@ def _read(folder: Path | RemoteFolder) -> Manifest:
     rest = {name: raw.get(name, kind()) for name, kind in _OTHER_FIELDS.items()}
     for name, kind in _OTHER_FIELDS.items():
         if type(rest[name]) is not kind:
-            raise DataError(f"{folder / MANIFEST}: {name} is damaged; make it anew")
+            raise DataError(f"{folder / MANIFEST}: {name} is damaged; make it again")
     if (wrong := stats_misfit(rest["stats"])) is not None:
-        raise DataError(f"{folder / MANIFEST}: {wrong} of the statistics is damaged; make it anew")
+        raise DataError(f"{folder / MANIFEST}: {wrong} of the statistics is damaged; make it again")
     extensions = tuple(str(extension) for extension in rest.pop("image_extensions"))
     manifest = Manifest(folder, entries, extensions, **rest)
     if raw.get("samples") != manifest.total:
         raise DataError(
             f"{folder / MANIFEST} says {raw.get('samples')!r} samples, its shards have {manifest.total}: "
-            "it is damaged; make it anew"
+            "it is damaged; make it again"
         )
     return manifest
 
@@ -112,7 +112,7 @@ def _read_json(folder: Path | RemoteFolder) -> dict[str, Any]:
     try:
         raw = json.loads(first_bytes(folder, MANIFEST))
     except ValueError:  # also undecodable bytes
-        raise DataError(f"{path} is not JSON: it is damaged or was cut; make it anew") from None
+        raise DataError(f"{path} is not JSON: it is damaged or was cut; make it again") from None
     except RecursionError:
         raise DataError(f"{path} is not a manifest of shards") from None
     if not isinstance(raw, dict):

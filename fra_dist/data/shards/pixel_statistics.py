@@ -18,7 +18,7 @@ GRID = 64
 _SHARES = {"min": 0.0, "1%": 0.01, "10%": 0.1, "50%": 0.5, "90%": 0.9, "99%": 0.99, "max": 1.0}
 
 
-def moments(pixels: NDArray[np.uint8]) -> Moments:
+def pixel_moments(pixels: NDArray[np.uint8]) -> Moments:
     """Moments of the pixels of one photo: (H, W) grey, or (H, W, 3) RGB, uint8."""
     down, across = (-(-side // GRID) for side in pixels.shape[:2])
     grid = pixels[::down, ::across].astype(np.int64).reshape(-1, *pixels.shape[2:])

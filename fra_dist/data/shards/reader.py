@@ -1,7 +1,7 @@
 """Reads encoded photos by sample id.
 
-`ShardReader` knows which shard holds a sample and where; a `Source` fetches byte ranges of shards: `LocalSource` from a
-folder, those of `remote_source` from a store.
+`ShardReader` knows which shard holds a sample and where; a `ShardSource` fetches byte ranges of shards: `LocalSource`
+from a folder, those of `remote_source` from a store.
 """
 
 import os
@@ -26,7 +26,7 @@ MAX_OPEN = 64
 """Shards that one reader holds open at a time."""
 
 
-class Source(Protocol):
+class ShardSource(Protocol):
     """Fetches byte ranges of shards, from wherever the shards lie."""
 
     def ranges(self, shard: str, offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
@@ -89,7 +89,7 @@ def _all_of(file: int, length: int, offset: int) -> bytes:
     return data
 
 
-class Stored(NamedTuple):
+class StoredPhoto(NamedTuple):
     """An encoded photo as it was read from its shard."""
 
     data: bytes
@@ -107,16 +107,16 @@ class ShardReader:
     manifest's folder, without copying anything from a store.
     """
 
-    def __init__(self, manifest: Manifest, source: Source | None = None) -> None:
+    def __init__(self, manifest: Manifest, source: ShardSource | None = None) -> None:
         self.manifest = manifest
         self.source = source or _source(manifest)
 
-    def read(self, ids: NDArray[np.int64]) -> list[Stored]:
+    def read(self, ids: NDArray[np.int64]) -> list[StoredPhoto]:
         """The encoded photo of each id, in the order given; each shard is visited once, in the order of its bytes.
 
         Raises DataError when a shard or its index is missing.
         """
-        out = [Stored(b"", False)] * len(ids)
+        out = [StoredPhoto(b"", False)] * len(ids)
         numbers, positions = self.manifest.locate(ids)
         for number in np.unique(numbers).tolist():
             here = np.flatnonzero(numbers == number)
@@ -126,7 +126,7 @@ class ShardReader:
                 out[position] = stored
         return out
 
-    def _stored(self, number: int, rows: Rows) -> list[Stored]:
+    def _stored(self, number: int, rows: Rows) -> list[StoredPhoto]:
         """Photos of one shard. Bytes that differ from the index are read again if the source doubts its copy."""
         name, facts = (
             self.manifest.shards[number].name,
@@ -134,7 +134,9 @@ class ShardReader:
         )
         for again in (True, False):
             found = self.source.ranges(name, rows["offset"].tolist(), rows["length"].tolist())
-            stored = [Stored(data, zlib.crc32(data) == crc, f) for data, (crc, f) in zip(found, facts, strict=True)]
+            stored = [
+                StoredPhoto(data, zlib.crc32(data) == crc, f) for data, (crc, f) in zip(found, facts, strict=True)
+            ]
             if all(photo.intact for photo in stored) or not (again and self.source.doubt(name)):
                 break
         return stored
@@ -156,13 +158,13 @@ class ShardReader:
         self.source.close()
 
 
-def _source(manifest: Manifest) -> Source:
+def _source(manifest: Manifest) -> ShardSource:
     """The source for a few scattered samples: nothing of a store is copied."""
     folder = manifest.folder
     return RangeSource(folder) if isinstance(folder, RemoteFolder) else LocalSource(folder)
 
 
-def open_source(manifest: Manifest) -> Source:
+def open_shard_source(manifest: Manifest) -> ShardSource:
     """The source for a whole run: shards of a store are copied to the cache if its options say so. Raises DataError."""
     folder = manifest.folder
     return cached_source(folder, manifest.shards) if isinstance(folder, RemoteFolder) else LocalSource(folder)

@@ -42,7 +42,7 @@ class Member(NamedTuple):
     """Size of its contents in bytes."""
 
 
-class Unreadable(NamedTuple):
+class UnreadableMember(NamedTuple):
     """A file that a tar names but does not hold as it is: a symbolic link, a link to nothing, a sparse file."""
 
     name: str
@@ -53,7 +53,7 @@ class Unreadable(NamedTuple):
     """Why it cannot be read, in a few words."""
 
 
-class Damage(NamedTuple):
+class TarDamage(NamedTuple):
     """A place where the tar cannot be read."""
 
     start: int
@@ -67,7 +67,7 @@ class Damage(NamedTuple):
         return f"damaged at byte {self.start}: {self.reason}" + (f", {self.bytes} bytes lost" if self.bytes else "")
 
 
-Item = Member | Damage | Unreadable
+Item = Member | TarDamage | UnreadableMember
 """What a walk through a tar finds."""
 
 
@@ -105,14 +105,14 @@ def scan(path: Place) -> Iterator[Item]:
         yield from _walk(read, size)
 
 
-def samples(found: Iterator[Item], every: bool = False) -> Iterator[Sample | Damage | Unreadable]:
+def group_samples(found: Iterator[Item], every: bool = False) -> Iterator[Sample | TarDamage | UnreadableMember]:
     """Group what `scan` found into samples; members that webdataset would pass over are left out.
 
     every: no groups, each member is a sample by itself, and its key ends at the last dot (`7.left` of `7.left.jpg`).
     """
     key, members = "", dict[str, Member]()
     for item in found:
-        if isinstance(item, Damage | Unreadable):
+        if isinstance(item, TarDamage | UnreadableMember):
             yield item
             continue
         parts = split_name(item.name)
@@ -132,7 +132,7 @@ def samples(found: Iterator[Item], every: bool = False) -> Iterator[Sample | Dam
 
 
 def key_at(path: Place, start: int, every: bool = False) -> str:
-    """Key of the sample whose first header is at byte `start`; `every` as in `samples`. Raises DataError."""
+    """Key of the sample whose first header is at byte `start`; `every` as in `group_samples`. Raises DataError."""
     with Opened(path) as read:
         name = _member_at(read, start, path).name
     parts = split_name(name)
@@ -146,10 +146,10 @@ def members_at(path: Place, start: int, every: bool = False) -> dict[str, bytes]
     out: dict[str, bytes] = {}
     with Opened(path) as read:
         _member_at(read, start, path)
-        for item in samples(_walk(read, size_of(path), start), every):
-            if isinstance(item, Damage):
+        for item in group_samples(_walk(read, size_of(path), start), every):
+            if isinstance(item, TarDamage):
                 raise DataError(f"{path}: {item}")
-            if isinstance(item, Unreadable):
+            if isinstance(item, UnreadableMember):
                 continue
             for extension, member in item.members.items():
                 out[extension] = exactly(read, member.offset, member.size, path)
@@ -189,10 +189,10 @@ def _member_at(read: Read, start: int, path: Place) -> _Entry:
 
 def _walk(read: Read, size: int, at: int = 0) -> Iterator[Item]:
     """Members from byte `at` on; neighbouring damages are one."""
-    pending: Damage | None = None
+    pending: TarDamage | None = None
     known: dict[str, _Entry] | None = None
     for item in _entries(read, size, at):
-        if isinstance(item, Damage):
+        if isinstance(item, TarDamage):
             joins = pending is not None and pending.start + pending.bytes == item.start
             if pending is not None and joins:
                 pending = pending._replace(bytes=pending.bytes + item.bytes)
@@ -215,34 +215,38 @@ def _walk(read: Read, size: int, at: int = 0) -> Iterator[Item]:
         yield pending
 
 
-def _resolved(entry: _Entry, known: dict[str, _Entry] | None) -> Member | Unreadable | None:
+def _resolved(entry: _Entry, known: dict[str, _Entry] | None) -> Member | UnreadableMember | None:
     """None for folders and devices."""
     if entry.sparse:
-        return Unreadable(entry.name, entry.start, "a sparse file, stored without its zeros: extract and pack it again")
+        return UnreadableMember(
+            entry.name, entry.start, "a sparse file, stored without its zeros: extract and pack it again"
+        )
     if entry.kind in _FILES:
         return Member(entry.name, entry.start, entry.offset, entry.size)
     if entry.kind == tarfile.SYMTYPE:
-        return Unreadable(entry.name, entry.start, f"a symbolic link to {entry.link}, which is not followed")
+        return UnreadableMember(entry.name, entry.start, f"a symbolic link to {entry.link}, which is not followed")
     if entry.kind != tarfile.LNKTYPE:
         return None
     if entry.size:  # some writers store the bytes again
         return Member(entry.name, entry.start, entry.offset, entry.size)
     first = (known or {}).get(entry.link)
     if first is None or first.sparse:
-        return Unreadable(entry.name, entry.start, f"a hard link to {entry.link}, which is not in the tar before it")
+        return UnreadableMember(
+            entry.name, entry.start, f"a hard link to {entry.link}, which is not in the tar before it"
+        )
     return Member(entry.name, entry.start, first.offset, first.size)
 
 
-def _entries(read: Read, size: int, at: int) -> Iterator[_Entry | Damage]:
+def _entries(read: Read, size: int, at: int) -> Iterator[_Entry | TarDamage]:
     while True:
         if at + BLOCK > size:
-            yield Damage(at, size - at, "the tar has no end mark, so it may have been cut")
+            yield TarDamage(at, size - at, "the tar has no end mark, so it may have been cut")
             return
         if read(BLOCK, at) == _ZEROS:
             following = _next_header(read, at, size)
             if following is None:
                 return
-            yield Damage(at, following - at, "zeros in the middle")
+            yield TarDamage(at, following - at, "zeros in the middle")
             at = following
             continue
         try:
@@ -255,7 +259,7 @@ def _entries(read: Read, size: int, at: int) -> Iterator[_Entry | Damage]:
             at = entry.after
             continue
         following = _next_header(read, at + BLOCK, size)
-        yield Damage(at, (size if following is None else following) - at, reason)
+        yield TarDamage(at, (size if following is None else following) - at, reason)
         if following is None:
             return
         at = following

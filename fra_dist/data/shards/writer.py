@@ -67,6 +67,7 @@ class ShardWriter:
         data = index_bytes(np.array(self._rows, INDEX_DTYPE))
         index = index_name(self.name)
         write_whole(self.folder / index, data)
+        # not `whole_file`: a shard stays open over many calls, and is hashed as it is written
         os.replace(self.folder / f"{self.name}.part", self.folder / self.name)
         digest = hashlib.sha256(data).hexdigest()
         return ShardEntry(self.name, self.samples, size, self._file.sha256.hexdigest(), index, digest, 0)

@@ -6,7 +6,7 @@
       SHA256.part           a file being fetched by the process that has it locked
 
 Only names of this form are ever touched. A file's lock (flock, which the kernel drops when a process dies) says what is
-going on: an exclusive lock on a `.part` means that one process fetches it and the others wait; a shared lock on a
+continuing: an exclusive lock on a `.part` means that one process fetches it and the others wait; a shared lock on a
 complete file means that a process reads it, so that it is not evicted. A `.part` without a lock was left by a killed
 process.
 """
@@ -44,7 +44,7 @@ class ShardCache:
         self.folder, self.limit, self.counters = folder, limit, counters
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with self._room_lock():
+            with self._space_lock():
                 pass
             self._clean()
         except OSError as error:
@@ -146,7 +146,7 @@ class ShardCache:
     def _path(self, digest: str, suffix: str = "") -> Path:
         """Path of a file of the cache. Digests come from a manifest, and must not lead out of the folder."""
         if not _OURS.fullmatch(digest) or digest.endswith(_PART):
-            raise DataError(f"{digest[:80]!r} is not a SHA-256 in hexadecimal: manifest.json is damaged; make it anew")
+            raise DataError(f"{digest[:80]!r} is not a SHA-256 in hexadecimal: manifest.json is damaged; make it again")
         return self.folder / (digest + suffix)
 
     def _claim(self, digest: str) -> int | None:
@@ -161,12 +161,12 @@ class ShardCache:
         return None
 
     def _fill(self, part: int, digest: str, size: int, chunks: Chunks, name: str) -> bool:
-        """Download into a claimed `.part` and give it its name; False, and closed, when there is no room."""
+        """Download into a claimed `.part` and give it its name; False, and closed, when there is no space."""
         path = self._path(digest, _PART)
         try:
             if self._reserve(part, size):
                 self._download(part, digest, size, chunks, name)
-                os.rename(path, self._path(digest))
+                os.rename(path, self._path(digest))  # not `whole_file`: the lock on the open file goes along
                 return True
         except BaseException:
             path.unlink(missing_ok=True)
@@ -188,13 +188,13 @@ class ShardCache:
             self.counters.add("retries")
         raise DataError(
             f"{name} is not the file that manifest.json names: its checksum differs after {_DOWNLOADS} downloads; "
-            "upload the shard and the manifest again, or index the tars anew"
+            "upload the shard and the manifest again, or index the tars again"
         )
 
     def _reserve(self, part: int, size: int) -> bool:
         """Evict enough to give a `.part` its full size, which other processes then count; False when that fails."""
         own = os.fstat(part).st_ino
-        with self._room_lock():
+        with self._space_lock():
             files = [(used, bytes_, path) for used, bytes_, path in self._files() if inode(path) != own]
             total = sum(bytes_ for _, bytes_, _ in files) + size
             for _, bytes_, path in sorted(files):
@@ -242,7 +242,7 @@ class ShardCache:
                 self._evict(path)
 
     @contextlib.contextmanager
-    def _room_lock(self) -> Iterator[None]:
+    def _space_lock(self) -> Iterator[None]:
         """The lock under which space is made. It is held for milliseconds, so waiting for it needs no time limit."""
         file = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:

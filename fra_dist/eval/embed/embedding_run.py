@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fra_dist.eval.embed.compute import compute
-from fra_dist.eval.embed.photo_stream import Found, Source, batches
-from fra_dist.eval.embed.pieces import Parts, Row
+from fra_dist.eval.embed.photo_stream import DecodedPhoto, PhotoList, batches
+from fra_dist.eval.embed.pieces import EmbeddedPhoto, Parts
 from fra_dist.eval.features.encoder import Encoder
 
 
 def embed(
     encoder: Encoder,
-    source: Source,
+    source: PhotoList,
     parts: Parts,
     what: Sequence[str],
     *,
@@ -31,7 +31,7 @@ def embed(
         for places in (parts.places(number),)
         for start in range(0, len(places), batch)
     ]
-    done: list[Found] = []
+    done: list[DecodedPhoto] = []
     arrays: list[dict[str, NDArray[np.floating]]] = []
     for (number, places), found in zip(
         numbers, batches(source, (places for _, places in numbers), encoder.size), strict=True
@@ -47,9 +47,9 @@ def embed(
 
 
 def _finish(
-    parts: Parts, number: int, done: Sequence[Found], arrays: Sequence[dict[str, NDArray[np.floating]]]
+    parts: Parts, number: int, done: Sequence[DecodedPhoto], arrays: Sequence[dict[str, NDArray[np.floating]]]
 ) -> None:
-    rows = [Row(one.place, one.key, one.shard, one.height, one.width) for one in done if not one.fault]
+    rows = [EmbeddedPhoto(one.place, one.key, one.shard, one.height, one.width) for one in done if not one.fault]
     bad = [{"key": one.key, "shard": one.shard, "reason": one.fault} for one in done if one.fault]
     names = arrays[0] if arrays else {}
     parts.write(number, {name: np.concatenate([some[name] for some in arrays]) for name in names}, rows, bad)

@@ -57,7 +57,7 @@ def take(blocks: Blocks, places: NDArray[np.int64]) -> NDArray[np.float32]:
     return np.concatenate(found)[np.argsort(order)]
 
 
-def nearest(blocks: Blocks, queries: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], Floats]:
+def nearest_rows(blocks: Blocks, queries: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], Floats]:
     """The rows nearest to each query, (n, count), in cosine about the mean, and their cosines, (n, count).
 
     The query itself is left out. There are fewer columns when there are fewer rows.

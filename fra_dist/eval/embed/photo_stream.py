@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fra_dist.data.decoding.images import BadImage
-from fra_dist.data.making.cleaning import verify
+from fra_dist.data.making.cleaning import decode_verified
 from fra_dist.data.shards.manifest import MANIFEST, Manifest, load_manifest
-from fra_dist.data.shards.reader import ShardReader, open_source
+from fra_dist.data.shards.reader import ShardReader, open_shard_source
 from fra_dist.data.stores.remote_folder import is_remote
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets.common.crop_rules import CropRule, NoFace, cut_photo, square_of
@@ -30,7 +30,7 @@ AHEAD = 3
 THREADS = 2
 
 
-class Stored(NamedTuple):
+class EncodedPhoto(NamedTuple):
     """An encoded photo of a list."""
 
     key: str
@@ -43,7 +43,7 @@ class Stored(NamedTuple):
     """Why there are no bytes to decode; empty if there are."""
 
 
-class Found(NamedTuple):
+class DecodedPhoto(NamedTuple):
     """A photo of the list, decoded unless `fault` says why not."""
 
     place: int
@@ -62,12 +62,12 @@ class Found(NamedTuple):
     """Why the photo could not be decoded; empty if it was."""
 
 
-class Source(Protocol):
+class PhotoList(Protocol):
     """A list of photos. Reading belongs to one thread."""
 
     def __len__(self) -> int: ...
 
-    def read(self, places: Sequence[int]) -> list[Stored]:
+    def read(self, places: Sequence[int]) -> list[EncodedPhoto]:
         """The encoded photos at some places of the list."""
         ...
 
@@ -92,15 +92,15 @@ class Files:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def read(self, places: Sequence[int]) -> list[Stored]:
+    def read(self, places: Sequence[int]) -> list[EncodedPhoto]:
         """The bytes of the files at some places; a file that cannot be read has a fault."""
         found = []
         for place in places:
             key = self.key(self.paths[place])
             try:
-                found.append(Stored(key, "", self.paths[place].read_bytes()))
+                found.append(EncodedPhoto(key, "", self.paths[place].read_bytes()))
             except OSError as error:
-                found.append(Stored(key, "", b"", error.strerror or "cannot be read"))
+                found.append(EncodedPhoto(key, "", b"", error.strerror or "cannot be read"))
         return found
 
     def key(self, path: Path) -> str:
@@ -131,18 +131,20 @@ class Shards:
     def __init__(self, manifest: Manifest, limit: int | None = None) -> None:
         self.manifest = manifest
         self.count = min(limit or manifest.total, manifest.total)
-        self.reader = ShardReader(manifest, open_source(manifest))
+        self.reader = ShardReader(manifest, open_shard_source(manifest))
 
     def __len__(self) -> int:
         return self.count
 
-    def read(self, places: Sequence[int]) -> list[Stored]:
+    def read(self, places: Sequence[int]) -> list[EncodedPhoto]:
         """The encoded samples at some places; one whose bytes are not those indexed has a fault."""
         photos = self.reader.read(np.array(places, np.int64))
         found = []
         for place, photo in zip(places, photos, strict=True):
             shard, key = self.manifest.where(place)
-            found.append(Stored(key, shard, photo.data, "" if photo.intact else "its bytes are not those indexed"))
+            found.append(
+                EncodedPhoto(key, shard, photo.data, "" if photo.intact else "its bytes are not those indexed")
+            )
         return found
 
     def digest(self) -> str:
@@ -168,18 +170,18 @@ def open_shards(given: str, limit: int | None = None) -> Shards | None:
     return None
 
 
-def batches(source: Source, groups: Iterable[Sequence[int]], size: int) -> Iterator[list[Found]]:
+def batches(source: PhotoList, groups: Iterable[Sequence[int]], size: int) -> Iterator[list[DecodedPhoto]]:
     """The photos at the places of each group, decoded in threads a few groups ahead.
 
     size: side S of the decoded squares, in pixels.
     """
     with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(THREADS) as decoding:
 
-        def load(some: Sequence[int]) -> list[Found]:
+        def load(some: Sequence[int]) -> list[DecodedPhoto]:
             stored = source.read(some)
             return list(decoding.map(lambda pair: decoded(pair[0], pair[1], size), zip(some, stored, strict=True)))
 
-        waiting: deque[Future[list[Found]]] = deque()
+        waiting: deque[Future[list[DecodedPhoto]]] = deque()
         for group in groups:
             waiting.append(reading.submit(load, group))
             if len(waiting) > AHEAD:
@@ -188,15 +190,15 @@ def batches(source: Source, groups: Iterable[Sequence[int]], size: int) -> Itera
             yield waiting.popleft().result()
 
 
-def decoded(place: int, stored: Stored, size: int) -> Found:
+def decoded(place: int, stored: EncodedPhoto, size: int) -> DecodedPhoto:
     """The photo decoded, its middle square scaled to (size, size, 3); `fault` says why if it could not be."""
     if stored.fault:
-        return Found(place, stored.key, stored.shard, None, fault=stored.fault)
+        return DecodedPhoto(place, stored.key, stored.shard, None, fault=stored.fault)
     try:
-        pixels = verify(stored.data)
+        pixels = decode_verified(stored.data)
         height, width = pixels.shape[:2]
         photo = np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
         square = cut_photo(photo, square_of(MIDDLE, height, width), size)
     except (BadImage, NoFace) as error:
-        return Found(place, stored.key, stored.shard, None, fault=str(error) or "cannot be read")
-    return Found(place, stored.key, stored.shard, square, height, width)
+        return DecodedPhoto(place, stored.key, stored.shard, None, fault=str(error) or "cannot be read")
+    return DecodedPhoto(place, stored.key, stored.shard, square, height, width)

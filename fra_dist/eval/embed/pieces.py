@@ -26,7 +26,7 @@ FOLDER = ".parts"
 
 
 @dataclass(frozen=True)
-class Row:
+class EmbeddedPhoto:
     """A photo that has been embedded."""
 
     place: int
@@ -83,7 +83,7 @@ class Parts:
         self,
         number: int,
         arrays: Mapping[str, NDArray[np.floating]],
-        rows: Sequence[Row],
+        rows: Sequence[EmbeddedPhoto],
         bad: Sequence[Mapping[str, Any]],
     ) -> None:
         """Write a part: its arrays, the rows of its photos, and the photos that could not be decoded.
@@ -98,18 +98,18 @@ class Parts:
             for name, lines in (("rows", [row.__dict__ for row in rows]), ("bad", bad)):
                 text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
                 (partial / f"{name}.jsonl").write_text(text, encoding="utf-8")
-            partial.rename(self._path(number))
+            partial.rename(self._path(number))  # not `whole_file`: a part is a folder
         except OSError as error:
             raise DataError(
-                f"cannot write to {self.out}: {error.strerror}; make room and start the same command again"
+                f"cannot write to {self.out}: {error.strerror}; free some space and start the same command again"
             ) from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[EmbeddedPhoto]:
         """The embedded photos of all parts, in the order of the list."""
         for line in self._lines("rows"):
-            yield Row(**line)
+            yield EmbeddedPhoto(**line)
 
     def bad(self) -> Iterator[dict[str, Any]]:
         """The photos that could not be decoded, each as an object with the reason."""

@@ -35,7 +35,7 @@ def check_format(name: str) -> None:
             raise ConfigError("--format parquet needs pyarrow: pip install 'fra-dist[parquet]', or use npy") from None
 
 
-def write_result(parts: Parts, kind: str) -> dict[str, dict[str, Any]]:
+def write_embeddings(parts: Parts, kind: str) -> dict[str, dict[str, Any]]:
     """Join the parts as npy or parquet. Returns the shape and type of each array, for the manifest.
 
     Raises DataError when the disk refuses.
@@ -49,19 +49,19 @@ def write_result(parts: Parts, kind: str) -> dict[str, dict[str, Any]]:
             for name, shape in arrays.items():
                 _join(parts, name, shape, np.dtype(types[name]))
             _write_rows(parts)
-        with whole(parts.out / QUARANTINE, "w") as stream:
+        with open_whole(parts.out / QUARANTINE, "w") as stream:
             stream.writelines(json.dumps(row) + "\n" for row in parts.bad())
     except OSError as error:
         raise DataError(
-            f"cannot write to {parts.out}: {error.strerror}; make room and start the same command again"
+            f"cannot write to {parts.out}: {error.strerror}; free some space and start the same command again"
         ) from None
     return {name: {"shape": list(shape), "dtype": types[name]} for name, shape in arrays.items()}
 
 
-def write_manifest(out: Path, facts: Mapping[str, Any]) -> None:
+def write_embedding_manifest(out: Path, facts: Mapping[str, Any]) -> None:
     """Write OUT/manifest.json with these facts. Raises DataError when the disk refuses."""
     try:
-        with whole(out / MANIFEST, "w") as stream:
+        with open_whole(out / MANIFEST, "w") as stream:
             json.dump({"format": FORMAT, **facts}, stream, indent=1, ensure_ascii=False)
             stream.write("\n")
     except OSError as error:
@@ -69,7 +69,7 @@ def write_manifest(out: Path, facts: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def whole(path: Path, mode: str) -> Iterator[IO[Any]]:
+def open_whole(path: Path, mode: str) -> Iterator[IO[Any]]:
     """A file that gets its name when the block has ended without an exception, and leaves nothing otherwise."""
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     with whole_file(path) as partial, partial.open(mode, **text) as stream:
@@ -77,7 +77,7 @@ def whole(path: Path, mode: str) -> Iterator[IO[Any]]:
 
 
 def _join(parts: Parts, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    with whole(parts.out / f"{name}.npy", "wb") as stream:
+    with open_whole(parts.out / f"{name}.npy", "wb") as stream:
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(stream, header)
         for block in parts.blocks(name):
@@ -85,7 +85,7 @@ def _join(parts: Parts, name: str, shape: tuple[int, ...], dtype: np.dtype[Any])
 
 
 def _write_rows(parts: Parts) -> None:
-    with whole(parts.out / TABLE, "w") as stream:
+    with open_whole(parts.out / TABLE, "w") as stream:
         table = csv.writer(stream)
         table.writerow(("row", *COLUMNS))
         for number, row in enumerate(parts.rows()):
@@ -110,7 +110,7 @@ def _write_parquet(parts: Parts, path: Path, arrays: Mapping[str, tuple[int, ...
     fields = [(name, kind()) for name, kind in plain.items()] + list(lists.items())
     shapes = json.dumps({name: list(shape[1:]) for name, shape in arrays.items()})
     schema = pyarrow.schema(fields).with_metadata({"fra_dist_shapes": shapes})
-    with whole(path, "wb") as stream, parquet.ParquetWriter(stream, schema) as writer:
+    with open_whole(path, "wb") as stream, parquet.ParquetWriter(stream, schema) as writer:
         for some in zip(*blocks.values(), strict=True):
             taken = [next(rows) for _ in range(len(some[0]))]
             columns = [pyarrow.array([getattr(row, name) for row in taken], kind()) for name, kind in plain.items()]

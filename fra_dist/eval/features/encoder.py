@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fra_dist.eval.features.feature_cache import Cache
-from fra_dist.eval.features.prepared_faces import Prepared
+from fra_dist.eval.features.prepared_faces import PreparedFaces
 from fra_dist.models.fra import FRANetwork
 
 LARGEST_MAP = 32768
@@ -155,7 +155,7 @@ class Features:
         return np.asarray(self.pooled[places], np.float32)
 
 
-def extract(encoder: Encoder, prepared: Prepared, cache: Cache) -> Features:
+def extract(encoder: Encoder, prepared: PreparedFaces, cache: Cache) -> Features:
     """Features of all faces, from the cache when this network has seen these faces before.
 
     Raises DataError when the cache cannot be written.

@@ -54,7 +54,7 @@ class Cache:
             for array in arrays.values():
                 array.flush()
             shutil.rmtree(self.folder / name, ignore_errors=True)
-            partial.rename(self.folder / name)
+            partial.rename(self.folder / name)  # not `whole_file`: an entry is a folder, and can be computed again
         except OSError as error:
             raise DataError(
                 f"cannot write to the cache {self.folder}: {error.strerror}; give another --cache"

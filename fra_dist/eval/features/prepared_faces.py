@@ -28,7 +28,7 @@ THREADS = 2
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedFaces:
     """A data set's faces cut to squares, with access to their labels as arrays. N faces, S pixels per side."""
 
     faces: FaceSet
@@ -153,7 +153,7 @@ class Prepared:
         }
 
 
-def prepare(faces: FaceSet, size: int, cache: Cache) -> Prepared:
+def prepare_faces(faces: FaceSet, size: int, cache: Cache) -> PreparedFaces:
     """Read, cut and scale all photos of a set.
 
     Raises DataError that names a photo which cannot be read or shows no face.
@@ -177,7 +177,7 @@ def prepare(faces: FaceSet, size: int, cache: Cache) -> Prepared:
                     arrays["photos"][n] = cut
             photos = cache.load(name, "photos")
             photos = arrays["photos"] if photos is None else photos
-    return Prepared(faces, size, digest.hexdigest(), photos, tuple(squares), tuple(sizes))
+    return PreparedFaces(faces, size, digest.hexdigest(), photos, tuple(squares), tuple(sizes))
 
 
 def _ahead(pool: ThreadPoolExecutor, work: Any, items: Any, ahead: int = 64) -> Iterable[Any]:

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fra_dist.eval.datasets.common.landmark_schemes import SCHEMES
-from fra_dist.synthetic import ATTRIBUTES, EXPRESSIONS, Faces, render
+from fra_dist.synthetic import ATTRIBUTES, EXPRESSIONS, SyntheticFaces, render
 
 Floats = NDArray[np.float64]
 
 
-def draw(count: int, size: int, seed: int, people: int | None = None) -> Faces:
+def draw(count: int, size: int, seed: int, people: int | None = None) -> SyntheticFaces:
     """Draw `count` synthetic faces of `size` pixels, of `people` people if given."""
     return render(np.arange(count) + 1000 * (seed + 1) % 2**62, size, people)
 
@@ -44,7 +44,7 @@ def votes(expression: int, names: Sequence[str]) -> int:
     return list(names).index(EXPRESSIONS[expression])
 
 
-def attributes(faces: Faces, names: Sequence[str]) -> NDArray[np.bool_]:
+def attributes(faces: SyntheticFaces, names: Sequence[str]) -> NDArray[np.bool_]:
     """The renderer's attributes of each face, (N, len(names)), by the renderer's own names."""
     return faces.attributes[:, [ATTRIBUTES.index(name) for name in names]]
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from fra_dist.eval.datasets.celebamask import CLASSES
 from fra_dist.eval.miniatures.faces import attributes, draw, points_of, save, stretched, write
-from fra_dist.synthetic import Faces
+from fra_dist.synthetic import SyntheticFaces
 
 CELEBA = {
     "Male": "male",
@@ -54,7 +54,7 @@ def write_celeba(folder: Path, count: int, seed: int) -> None:
     write(folder / "Eval/list_eval_partition.txt", parts)
 
 
-def _varying(faces: Faces, train: NDArray[np.bool_]) -> list[str]:
+def _varying(faces: SyntheticFaces, train: NDArray[np.bool_]) -> list[str]:
     """Names of CelebA for attributes that two training faces or more have, and as many lack."""
     has = attributes(faces, list(CELEBA.values()))[train].sum(0)
     return [name for name, count in zip(CELEBA, has, strict=True) if 2 <= count <= train.sum() - 2]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fra_dist.data.making.make import ShardOptions, make_shards
+from fra_dist.data.making.shard_making import ShardOptions, make_shards
 
 
 def write_shards(folder: Path, count: int, seed: int) -> None:

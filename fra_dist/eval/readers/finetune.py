@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fra_dist.eval.features.encoder import Encoder
-from fra_dist.eval.features.prepared_faces import Prepared
+from fra_dist.eval.features.prepared_faces import PreparedFaces
 from fra_dist.eval.settings import TuneSettings
 from fra_dist.train.optim.schedule import learning_rate
 
@@ -45,7 +45,7 @@ class Goal:
 
 def fine_tune(
     encoder: Encoder,
-    prepared: Prepared,
+    prepared: PreparedFaces,
     goal: Goal,
     train: Places,
     validation: Places,
@@ -90,7 +90,7 @@ def _step(
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
     encoder: Encoder,
-    prepared: Prepared,
+    prepared: PreparedFaces,
     goal: Goal,
     places: Places,
     generator: torch.Generator,
@@ -102,7 +102,7 @@ def _step(
     transform, mirrored = draw_transforms(len(images), generator)
     images = warp(images, transform)
     if goal.mirror is not None:
-        targets = follow(targets, transform, mirrored, goal.mirror)
+        targets = transform_points(targets, transform, mirrored, goal.mirror)
     loss = goal.loss(model(images), targets)
     optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
@@ -110,7 +110,7 @@ def _step(
 
 
 @torch.no_grad()
-def _answer(model: nn.Module, encoder: Encoder, prepared: Prepared, goal: Goal, places: Places) -> Outputs:
+def _answer(model: nn.Module, encoder: Encoder, prepared: PreparedFaces, goal: Goal, places: Places) -> Outputs:
     model.eval()
     parts = [places[start : start + 128] for start in range(0, len(places), 128)]
     found = [goal.read(model(encoder.pixels(prepared.photos[some]))).double().cpu() for some in parts]
@@ -140,7 +140,7 @@ def warp(images: Tensor, transform: Tensor) -> Tensor:
     return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def follow(points: Tensor, transform: Tensor, mirrored: Tensor, order: NDArray[np.int64]) -> Tensor:
+def transform_points(points: Tensor, transform: Tensor, mirrored: Tensor, order: NDArray[np.int64]) -> Tensor:
     """Points (B, P, 2), as shares of the side in the old picture, where they are in the new one.
 
     Left and right are swapped, by `order`, where `mirrored` is set.

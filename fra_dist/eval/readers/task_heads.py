@@ -57,7 +57,7 @@ def soft_argmax(heatmaps: Tensor) -> Tensor:
     return torch.stack([(heatmaps.sum(2) * x).sum(-1), (heatmaps.sum(3) * y).sum(-1)], -1)
 
 
-def spread(heatmaps: Tensor, centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def principal_variances(heatmaps: Tensor, centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Variances of heatmaps along their two principal axes, larger first, (B, P) each, and the first axis, (B, P, 2).
 
     heatmaps: (B, P, h, w); centres: (B, P, 2). In closed form for the 2 × 2 covariance; the axis carries no gradient.
@@ -94,7 +94,7 @@ def landmark_loss(kind: str, heatmaps: Tensor, target: Tensor) -> Tensor:
         offset = w - w * torch.log(torch.tensor(1 + w / epsilon))
         return torch.where(size < w, w * torch.log1p(size / epsilon), size - offset).sum(-1).mean()
     if kind == "star":
-        first, second, axis = spread(heatmaps, centres)
+        first, second, axis = principal_variances(heatmaps, centres)
         first, second, error = 4 * first, 4 * second, 2 * error
         across = torch.stack([-axis[..., 1], axis[..., 0]], -1)
         along = _smooth((error * axis).sum(-1)) / (first + 1e-5).sqrt()

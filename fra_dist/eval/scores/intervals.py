@@ -43,7 +43,7 @@ class Score:
         return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
 
 
-def measure(
+def with_interval(
     statistic: Statistic,
     count: int,
     people: NDArray[np.int64] | None = None,
@@ -121,7 +121,7 @@ def area(outputs: ArrayLike, positive: ArrayLike) -> Statistic:
     return statistic
 
 
-def average(statistics: list[Statistic]) -> Statistic:
+def mean_statistic(statistics: list[Statistic]) -> Statistic:
     """The mean of several statistics, as a function of the weights; undefined ones are left out."""
 
     def statistic(w: Floats) -> float:

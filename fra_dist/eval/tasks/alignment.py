@@ -23,13 +23,13 @@ from fra_dist.eval.datasets.common.landmark_schemes import (
 from fra_dist.eval.readers.finetune import Goal, fine_tune
 from fra_dist.eval.readers.frozen_readers import Part, Sealed, fit_ridge
 from fra_dist.eval.readers.task_heads import HeatmapHead, landmark_loss, soft_argmax
-from fra_dist.eval.scores.intervals import Floats, Score, mean_of, measure
-from fra_dist.eval.tasks.common import Answer, Job, Outputs, Places, TaskResult, draws_of, seeded, title
+from fra_dist.eval.scores.intervals import Floats, Score, mean_of, with_interval
+from fra_dist.eval.tasks.common import Answer, Outputs, Places, TaskInput, TaskResult, draws_of, seeded, title
 
 LIMITS = (0.08, 0.10)
 
 
-def run(job: Job) -> TaskResult:
+def run(job: TaskInput) -> TaskResult:
     """Measure alignment on a prepared set.
 
     Raises DataError when there are no landmarks, or none that give the length asked for.
@@ -53,7 +53,7 @@ def run(job: Job) -> TaskResult:
         guesses = [answer(test).reshape(points[test].shape) for answer in some]
         distance = np.stack([face_errors(guess, points[test]) for guess in guesses])
         coordinates = np.stack([np.abs(guess - points[test]).mean((1, 2)) for guess in guesses])
-        scores[title(mode, percent, "mae_of_side")] = measure(
+        scores[title(mode, percent, "mae_of_side")] = with_interval(
             mean_of(coordinates), len(test), people, seed, False, draws
         )
         for name, length in lengths.items():
@@ -91,7 +91,7 @@ def curve_area(limit: float) -> Callable[[Floats], Floats]:
     return lambda errors: np.maximum(0.0, 1.0 - errors / limit)
 
 
-def norms(points: Floats, scheme: Scheme, job: Job | None = None) -> dict[str, Floats]:
+def norms(points: Floats, scheme: Scheme, job: TaskInput | None = None) -> dict[str, Floats]:
     """The lengths that a scheme gives, by name, (N,) each, from points (N, P, 2).
 
     With a job, `diagonal` is that of the data set's own box, where it has one.
@@ -105,7 +105,7 @@ def norms(points: Floats, scheme: Scheme, job: Job | None = None) -> dict[str, F
     return {**known, **across}
 
 
-def _boxes(job: Job) -> Floats | None:
+def _boxes(job: TaskInput) -> Floats | None:
     records, squares = job.prepared.records, job.prepared.squares
     if any(record.box is None for record in records):
         return None
@@ -116,16 +116,18 @@ def _boxes(job: Job) -> Floats | None:
 
 def _scored(name: str, errors: Floats, people: Places | None, seed: int, draws: int) -> dict[str, Score]:
     count = errors.shape[1]
-    found = {name: measure(mean_of(errors), count, people, seed, False, draws)}
+    found = {name: with_interval(mean_of(errors), count, people, seed, False, draws)}
     for limit in LIMITS:
-        found[f"{name}/fr@{limit:.0%}"] = measure(
+        found[f"{name}/fr@{limit:.0%}"] = with_interval(
             mean_of(failure_rate(limit)(errors)), count, people, seed, False, draws
         )
-        found[f"{name}/auc@{limit:.0%}"] = measure(mean_of(curve_area(limit)(errors)), count, people, seed, draws=draws)
+        found[f"{name}/auc@{limit:.0%}"] = with_interval(
+            mean_of(curve_area(limit)(errors)), count, people, seed, draws=draws
+        )
     return found
 
 
-def _fit(job: Job, points: Floats, length: Floats) -> dict[tuple[str, float], list[Answer]]:
+def _fit(job: TaskInput, points: Floats, length: Floats) -> dict[tuple[str, float], list[Answer]]:
     settings, answers = job.settings, {}  # type: ignore[var-annotated]
     train, validation = job.prepared.places("train"), job.prepared.places("val")
     for percent in settings.labels:
@@ -145,7 +147,7 @@ def _share(places: Places, percent: float, generator: np.random.Generator) -> Pl
     return np.sort(generator.permutation(places)[: max(2, round(len(places) * percent / 100))])
 
 
-def _linear(job: Job, points: Floats, length: Floats, train: Places, validation: Places, seed: int) -> Answer:
+def _linear(job: TaskInput, points: Floats, length: Floats, train: Places, validation: Places, seed: int) -> Answer:
     features, flat = job.features, points.reshape(len(points), -1)
     one, two = (Part(features.where(places), flat[places]) for places in (train, validation))
     reader = fit_ridge(one, two, _score(points, length, validation))
@@ -157,7 +159,7 @@ def _score(points: Floats, length: Floats, places: Places) -> Callable[[Outputs]
     return lambda outputs: -float((face_errors(outputs.reshape(truth.shape), truth) / unit).mean())
 
 
-def _tune(job: Job, points: Floats, length: Floats, train: Places, validation: Places, seed: int) -> Answer:
+def _tune(job: TaskInput, points: Floats, length: Floats, train: Places, validation: Places, seed: int) -> Answer:
     seeded(seed, len(train))
     channels, side = job.channels()
     kind = job.settings.loss
@@ -172,7 +174,7 @@ def _tune(job: Job, points: Floats, length: Floats, train: Places, validation: P
     return fine_tune(job.encoder, job.prepared, goal, train, validation, job.settings.tune, seed)
 
 
-def _protocol(job: Job, norm: str) -> dict[str, object]:
+def _protocol(job: TaskInput, norm: str) -> dict[str, object]:
     return {
         "features": "mean of the backbone's map and the map itself",
         "linear": "ridge regression to x and y",

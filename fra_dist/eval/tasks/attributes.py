@@ -18,12 +18,21 @@ from fra_dist.eval import plots
 from fra_dist.eval.readers.finetune import Goal, fine_tune
 from fra_dist.eval.readers.frozen_readers import Part, Sealed, fit_logistic, fit_ridge
 from fra_dist.eval.readers.task_heads import PooledHead
-from fra_dist.eval.scores.intervals import Floats, Score, Statistic, area, average, balanced, mean_of, measure
+from fra_dist.eval.scores.intervals import (
+    Floats,
+    Score,
+    Statistic,
+    area,
+    balanced,
+    mean_of,
+    mean_statistic,
+    with_interval,
+)
 from fra_dist.eval.scores.label_shares import draw_rows
-from fra_dist.eval.tasks.common import Answer, Job, Outputs, Places, TaskResult, draws_of, seeded, title
+from fra_dist.eval.tasks.common import Answer, Outputs, Places, TaskInput, TaskResult, draws_of, seeded, title
 
 
-def run(job: Job) -> TaskResult:
+def run(job: TaskInput) -> TaskResult:
     """Measure attributes and age on a prepared set.
 
     Raises DataError when there are no attributes, or a share of the labels has no face with (without) one.
@@ -47,7 +56,7 @@ def run(job: Job) -> TaskResult:
         outputs = np.stack([answer(test) for answer in some])
         found, each = score_signs(outputs, signs[test].astype(np.int64), faces.attributes)
         for name, statistic in found.items():
-            scores[title(mode, percent, name)] = measure(
+            scores[title(mode, percent, name)] = with_interval(
                 statistic, len(test), people, seed, draws=job.settings.bootstrap
             )
         details[f"{mode}/{percent:g}%"] = each
@@ -57,7 +66,7 @@ def run(job: Job) -> TaskResult:
             )
     for (mode, percent), some in old.items():
         errors = np.stack([np.abs(answer(test)[:, 0] - years[test]) for answer in some])
-        scores[title(mode, percent, "age_mae")] = measure(
+        scores[title(mode, percent, "age_mae")] = with_interval(
             mean_of(errors), len(test), people, seed, higher_is_better=False, draws=job.settings.bootstrap
         )
     return TaskResult("attributes", _protocol(job), scores, tuple(scores), details, drawn)
@@ -85,14 +94,18 @@ def score_signs(
         accuracies.append(found["accuracy"])
         if len(np.unique(truth[known, k])) == 2:
             found["balanced"] = _only(known, balanced(hits, truth[known, k]))
-            found["auc"] = _only(known, average([area(one[known, k], truth[known, k] == 1) for one in outputs]))
+            found["auc"] = _only(known, mean_statistic([area(one[known, k], truth[known, k] == 1) for one in outputs]))
             halves.append(found["balanced"])
             areas.append(found["auc"])
         each[name] = {key: statistic(ones) for key, statistic in found.items()} | {
             "share": float(truth[known, k].mean())
         }
         each[name].setdefault("auc", float("nan"))
-    return {"accuracy": average(accuracies), "balanced": average(halves), "auc": average(areas)}, each
+    return {
+        "accuracy": mean_statistic(accuracies),
+        "balanced": mean_statistic(halves),
+        "auc": mean_statistic(areas),
+    }, each
 
 
 def _only(known: np.ndarray, statistic: Statistic) -> Statistic:
@@ -103,7 +116,7 @@ def _only(known: np.ndarray, statistic: Statistic) -> Statistic:
     return part
 
 
-def _fit_signs(job: Job, signs: Places) -> dict[tuple[str, float], list[Answer]]:
+def _fit_signs(job: TaskInput, signs: Places) -> dict[tuple[str, float], list[Answer]]:
     names, settings = job.prepared.faces.attributes, job.settings
     train, validation = job.prepared.places("train"), job.prepared.places("val")
     answers: dict[tuple[str, float], list[Answer]] = {}
@@ -119,7 +132,7 @@ def _fit_signs(job: Job, signs: Places) -> dict[tuple[str, float], list[Answer]]
     return answers
 
 
-def _linear(job: Job, signs: Places, train: Places, validation: Places, seed: int, percent: float) -> Answer:
+def _linear(job: TaskInput, signs: Places, train: Places, validation: Places, seed: int, percent: float) -> Answer:
     features = job.features
     one, two = (Part(features.what(places), signs[places]) for places in (train, validation))
     score = _score(signs[validation])
@@ -131,7 +144,7 @@ def _linear(job: Job, signs: Places, train: Places, validation: Places, seed: in
     return lambda places: reader.answer(features.what(places))
 
 
-def _tune(job: Job, signs: Places, train: Places, validation: Places, seed: int, percent: float) -> Answer:
+def _tune(job: TaskInput, signs: Places, train: Places, validation: Places, seed: int, percent: float) -> Answer:
     seeded(seed, percent)
     head = PooledHead(job.channels()[0], signs.shape[1])
     goal = Goal(head, torch.from_numpy(signs), _loss, _score(signs[validation]))
@@ -160,7 +173,7 @@ def _score(truth: Places) -> Callable[[Outputs], float]:
     return score
 
 
-def _fit_age(job: Job, years: Floats) -> dict[tuple[str, float], list[Answer]]:
+def _fit_age(job: TaskInput, years: Floats) -> dict[tuple[str, float], list[Answer]]:
     features, settings = job.features, job.settings
     train, validation = job.prepared.places("train"), job.prepared.places("val")
     answers: dict[tuple[str, float], list[Answer]] = {}
@@ -178,7 +191,7 @@ def _share(places: Places, percent: float, generator: np.random.Generator) -> Pl
     return generator.permutation(places)[: max(1, round(len(places) * percent / 100))]
 
 
-def _protocol(job: Job) -> dict[str, object]:
+def _protocol(job: TaskInput) -> dict[str, object]:
     return {
         "features": "mean of the backbone's map",
         "linear": "logistic regression, L-BFGS" if job.settings.reader == "logistic" else "ridge to ±1",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fra_dist.eval.features.encoder import Encoder, Features, extract
 from fra_dist.eval.features.feature_cache import Cache
-from fra_dist.eval.features.prepared_faces import Prepared
+from fra_dist.eval.features.prepared_faces import PreparedFaces
 from fra_dist.eval.scores.intervals import Score
 from fra_dist.eval.settings import Settings
 
@@ -23,12 +23,12 @@ Answer = Callable[[Places], Outputs]
 
 
 @dataclass(frozen=True)
-class Job:
+class TaskInput:
     """A task's input: a network, the faces of a data set, and the settings."""
 
     encoder: Encoder
     """The network under test."""
-    prepared: Prepared
+    prepared: PreparedFaces
     """The faces and their labels."""
     settings: Settings
     """Settings of the task."""

@@ -12,7 +12,7 @@ landmarks' box); regions with less than 1 % of these pixels have none.
 | `pose/spread` | distance of a region's centre from its mean over all faces, after each face was brought to the mean shape by the best affine map of its landmarks |
 
 Regions of k-means on position (`position`) do not move with the face, those of random directions in place of prototypes
-(`random_prototypes`) mean nothing: their scores are the floors. `face_frame` is told the true landmarks of each photo:
+(`random_prototypes`) mean nothing: their scores are the floors. `face_frame` uses the true landmarks of each photo:
 k-means on places of the mean shape, in the face's own frame; `ceiling` is the same at the size of the network's map, each
 pixel with the region that holds most of its cell.
 """  # noqa: E501
@@ -36,24 +36,30 @@ from fra_dist.eval.oracles import (
 )
 from fra_dist.eval.regions.pixel_regions import IN_USE, assign
 from fra_dist.eval.regions.segmenters import Segmenter, regions_of, segmenters
-from fra_dist.eval.scores.intervals import Floats, Score, Statistic, measure
-from fra_dist.eval.tasks.common import Job, TaskResult
+from fra_dist.eval.scores.intervals import Floats, Score, Statistic, with_interval
+from fra_dist.eval.tasks.common import TaskInput, TaskResult
 
 GRID = 64
-"""Pixels a side at which regions are compared."""
+"""Side in pixels at which regions are compared."""
 FACES = 500
-"""Test faces at most, spread evenly."""
+"""Largest number of test faces, taken evenly spaced."""
 SIDE = 0.15
 """A region whose centre is this many inter-ocular distances off the middle of the face is at one side of it."""
 CROPS = ((0.0, 0.0, 0.8), (0.2, 0.05, 0.8), (0.1, 0.15, 0.85))
-"""x, y and side of the crops, as shares of the side."""
+"""The known crops: x and y of the upper left corner and the side, as shares of the photo's side."""
 BATCH = 64
+"""Photos that a segmenter sees at a time."""
 Labeller = Callable[[NDArray[np.uint8], Floats], NDArray[np.int64]]
 """Photos (n, S, S, 3) and their landmarks (n, P, 2) -> region of each pixel (n, GRID, GRID)."""
 
 
-def run(job: Job) -> TaskResult:
-    """Raises DataError when a set has no landmarks that give the distance of the eyes."""
+def run(job: TaskInput) -> TaskResult:
+    """Measure how the regions of a network, of baselines and of oracles follow the face, on test faces.
+
+    Returns one score of each kind in the module's table for every way that the settings ask for, named WAY/SCORE.
+    Raises DataError when the set has no landmarks, or landmarks that do not give the distance of the eyes in every
+    face.
+    """
     prepared, seed, draws = job.prepared, job.settings.seed, job.settings.bootstrap
     scheme = SCHEMES.get(prepared.faces.scheme)
     test = prepared.places("test")
@@ -77,12 +83,12 @@ def run(job: Job) -> TaskResult:
         values = follow_face(np.asarray(prepared.photos[test]), points, unit, label, regions)
         for key, each in values.items():
             higher = key not in ("crop/distance", "flip/distance", "pose/spread")
-            scores[f"{name}/{key}"] = measure(known_mean(each), len(test), people, seed, higher, draws)
+            scores[f"{name}/{key}"] = with_interval(known_mean(each), len(test), people, seed, higher, draws)
     return TaskResult("consistency", _protocol(), scores, tuple(scores), details, grid=True)
 
 
 def by_similarity(way: Segmenter) -> Labeller:
-    """The regions of a way that looks at photos alone."""
+    """Turn a segmenter, which needs photos alone, into a labeller: each pixel takes its most similar region."""
 
     def label(photos: NDArray[np.uint8], points: Floats) -> NDArray[np.int64]:
         parts = [assign(way(photos[start : start + BATCH]), (GRID, GRID)) for start in range(0, len(photos), BATCH)]
@@ -92,7 +98,14 @@ def by_similarity(way: Segmenter) -> Labeller:
 
 
 def oracles_of(points: Floats, regions: int, side: tuple[int, int], seed: int) -> dict[str, Labeller]:
-    """`face_frame` and `ceiling`, from the landmarks (n, P, 2) of training faces and the (H, W) of the map."""
+    """Fit the oracles `face_frame` and `ceiling` to training faces; returns {oracle: labeller}.
+
+    Args:
+        points: (n, P, 2) landmarks of training faces, as shares of the side.
+        regions: number of regions Q.
+        side: (H, W) of the network's map, at which `ceiling` is computed.
+        seed: of k-means and of the places that it is fitted to.
+    """
     from sklearn.cluster import KMeans
 
     shape = mean_shape(points)
@@ -117,14 +130,14 @@ def oracles_of(points: Floats, regions: int, side: tuple[int, int], seed: int) -
 def follow_face(
     photos: NDArray[np.uint8], points: Floats, unit: Floats, label: Labeller, regions: int
 ) -> dict[str, Floats]:
-    """(n,) values of each score; NaN where a face has no region to count.
+    """Return {score: (n,) values}, those of the module's table for n faces; NaN where a face has no region to count.
 
     Args:
-        photos: (n, S, S, 3).
-        points: (n, P, 2) shares of the side.
-        unit: (n,) length that distances are given in, a share of the side.
-        label: gives the regions of photos; `points` are for those that know them.
-        regions: Q.
+        photos: (n, S, S, 3) uint8.
+        points: (n, P, 2) landmarks, as shares of the side.
+        unit: (n,) length that distances are divided by, as a share of the side.
+        label: gives the regions of photos, with landmarks for oracles that need them.
+        regions: number of regions Q.
     """
     face = face_boxes(points)
     before = label(photos, points)
@@ -146,7 +159,11 @@ def follow_face(
 
 
 def region_centres(assigned: NDArray[np.int64], face: NDArray[np.bool_], regions: int) -> Floats:
-    """(n, G, G) regions and faces -> (n, Q, 2) mean x, y of a region's pixels in the face; NaN below 1 % of them."""
+    """Mean place of each region's pixels inside the face, (n, Q, 2) x and y as shares of the side.
+
+    assigned: (n, G, G) region of each pixel; face: (n, G, G) bool, which pixels belong to the face; regions: Q. NaN for
+    a region with less than the share IN_USE (1 %) of the face's pixels.
+    """
     grid = (np.arange(assigned.shape[1]) + 0.5) / assigned.shape[1]
     out = np.full((len(assigned), regions, 2), np.nan)
     total = face.sum((1, 2))
@@ -161,7 +178,10 @@ def region_centres(assigned: NDArray[np.int64], face: NDArray[np.bool_], regions
 
 
 def face_boxes(points: Floats) -> NDArray[np.bool_]:
-    """(n, G, G): which pixels lie in the smallest upright box around the landmarks, kept inside the photo."""
+    """Which of GRID × GRID pixels lie in the smallest upright box around the landmarks, (n, GRID, GRID) bool.
+
+    points: (n, P, 2) x and y as shares of the side; the box is cut off at the photo's border.
+    """
     grid = (np.arange(GRID) + 0.5) / GRID
     low, high = points.min(1), points.max(1)
     x = (grid >= low[:, :1]) & (grid <= high[:, :1])
@@ -170,9 +190,11 @@ def face_boxes(points: Floats) -> NDArray[np.bool_]:
 
 
 def pose_spread(centres: Floats, points: Floats) -> Floats:
-    """(n, Q, 2), (n, P, 2) -> (n,) mean distance of a face's centres from the regions' means.
+    """Mean distance of a face's region centres from the regions' mean centres, (n,), NaN without any region.
 
-    In the mean shape's frame, over the mean distance of its points from their middle (about that of the eyes).
+    centres: (n, Q, 2); points: (n, P, 2) landmarks; both as shares of the side. Each face is first brought to the mean
+    shape by the affine map that fits its landmarks best (least squares). The unit is the mean distance of the mean
+    shape's points from their middle, about the distance of the eyes.
     """
     middle = points.mean(1, keepdims=True)
     size = np.sqrt(((points - middle) ** 2).sum(-1).mean(1))[:, None, None]
@@ -190,7 +212,7 @@ def pose_spread(centres: Floats, points: Floats) -> Floats:
 
 
 def known_mean(values: Floats) -> Statistic:
-    """Weighted mean of the values that are not NaN."""
+    """Return the statistic "weighted mean of the values (n,) that are not NaN"; NaN when all weights of those are 0."""
     known = ~np.isnan(values)
     filled = np.where(known, values, 0.0)
 

@@ -14,12 +14,12 @@ from fra_dist.eval import plots
 from fra_dist.eval.readers.finetune import Goal, fine_tune
 from fra_dist.eval.readers.frozen_readers import Part, Reader, Sealed, fit_logistic, fit_neighbours, fit_ridge
 from fra_dist.eval.readers.task_heads import PooledHead
-from fra_dist.eval.scores.intervals import balanced, mean_of, measure
+from fra_dist.eval.scores.intervals import balanced, mean_of, with_interval
 from fra_dist.eval.scores.label_shares import draw_classes
-from fra_dist.eval.tasks.common import Answer, Job, Outputs, Places, TaskResult, draws_of, seeded, title
+from fra_dist.eval.tasks.common import Answer, Outputs, Places, TaskInput, TaskResult, draws_of, seeded, title
 
 
-def run(job: Job) -> TaskResult:
+def run(job: TaskInput) -> TaskResult:
     """Measure expression recognition on a prepared set.
 
     Raises DataError when faces have no expression, or a class has no training face in a share of the labels.
@@ -36,30 +36,30 @@ def run(job: Job) -> TaskResult:
         guesses = np.stack([answer(test).argmax(1) for answer in some])
         hits = guesses == truth
         for name, statistic in (("accuracy", mean_of(hits)), ("balanced", balanced(hits, truth))):
-            scores[title(mode, percent, name)] = measure(
+            scores[title(mode, percent, name)] = with_interval(
                 statistic, len(test), people, job.settings.seed, draws=job.settings.bootstrap
             )
         by_draw = [float(np.mean(hit)) for hit in hits]
-        table = confusion(truth, guesses[0], len(job.prepared.faces.expressions))
+        table = confusion_matrix(truth, guesses[0], len(job.prepared.faces.expressions))
         details[f"{mode}/{percent:g}%"] = {"accuracy_by_draw": by_draw, "confusion_of_draw_0": table.tolist()}
-        drawn[f"confusion-{mode}-{percent:g}.png"] = plots.confusion(table, job.prepared.faces.expressions)
+        drawn[f"confusion-{mode}-{percent:g}.png"] = plots.draw_confusion(table, job.prepared.faces.expressions)
     details["classes"] = list(job.prepared.faces.expressions)
     return TaskResult("expression", _protocol(job), scores, tuple(scores), details, drawn)
 
 
-def confusion(truth: Places, guess: Places, classes: int) -> Places:
+def confusion_matrix(truth: Places, guess: Places, classes: int) -> Places:
     """The confusion matrix, (K, K) counts: true class by guessed class."""
     return np.bincount(truth * classes + guess, minlength=classes * classes).reshape(classes, classes)
 
 
-def _labels(job: Job) -> Places:
+def _labels(job: TaskInput) -> Places:
     faces = job.prepared.faces
     if not faces.expressions:
         raise DataError(f"{faces.name} in {faces.folder} has no expressions: this task needs them")
     return job.prepared.column("expression").astype(np.int64)
 
 
-def _fit(job: Job, labels: Places) -> tuple[dict[tuple[str, float], list[Answer]], dict[str, list[float]]]:
+def _fit(job: TaskInput, labels: Places) -> tuple[dict[tuple[str, float], list[Answer]], dict[str, list[float]]]:
     names, settings = job.prepared.faces.expressions, job.settings
     train, validation = job.prepared.places("train"), job.prepared.places("val")
     answers: dict[tuple[str, float], list[Answer]] = {}
@@ -79,11 +79,11 @@ def _fit(job: Job, labels: Places) -> tuple[dict[tuple[str, float], list[Answer]
     return answers, chosen
 
 
-def _frozen(job: Job, reader: Reader) -> Answer:
+def _frozen(job: TaskInput, reader: Reader) -> Answer:
     return lambda places: reader.answer(job.features.what(places))
 
 
-def _reader(job: Job, mode: str, labels: Places, train: Places, validation: Places) -> Reader:
+def _reader(job: TaskInput, mode: str, labels: Places, train: Places, validation: Places) -> Reader:
     features, classes = job.features, len(job.prepared.faces.expressions)
 
     def score(outputs: Outputs) -> float:
@@ -97,7 +97,7 @@ def _reader(job: Job, mode: str, labels: Places, train: Places, validation: Plac
     return fit_ridge(Part(one.features, np.eye(classes)[labels[train]]), two, score)
 
 
-def _tune(job: Job, labels: Places, train: Places, validation: Places, seed: int, percent: float) -> Answer:
+def _tune(job: TaskInput, labels: Places, train: Places, validation: Places, seed: int, percent: float) -> Answer:
     seeded(seed, percent)
     head = PooledHead(job.channels()[0], len(job.prepared.faces.expressions))
     goal = Goal(
@@ -109,7 +109,7 @@ def _tune(job: Job, labels: Places, train: Places, validation: Places, seed: int
     return fine_tune(job.encoder, job.prepared, goal, train, validation, job.settings.tune, seed)
 
 
-def _protocol(job: Job) -> dict[str, object]:
+def _protocol(job: TaskInput) -> dict[str, object]:
     linear = "multinomial logistic regression, L-BFGS" if job.settings.reader == "logistic" else "ridge to one-hot"
     return {
         "features": "mean of the backbone's map",

@@ -1,4 +1,4 @@
-"""The faces that regions are tested on, in several views, and what knows their truth.
+"""The faces that regions are tested on, in several views, and the oracles that know their labels.
 
 n test faces, M pixels a side of the masks, L classes, Q regions, S pixels a side of the photos.
 """
@@ -16,7 +16,7 @@ from fra_dist.eval.features.prepared_faces import MASK_SIDE
 from fra_dist.eval.oracles import CEILING, FACE_FRAME, Floats, Frames, assign_in_frame, on_map
 from fra_dist.eval.region_tables import count_pixels, count_similarity
 from fra_dist.eval.regions.segmenters import POSITION_IN_PARTS
-from fra_dist.eval.tasks.common import Job, Places
+from fra_dist.eval.tasks.common import Places, TaskInput
 
 WHOLE, CROPS, POLYGONS = "whole", "crops", "polygons"
 ONLY_PARTS = (POSITION_IN_PARTS, FACE_FRAME)
@@ -28,26 +28,30 @@ YAWS = {"yaw_0_30": (0, 30), "yaw_30_60": (30, 60), "yaw_60_90": (60, 91)}
 
 
 @dataclass(frozen=True)
-class Faces:
-    """One view of the test part."""
+class FaceView:
+    """The test faces in one view: whole photos, random crops, or with polygons of landmarks as masks."""
 
     places: Places
-    """(n,) in the prepared set."""
+    """(n,) places of the faces in the prepared set."""
     photos: NDArray[np.uint8]
-    """(n, S, S, 3)"""
+    """(n, S, S, 3) uint8 RGB."""
     masks: NDArray[np.uint8]
-    """(n, M, M)"""
+    """(n, M, M) class numbers."""
     classes: Sequence[str]
+    """Names of the L classes, in the order of their numbers."""
     boxes: Floats | None = None
     """(n, 3) x, y and side of crops, as shares of the photo's side; None: whole photos."""
 
 
-def faces_under_test(job: Job, test: Places) -> dict[str, Faces]:
-    """Whole photos, and the views that the settings ask for: random crops, and, for a set with masks and landmarks, the
-    polygons of the landmarks."""
+def faces_under_test(job: TaskInput, test: Places) -> dict[str, FaceView]:
+    """Return {view: faces}: always `whole`, and those of `crops` and `polygons` that the settings ask for.
+
+    test: (n,) places of the test faces in the prepared set. `polygons` needs a set with both masks and landmarks.
+    Raises DataError when a mask cannot be read.
+    """
     prepared = job.prepared
     masks, classes = prepared.masks(test)
-    whole = Faces(test, np.asarray(prepared.photos[test]), masks, classes)
+    whole = FaceView(test, np.asarray(prepared.photos[test]), masks, classes)
     found, views = {WHOLE: whole}, job.settings.views
     if CROPS in views:
         found[CROPS] = cropped(whole, job.settings.seed)
@@ -57,8 +61,11 @@ def faces_under_test(job: Job, test: Places) -> dict[str, Faces]:
     return found
 
 
-def cropped(faces: Faces, seed: int) -> Faces:
-    """A square of each photo and mask at a random place, scaled back to the whole side."""
+def cropped(faces: FaceView, seed: int) -> FaceView:
+    """Return the view of random square crops: photos and masks are cut and scaled back to their old sides.
+
+    The sides are uniform in CROP_SIDES, the corners uniform over the places where the square fits; `seed` draws them.
+    """
     generator = np.random.default_rng([seed, 1])
     sides = generator.uniform(*CROP_SIDES, len(faces.places))
     corners = generator.uniform(0, 1, (len(sides), 2)) * (1 - sides[:, None])
@@ -69,14 +76,22 @@ def cropped(faces: Faces, seed: int) -> Faces:
 
 
 def cut_masks(masks: NDArray[np.uint8], boxes: Floats) -> NDArray[np.uint8]:
-    """(n, M, M) and (n, 3) x, y, side as shares of the side -> (n, M, M)."""
+    """Cut a square out of each mask and scale it to the mask's side, to the nearest pixel.
+
+    masks: (n, M, M) uint8; boxes: (n, 3) x and y of the upper left corner and the side, as shares of M. Returns
+    (n, M, M) uint8.
+    """
     size = masks.shape[1]
     pairs = zip(masks, boxes, strict=True)
     return np.stack([cut_mask(one, Square(*(box * size)), (size, size), size) for one, box in pairs])
 
 
 def groups_of_yaw(yaws: Floats) -> dict[str, NDArray[np.bool_]]:
-    """(n,) degrees, NaN where not known -> which faces are in each group of YAWS that has any."""
+    """Group faces by the angle by which they are turned to the side.
+
+    yaws: (n,) degrees, positive or negative, NaN where not known. Returns {group: (n,) bool}, for the groups of YAWS
+    that have any face.
+    """
     turned = np.abs(yaws)
     found = {name: (turned >= low) & (turned < high) for name, (low, high) in YAWS.items()}
     return {name: inside for name, inside in found.items() if inside.any()}
@@ -84,22 +99,35 @@ def groups_of_yaw(yaws: Floats) -> dict[str, NDArray[np.bool_]]:
 
 @dataclass(frozen=True)
 class Oracles:
-    """`ceiling` and `face_frame` of `oracles.py`, fitted to training faces."""
+    """The regions of `ceiling` and `face_frame`, which see the labels of the faces they are scored on.
 
-    job: Job
+    Made by `fitted` from training faces; `tables` scores test faces. `oracles.py` gives the formulas.
+    """
+
+    job: TaskInput
+    """The task's network, faces and settings."""
     side: tuple[int, int]
     """(H, W) of the network's map."""
     regions: int
+    """Number of regions Q of `face_frame`."""
     shape: Floats | None
     """(P, 2) mean shape of the training faces; None: frames come from masks."""
     centres: Floats | None
-    """(Q, 2) in the frame; None: the training masks have too few parts."""
+    """(Q, 2) centres of the regions in the frame; None: the training masks have too few parts."""
 
     @classmethod
     def fitted(
-        cls, job: Job, train: Places, masks: NDArray[np.uint8], classes: Sequence[str], regions: int
+        cls, job: TaskInput, train: Places, masks: NDArray[np.uint8], classes: Sequence[str], regions: int
     ) -> "Oracles":
-        """Clusters of the places of parts in the masks (n, M, M) of the training faces at `train`."""
+        """Fit the oracles to training faces.
+
+        Args:
+            job: the task's network, faces and settings.
+            train: (n,) places of the training faces in the prepared set.
+            masks: (n, M, M) uint8 class numbers of these faces.
+            classes: names of the L classes.
+            regions: number of clusters Q of `face_frame`.
+        """
         maps = job.encoder.maps(job.prepared.photos[train[:1]])
         shape = None
         frames = oracles.frames_of_masks(masks, classes)
@@ -110,8 +138,11 @@ class Oracles:
         centres = oracles.frame_clusters(masks, classes, frames, regions, job.settings.seed)
         return cls(job, (maps.shape[2], maps.shape[3]), regions, shape, centres)
 
-    def tables(self, faces: Faces) -> dict[str, NDArray[np.int64]]:
-        """(n, Q, L) of each oracle that the settings ask for."""
+    def tables(self, faces: FaceView) -> dict[str, NDArray[np.int64]]:
+        """Return {oracle: (n, Q, L)}: pixels of each face that region and class share.
+
+        Only the oracles that the settings ask for; without `face_frame` when the training masks have too few parts.
+        """
         width, ways = len(faces.classes), self.job.settings.ways
         found: dict[str, NDArray[np.int64]] = {}
         if CEILING in ways:

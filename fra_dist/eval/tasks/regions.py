@@ -8,8 +8,8 @@ regions against classes over the test part; k-means is fitted on training photos
 | `heatmaps` | of the network's own prototypes |
 | `clusters`, `random_clusters` | k-means on the map of this network, and of an untrained one |
 | `random_prototypes` | random directions in place of the network's prototypes: no score but chance |
-| `position`, `position_in_parts` | k-means on the place in the photo; told where training masks have parts |
-| `ceiling`, `face_frame` | told the truth of the test faces: what a map of this size, and places on the face, allow |
+| `position`, `position_in_parts` | k-means on the place in the photo; the second inside the parts of training masks |
+| `ceiling`, `face_frame` | oracles with the test faces' labels: what a map of this size, or places on the face, allow |
 
 Each is scored over all classes, over facial parts (`parts_`), and over parts by head yaw (`yaw_0_30` and so on, in
 degrees, where it is known), on random crops (`crops`) and against polygons of landmarks (`polygons`, where a set has
@@ -25,19 +25,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fra_dist.eval import plots
-from fra_dist.eval.features.prepared_faces import MASK_SIDE, Prepared
+from fra_dist.eval.features.prepared_faces import MASK_SIDE, PreparedFaces
 from fra_dist.eval.oracles import CEILING, FACE_FRAME, class_shares
 from fra_dist.eval.readers.frozen_readers import Part, Reader, Sealed, fit_ridge
 from fra_dist.eval.region_tables import BATCH, agreement, count_tables, describe_table, of_sum
 from fra_dist.eval.regions.segmenters import POSITION_IN_PARTS, Segmenter, in_parts, regions_of, segmenters
-from fra_dist.eval.scores import metrics
-from fra_dist.eval.scores.intervals import Floats, Score, Statistic, measure
-from fra_dist.eval.tasks.common import Job, Places, TaskResult
+from fra_dist.eval.scores import table_scores
+from fra_dist.eval.scores.intervals import Floats, Score, Statistic, with_interval
+from fra_dist.eval.tasks.common import Places, TaskInput, TaskResult
 from fra_dist.eval.tasks.region_truth import (
     CROP_SIDES,
     ONLY_PARTS,
     WHOLE,
-    Faces,
+    FaceView,
     Oracles,
     faces_under_test,
     groups_of_yaw,
@@ -50,7 +50,7 @@ PROBE = "probe"
 ORACLES = (CEILING, FACE_FRAME)
 
 
-def run(job: Job) -> TaskResult:
+def run(job: TaskInput) -> TaskResult:
     """Measure a network's regions on a prepared set, among their floors and oracles.
 
     Raises DataError when there are neither masks nor landmarks to draw polygons from.
@@ -80,8 +80,8 @@ def run(job: Job) -> TaskResult:
             details |= {way: describe_table(table.sum(0), faces.classes) for way, table in tables.items()}
     if probe is not None:
         answered = _answered(job, probe, under[WHOLE])
-        scores["probe/miou"] = measure(_diagonal_iou(answered), len(test), people, seed, draws=draws)
-        overlap = metrics.overlaps(answered.sum(0)).diagonal()
+        scores["probe/miou"] = with_interval(_diagonal_iou(answered), len(test), people, seed, draws=draws)
+        overlap = table_scores.overlaps(answered.sum(0)).diagonal()
         details[PROBE] = {"iou": dict(zip(classes, overlap.tolist(), strict=True)), "chosen": probe.chosen}
     shown = {name: score.value for name, score in scores.items() if name.endswith("nmi")}
     columns = tuple(name for name in scores if name.split("/", 1)[1] in COLUMNS or name.count("/") == 2)
@@ -90,19 +90,19 @@ def run(job: Job) -> TaskResult:
     )
 
 
-def faces_to_fit(prepared: Prepared) -> Places:
+def faces_to_fit(prepared: PreparedFaces) -> Places:
     """Training faces, spread evenly, that k-means, the oracles and the probe are fitted to."""
     return _spread(prepared.places("train"), PROBED)
 
 
-def tables_of(faces: Faces, ways: Mapping[str, Segmenter], regions: int) -> dict[str, NDArray[np.int64]]:
+def tables_of(faces: FaceView, ways: Mapping[str, Segmenter], regions: int) -> dict[str, NDArray[np.int64]]:
     """Pixels by region and class of each way of getting regions, (n, Q, L)."""
     width = len(faces.classes)
     return {name: count_tables(faces.photos, faces.masks, way, regions, width) for name, way in ways.items()}
 
 
 def _scores(
-    name: str, faces: Faces, tables: Mapping[str, NDArray[np.int64]], people: Places | None, job: Job
+    name: str, faces: FaceView, tables: Mapping[str, NDArray[np.int64]], people: Places | None, job: TaskInput
 ) -> dict[str, Score]:
     """Of whole photos everything, and NMI on parts by yaw; of other views NMI on parts."""
     seed, draws = job.settings.seed, job.settings.bootstrap
@@ -117,7 +117,7 @@ def _scores(
         for inside, statistics in parts:
             who = None if people is None else people[inside]
             for key, one in statistics.items():
-                found[key] = measure(one, int(inside.sum()), who, seed, draws=draws)
+                found[key] = with_interval(one, int(inside.sum()), who, seed, draws=draws)
     return found
 
 
@@ -128,14 +128,16 @@ def _of_parts(way: str, group: str, table: NDArray[np.int64], classes: Sequence[
 
 
 def _diagonal_iou(tables: NDArray[np.int64]) -> Statistic:
-    def score(table: metrics.Table) -> float:
+    def score(table: table_scores.Table) -> float:
         present = table.sum(0) > 0
-        return float(metrics.overlaps(table).diagonal()[present].mean())
+        return float(table_scores.overlaps(table).diagonal()[present].mean())
 
     return of_sum(tables.astype(np.float64), score)
 
 
-def _fit_probe(job: Job, train: Places, masks: NDArray[np.uint8], validation: Places, classes: Sequence[str]) -> Reader:
+def _fit_probe(
+    job: TaskInput, train: Places, masks: NDArray[np.uint8], validation: Places, classes: Sequence[str]
+) -> Reader:
     photos, width = job.prepared.photos, len(classes)
     maps, held = job.encoder.maps(photos[train]), job.encoder.maps(photos[validation])
     side = (maps.shape[2], maps.shape[3])
@@ -151,12 +153,12 @@ def _fit_probe(job: Job, train: Places, masks: NDArray[np.uint8], validation: Pl
     return fit_ridge(Part(rows, targets), Part(_pixels(held), np.zeros(0)), score)
 
 
-def _answered(job: Job, probe: Reader, faces: Faces) -> NDArray[np.int64]:
+def _answered(job: TaskInput, probe: Reader, faces: FaceView) -> NDArray[np.int64]:
     width = len(faces.classes)
     return count_tables(faces.photos, faces.masks, _segment(job, probe), width, width)
 
 
-def _segment(job: Job, probe: Reader) -> Segmenter:
+def _segment(job: TaskInput, probe: Reader) -> Segmenter:
     def way(photos: NDArray[np.uint8]) -> Tensor:
         maps = job.encoder.maps(photos)
         return _raise_back(probe.answer(_pixels(maps)), len(maps), (maps.shape[2], maps.shape[3]))
@@ -176,17 +178,17 @@ def _spread(places: Places, count: int) -> Places:
     return places[np.unique(np.linspace(0, len(places) - 1, min(count, len(places))).astype(np.int64))]
 
 
-def _truth(job: Job) -> str:
+def _truth(job: TaskInput) -> str:
     return "masks" if job.prepared.faces.mask_classes else "polygons drawn from landmarks; outside the face not counted"
 
 
-def _protocol(job: Job) -> dict[str, object]:
+def _protocol(job: TaskInput) -> dict[str, object]:
     return {
         "truth": _truth(job),
         "pixels": f"{MASK_SIDE} by {MASK_SIDE}, similarities upsampled bilinearly, the largest wins",
         "parts": "the pixels of brows, eyes, nose and mouth only",
         "miou": "one region for each class, Hungarian matching",
-        "k-means": "fitted on training photos, no labels; position_in_parts is told where training masks have parts",
+        "k-means": "fitted on training photos, no labels; position_in_parts knows where training masks have parts",
         "ceiling": "shares of the true classes in each cell of the network's map, upsampled as similarities are",
         "face_frame": "k-means on places of parts, each face brought to one frame by its true landmarks or masks",
         "yaw": "NMI on parts of the faces of |yaw| from 0 below 30, 30 below 60, and 60 to 90 degrees",

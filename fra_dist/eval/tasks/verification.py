@@ -15,17 +15,24 @@ from numpy.typing import NDArray
 from fra_dist.errors import CheckpointError, DataError
 from fra_dist.eval import plots
 from fra_dist.eval.datasets.common.labelled_face import Pair
-from fra_dist.eval.scores.intervals import Floats, Score, Statistic, area, mean_of, measure
-from fra_dist.eval.tasks.common import Job, Places, TaskResult
+from fra_dist.eval.scores.intervals import Floats, Score, Statistic, area, mean_of, with_interval
+from fra_dist.eval.tasks.common import Places, TaskInput, TaskResult
 
 RATES = (0.1, 0.01, 0.001)
+"""False accept rates (FAR) at which the true accept rate (TAR) is given."""
 FOLDS = 10
+"""Folds of seeded pairs."""
 PAIRS_A_FOLD = 300
-"""Of each kind at most, of seeded pairs."""
+"""Largest number of seeded pairs of each kind in a fold."""
 
 
-def run(job: Job) -> TaskResult:
-    """Raises DataError when there are neither pairs nor people, or a person is in two folds."""
+def run(job: TaskInput) -> TaskResult:
+    """Measure verification on the pairs of a set, or on seeded pairs of its test faces.
+
+    Returns accuracy, area under the ROC curve and TAR at the FARs of RATES, for cosines (`cosine`) and centred cosines
+    (`centred`); a rate that the number of pairs cannot resolve is left out. Raises DataError when the set has neither
+    pairs nor known people, a pair names a photo that is missing, or a person is in two folds.
+    """
     pairs = job.prepared.faces.pairs or tuple(seeded_pairs(job))
     _refuse_shared_people(job, pairs)
     rows = {record.name: n for n, record in enumerate(job.prepared.records)}
@@ -46,11 +53,11 @@ def run(job: Job) -> TaskResult:
         similarity = fold_similarities(features, places, folds, centred)
         hits, thresholds = fold_decisions(similarity, same, folds)
         by_fold = [float(hits[folds == fold].mean()) for fold in np.unique(folds)]
-        scores[f"{name}/accuracy"] = measure(mean_of(hits), len(pairs), seed=seed, draws=draws)
-        scores[f"{name}/auc"] = measure(area(similarity, same), len(pairs), seed=seed, draws=draws)
+        scores[f"{name}/accuracy"] = with_interval(mean_of(hits), len(pairs), seed=seed, draws=draws)
+        scores[f"{name}/auc"] = with_interval(area(similarity, same), len(pairs), seed=seed, draws=draws)
         for rate in RATES:
             if (~same).sum() * rate >= 1:
-                scores[f"{name}/tar@far={rate:g}"] = measure(
+                scores[f"{name}/tar@far={rate:g}"] = with_interval(
                     accepted_at(similarity, same, rate), len(pairs), seed=seed, draws=draws
                 )
         deviation = float(np.std(by_fold, ddof=1)) if len(by_fold) > 1 else 0.0
@@ -60,7 +67,14 @@ def run(job: Job) -> TaskResult:
 
 
 def fold_similarities(features: Floats, places: Places, folds: Places, centred: bool) -> Floats:
-    """(n,) cosines of pairs; `centred`: about the mean over the photos of the other folds' pairs."""
+    """Cosine similarity of the embeddings of each pair, (n,) float64.
+
+    Args:
+        features: (N, D) embeddings of the photos.
+        places: (n, 2) rows of the two photos of each pair.
+        folds: (n,) fold of each pair.
+        centred: subtract the mean embedding of the photos in the other folds' pairs first.
+    """
     out = np.empty(len(places))
     for fold in np.unique(folds):
         here = folds == fold
@@ -71,7 +85,11 @@ def fold_similarities(features: Floats, places: Places, folds: Places, centred: 
 
 
 def fold_decisions(similarity: Floats, same: NDArray[np.bool_], folds: Places) -> tuple[NDArray[np.bool_], list[float]]:
-    """Whether each pair is decided rightly by the threshold of the other folds, and the thresholds."""
+    """Decide the pairs of each fold by the threshold that is best on the other folds.
+
+    similarity: (n,); same: (n,) whether a pair shows one person; folds: (n,). Returns (n,) bool, whether the decision
+    is right, and the threshold of each fold, in ascending order of folds.
+    """
     hits, thresholds = np.zeros(len(same), bool), []
     for fold in np.unique(folds):
         here = folds == fold
@@ -83,7 +101,11 @@ def fold_decisions(similarity: Floats, same: NDArray[np.bool_], folds: Places) -
 
 
 def best_threshold(similarity: Floats, same: NDArray[np.bool_]) -> float:
-    """The middle between two neighbouring values at which `similarity >= threshold` is right most often."""
+    """Return the threshold at which `similarity >= threshold` is most often right about `same`.
+
+    similarity, same: (n,). It lies half-way between two neighbouring similarities; the lowest of equally good ones is
+    taken.
+    """
     order = np.argsort(similarity)
     values, hit = similarity[order], same[order]
     right = np.concatenate([[0], np.cumsum(~hit)]) + np.concatenate([np.cumsum(hit[::-1])[::-1], [0]])
@@ -93,7 +115,10 @@ def best_threshold(similarity: Floats, same: NDArray[np.bool_]) -> float:
 
 
 def accepted_at(similarity: Floats, same: NDArray[np.bool_], rate: float) -> Statistic:
-    """TAR at the largest FAR that is not above `rate`, with weights."""
+    """Return the statistic TAR@FAR: the weighted share of true pairs accepted at the largest FAR not above `rate`.
+
+    similarity, same: (n,), by pair. The statistic is NaN when the weights leave no pair of one kind.
+    """
     order = np.argsort(-similarity, kind="stable")
     values, hit = similarity[order], same[order]
     last = np.concatenate([values[1:] < values[:-1], [True]])  # a threshold takes all pairs of one value or none
@@ -110,16 +135,20 @@ def accepted_at(similarity: Floats, same: NDArray[np.bool_], rate: float) -> Sta
 
 
 def curve(similarity: Floats, same: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """(FAR, TAR) at every threshold, from none accepted to all."""
+    """ROC curve of pairs: (n + 1,) FAR and (n + 1,) TAR at every threshold, from none accepted to all.
+
+    similarity, same: (n,), by pair.
+    """
     hit = same[np.argsort(-similarity, kind="stable")]
     false, true = np.cumsum(~hit) / max((~hit).sum(), 1), np.cumsum(hit) / max(hit.sum(), 1)
     return np.concatenate([[0.0], false]), np.concatenate([[0.0], true])
 
 
-def seeded_pairs(job: Job) -> list[Pair]:
-    """As many pairs of one person as of two in each fold, of the test part; FOLDS folds, or fewer for under 20 people.
+def seeded_pairs(job: TaskInput) -> list[Pair]:
+    """Draw pairs of test faces for a set that has known people and no pairs of its own.
 
-    Raises DataError without known people, or when they are too few.
+    People are divided into FOLDS folds (fewer below 20 people). A fold has as many pairs of one person as of two, at
+    most PAIRS_A_FOLD of each; the settings' seed draws them. Raises DataError when people are not known or too few.
     """
     prepared = job.prepared
     test = prepared.places("test")
@@ -150,7 +179,7 @@ def seeded_pairs(job: Job) -> list[Pair]:
     return pairs
 
 
-def _refuse_shared_people(job: Job, pairs: Sequence[Pair]) -> None:
+def _refuse_shared_people(job: TaskInput, pairs: Sequence[Pair]) -> None:
     person = {record.name: record.identity for record in job.prepared.records}
     home: dict[str, int] = {}
     for pair in pairs:
@@ -162,7 +191,7 @@ def _refuse_shared_people(job: Job, pairs: Sequence[Pair]) -> None:
                 )
 
 
-def _embeddings(job: Job) -> Floats:
+def _embeddings(job: TaskInput) -> Floats:
     features = job.features
     if job.settings.embedding == "pooled":
         return np.asarray(features.pooled, np.float64)
@@ -175,7 +204,7 @@ def _unit(rows: Floats) -> Floats:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
-def _protocol(job: Job) -> dict[str, object]:
+def _protocol(job: TaskInput) -> dict[str, object]:
     own = bool(job.prepared.faces.pairs)
     return {
         "pairs": "the data set's" if own else f"seeded, of test faces, at most {PAIRS_A_FOLD} of each kind a fold",

@@ -26,7 +26,7 @@ def forward_operator(
     queries: Tensor, keys: Tensor, rows: Tensor, columns: Tensor, spread: float, temperature: float
 ) -> tuple[Tensor, Tensor]:
     """The forward kernel as an operator: L(u) and the logarithms of the sums, each (B, H·W) fp32."""
-    found, mass = _room(queries)
+    found, mass = _outputs(queries)
     if len(queries) > 0:
         dispatch.launches["correspondence"] += 1
         vectors, places = (queries.contiguous(), keys.contiguous()), (rows.contiguous(), columns.contiguous())
@@ -39,10 +39,10 @@ def forward_operator(
 def _(
     queries: Tensor, keys: Tensor, rows: Tensor, columns: Tensor, spread: float, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    return _room(queries)
+    return _outputs(queries)
 
 
-def _room(queries: Tensor) -> tuple[Tensor, Tensor]:
+def _outputs(queries: Tensor) -> tuple[Tensor, Tensor]:
     found, mass = (queries.new_empty(queries.shape[:2], dtype=torch.float32) for _ in range(2))
     return found, mass
 

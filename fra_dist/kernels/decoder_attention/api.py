@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fra_dist.kernels import dispatch
-from fra_dist.kernels.decoder_attention.reference import plain, reference
+from fra_dist.kernels.decoder_attention.reference import plain_attention, reference
 
 KERNEL = dispatch.register("decoder_attention")
 MOST_WIDTH = {torch.bfloat16: 256, torch.float16: 256, torch.float32: 64}
@@ -54,7 +54,7 @@ def decoder_attention(
     obstacle = _obstacle(queries, memory, heads)
     triton = dispatch.use_triton(KERNEL, obstacle, on_gpu=memory.is_cuda)
     if not few(queries.shape[1], heads, memory.shape[2]):
-        return plain(queries, memory, code, weight, bias, heads, dropout, keep)
+        return plain_attention(queries, memory, code, weight, bias, heads, dropout, keep)
     (w_query, w_key, w_value), (b_query, _, b_value) = weight.chunk(3), bias.chunk(3)
     asked = functional.linear(queries, w_query, b_query).unflatten(2, (heads, -1))
     rows = torch.einsum("bqhd,hde->bhqe", asked, w_key.unflatten(0, (heads, -1))).flatten(1, 2).to(memory.dtype)

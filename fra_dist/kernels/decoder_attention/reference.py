@@ -23,7 +23,7 @@ def reference(
     return weights.to(memory.dtype) @ memory, weights.sum(dim=2)
 
 
-def plain(
+def plain_attention(
     queries: Tensor, memory: Tensor, code: Tensor, weight: Tensor, bias: Tensor, heads: int, dropout: float,
     keep: Tensor | None,
 ) -> Tensor:  # fmt: skip

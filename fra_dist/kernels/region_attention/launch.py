@@ -37,11 +37,17 @@ def forward_outputs(
     batch, channels, height, width = features.shape
     count = prototypes.shape[0]
 
-    def room(*shape: int) -> Tensor:
+    def unfilled(*shape: int) -> Tensor:
         return pixels.new_empty(shape, dtype=torch.float32)
 
     regions = features.new_empty((batch, count, channels))
-    return room(batch, count, height, width), regions, room(batch, count), room(batch, height * width), room(count)
+    return (
+        unfilled(batch, count, height, width),
+        regions,
+        unfilled(batch, count),
+        unfilled(batch, height * width),
+        unfilled(count),
+    )
 
 
 def forward(

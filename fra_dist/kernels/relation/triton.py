@@ -13,7 +13,7 @@ import triton.language as tl
 
 
 @triton.jit
-def places(view, n, q, N, P, Q: tl.constexpr):
+def tile_offsets(view, n, q, N, P, Q: tl.constexpr):
     """Offsets of the similarities of a tile, (QP, BU)."""
     return view * N * Q + (n // P * Q)[None, :] * P + q[:, None] * P + (n % P)[None, :]
 
@@ -41,7 +41,7 @@ def mass_kernel(
     for start in range(split * length, min((split + 1) * length, N), BU):
         n = start + tl.arange(0, BU)
         inside = (q < Q)[:, None] & (n < N)[None, :]
-        t = tl.load(teacher + places(view, n, q, N, P, Q), mask=inside, other=0.0).to(tl.float32)
+        t = tl.load(teacher + tile_offsets(view, n, q, N, P, Q), mask=inside, other=0.0).to(tl.float32)
         share = tl.where((n < N)[None, :], log_share(t, scale, b, q, Q), float("-inf"))
         higher = tl.maximum(top, tl.max(share, axis=1))
         total = total * tl.exp(top - higher) + tl.sum(tl.exp(share - higher[:, None]), axis=1)
@@ -92,7 +92,7 @@ def terms_kernel(
     for start in range(split * length, min((split + 1) * length, N), BU):
         n = start + tl.arange(0, BU)
         inside = (q < Q)[:, None] & (n < N)[None, :]
-        place = places(view, n, q, N, P, Q)
+        place = tile_offsets(view, n, q, N, P, Q)
         s = tl.load(student + place, mask=inside, other=0.0).to(tl.float32)
         t = tl.load(teacher + place, mask=inside, other=0.0).to(tl.float32)
         share = log_share(s, student_scale, tl.zeros((QP,), tl.float32), q, Q)
@@ -121,7 +121,7 @@ def gradient_kernel(
     b = tl.load(bias + view * Q + q, mask=q < Q, other=0.0)
     tilt = tl.load(slope + view * Q + q, mask=q < Q, other=0.0)
     inside = (q < Q)[:, None] & (n < N)[None, :]
-    place = places(view, n, q, N, P, Q)
+    place = tile_offsets(view, n, q, N, P, Q)
     s = tl.load(student + place, mask=inside, other=0.0).to(tl.float32)
     t = tl.load(teacher + place, mask=inside, other=0.0).to(tl.float32)
     share = tl.exp(log_share(s, student_scale, tl.zeros((QP,), tl.float32), q, Q))

@@ -13,10 +13,10 @@ from typing import Any
 from fra_dist.config import Config
 from fra_dist.errors import LaunchError
 from fra_dist.formats import clock_text
-from fra_dist.launch.chaos.campaign_setup import Scene, damage_photos
+from fra_dist.launch.chaos.campaign_setup import CampaignSetup, damage_photos
 from fra_dist.launch.chaos.fault_draws import Fault
 from fra_dist.launch.chaos.trainings import Training
-from fra_dist.launch.chaos.trial import HARMS, Row, Trial
+from fra_dist.launch.chaos.trial import HARMS, FaultResult, FaultTrial
 
 ROWS = "faults.jsonl"
 Say = Callable[[str], None]
@@ -29,15 +29,15 @@ class Campaign:
     resumes with the faults that have no row yet.
     """
 
-    def __init__(self, scene: Scene, folder: Path, about: dict[str, Any], say: Say, keep: bool = False) -> None:
-        self.scene, self.folder, self.say, self.keep = scene, folder, say, keep
+    def __init__(self, setup: CampaignSetup, folder: Path, about: dict[str, Any], say: Say, keep: bool = False) -> None:
+        self.setup, self.folder, self.say, self.keep = setup, folder, say, keep
         self.stop = threading.Event()
-        self.rows = read_rows(folder / ROWS, about)
+        self.rows = read_results(folder / ROWS, about)
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / ROWS).exists():
             self._write(about)
 
-    def run(self, faults: Sequence[Fault], jobs: int) -> list[Row]:
+    def run(self, faults: Sequence[Fault], jobs: int) -> list[FaultResult]:
         """Run the trials of `faults`, `jobs` at a time, and return all rows in the order of the faults.
 
         Raises LaunchError when an undisturbed training fails.
@@ -45,7 +45,7 @@ class Campaign:
         done = {row.fault for row in self.rows}
         left = [fault for fault in faults if fault.number not in done]
         if done:
-            self.say(f"going on: {len(done)} of {len(faults)} faults have a row already")
+            self.say(f"resuming: {len(done)} of {len(faults)} faults have a row already")
         undisturbed = {spoilt: self._undisturbed(spoilt) for spoilt in self._needed(left)}
         began = time.monotonic()
         with ThreadPoolExecutor(jobs) as pool:
@@ -56,7 +56,7 @@ class Campaign:
                     self.rows.append(row)
                     self._write(asdict(row))
                     seconds = (time.monotonic() - began) / count * (len(left) - count)
-                    self.say(f"{len(self.rows)}/{len(faults)}  {describe(row)}  [{clock_text(seconds)} left]")
+                    self.say(f"{len(self.rows)}/{len(faults)}  {result_line(row)}  [{clock_text(seconds)} left]")
             except BaseException:
                 self.stop.set()
                 pool.shutdown(cancel_futures=True)
@@ -71,18 +71,18 @@ class Campaign:
         damaged = any(HARMS[fault.kind].damaged_shards for fault in faults)
         return ([False] if faults else []) + ([True] if damaged else [])
 
-    def _trial(self, fault: Fault, undisturbed: dict[bool, Path]) -> Row:
+    def _trial(self, fault: Fault, undisturbed: dict[bool, Path]) -> FaultResult:
         spoilt = HARMS[fault.kind].damaged_shards
-        return Trial(fault, self.scene, self.folder, self.stop, self.keep).run(undisturbed[spoilt])
+        return FaultTrial(fault, self.setup, self.folder, self.stop, self.keep).run(undisturbed[spoilt])
 
     def _undisturbed(self, spoilt: bool) -> Path:
         name = "undisturbed-on-damaged-shards" if spoilt else "undisturbed"
         place = next(p for n in range(1000) if not (p := self.folder / f"{name}{f'-{n}' if n else ''}").exists())
-        config: Config = self.scene.config
-        training = Training(place, config, self.scene.ranks, self.stop)
+        config: Config = self.setup.config
+        training = Training(place, config, self.setup.ranks, self.stop)
         if spoilt:
-            training.configure(self.scene.copy_shards(place / "shards"))
-            damage_photos(place / "shards", self.scene.manifest, self.scene.damaged(), random.Random(0))
+            training.configure(self.setup.copy_shards(place / "shards"))
+            damage_photos(place / "shards", self.setup.manifest, self.setup.damaged(), random.Random(0))
         began = time.monotonic()
         seen: dict[int, float] = {}
         training.start()
@@ -100,16 +100,16 @@ class Campaign:
 
     def _learn(self, training: Training, seen: dict[int, float], began: float) -> None:
         first, last = min(seen), max(seen)
-        self.scene.start_seconds = seen[first] - began
-        self.scene.step_seconds = (seen[last] - seen[first]) / max(1, last - first)
-        self.scene.run_bytes = sum(path.stat().st_size for path in training.run.rglob("*") if path.is_file())
+        self.setup.start_seconds = seen[first] - began
+        self.setup.step_seconds = (seen[last] - seen[first]) / max(1, last - first)
+        self.setup.run_bytes = sum(path.stat().st_size for path in training.run.rglob("*") if path.is_file())
 
     def _write(self, row: dict[str, Any]) -> None:
         with (self.folder / ROWS).open("a") as stream:
             stream.write(json.dumps(row) + "\n")
 
 
-def read_rows(path: Path, about: dict[str, Any]) -> list[Row]:
+def read_results(path: Path, about: dict[str, Any]) -> list[FaultResult]:
     """Read the rows of an earlier call of the same campaign; empty when there is no file.
 
     `about` says what the campaign is. Raises LaunchError when the file belongs to another campaign.
@@ -117,10 +117,10 @@ def read_rows(path: Path, about: dict[str, Any]) -> list[Row]:
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     if lines and lines[0] != about:
         raise LaunchError(f"{path} is of another campaign: name a new --out")
-    return [Row(**line) for line in lines[1:] if "kind" in line]
+    return [FaultResult(**line) for line in lines[1:] if "kind" in line]
 
 
-def describe(row: Row) -> str:
+def result_line(row: FaultResult) -> str:
     """Describe the row of a fault in one line."""
     what = f"{row.kind} after step {row.step}" + (f" ({row.detail})" if row.detail else "")
     recovered = "" if row.recover_seconds is None else f", {row.recover_seconds:.1f} s without a new step"

@@ -23,7 +23,7 @@ AHEAD = 8
 
 
 @dataclass
-class Scene:
+class CampaignSetup:
     """What the trainings of a campaign have in common."""
 
     config: Config
@@ -34,7 +34,7 @@ class Scene:
     """How many steps each training has, and how many between checkpoints."""
     manifest: Manifest
     """The data set that the trainings read."""
-    room: bool
+    small_disks: bool
     """Whether small disks can be mounted on this machine."""
     step_seconds: float = 0.05
     """Seconds that a step took in the undisturbed training."""
@@ -70,8 +70,10 @@ class Scene:
         return self.config.model_copy(update={"data": self.config.data.model_copy(update={"shards": str(target)})})
 
 
-def set_scene(config: Config, length: Length, ranks: int, room: bool) -> Scene:
-    """Look at the data set of a campaign and prepare what its trainings share. `room`: small disks can be mounted.
+def prepare_setup(config: Config, length: Length, ranks: int, small_disks: bool) -> CampaignSetup:
+    """Look at the data set of a campaign and prepare what its trainings share.
+
+    small_disks: whether small disks can be mounted.
 
     Raises ConfigError or DataError for what no training could use, LaunchError for shards too large to be copied.
     """
@@ -88,10 +90,10 @@ def set_scene(config: Config, length: Length, ranks: int, room: bool) -> Scene:
     for step in range(length.steps):
         for sample in plan.batch(step).ids.tolist():
             first_use.setdefault(sample, step + 1)
-    return Scene(config, ranks, length, manifest, room, first_use=first_use)
+    return CampaignSetup(config, ranks, length, manifest, small_disks, first_use=first_use)
 
 
-def trial_config(config: Config, length: Length) -> Config:
+def campaign_config(config: Config, length: Length) -> Config:
     """Return the configuration of every training: rows and samples of every step, and no pictures."""
     changed = {
         "optim": config.optim.model_copy(update={"warmup_steps": length.steps // 4}),

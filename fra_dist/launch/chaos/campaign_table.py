@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from statistics import median
 
 from fra_dist.launch.chaos.fault_draws import KINDS
-from fra_dist.launch.chaos.trial import Row
+from fra_dist.launch.chaos.trial import FaultResult
 
 _HEAD: tuple[str, ...] = ("fault", "times", "finished", "starts", "steps lost", "seconds to recover", "identical")
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[FaultResult]) -> str:
     """Format the rows of a campaign as a table with one line for each kind of fault, and one for all.
 
     Its columns: how often the kind came, how many trainings finished, starts and lost steps on average, the median and
@@ -24,14 +24,14 @@ def table(rows: Sequence[Row]) -> str:
     )
 
 
-def goodput(rows: Sequence[Row]) -> float:
+def goodput(rows: Sequence[FaultResult]) -> float:
     """Return the share of the time of all trainings in which faults did not keep new steps from being done, 0 to 1."""
     total = sum(row.seconds for row in rows)
     lost = sum(row.seconds if row.outcome != "finished" else row.recover_seconds or 0.0 for row in rows)
     return 1 - min(1.0, lost / total) if total else 0.0
 
 
-def summary(rows: Sequence[Row]) -> dict[str, float | int]:
+def campaign_totals(rows: Sequence[FaultResult]) -> dict[str, float | int]:
     """Count the outcomes of a campaign: {name: count, ...}, with its goodput."""
     return {
         "faults": len(rows),
@@ -43,7 +43,7 @@ def summary(rows: Sequence[Row]) -> dict[str, float | int]:
     }
 
 
-def _line(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
+def _line(name: str, rows: Sequence[FaultResult]) -> tuple[str, ...]:
     count = len(rows)
     times = [row.recover_seconds for row in rows if row.recover_seconds is not None]
     recover = f"{median(times):.1f}, at most {max(times):.1f}" if times else "-"

@@ -10,7 +10,7 @@ from typing import IO
 from fra_dist.data.loading.quarantine import read_quarantine
 from fra_dist.exit_status import REFUSED
 from fra_dist.launch.chaos import small_disks
-from fra_dist.launch.chaos.campaign_setup import AHEAD, Scene, damage_photos
+from fra_dist.launch.chaos.campaign_setup import AHEAD, CampaignSetup, damage_photos
 from fra_dist.launch.chaos.fault_draws import Fault
 from fra_dist.launch.chaos.process_faults import Harm
 from fra_dist.launch.chaos.trainings import Missed, Training, send, trainers
@@ -67,12 +67,12 @@ class FullDisk(Harm):
 
     def prepare(self, training: Training) -> None:
         """Draw how long the disk stays full, and mount a small disk on the run folder where that is possible."""
-        self.pause = 0.5 + self.draw.uniform(1, 4) * self.scene.length.save_every * self.scene.step_seconds
-        if self.scene.room:
-            self.mounted = small_disks.mount_small(training.run, 2 * self.scene.run_bytes + (16 << 20))
+        self.pause = 0.5 + self.draw.uniform(1, 4) * self.setup.length.save_every * self.setup.step_seconds
+        if self.setup.small_disks:
+            self.mounted = small_disks.mount_small(training.run, 2 * self.setup.run_bytes + (16 << 20))
 
     def strike(self, training: Training) -> None:
-        """Fill the disk until it has room for nothing, half a checkpoint or a whole one; or limit the size of files."""
+        """Fill the disk until nothing, half a checkpoint or a whole one fits; or limit the size of files."""
         found = list_checkpoints(training.run / "checkpoints")
         size = sum(f.stat().st_size for f in found[-1].iterdir()) if found else 1 << 20
         if self.mounted:
@@ -85,12 +85,12 @@ class FullDisk(Harm):
             self.detail = f"no file above {size / 8e6:.1f} MB for {self.pause:.1f} s"
 
     def watch(self, training: Training) -> None:
-        """Make room again once the drawn time is over."""
+        """Free the disk again once the drawn time is over."""
         if self.seconds() > self.pause:
             self.mend(training)
 
     def mend(self, training: Training) -> None:
-        """Make room again: delete the filler and lift the limit on the size of files."""
+        """Free the disk again: delete the filler and lift the limit on the size of files."""
         if self.filler is not None:
             self.filler.unlink(missing_ok=True)
             self.filler = None
@@ -104,7 +104,7 @@ class FullDisk(Harm):
             raise Missed("nothing was to be written while the disk was full")
 
     def clean(self, training: Training) -> None:
-        """Make room again, if that has not happened yet."""
+        """Free the disk again, if that has not happened yet."""
         self.mend(training)
 
     def close(self, training: Training) -> None:
@@ -119,7 +119,7 @@ class OnCopy(Harm):
     def prepare(self, training: Training) -> None:
         """Copy the shards into the folder of the training, which then reads the copy."""
         self.shards = training.folder / "shards"
-        training.configure(self.scene.copy_shards(self.shards))
+        training.configure(self.setup.copy_shards(self.shards))
 
 
 class CorruptShard(OnCopy):
@@ -130,15 +130,15 @@ class CorruptShard(OnCopy):
     def prepare(self, training: Training) -> None:
         """Copy the shards and choose the photos to damage."""
         super().prepare(training)
-        self.samples = self.scene.damaged()
+        self.samples = self.setup.damaged()
 
     def strike(self, training: Training) -> None:
         """Damage the chosen photos and perhaps kill the training.
 
         Raises Missed when they may have been read already.
         """
-        damage_photos(self.shards, self.scene.manifest, self.samples, self.draw)
-        first = min(self.scene.first_use[sample] for sample in self.samples)
+        damage_photos(self.shards, self.setup.manifest, self.samples, self.draw)
+        first = min(self.setup.first_use[sample] for sample in self.samples)
         if training.reached() + AHEAD > first:
             raise Missed("the photos may have been read already")
         self.detail = f"{len(self.samples)} photos"
@@ -166,10 +166,10 @@ class VanishedShard(OnCopy):
 
     def strike(self, training: Training) -> None:
         """Move a shard away, and kill the training unless the shard is one that it needs later."""
-        late = self.scene.late_shards(training.reached())
+        late = self.setup.late_shards(training.reached())
         running = bool(late) and self.draw.random() < 0.5
-        number = self.draw.choice(late if running else range(len(self.scene.manifest.shards)))
-        path = self.shards / self.scene.manifest.shards[number].name
+        number = self.draw.choice(late if running else range(len(self.setup.manifest.shards)))
+        path = self.shards / self.setup.manifest.shards[number].name
         self.name = path.name
         self.hidden = (path, path.with_suffix(".away"))
         path.rename(self.hidden[1])
@@ -206,8 +206,8 @@ class SlowDisk(OnCopy):
     helper: "subprocess.Popen[str] | None" = None
     """The process that makes files slow (`slow_files`); None before it was started."""
 
-    def __init__(self, fault: Fault, scene: Scene) -> None:
-        super().__init__(fault, scene)
+    def __init__(self, fault: Fault, setup: CampaignSetup) -> None:
+        super().__init__(fault, setup)
         self.pulses = False
         self.stopped = 0
 

@@ -5,9 +5,9 @@ import time
 from collections.abc import Mapping
 
 from fra_dist.exit_status import REFUSED
-from fra_dist.launch.chaos.campaign_setup import Scene
+from fra_dist.launch.chaos.campaign_setup import CampaignSetup
 from fra_dist.launch.chaos.fault_draws import Fault
-from fra_dist.launch.chaos.trainings import Attempt, Missed, Training, send, trainers
+from fra_dist.launch.chaos.trainings import Missed, Training, TrainingStart, send, trainers
 from fra_dist.train.injected_faults import VARIABLE
 
 
@@ -27,8 +27,8 @@ class Harm:
     damaged_shards = False
     """Whether the training is compared with the undisturbed one on damaged shards."""
 
-    def __init__(self, fault: Fault, scene: Scene) -> None:
-        self.fault, self.scene, self.draw = fault, scene, fault.details()
+    def __init__(self, fault: Fault, setup: CampaignSetup) -> None:
+        self.fault, self.setup, self.draw = fault, setup, fault.details()
         self.detail = ""
         self.problem = ""
         """Something that was not as it must be, although the training may have ended well; empty when all is well."""
@@ -40,9 +40,9 @@ class Harm:
     def wait(self, training: Training) -> None:
         """Wait until the moment of the fault has come. Raises Missed when the training is over first."""
         if self.fault.step:
-            training.wait_for(self.fault.step, self.fault.offset * self.scene.step_seconds)
+            training.wait_for(self.fault.step, self.fault.offset * self.setup.step_seconds)
             return
-        end = time.monotonic() + self.fault.offset * self.scene.start_seconds
+        end = time.monotonic() + self.fault.offset * self.setup.start_seconds
         training.until(lambda: time.monotonic() >= end or training.reached() > 0)
 
     def strike(self, training: Training) -> None:
@@ -99,7 +99,7 @@ class Signal(Harm):
 
     def strike(self, training: Training) -> None:
         """Send the signal to the launcher, or in half of the cases to a random rank when there are several."""
-        if self.scene.ranks > 1 and self.fault.step and self.draw.random() < 0.5:
+        if self.setup.ranks > 1 and self.fault.step and self.draw.random() < 0.5:
             send([_victim(self, training)], self.number)
         else:
             send([training.attempt.process.pid], self.number)
@@ -112,13 +112,13 @@ class UserSignal(Signal):
     """The signal that is sent."""
 
 
-class Stop(Harm):
+class PausedRank(Harm):
     """Stops a rank with SIGSTOP and continues it after a while, or never: then watchdog and launcher must notice."""
 
     _LONG = 60.0
 
-    def __init__(self, fault: Fault, scene: Scene) -> None:
-        super().__init__(fault, scene)
+    def __init__(self, fault: Fault, setup: CampaignSetup) -> None:
+        super().__init__(fault, setup)
         self.for_good = self.draw.random() < 0.4
         self.watched = self.for_good
         self.pause = self.draw.uniform(0.5, 4.0)
@@ -151,8 +151,8 @@ class Stop(Harm):
 class NotFinite(Harm):
     """Puts NaN into the batch of one step, once: the guard returns to the last checkpoint and does the step again."""
 
-    def __init__(self, fault: Fault, scene: Scene) -> None:
-        super().__init__(fault, scene)
+    def __init__(self, fault: Fault, setup: CampaignSetup) -> None:
+        super().__init__(fault, setup)
         self.env = {VARIABLE: f"nan@{fault.step}"}
 
     def wait(self, training: Training) -> None:
@@ -170,12 +170,12 @@ class TwoStarts(Harm):
     """Starts the same command a second time while the first is alive: exactly one of the two may train."""
 
     stalls = False
-    other: Attempt | None = None
+    other: TrainingStart | None = None
     """The second start; None before it, and once it has ended."""
 
     def wait(self, training: Training) -> None:
         """Wait for a drawn time: half a second and a quarter of the training at most."""
-        training.sleep(self.fault.offset * min(0.5, self.scene.length.steps * self.scene.step_seconds / 4))
+        training.sleep(self.fault.offset * min(0.5, self.setup.length.steps * self.setup.step_seconds / 4))
 
     def strike(self, training: Training) -> None:
         """Start the command a second time."""

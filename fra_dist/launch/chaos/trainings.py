@@ -14,7 +14,8 @@ from typing import Any
 
 from fra_dist.config import Config, dump_config
 from fra_dist.errors import LaunchError
-from fra_dist.launch.ledger import all_rows, last_logged_step, newest_step
+from fra_dist.json_lines import read_rows
+from fra_dist.launch.ledger import last_logged_step, newest_step
 from fra_dist.launch.task import die_with_parent
 from fra_dist.train.run_dir.fence import is_locked
 
@@ -34,7 +35,7 @@ class Interrupted(Exception):
 
 
 @dataclass
-class Attempt:
+class TrainingStart:
     """One start of a training's command."""
 
     process: "subprocess.Popen[bytes]"
@@ -63,8 +64,8 @@ class Training:
         self.folder, self.run, self.ranks, self.stop = folder, folder / "run", ranks, stop
         self.steps = config.train.steps or 0
         self.yaml = folder / "config.yaml"
-        self.attempts: list[Attempt] = []
-        self.others: list[Attempt] = []
+        self.attempts: list[TrainingStart] = []
+        self.others: list[TrainingStart] = []
         """Starts beside the one that counts."""
         folder.mkdir(parents=True)
         self.configure(config)
@@ -75,10 +76,10 @@ class Training:
 
     def events(self, event: str) -> list[dict[str, Any]]:
         """Return the rows of the history whose event is `event`."""
-        return [row for row in all_rows(self.run / "history.jsonl") if row.get("event") == event]
+        return [row for row in read_rows(self.run / "history.jsonl") if row.get("event") == event]
 
     @property
-    def attempt(self) -> Attempt:
+    def attempt(self) -> TrainingStart:
         """The newest attempt."""
         return self.attempts[-1]
 
@@ -91,7 +92,7 @@ class Training:
         """Begin the next attempt. `watched`: a single rank too gets a launcher's task above it."""
         self.attempts.append(self.launch(f"attempt-{len(self.attempts) + 1}", env, watched))
 
-    def launch(self, name: str, env: Mapping[str, str] | None = None, watched: bool = False) -> Attempt:
+    def launch(self, name: str, env: Mapping[str, str] | None = None, watched: bool = False) -> TrainingStart:
         """Start the command that a user would type, with its output in `folder/NAME.log`."""
         words = ["fra_dist.cli.main", "pretrain", str(self.yaml)]
         if self.ranks > 1:
@@ -110,7 +111,7 @@ class Training:
                 start_new_session=True,
                 preexec_fn=die_with_parent(os.getpid()),
             )
-        return Attempt(process, log, time.monotonic())
+        return TrainingStart(process, log, time.monotonic())
 
     def reached(self) -> int:
         """Return the last step of this attempt or, until it has done one, of the attempt before."""
@@ -152,7 +153,7 @@ class Training:
         while is_locked(self.run) and time.monotonic() < end and not any(o.process.poll() is None for o in self.others):
             time.sleep(_TICK)
 
-    def kill_attempt(self, attempt: Attempt) -> None:
+    def kill_attempt(self, attempt: TrainingStart) -> None:
         """Kill all processes of an attempt at once."""
         if attempt.process.poll() is None:
             send([*trainers(attempt.process.pid), attempt.process.pid], signal.SIGKILL)
@@ -181,7 +182,7 @@ class Training:
             raise LaunchError(f"the training failed by itself with status {status}: {said}")
 
 
-def steps_lost(attempts: Iterable[Attempt]) -> int:
+def steps_lost(attempts: Iterable[TrainingStart]) -> int:
     """Count the steps that were done more than once over all attempts."""
     return count_repeated([_with_last(attempt.steps(), attempt.reached) for attempt in attempts])
 

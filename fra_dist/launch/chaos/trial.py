@@ -8,11 +8,11 @@ from threading import Event
 
 from fra_dist.errors import CheckpointError, LaunchError
 from fra_dist.launch.chaos import file_faults, process_faults
-from fra_dist.launch.chaos.campaign_setup import Scene
+from fra_dist.launch.chaos.campaign_setup import CampaignSetup
 from fra_dist.launch.chaos.fault_draws import Fault
 from fra_dist.launch.chaos.process_faults import Harm
 from fra_dist.launch.chaos.trainings import Missed, Training, steps_lost
-from fra_dist.launch.resume_verdict import same_bits
+from fra_dist.launch.resume_verdict import compare_runs
 
 MOST_STARTS = 6
 """The number of starts after which a trial gives up."""
@@ -21,7 +21,7 @@ HARMS: dict[str, type[Harm]] = {
     "kill -9 of one rank": process_faults.KillOne,
     "SIGTERM": process_faults.Signal,
     "SIGUSR2": process_faults.UserSignal,
-    "SIGSTOP": process_faults.Stop,
+    "SIGSTOP": process_faults.PausedRank,
     "NaN in a batch": process_faults.NotFinite,
     "two starts": process_faults.TwoStarts,
     "flipped bit in checkpoint": file_faults.FlippedBit,
@@ -35,7 +35,7 @@ HARMS: dict[str, type[Harm]] = {
 
 
 @dataclass
-class Row:
+class FaultResult:
     """What became of one fault."""
 
     fault: int
@@ -67,24 +67,24 @@ class Row:
         return self.outcome == "finished" and self.identical and not self.difference
 
 
-class Trial:
+class FaultTrial:
     """The trial of one fault, in `folder/fault-N`, which is deleted when all is well unless `keep` is set."""
 
-    def __init__(self, fault: Fault, scene: Scene, folder: Path, stop: Event, keep: bool = False) -> None:
-        self.fault, self.scene, self.stop, self.keep = fault, scene, stop, keep
+    def __init__(self, fault: Fault, setup: CampaignSetup, folder: Path, stop: Event, keep: bool = False) -> None:
+        self.fault, self.setup, self.stop, self.keep = fault, setup, stop, keep
         self.folder = folder / f"fault-{fault.number:03d}"
-        self.row = Row(fault.number, fault.kind, fault.step)
+        self.row = FaultResult(fault.number, fault.kind, fault.step)
 
-    def run(self, undisturbed: Path) -> Row:
+    def run(self, undisturbed: Path) -> FaultResult:
         """Run the trial and compare with the run folder `undisturbed`; return its row.
 
         It is run again when the moment of the fault was missed. Raises Interrupted when the campaign is being ended.
         """
         for _ in range(4):
             shutil.rmtree(self.folder, ignore_errors=True)
-            harm = HARMS[self.fault.kind](self.fault, self.scene)
-            self.row = Row(self.fault.number, self.fault.kind, self.fault.step)
-            training = Training(self.folder, self.scene.config, self.scene.ranks, self.stop)
+            harm = HARMS[self.fault.kind](self.fault, self.setup)
+            self.row = FaultResult(self.fault.number, self.fault.kind, self.fault.step)
+            training = Training(self.folder, self.setup.config, self.setup.ranks, self.stop)
             try:
                 self._suffer(training, harm)
                 self._compare(training, harm, undisturbed)
@@ -147,7 +147,7 @@ class Trial:
             return
         harm.check(training)
         try:
-            verdict = same_bits(undisturbed, training.run)
+            verdict = compare_runs(undisturbed, training.run)
         except CheckpointError as error:
             self.row.difference = str(error)
             return

@@ -23,7 +23,7 @@ BUSY_WAIT = 30.0
 
 
 @dataclass(frozen=True)
-class Outcome:
+class WriteResult:
     """How one checkpoint went."""
 
     step: int
@@ -61,7 +61,7 @@ class Saver:
         self.newest = newest
         """The step of the newest checkpoint that is known to be whole; -1 while there is none."""
         self._snapshot = Snapshot()
-        self._done: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[WriteResult] = queue.SimpleQueue()
         self._overdue = False
         self._last: list[threading.Thread | None] = [None]
         # at interpreter exit as well, before daemon threads are cut off
@@ -85,7 +85,7 @@ class Saver:
         self._overdue = False
         copy = self._snapshot.take({"model": contents.model, "optimizer": contents.optimizer})
         fixed = replace(contents, model=copy["model"], optimizer=copy["optimizer"])
-        outcome = Outcome(contents.step, stall=time.perf_counter() - began)
+        outcome = WriteResult(contents.step, stall=time.perf_counter() - began)
         thread = threading.Thread(target=self._write, args=(fixed, outcome), name="fra-saver", daemon=True)
         thread.start()
         self._last[0] = thread
@@ -93,7 +93,7 @@ class Saver:
             self.wait(self.settings.patience_seconds)
         return True
 
-    def finished(self) -> list[Outcome]:
+    def finished(self) -> list[WriteResult]:
         """Return the outcomes of the checkpoints that have ended since the last call, in order."""
         return [self._done.get() for _ in range(self._done.qsize())]
 
@@ -107,7 +107,7 @@ class Saver:
         """Wait for the checkpoint that is being written, for `checkpoint.patience_seconds` at most."""
         self._finish()
 
-    def _write(self, contents: Contents, outcome: Outcome) -> None:
+    def _write(self, contents: Contents, outcome: WriteResult) -> None:
         began = time.perf_counter()
         try:
             path = save_checkpoint(self.folder, contents, self.permit)

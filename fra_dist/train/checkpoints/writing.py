@@ -90,7 +90,7 @@ def write_folder(contents: Contents, final: Path, permit: Callable[[], None] = l
     partial = _beside(final)
     partial.mkdir(parents=True)
     try:
-        _check_room(partial, contents)
+        _check_space(partial, contents)
         state = json.dumps(contents.state(), indent=1).encode()
         parts = {
             MODEL: write_tensors(partial / MODEL, contents.model),
@@ -105,7 +105,7 @@ def write_folder(contents: Contents, final: Path, permit: Callable[[], None] = l
         permit()
         if files.exists(final):
             delete_checkpoint(final)
-        partial.rename(final)
+        partial.rename(final)  # not `whole_file`: a checkpoint is a folder
         files.sync_folder(final.parent)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
@@ -153,8 +153,8 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".partial-{path.name}-{uuid4().hex}")
 
 
-def _check_room(folder: Path, contents: Contents) -> None:
-    """Raise OSError when the disk has too little room, before half of it is written; a quota is not seen here."""
+def _check_space(folder: Path, contents: Contents) -> None:
+    """Raise OSError when the disk has too little space, before half of it is written; a quota is not seen here."""
     wanted = tensor_bytes(contents.model) + tensor_bytes(contents.optimizer)
     free = shutil.disk_usage(folder).free
     if wanted > free:

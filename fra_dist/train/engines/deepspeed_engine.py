@@ -19,7 +19,7 @@ from fra_dist.models.outputs import FRAOutput
 from fra_dist.train.checkpoints.reading import optimizer_tensors, restore_optimizer
 from fra_dist.train.engines.deepspeed_options import deepspeed_dictionary
 from fra_dist.train.engines.gradient_noise import GradientNoise
-from fra_dist.train.engines.protocol import Update, judge, parameter_names, precision_of
+from fra_dist.train.engines.protocol import Update, judge_gradients, parameter_names, precision_of
 from fra_dist.train.engines.zero import Partition
 from fra_dist.train.execution import lay_out_weights
 from fra_dist.train.optim.lars import LARS
@@ -66,7 +66,9 @@ class DeepSpeedEngine:
         if last:
             shared = self.partition is not None
             gradients = self.partition.gradients() if self.partition is not None else self._gradients()
-            update = judge(self.optimizer, gradients, total, self.clip, self.sum_ranks, shared=shared, noise=self.noise)
+            update = judge_gradients(
+                self.optimizer, gradients, total, self.clip, self.sum_ranks, shared=shared, noise=self.noise
+            )
         self.engine.step()  # counts micro batches itself
         return update
 

@@ -63,7 +63,7 @@ def deepspeed_dictionary(config: Config, sizes: Sizes, dtype: torch.dtype) -> di
         "train_batch_size": sizes.global_batch,
         "train_micro_batch_size_per_gpu": sizes.micro_batch,
         "gradient_accumulation_steps": sizes.accumulation,
-        "gradient_clipping": 0.0,  # clips at 1.0 when it is left out; we clip, see `protocol.judge`
+        "gradient_clipping": 0.0,  # clips at 1.0 when it is left out; we clip, see `protocol.judge_gradients`
         "zero_optimization": zero | dict(extra.get("zero_optimization", {})),
         "zero_allow_untested_optimizer": True,
         # without the empty list gradients of linear and convolution layers would cross ranks in bf16

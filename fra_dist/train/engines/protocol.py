@@ -88,7 +88,7 @@ def parameter_names(model: nn.Module) -> dict[Tensor, str]:
 
 
 @torch.no_grad()
-def judge(
+def judge_gradients(
     optimizer: Any,
     gradients: list[Tensor],
     loss: Tensor,

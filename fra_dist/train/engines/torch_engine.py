@@ -11,7 +11,7 @@ from fra_dist.distributed import RankContext
 from fra_dist.models.outputs import FRAOutput
 from fra_dist.train.checkpoints.reading import optimizer_tensors, restore_optimizer
 from fra_dist.train.engines.gradient_noise import GradientNoise
-from fra_dist.train.engines.protocol import Update, judge, parameter_names, precision_of
+from fra_dist.train.engines.protocol import Update, judge_gradients, parameter_names, precision_of
 from fra_dist.train.sizes import Sizes
 
 
@@ -55,7 +55,9 @@ class TorchEngine:
     def update(self, total: Tensor) -> Update:
         """Update the weights: the second half of `backward`. `total` is the loss summed over micro batches."""
         gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
-        update = judge(self.optimizer, gradients, total, self.clip, self.sum_ranks, shared=False, noise=self.noise)
+        update = judge_gradients(
+            self.optimizer, gradients, total, self.clip, self.sum_ranks, shared=False, noise=self.noise
+        )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return update

@@ -81,7 +81,7 @@ class Judgement:
     """The signs that end with this row."""
 
 
-def judge(
+def count_row(
     counts: Mapping[str, int], told: Collection[str], row: Mapping[str, Any], settings: AlarmConfig, regions: int
 ) -> Judgement:
     """Take one more row into account. A metric that is missing or not finite leaves its sign as it is.
@@ -125,7 +125,7 @@ class Alarms(Hook):
         if run.sizes.micro_batch < FEW:
             row = {name: value for name, value in row.items() if not name.startswith("embedding/")}
         known = run.memory.get(MEMORY, {}), run.memory.get(TOLD, ())
-        found = judge(*known, row, settings, run.config.model.regions)
+        found = count_row(*known, row, settings, run.config.model.regions)
         run.memory |= {MEMORY: found.counts, TOLD: sorted(found.told)}
         for sign in found.over:
             run.folder.note("alarm over", step=run.completed, sign=sign.setting)

@@ -13,25 +13,33 @@ from torch import Tensor
 from fra_dist import distributed
 from fra_dist.data.loading.batch import Batch
 from fra_dist.data.loading.quarantine import FILE as QUARANTINE
-from fra_dist.data.loading.quarantine import judge, quarantine_row, read_quarantine
-from fra_dist.train.hooks.tensorboard import TensorBoard
+from fra_dist.data.loading.quarantine import check_bad_share, quarantine_row, read_quarantine
+from fra_dist.train.hooks.flop import flop_of_image, speed_in_flop, wants_flop
 from fra_dist.train.run_dir.row_file import RowFile
+from fra_dist.train.sinks.opening import open_sinks
+from fra_dist.train.sinks.sink import Guarded
 from fra_dist.train.trainer import Hook, Run
 
 
 class Metrics(Hook):
-    """Writes a row every `log.every_steps`: fetches the terms once and passes the row to progress and TensorBoard."""
+    """Writes a row every `log.every_steps`: fetches the terms once and passes the row to progress and to the sinks."""
 
     patience = 0.0
     """Only the general time-out counts here, because on a GPU a collective that is stuck shows at this hook first."""
 
     def begin(self, run: Run) -> None:
-        """Open TensorBoard if it is wanted, and read which samples are known to be bad."""
+        """Open what takes the rows beside metrics.jsonl, and read which samples are known to be bad."""
         self.bad = RowFile(run.folder.path / QUARANTINE)
         self.last_row: dict[str, Any] = {}
-        self.board: TensorBoard | None = None
-        if run.config.log.tensorboard and run.ctx.is_main:
-            self.board = TensorBoard(run.folder.path / "tensorboard", run.completed)
+        opened: list[Guarded] = []
+
+        def open_them() -> None:
+            if run.ctx.is_main:
+                opened.extend(open_sinks(run.config, run.folder, run.completed, run.sizes.total_steps))
+
+        distributed.from_main(open_them)
+        self.sinks = opened
+        self.flop = flop_of_image(run) if wants_flop(run) else None
         self._restart(run)
 
     def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
@@ -56,10 +64,9 @@ class Metrics(Hook):
         row |= {"lr": run.step.learning_rate(batch.step), "ema_momentum": run.step.ema_momentum(batch.step)}
         row["quarantined"] = self._known_bad(some_new=found > 0)
         run.folder.log(row)
-        if self.board is not None:
-            self.board.write(run.completed, row)
+        self._pass_on(run.completed, row)
         self.last_row = row
-        judge(round(met), round(read), run.sizes.samples, run.config.data.max_bad_share)
+        check_bad_share(round(met), round(read), run.sizes.samples, run.config.data.max_bad_share)
         self._restart_clock(run)
 
     def went_back(self, run: Run) -> None:
@@ -76,14 +83,17 @@ class Metrics(Hook):
         self.since += paused
         row = {"step": run.completed, **values}
         run.folder.log(row)
-        if self.board is not None:
-            self.board.write(run.completed, row)
+        self._pass_on(run.completed, row)
 
     def end(self, run: Run) -> None:
-        """Write what is still in memory and close TensorBoard."""
+        """Write what is still in memory and close the sinks."""
         self.bad.flush()
-        if self.board is not None:
-            self.board.close()
+        for sink in self.sinks:
+            sink.close()
+
+    def _pass_on(self, step: int, row: Mapping[str, float | None]) -> None:
+        for sink in self.sinks:
+            sink.write(step, row)
 
     def _restart(self, run: Run) -> None:
         """Begin with the bad samples that the run folder knows of."""
@@ -111,6 +121,8 @@ class Metrics(Hook):
         wait = (run.loader.wait_seconds - self.since_wait) / seconds
         pace = {"images_per_second": steps * run.sizes.global_batch / seconds, "data_wait": wait, "seconds_left": left}
         pace["memory_mib"] = _memory(run)
+        if self.flop is not None:
+            pace |= speed_in_flop(run, self.flop, pace["images_per_second"])
         return {name: float(f"{value:.5g}") for name, value in pace.items()}
 
 

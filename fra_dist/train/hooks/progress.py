@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fra_dist.data.loading.batch import Batch
 from fra_dist.formats import clock_text
+from fra_dist.safe_output import quiet
 from fra_dist.train.hooks.metrics import Metrics
 from fra_dist.train.trainer import Hook, Run
 
@@ -22,7 +23,8 @@ class Progress(Hook):
         """Show the bar, on rank 0 and a terminal."""
         self.bar: Any = None
         self.shown = run.completed
-        if run.ctx.is_main and sys.stderr.isatty():
+        self.quiet = quiet()
+        if run.ctx.is_main and sys.stderr.isatty() and not self.quiet:
             from tqdm import tqdm
 
             self.bar = tqdm(total=run.sizes.total_steps, initial=run.completed, desc=run.config.name, unit="step")
@@ -32,7 +34,7 @@ class Progress(Hook):
         if self.bar is not None:
             self.bar.update(run.completed - self.bar.n)
         row = self.metrics.last_row
-        if not run.ctx.is_main or row.get("step") != run.completed:
+        if self.quiet or not run.ctx.is_main or row.get("step") != run.completed:
             return
         if self.bar is not None:
             self.bar.set_postfix_str(_brief(row), refresh=False)

@@ -9,7 +9,7 @@ from torch import Tensor
 from fra_dist import distributed
 from fra_dist.data.loading.batch import Batch
 from fra_dist.errors import SaveError
-from fra_dist.train.checkpoints.background_writer import BUSY_WAIT, Outcome
+from fra_dist.train.checkpoints.background_writer import BUSY_WAIT, WriteResult
 from fra_dist.train.checkpoints.writing import Contents
 from fra_dist.train.run_dir.folder import versions
 from fra_dist.train.trainer import Hook, Run
@@ -76,7 +76,7 @@ class Checkpoints(Hook):
         if not run.saver.wait(patience):
             raise SaveError(
                 f"the disk of {run.folder.checkpoints} has not taken the last checkpoint in {patience:.0f} s "
-                f"(checkpoint.patience_seconds): the run goes on from the newest that is there"
+                f"(checkpoint.patience_seconds): the run resumes from the newest that is there"
             )
         self._report(run)
         return run.saver.newest
@@ -87,11 +87,11 @@ class Checkpoints(Hook):
                 self._note_success(run, outcome)
             elif isinstance(outcome.error, SaveError):
                 self.failed = str(outcome.error)
-                self._warn(run, f"{outcome.error}; training goes on")
+                self._warn(run, f"{outcome.error}; training continues")
             else:
                 raise outcome.error  # superseded by a newer attempt, or a defect
 
-    def _note_success(self, run: Run, outcome: Outcome) -> None:
+    def _note_success(self, run: Run, outcome: WriteResult) -> None:
         assert outcome.path is not None
         times = {"stall_seconds": round(outcome.stall, 4), "write_seconds": round(outcome.seconds, 3)}
         gone = {"deleted": list(outcome.deleted)} if outcome.deleted else {}

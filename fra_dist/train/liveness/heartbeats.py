@@ -18,7 +18,7 @@ _SIZE = 512
 
 
 @dataclass(frozen=True)
-class Beat:
+class Heartbeat:
     """One heartbeat of a rank: that it is alive, and where it is in its work."""
 
     attempt: int
@@ -30,7 +30,7 @@ class Beat:
     count: int
     """A counter that grows with every heartbeat of the rank."""
     order: int
-    """How many parts of steps the rank has entered, as `phases.Place.order` counts them."""
+    """How many parts of steps the rank has entered, as `phases.StepPhase.order` counts them."""
     step: int
     """The step that the rank is at, from 1."""
     name: str
@@ -43,25 +43,25 @@ class Beat:
     """Whether the rank will not write again: it is done, or about to end with its stacks written."""
 
 
-class Beats:
+class Heartbeats:
     """The heartbeat files of one attempt with `world` ranks, in the run folder `run`."""
 
     def __init__(self, run: Path, attempt: int, world: int) -> None:
         self.folder, self.attempt, self.world = run / FOLDER, attempt, world
 
-    def write(self, beat: Beat) -> None:
+    def write(self, heartbeat: Heartbeat) -> None:
         """Write a heartbeat in place, always of the same length, so that it works on a full disk too.
 
         Raises OSError.
         """
         self.folder.mkdir(exist_ok=True)
-        handle = os.open(self._path(beat.rank), os.O_WRONLY | os.O_CREAT, 0o666)
+        handle = os.open(self._path(heartbeat.rank), os.O_WRONLY | os.O_CREAT, 0o666)
         try:
-            os.pwrite(handle, json.dumps(asdict(beat)).encode().ljust(_SIZE), 0)
+            os.pwrite(handle, json.dumps(asdict(heartbeat)).encode().ljust(_SIZE), 0)
         finally:
             os.close(handle)
 
-    def read(self) -> dict[int, Beat]:
+    def read(self) -> dict[int, Heartbeat]:
         """Read the heartbeats of this attempt: {rank: heartbeat}.
 
         Ranks that have written none, or are in the middle of writing one, are left out.
@@ -70,11 +70,11 @@ class Beats:
         for rank in range(self.world):
             try:
                 row: dict[str, Any] = json.loads(self._path(rank).read_bytes())
-                beat = Beat(**row)
+                heartbeat = Heartbeat(**row)
             except (OSError, ValueError, TypeError):
                 continue
-            if beat.attempt == self.attempt:
-                found[rank] = beat
+            if heartbeat.attempt == self.attempt:
+                found[rank] = heartbeat
         return found
 
     def _path(self, rank: int) -> Path:
@@ -84,14 +84,14 @@ class Beats:
 class Listener:
     """Measures how long each other rank has given no sign of life, in seconds of this process."""
 
-    def __init__(self, beats: Beats, rank: int) -> None:
-        self.beats = beats
-        self.last: dict[int, Beat] = {}
-        self.quiet = {other: 0.0 for other in range(beats.world) if other != rank}
+    def __init__(self, heartbeats: Heartbeats, rank: int) -> None:
+        self.heartbeats = heartbeats
+        self.last: dict[int, Heartbeat] = {}
+        self.quiet = {other: 0.0 for other in range(heartbeats.world) if other != rank}
 
     def listen(self, passed: float) -> None:
         """Read all heartbeats; `passed` is the number of seconds since the last call."""
-        now = self.beats.read()
+        now = self.heartbeats.read()
         for other in self.quiet:
             old, new = self.last.get(other), now.get(other)
             if new is None or (old is not None and new.count == old.count):
@@ -106,28 +106,28 @@ class Listener:
         For ranks that never gave a sign of life, `unheard` seconds count instead, if given. Ranks that are leaving are
         not among them.
         """
-        left = {rank for rank, beat in self.last.items() if beat.leaving}
+        left = {rank for rank, heartbeat in self.last.items() if heartbeat.leaving}
         limits = {rank: seconds if rank in self.last or unheard is None else unheard for rank in self.quiet}
         return [rank for rank, quiet in self.quiet.items() if quiet >= limits[rank] and rank not in left]
 
 
-def judge(beats: dict[int, Beat], silent: list[int], hosts: tuple[str, ...]) -> str | None:
+def stalled_rank(heartbeats: dict[int, Heartbeat], silent: list[int], hosts: tuple[str, ...]) -> str | None:
     """Say in one line which rank holds up the others; None while one may still be at something that takes long.
 
-    `beats` are the heartbeats by rank, this rank's included; `silent` lists the silent ranks; `hosts` names the host of
-    each rank. Silent ranks are to blame, or else those that are furthest behind.
+    heartbeats: those of all ranks by rank, this rank's too; silent: the silent ranks; hosts: the name of each rank's
+    host. Silent ranks are to blame, or else those that are furthest behind.
     """
     if silent:
-        return f"{_who(silent, hosts)} gave no sign of life{_since(beats, silent)}: stopped, or out of reach"
-    least = min(beat.order for beat in beats.values())
-    behind = [rank for rank in sorted(beats) if beats[rank].order == least]
-    if any(beats[rank].stalled < beats[rank].limit for rank in behind):
+        return f"{_who(silent, hosts)} gave no sign of life{_since(heartbeats, silent)}: stopped, or out of reach"
+    least = min(heartbeat.order for heartbeat in heartbeats.values())
+    behind = [rank for rank in sorted(heartbeats) if heartbeats[rank].order == least]
+    if any(heartbeats[rank].stalled < heartbeats[rank].limit for rank in behind):
         return None
-    first = beats[behind[0]]
+    first = heartbeats[behind[0]]
     doing = f"step {first.step}, {PARTS.get(first.name, first.name)}, for {first.stalled:.0f} s"
-    if len(behind) == len(beats) > 1:
-        return f"all {len(beats)} ranks are at {doing}: an exchange between them, or a device, is stuck"
-    others = "; the others wait" if len(beats) > 1 else ""
+    if len(behind) == len(heartbeats) > 1:
+        return f"all {len(heartbeats)} ranks are at {doing}: a collective or a device, is stuck"
+    others = "; the others wait" if len(heartbeats) > 1 else ""
     return f"{_who(behind, hosts)} {'is' if len(behind) == 1 else 'are'} at {doing}{others}"
 
 
@@ -136,6 +136,6 @@ def _who(ranks: list[int], hosts: tuple[str, ...]) -> str:
     return ", ".join(named) + (f" and {len(ranks) - 4} more" if len(ranks) > 4 else "")
 
 
-def _since(beats: dict[int, Beat], silent: list[int]) -> str:
-    known = beats.get(silent[0])
+def _since(heartbeats: dict[int, Heartbeat], silent: list[int]) -> str:
+    known = heartbeats.get(silent[0])
     return f" since step {known.step}, {PARTS.get(known.name, known.name)}" if known else ""

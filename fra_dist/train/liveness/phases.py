@@ -7,7 +7,7 @@ from statistics import median
 from typing import NamedTuple
 
 
-class Place(NamedTuple):
+class StepPhase(NamedTuple):
     """The part of a step that a rank is at."""
 
     order: int
@@ -33,7 +33,7 @@ class Phases:
         self._clock = clock
         self._since = self._step_since = clock()
         self._patient = 0.0
-        self.place = Place(0, 0, "start", 0.0)
+        self.place = StepPhase(0, 0, "start", 0.0)
         self.seconds: dict[str, float] = defaultdict(float)
         """Total seconds of each part so far: {name: seconds}."""
         self.recent: deque[float] = deque(maxlen=50)
@@ -51,7 +51,7 @@ class Phases:
         if before.patience:
             self._patient += took
         self._since = now
-        self.place = Place(before.order + 1, before.step if step is None else step, name, patience)
+        self.place = StepPhase(before.order + 1, before.step if step is None else step, name, patience)
 
     def end_step(self) -> None:
         """End a step. Call it right after `enter` of the part that the next step begins with."""

@@ -26,7 +26,7 @@ from fra_dist.distributed import RankContext
 from fra_dist.errors import LaunchError
 from fra_dist.exit_status import HUNG
 from fra_dist.train.liveness.bounded import Aside, leave_within
-from fra_dist.train.liveness.heartbeats import Beat, Beats, Listener, judge
+from fra_dist.train.liveness.heartbeats import Heartbeat, Heartbeats, Listener, stalled_rank
 from fra_dist.train.liveness.phases import Phases
 from fra_dist.train.liveness.pulse import Pulse
 from fra_dist.train.run_dir.fence import read_attempt
@@ -58,8 +58,8 @@ class Watchdog:
         self.seconds = config.train.watchdog_seconds
         data = config.data
         self.remote = (data.retries + 1) * (data.timeout_seconds + 20) if "://" in data.shards else 0.0
-        self.beats = Beats(self.folder, attempt, ctx.world)
-        self.listener = Listener(self.beats, self.rank)
+        self.heartbeats = Heartbeats(self.folder, attempt, ctx.world)
+        self.listener = Listener(self.heartbeats, self.rank)
         self.pulse = Pulse(self.silence)
         self.aside = Aside()
         self.ticked = time.monotonic()
@@ -119,82 +119,86 @@ class Watchdog:
             now = self.ticked = time.monotonic()
             passed, before = min(now - before, 2 * tick), now  # a job that was suspended has not stood still
             stalled, place = (stalled + passed, place) if self.phases.place is place else (0.0, self.phases.place)
-            beat = self._beat(stalled)
-            self._write_aside(beat, tick)
+            heartbeat = self._beat(stalled)
+            self._write_aside(heartbeat, tick)
             quiet = self.quiet()
             if stalled < quiet:
                 if heard:
-                    self.listener, heard = Listener(self.beats, self.rank), 0.0
+                    self.listener, heard = Listener(self.heartbeats, self.rank), 0.0
                 continue
             listener, since = self.listener, passed
             self.aside.run(lambda listener=listener, since=since: listener.listen(since), tick)  # type: ignore[misc]
             heard += passed
-            text = self._verdict(beat, quiet)
+            text = self._verdict(heartbeat, quiet)
             if text and self.phases.place is place:  # the loop may have moved on while the files were read
-                self._end(beat, text)
+                self._end(heartbeat, text)
         self._write_aside(self._beat(0.0, leaving=True), _GRACE)
 
-    def _verdict(self, beat: Beat, quiet: float) -> str | None:
+    def _verdict(self, heartbeat: Heartbeat, quiet: float) -> str | None:
         """Say why the attempt must end; None while it need not."""
         if self.aside.hangs:  # nothing is known of the others, and this rank must not wait for a disk
-            late = beat.stalled >= beat.limit  # alone, this rank can only judge itself
-            return f"{judge({self.rank: beat}, [], self.hosts)}; the disk of {self.folder} hangs" if late else None
+            late = heartbeat.stalled >= heartbeat.limit  # alone, this rank can only judge itself
+            return (
+                f"{stalled_rank({self.rank: heartbeat}, [], self.hosts)}; the disk of {self.folder} hangs"
+                if late
+                else None
+            )
         if any(other.leaving and other.name != "done" for other in self.listener.last.values()):
             return "another rank has seen that the run stands still"
         # a rank that was heard may be silent for half the time-out; one still starting, for longer
         silent = self.listener.silent(quiet, unheard=SLOW / 2 if self.phases.steps < _FIRST_STEPS else quiet)
         # this rank listens from half the time-out on: it may name a silent rank then, but a slow one only at the whole
-        if not silent and beat.stalled < beat.limit:
+        if not silent and heartbeat.stalled < heartbeat.limit:
             return None
-        return judge({**self.listener.last, self.rank: beat}, silent, self.hosts)
+        return stalled_rank({**self.listener.last, self.rank: heartbeat}, silent, self.hosts)
 
-    def _beat(self, stalled: float, leaving: bool = False) -> Beat:
+    def _beat(self, stalled: float, leaving: bool = False) -> Heartbeat:
         self.count += 1
         place = self.phases.place
         name, order = ("done", 10**9) if leaving else (place.name, place.order)
-        return Beat(
+        return Heartbeat(
             *(self.attempt, self.rank, self.hosts[self.rank], self.count, order, place.step, name),
             *(round(stalled, 1), round(self.limit(), 1), leaving),
         )
 
-    def _write_aside(self, beat: Beat, seconds: float) -> None:
-        if self.beats.world > 1:
-            self.aside.run(lambda: self._write(beat), seconds)
+    def _write_aside(self, heartbeat: Heartbeat, seconds: float) -> None:
+        if self.heartbeats.world > 1:
+            self.aside.run(lambda: self._write(heartbeat), seconds)
 
-    def _write(self, beat: Beat) -> None:
+    def _write(self, heartbeat: Heartbeat) -> None:
         try:
-            self.beats.write(beat)
+            self.heartbeats.write(heartbeat)
         except OSError as error:
             if self.count == 1:
                 print(f"warning: cannot write signs of life: {error}", file=sys.stderr, flush=True)
 
-    def _end(self, beat: Beat, text: str) -> None:
+    def _end(self, heartbeat: Heartbeat, text: str) -> None:
         """Write stacks, wait until the other live ranks have written theirs, and end the process.
 
         Does not return, whatever a disk does meanwhile.
         """
         leave_within(4 * _GRACE, HUNG)
         try:
-            self._say_farewell(beat, text)
+            self._say_farewell(heartbeat, text)
         except Exception as error:  # ending comes first
             os.write(2, f"watchdog: {text} ({type(error).__name__}: {error})\n".encode())
         finally:
             os._exit(HUNG)
 
-    def _say_farewell(self, beat: Beat, text: str) -> None:
+    def _say_farewell(self, heartbeat: Heartbeat, text: str) -> None:
         if self.aside.hangs:
-            _dump_to_stderr(beat)
+            _dump_to_stderr(heartbeat)
             print(f"watchdog: {text}; stacks above", file=sys.stderr, flush=True)
             return
         folder = self.folder / "stacks" / f"attempt-{self.attempt:04d}"
-        text = _record(folder, text, self.attempt, beat.step)
-        _dump(folder / f"rank-{self.rank:05d}.txt", beat)
+        text = _record(folder, text, self.attempt, heartbeat.step)
+        _dump(folder / f"rank-{self.rank:05d}.txt", heartbeat)
         self.count += 1
-        if self.beats.world > 1:
-            self._write(Beat(**{**beat.__dict__, "count": self.count, "leaving": True}))
+        if self.heartbeats.world > 1:
+            self._write(Heartbeat(**{**heartbeat.__dict__, "count": self.count, "leaving": True}))
         end = time.monotonic() + _GRACE
         while time.monotonic() < end:  # who leaves first breaks the connections of the others
-            last = self.beats.read() if self.beats.world > 1 else {}
+            last = self.heartbeats.read() if self.heartbeats.world > 1 else {}
             silent = self.listener.silent(self.quiet())
             if all(other.leaving or other.rank in silent for other in last.values()):
                 break
@@ -236,18 +240,18 @@ def _first_verdict(folder: Path) -> str:
         return ""
 
 
-def _dump(path: Path, beat: Beat) -> None:
+def _dump(path: Path, heartbeat: Heartbeat) -> None:
     try:
         with path.open("w") as stream:
-            stream.write(f"rank {beat.rank} on {beat.host}, process {os.getpid()}: {beat.name} of step {beat.step}, ")
-            stream.write(f"{beat.stalled:.0f} s without progress\n\n")
+            stream.write(f"rank {heartbeat.rank} on {heartbeat.host}, process {os.getpid()}: ")
+            stream.write(f"{heartbeat.name} of step {heartbeat.step}, {heartbeat.stalled:.0f} s without progress\n\n")
             stream.flush()
             faulthandler.dump_traceback(stream, all_threads=True)
     except OSError:
-        _dump_to_stderr(beat)
+        _dump_to_stderr(heartbeat)
 
 
-def _dump_to_stderr(beat: Beat) -> None:
+def _dump_to_stderr(heartbeat: Heartbeat) -> None:
     """Write the stacks to standard error, where no file can be written."""
-    os.write(2, f"rank {beat.rank} on {beat.host}: {beat.name} of step {beat.step}\n".encode())
+    os.write(2, f"rank {heartbeat.rank} on {heartbeat.host}: {heartbeat.name} of step {heartbeat.step}\n".encode())
     faulthandler.dump_traceback(sys.__stderr__ or 2, all_threads=True)

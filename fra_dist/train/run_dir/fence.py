@@ -25,7 +25,7 @@ class Superseded(LaunchError):
     """A newer attempt owns the run folder, so this one must end."""
 
 
-class Unreadable(LaunchError):
+class OwnerUnreadable(LaunchError):
     """The disk does not say who owns the run folder; another attempt may succeed."""
 
     exit_status = 1
@@ -69,7 +69,7 @@ class Claim:
         """Raise Superseded when a newer attempt has begun, Unreadable when that cannot be known."""
         current = read_attempt(self.folder)
         if not current:
-            raise Unreadable(
+            raise OwnerUnreadable(
                 f"attempt {self.attempt} of {self.folder} no longer finds attempt.json there, which says who may "
                 f"write: start it again, once nothing moves or deletes files of the run folder"
             )
@@ -100,7 +100,7 @@ def read_attempt(folder: Path, patience: float = 2.0) -> dict[str, Any]:
         except FileNotFoundError:
             return {}
         except OSError as error:
-            problem: LaunchError = Unreadable(f"cannot read {path}, which says who may write: {error.strerror}")
+            problem: LaunchError = OwnerUnreadable(f"cannot read {path}, which says who may write: {error.strerror}")
         except (ValueError, TypeError, KeyError):
             problem = LaunchError(
                 f"{path} is damaged: it says who may write. Delete it when no process writes to {folder}"
@@ -117,11 +117,11 @@ def is_locked(folder: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise Unreadable(f"cannot open {folder / '.lock'}: {error.strerror}") from None
+        raise OwnerUnreadable(f"cannot open {folder / '.lock'}: {error.strerror}") from None
     try:
         return leases.is_locked_by_other(handle, folder / ".lock")
     except OSError as error:
-        raise Unreadable(f"cannot lock {folder / '.lock'}: {error.strerror}") from None
+        raise OwnerUnreadable(f"cannot lock {folder / '.lock'}: {error.strerror}") from None
     finally:
         os.close(handle)
 

@@ -35,7 +35,16 @@ from fra_dist.train.run_dir.row_file import RowFile
 _PACKAGES = ("fra-dist", "torch", "torchvision", "deepspeed", "nvidia-dali-cuda130", "webdataset", "numpy", "triton")
 SAMPLES = "samples"
 """The folder of the ranks' sample logs, in the run folder."""
-_MEASURED = ("images_per_second", "data_wait", "seconds_left", "memory_mib", "gradient/noise_scale", "probe/seconds")
+_MEASURED = (
+    "images_per_second",
+    "data_wait",
+    "seconds_left",
+    "memory_mib",
+    "gradient/noise_scale",
+    "probe/seconds",
+    "speed/tflops",
+    "speed/mfu",
+)
 _HARMLESS = (
     *("name", "output", "checkpoint", "log", "guard", "probe", "alarm", "train.device", "train.backend"),
     *("train.zero_stage", "train.watchdog_seconds", "train.activation_checkpointing", "train.cuda_graphs"),
@@ -175,7 +184,7 @@ class RunFolder:
         if harmful and not force:
             raise ConfigError(
                 f"{self.path} was begun with another configuration: {'; '.join(harmful)}. "
-                "Give a new output=, the old values, or --force to go on all the same"
+                "Give a new output=, the old values, or --force to resume all the same"
             )
         return [text for _, text in compare_configs(before, config)]
 
@@ -210,11 +219,6 @@ def versions(device: torch.device) -> dict[str, Any]:
 def repeatable(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a metrics row without what depends on the machine, the moment, or a stop: the rest repeats to the bit."""
     return {name: value for name, value in row.items() if name not in _MEASURED and not name.startswith("source/")}
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Read the rows of a file of JSON lines; none when there is no file, and damaged lines are left out."""
-    return json_lines.read_all(path)
 
 
 def _is_harmless(key: str) -> bool:

@@ -31,7 +31,7 @@ MUTANTS = {
         "b = tl.load(bias + q, mask=q < Q, other=0.0)\n    top",
         "7x7",
     ),
-    "bias started anew": ("tl.load(bias + place, mask=inside, other=0.0) - tl.log", "0.0 - tl.log", "7x7"),
+    "bias started again": ("tl.load(bias + place, mask=inside, other=0.0) - tl.log", "0.0 - tl.log", "7x7"),
     "NaN taken for no mass": ("m = tl.where(m < 1e-300, 1e-300, m)", "m = tl.where(m > 1e-300, m, 1e-300)", "NaN"),
     "targets not balanced": (
         "target = tl.exp(log_share(t, teacher_scale, b, q, Q))\n        entropy",

@@ -10,7 +10,7 @@ import torch
 from suite_parts import KERNELS, PARTS, Job
 from suite_targets import figures
 
-from fra_dist.train.run_dir.folder import read_rows
+from fra_dist.json_lines import read_rows
 
 TRIAL = ["--device", "cpu", "--quick"]
 
@@ -38,7 +38,7 @@ def test_parts_run_in_processes_and_leave_rows(tmp_path: Path, capfd: pytest.Cap
     assert "device copy" in shown
     assert "left out: step: published: no --published" in shown
     assert "left out: step: torch.compile: compiling" in shown
-    assert "exchanges between ranks in a step" in shown
+    assert "collectives in a step" in shown
 
 
 def test_what_does_not_fit_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,5 +127,5 @@ def test_figures_are_of_the_best_of_ours_and_the_worst_map() -> None:
     assert found["step, 256 images (ours, CUDA graph): against torch.compile"] == (True, 1.25)
     assert found["step, 256 images (ours, CUDA graph): against published"] == (None, None)
     assert found["step, 256 images (ours, CUDA graph): peak memory, share of eager"] == (True, 0.5)
-    assert found["exchanges between ranks in a step"] == (True, 186)
+    assert found["collectives in a step"] == (True, 186)
     assert found["step, 64 images (ours): waits for the device"] == (None, None)

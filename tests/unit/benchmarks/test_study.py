@@ -123,4 +123,4 @@ def test_the_study_runs_goes_on_and_prints_its_tables(faces, tmp_path):
     assert "| untrained (1) |" in done.stdout
     assert not list((tmp_path / "work/cache").glob("features-*"))
     stopped = subprocess.run([*command, "--only", "byol", "--budget", "0", *small], capture_output=True, text=True)
-    assert "the same command goes on" in stopped.stdout
+    assert "the same command resumes" in stopped.stdout

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from counting import PretendedRanks, exchanges, requests
+from counting import PretendedRanks, collectives_of, requests
 from whole_step import OurStep, Setting, has_setting, plainly, published
 
 from fra_dist.errors import ConfigError
@@ -59,13 +59,13 @@ def pretended() -> Iterator[PretendedRanks]:
     dist.destroy_process_group()
 
 
-def test_exchanges_are_counted_forward_and_backward(pretended: PretendedRanks) -> None:
+def test_collectives_are_counted_forward_and_backward(pretended: PretendedRanks) -> None:
     x = torch.ones(3, requires_grad=True)
 
     def run() -> None:
         pretended.sum(pretended.mean(x)).sum().backward()
 
-    assert exchanges(run) == {"allreduce_": 4}
+    assert collectives_of(run) == {"allreduce_": 4}
     torch.testing.assert_close(x.grad, torch.full((3,), 0.5))
 
 
@@ -74,4 +74,4 @@ def test_our_step_runs_as_one_of_pretended_ranks(pretended: PretendedRanks) -> N
     assert len(run.views[0]) == 2
     run()
     single = sum(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in run.model.modules())
-    assert exchanges(run)["allreduce_"] > single / 2
+    assert collectives_of(run)["allreduce_"] > single / 2

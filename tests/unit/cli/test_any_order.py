@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from fra_dist.cli.any_order import AnyOrderParser, at_home
+from fra_dist.cli.line.any_order import AnyOrderParser, at_home
 from fra_dist.cli.main import main
 
 LINES = [

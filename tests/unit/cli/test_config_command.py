@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fra_dist.cli.main import main
-from fra_dist.config.reference import all_keys, as_markdown
+from fra_dist.config.key_reference import all_keys, as_markdown
 
 ROOT = Path(__file__).parents[3]
 

@@ -137,6 +137,6 @@ def test_ctrl_c_keeps_what_is_done(shards, tmp_path):
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "stopped: the same command goes on" in said
+    assert "stopped: the same command resumes" in said
     assert "Traceback" not in said
     assert not (tmp_path / "out/manifest.json").exists()

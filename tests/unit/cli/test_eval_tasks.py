@@ -8,7 +8,7 @@ from fra_dist.errors import CheckpointError
 from fra_dist.eval.features.networks import IMAGENET, open_encoder
 from fra_dist.eval.miniatures import write_miniature
 from fra_dist.export.published_names import to_published
-from fra_dist.export.weight_files import write_tensors
+from fra_dist.export.weight_files import write_weight_file
 from fra_dist.models.backbone import build_backbone
 from fra_dist.train.checkpoints.reading import load_model
 
@@ -95,7 +95,7 @@ def test_architectures_are_told_from_their_weights(name, tmp_path):
     state = {f"module.{key}": value for key, value in state.items()} if name == "resnet34" else state
     if name == "resnet18":
         state |= {"fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}
-    write_tensors(tmp_path / "w.pth", state)
+    write_weight_file(tmp_path / "w.pth", state)
     encoder = open_encoder(str(tmp_path / "w.pth"), size=64)
     assert encoder.about["architecture"] == name
     assert encoder.size == 64
@@ -124,7 +124,7 @@ def test_published_names_are_read(tmp_path):
                                      "decoder": {"layers": 1, "heads": 8, "feedforward": 32}}})  # fmt: skip
     model = FRA(config.model).eval()
     for name, state in (("published.pth", to_published(model.state_dict())), ("ours.pth", model.state_dict())):
-        write_tensors(tmp_path / name, state)
+        write_weight_file(tmp_path / name, state)
         encoder = open_encoder(str(tmp_path / name), size=32)
         assert encoder.has_regions
         images = torch.rand(2, 3, 32, 32)
@@ -147,12 +147,12 @@ def test_random_networks_of_a_run_have_its_model(small_run):
 
 
 def test_weights_of_something_else_are_one_line(tmp_path):
-    write_tensors(tmp_path / "v.pth", {"blocks.0.attn.weight": torch.zeros(3)})
+    write_weight_file(tmp_path / "v.pth", {"blocks.0.attn.weight": torch.zeros(3)})
     with pytest.raises(CheckpointError, match="of no backbone"):
         open_encoder(str(tmp_path / "v.pth"))
     state = build_backbone("resnet18").state_dict()
     state["layer2.0.conv1.weight"] = torch.zeros(7, 7)
-    write_tensors(tmp_path / "r.pth", state)
+    write_weight_file(tmp_path / "r.pth", state)
     with pytest.raises(CheckpointError, match=r"not a resnet18: layer2.0.conv1.weight"):
         open_encoder(str(tmp_path / "r.pth"))
 

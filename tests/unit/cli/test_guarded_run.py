@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file
 
 from fra_dist.data.shards.manifest import load_manifest
-from fra_dist.train.run_dir.folder import read_rows
+from fra_dist.json_lines import read_rows
 from tests.helpers.tiny import TINY
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fra_dist.train.run_dir.folder import read_rows
+from fra_dist.json_lines import read_rows
 from tests.helpers.tiny import TINY
 
 pytestmark = pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The real command in real processes: complete, stop, kill, go on, refuse."""
+"""The real command in real processes: complete, stop, kill, resume, refuse."""
 
 import json
 import os
@@ -11,7 +11,8 @@ import pytest
 from safetensors.torch import load_file
 
 from fra_dist.config import load_config
-from fra_dist.train.run_dir.folder import read_rows, repeatable
+from fra_dist.json_lines import read_rows
+from fra_dist.train.run_dir.folder import repeatable
 from tests.helpers.tiny import TINY
 
 pytestmark = pytest.mark.slow
@@ -103,6 +104,8 @@ def test_a_signal_saves_and_the_same_command_goes_on(undisturbed, config, shards
     rest = process.stdout.read()
     assert process.wait() == status, rest
     assert "stopped and saved at step" in rest
+    assert f"this step is finished, then the checkpoint in {run / 'checkpoints'} is saved" in rest
+    assert not (run / "curves.png").exists(), "pictures would keep a run that is to stop"
     assert fra_dist(*words(config, shards, run)).returncode == 0
     assert_same_run(undisturbed, run)
 

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from fra_dist.train.run_dir.folder import read_rows
+from fra_dist.json_lines import read_rows
 from tests.unit.cli.test_pretrain import assert_same_run, undisturbed, words  # noqa: F401
 
 pytestmark = pytest.mark.slow
@@ -63,7 +63,7 @@ def test_a_disk_that_is_full_from_some_step_on(undisturbed, config, shards, disk
     last = ended.stderr.strip().splitlines()[-1]
     assert last.startswith("fra-dist pretrain: cannot write checkpoint")
     assert "start the same command again" in last
-    assert "training goes on" in ended.stderr
+    assert "training continues" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert len(read_rows(run / "metrics.jsonl")) >= 4
     assert sorted(path.name for path in (run / "checkpoints").glob("step-*")) == ["step-00000002", "step-00000004"]
@@ -75,7 +75,7 @@ def test_a_disk_that_is_full_from_some_step_on(undisturbed, config, shards, disk
 def test_a_disk_without_room_for_anything(config, shards, disk, fra_dist):
     disk.fill(leave=0)
     refused = fra_dist(*words(config, shards, disk.path / "run"))
-    assert refused.returncode == 1  # somebody may make room: another attempt is worth while
+    assert refused.returncode == 1  # somebody may free space: another attempt is worth while
     assert "cannot write the run folder" in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1
 
@@ -112,7 +112,7 @@ def test_back_to_an_earlier_checkpoint(undisturbed, config, shards, tmp_path, fr
     assert fra_dist(*line).returncode == 0
     (run / "checkpoints" / "step-00000008").rename(tmp_path / "first")
     done = fra_dist(*line, "--from", run / "checkpoints" / "step-00000004")
-    assert "going on after step 4" in done.stdout
+    assert "resuming after step 4" in done.stdout
     assert_same_run(undisturbed, run)
     both = fra_dist(*line, "--fresh", "--from", run)
     assert both.returncode == 2

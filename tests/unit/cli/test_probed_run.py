@@ -1,11 +1,12 @@
-"""Real runs that are measured as they go on: nothing of them changes, and scores are where they belong."""
+"""Real runs that are measured during training: nothing of them changes, and scores are where they belong."""
 
 import json
 
 import pytest
 from safetensors.torch import load_file
 
-from fra_dist.train.run_dir.folder import read_rows, repeatable
+from fra_dist.json_lines import read_rows
+from fra_dist.train.run_dir.folder import repeatable
 from tests.helpers.tiny import TINY
 
 pytestmark = pytest.mark.slow

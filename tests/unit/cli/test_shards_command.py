@@ -167,7 +167,7 @@ def test_stopped_by_a_signal_it_goes_on(tmp_path: Path, how: signal.Signals) -> 
     said = process.communicate(timeout=60)[1]
     if how == signal.SIGINT:
         assert process.returncode == 130
-        assert said.strip() == "stopped; the same command goes on from there"
+        assert said.strip() == "stopped; the same command resumes from there"
         assert not list(out.glob("*.part"))
     assert not (out / "manifest.json").exists()
     done = len(list(out.glob("*.tar")))

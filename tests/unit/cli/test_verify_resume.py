@@ -50,7 +50,7 @@ def test_more_ranks_and_the_whole_trajectory_in_float64(verify):
         (["--world", "0:2"], "--world 0:2"),
         (["--world", "two"], "--world two"),
         (["--world", "1:3"], "cannot be divided over 3 ranks"),
-        (["--stops", "50"], "room for"),
+        (["--stops", "50"], "places for"),
         (["--steps", "2"], "at least --steps 4"),
         (["data.shards=nowhere"], "nowhere"),
         (["train.precision=fp64"], "needs train.backend=torch"),

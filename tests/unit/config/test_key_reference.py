@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from fra_dist.config import Config, LossConfig
+from fra_dist.config.key_reference import all_keys, as_markdown, as_text, find_keys
 from fra_dist.config.nearest_key import keys_of
-from fra_dist.config.reference import all_keys, as_markdown, as_text, find_keys
 from fra_dist.errors import ConfigError
 
 PAGE = Path(__file__).parents[3] / "docs" / "configuration.md"
@@ -18,7 +18,7 @@ def test_every_key_is_described_in_a_sentence(key):
     assert len(key.meaning) > 15, f"{key.name} needs a docstring under its field: meaning and unit"
     assert key.meaning[0].isupper() or key.meaning[0].isdigit(), key.meaning
     assert key.meaning.endswith("."), f"{key.meaning} is not a sentence"
-    assert key.kind != "value", f"{key.name}: its type has no words in config/reference.py"
+    assert key.kind != "value", f"{key.name}: its type has no words in config/key_reference.py"
 
 
 def test_every_key_of_the_schema_is_there_once():

@@ -3,7 +3,7 @@
 import pytest
 
 from fra_dist.config import Config, load_config
-from fra_dist.config.nearest_key import NO_KEYS, OTHER_WORDS, WHOLE_NAMES, keys_of, nearest
+from fra_dist.config.nearest_key import NO_KEYS, OTHER_WORDS, WHOLE_NAMES, keys_of, nearest_key
 from fra_dist.errors import ConfigError
 
 KNOWN = keys_of(Config)
@@ -28,7 +28,7 @@ def test_the_words_lead_to_keys_that_exist_and_are_no_keys_themselves():
 @pytest.mark.parametrize(("word", "key"), OTHER_WORDS.items())
 def test_each_word_of_another_trainer_in_any_section(word, key):
     for name in (word, *(f"{section}.{word}" for section in SECTIONS)):
-        found = nearest(name)
+        found = nearest_key(name)
         assert found is not None
         assert found == key or name in KNOWN, f"{name} -> {found} instead of {key}"
     assert f"did you mean {key}?" in said(f"{word}=1")

@@ -19,11 +19,13 @@ def test_every_path_is_expanded_in_files_and_overrides(tmp_path):
         "name: ~/x\noutput: ~/runs/$SCRATCH-1\ndata: {shards: '${SCRATCH}/s'}\n"
         "probe: {sets: [{data: ~/faces, name: $UNSET}]}\n"
     )
-    config = load_config(path, ["data.cache=~/cache"])
+    config = load_config(path, ["data.cache=~/cache", "log.mlflow=~/store"])
     assert config.output == "/home/someone/runs//scratch-1"
     assert (config.data.shards, config.data.cache) == ("/scratch/s", "/home/someone/cache")
+    assert config.log.mlflow == "/home/someone/store"
     assert config.probe.sets[0].data == "/home/someone/faces"
     assert (config.name, config.probe.sets[0].name) == ("~/x", "$UNSET"), "no paths"
+    assert load_config(None, ["data.shards=~/a,~/b*2"]).data.shards == "/home/someone/a,/home/someone/b*2"
     assert load_config(None, ["data.shards=s3://bucket/$SCRATCH/~x"]).data.shards == "s3://bucket//scratch/~x"
 
 

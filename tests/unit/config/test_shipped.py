@@ -17,7 +17,18 @@ from fra_dist.losses.correspondence import check_exchange
 ROOT = Path(__file__).parents[3]
 RECOMMENDED = ["recommended_8gpu", "recommended_gpu", "recommended_laptop"]
 WEIGHTS = ["weights_r18", "weights_small"]
-NAMES = ["debug_cpu", "demo", *RECOMMENDED, "study/r18", "study/r50", "study/tiny", "vggface2_r50", *WEIGHTS]
+NAMES = [
+    "debug_cpu",
+    "demo",
+    "photos_cpu",
+    "photos_gpu",
+    *RECOMMENDED,
+    "study/r18",
+    "study/r50",
+    "study/tiny",
+    "vggface2_r50",
+    *WEIGHTS,
+]
 
 
 @pytest.fixture(autouse=True)

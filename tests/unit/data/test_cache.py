@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fra_dist.data.shards.manifest import Manifest, load_manifest
-from fra_dist.data.shards.reader import ShardReader, open_source
+from fra_dist.data.shards.reader import ShardReader, open_shard_source
 from fra_dist.data.stores.fetching import Counters
 from fra_dist.data.stores.remote_folder import StoreOptions
 from fra_dist.data.stores.shard_cache import ShardCache
@@ -175,7 +175,7 @@ PHOTOS = [[jpeg(20, 24, 10 * shard + n) for n in range(4)] for shard in range(4)
 READ = """
 import sys, numpy as np
 from fra_dist.data.shards.manifest import load_manifest
-from fra_dist.data.shards.reader import ShardReader, open_source
+from fra_dist.data.shards.reader import ShardReader, open_shard_source
 from fra_dist.data.stores.remote_folder import StoreOptions
 manifest = load_manifest(sys.argv[1], False, StoreOptions(sys.argv[2], 1 << 20))
 for _ in range(2):
@@ -222,7 +222,7 @@ def test_a_process_killed_while_it_fetches_leaves_a_usable_cache(
         process.send_signal(signal.SIGKILL)
     assert [path.suffix for path in cache.iterdir()].count(".part") == 1
     manifest = load_manifest(server.url, False, StoreOptions(str(cache), 1 << 20))
-    reader = ShardReader(manifest, open_source(manifest))
+    reader = ShardReader(manifest, open_shard_source(manifest))
     assert [photo.data for photo in reader.read(np.arange(16))] == [photo for group in PHOTOS for photo in group]
     assert not list(cache.glob("*.part"))
     assert {n: server.asked[f"s00{n}.tar"] for n in range(4)} == {0: 1, 1: 1, 2: 2, 3: 1}
@@ -231,12 +231,12 @@ def test_a_process_killed_while_it_fetches_leaves_a_usable_cache(
 def test_a_copy_with_a_changed_byte_is_fetched_again(store: tuple[FaultyServer, Manifest], tmp_path: Path) -> None:
     server, local = store
     manifest = load_manifest(server.url, False, StoreOptions(str(tmp_path / "cache"), 1 << 20))
-    ShardReader(manifest, open_source(manifest)).read(np.arange(16))
+    ShardReader(manifest, open_shard_source(manifest)).read(np.arange(16))
     copy = tmp_path / "cache" / local.shards[1].sha256
     with open(copy, "r+b") as file:
         file.seek(int(local.row(5)[1]["offset"]) + 100)
         file.write(b"\0\1\2")
-    reader = ShardReader(manifest, open_source(manifest))
+    reader = ShardReader(manifest, open_shard_source(manifest))
     read = reader.read(np.arange(16))
     assert [photo.data for photo in read] == [photo for group in PHOTOS for photo in group]
     assert all(photo.intact for photo in read)
@@ -247,9 +247,9 @@ def test_a_copy_with_a_changed_byte_is_fetched_again(store: tuple[FaultyServer, 
 def test_a_shard_larger_than_the_cache_is_refused_first(store: tuple[FaultyServer, Manifest], tmp_path: Path) -> None:
     manifest = load_manifest(store[0].url, False, StoreOptions(str(tmp_path / "cache"), 9000))
     with pytest.raises(DataError, match=r"s000\.tar has .* GB, more than data\.cache_gb allows .* data\.cache_gb=0"):
-        open_source(manifest)
+        open_shard_source(manifest)
     small = load_manifest(store[0].url, False, StoreOptions(str(tmp_path / "cache"), 12000))
-    reader = ShardReader(small, open_source(small))  # room for one shard, four are open at a time
+    reader = ShardReader(small, open_shard_source(small))  # room for one shard, four are open at a time
     assert [photo.data for photo in reader.read(np.arange(16))] == [photo for group in PHOTOS for photo in group]
     assert small.folder.counters["direct"] == 3  # type: ignore[union-attr]
     assert small.folder.cache is not None  # type: ignore[union-attr]

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from fra_dist.data.decoding.images import BadImage, Head, decode, probe
-from fra_dist.data.making.cleaning import PhotoRules, clean_photo, verify
+from fra_dist.data.decoding.images import BadImage, PhotoHeader, decode, probe
+from fra_dist.data.making.cleaning import PhotoRules, clean_photo, decode_verified
 from tests.helpers.odd_photos import bad_photos, opened, png, png16, saved, turned
 from tests.helpers.small_shards import jpeg, textured
 
@@ -22,7 +22,7 @@ JPEG = jpeg(50, 40)
 def test_sizes_are_those_of_the_upright_photo(orientation: int) -> None:
     data = turned(orientation, 40, 30)
     shape = (30, 40) if orientation > 4 else (40, 30)
-    assert probe(data) == Head(*shape, plain=True)
+    assert probe(data) == PhotoHeader(*shape, plain=True)
     assert decode(data).shape == (*shape, 3)
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     assert np.array_equal(decode(data), np.asarray(upright))
@@ -32,27 +32,27 @@ def test_a_png_can_be_turned_too() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     data = saved(textured(20, 30), "PNG", exif=exif)
-    assert probe(data) == Head(30, 20, plain=False)
+    assert probe(data) == PhotoHeader(30, 20, plain=False)
     assert decode(data).shape == (30, 20, 3)
 
 
 def test_an_orientation_in_xmp_counts_and_makes_a_photo_odd() -> None:
     note = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="8"/></x:xmpmeta>'
     data = saved(textured(20, 30), xmp=note)
-    assert probe(data) == Head(30, 20, plain=False)
+    assert probe(data) == PhotoHeader(30, 20, plain=False)
     assert decode(data).shape == (30, 20, 3)
 
 
 @pytest.mark.parametrize(("kind", "plain"), [("L", True), ("RGB", True), ("CMYK", False)])
 def test_plain_jpegs_are_told_from_others(kind: str, plain: bool) -> None:
     data = saved(textured(20, 30).convert(kind))
-    assert probe(data) == Head(20, 30, plain)
+    assert probe(data) == PhotoHeader(20, 30, plain)
     assert decode(data).shape == (20, 30, 3)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM"])
 def test_other_formats_are_taken(kind: str) -> None:
-    assert probe(saved(textured(20, 30), kind)) == Head(20, 30, plain=False)
+    assert probe(saved(textured(20, 30), kind)) == PhotoHeader(20, 30, plain=False)
     assert decode(saved(textured(20, 30), kind)).shape == (20, 30, 3)
 
 
@@ -112,7 +112,7 @@ def with_blocks(*blocks: bytes) -> bytes:
 def test_an_orientation_of_any_type_is_told_and_followed_alike(order: str, name: str, value: int) -> None:
     data = with_blocks(exif(order, *TYPES[name], value))
     head, pixels = probe(data), decode(data)
-    assert (head.height, head.width) == pixels.shape[:2] == verify(data).shape[:2]
+    assert (head.height, head.width) == pixels.shape[:2] == decode_verified(data).shape[:2]
     assert not head.plain or name == "SHORT"
     assert np.array_equal(pixels, np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data)))))
     assert np.array_equal(opened(clean_photo(data, PhotoRules()).jpeg).shape, pixels.shape)
@@ -132,7 +132,7 @@ def test_several_and_damaged_exif_blocks_are_told_and_followed_alike() -> None:
     ):
         data = with_blocks(*blocks)
         head = probe(data)
-        assert (head.height, head.width) == decode(data).shape[:2] == verify(data).shape[:2]
+        assert (head.height, head.width) == decode(data).shape[:2] == decode_verified(data).shape[:2]
 
 
 @settings(max_examples=150, deadline=None)
@@ -146,7 +146,7 @@ def test_header_and_decoder_agree_on_any_exif_block(data: st.DataObject) -> None
     photo = with_blocks(*[bytes(block)] * data.draw(st.integers(1, 2)))
     with suppress(BadImage):
         head = probe(photo)
-        assert (head.height, head.width) == decode(photo).shape[:2] == verify(photo).shape[:2]
+        assert (head.height, head.width) == decode(photo).shape[:2] == decode_verified(photo).shape[:2]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -171,7 +171,7 @@ def test_transparent_parts_are_white_wherever_a_photo_is_read() -> None:
         wanted = Image.new("RGBA", over.size, "white")
         wanted.alpha_composite(over)
         assert np.array_equal(decode(data), np.asarray(wanted.convert("RGB")))
-        found = verify(data)
+        found = decode_verified(data)
         assert np.array_equal(found if found.ndim == 3 else np.dstack([found] * 3), decode(data))
 
 
@@ -182,7 +182,7 @@ import io, resource
 import numpy as np
 from PIL import Image
 from fra_dist.data.decoding.images import BadImage, decode
-from fra_dist.data.making.cleaning import PhotoRules, clean_photo, verify
+from fra_dist.data.making.cleaning import PhotoRules, clean_photo, decode_verified
 out = io.BytesIO()
 Image.fromarray(np.full((7900, 8000), 40000, np.uint16)).save(out, "PNG", compress_level=9)
 data = out.getvalue()

@@ -11,7 +11,7 @@ import webdataset
 from fra_dist.data.decoding.images import BadImage, probe
 from fra_dist.data.making.checking import check_shards
 from fra_dist.data.making.indexing import index_tars
-from fra_dist.data.making.make import ShardOptions, make_shards
+from fra_dist.data.making.shard_making import ShardOptions, make_shards
 from fra_dist.data.shards.index import CHECKED, DECODED, GREY, PLAIN
 from fra_dist.data.shards.manifest import load_manifest, read_members
 from fra_dist.data.shards.shard_patterns import absolute_sets

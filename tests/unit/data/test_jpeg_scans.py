@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fra_dist.data.decoding.images import BadImage, decode, probe, whole
+from fra_dist.data.decoding.images import BadImage, complete_bytes, decode, probe
 from fra_dist.data.decoding.jpeg_scans import sealed
-from fra_dist.data.making.cleaning import PhotoRules, clean_photo, look, verify
+from fra_dist.data.making.cleaning import PhotoRules, clean_photo, decode_verified, look
 from fra_dist.data.shards.index import CHECKED, OPEN
 from tests.helpers.odd_photos import opened, saved
 from tests.helpers.small_shards import textured
@@ -44,7 +44,7 @@ def test_what_an_encoder_wrote_is_whole(kind: str, mode: str, height: int, width
 @pytest.mark.parametrize("cut", [1, 2])
 def test_an_end_mark_that_is_missing_is_put_there(kind: str, trailer: str, cut: int) -> None:
     data = written(kind)
-    found = whole(data[:-cut] + (TRAILERS[trailer] if cut == 2 else b""))
+    found = complete_bytes(data[:-cut] + (TRAILERS[trailer] if cut == 2 else b""))
     assert found.endswith(b"\xff\xd9")
     assert np.array_equal(opened(found), opened(data))
 
@@ -53,7 +53,7 @@ def test_without_an_end_mark_a_photo_is_used_everywhere() -> None:
     data = written("plain")[:-2]
     assert probe(data).plain
     assert np.array_equal(decode(data), opened(data + b"\xff\xd9"))
-    assert np.array_equal(verify(data), decode(data))
+    assert np.array_equal(decode_verified(data), decode(data))
     assert look(data)[2] & (CHECKED | OPEN) == CHECKED | OPEN
     assert clean_photo(data, PhotoRules()).jpeg == data + b"\xff\xd9"
 
@@ -66,7 +66,7 @@ def test_no_cut_passes_whatever_closes_it(kind: str, mode: str) -> None:
     for length in range(first, len(data) - 12, 7):
         for end in (b"", b"\xff\xd9", b"\xff\xff\xd9"):
             with pytest.raises(BadImage):
-                whole(data[:length] + end)
+                complete_bytes(data[:length] + end)
 
 
 def test_a_cut_between_the_scans_of_a_progressive_photo_is_seen() -> None:
@@ -76,7 +76,7 @@ def test_a_cut_between_the_scans_of_a_progressive_photo_is_seen() -> None:
     for at in starts[1:]:
         table = data.rfind(b"\xff\xc4", 0, at)  # a scan begins with its table
         with pytest.raises(BadImage, match="truncated"):
-            whole(data[:table] + b"\xff\xd9")
+            complete_bytes(data[:table] + b"\xff\xd9")
 
 
 def test_bytes_that_are_lost_or_zeroed_are_seen() -> None:

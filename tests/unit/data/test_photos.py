@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageFile, ImageOps
 
 from fra_dist.data.decoding.images import BadImage
-from fra_dist.data.making.cleaning import PhotoRules, clean_photo, look, verify
+from fra_dist.data.making.cleaning import PhotoRules, clean_photo, decode_verified, look
 from fra_dist.data.shards.index import DECODED, GREY, PLAIN
 from tests.helpers.odd_photos import bad_photos, opened, picture, pixels, png16, saved, turned
 
@@ -111,7 +111,7 @@ def test_no_cut_of_a_jpeg_passes(height: int, grey: bool) -> None:
             with pytest.raises(BadImage):
                 clean_photo(data[:cut] + tail, RULES)
             with pytest.raises(BadImage):
-                verify(data[:cut] + tail)
+                decode_verified(data[:cut] + tail)
 
 
 def test_a_closed_cut_is_found_when_the_photo_is_scaled() -> None:

@@ -194,7 +194,7 @@ def test_odd_photos_decode_alike(dali: DaliPipeline, plain: TorchPipeline) -> No
 
 
 def without_tables(photo: bytes) -> bytes:
-    """A JPEG whose Huffman tables are nonsense: the header is whole, no decoder can go on."""
+    """A JPEG whose Huffman tables are nonsense: the header is whole, no decoder can continue."""
     at = photo.index(b"\xff\xc4")
     return photo[: at + 5] + b"\xff" * 16 + photo[at + 21 :]
 

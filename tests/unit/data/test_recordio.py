@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fra_dist.data.making.cleaning_tasks import Read, read_photo
-from fra_dist.data.making.make import ShardOptions, make_shards
 from fra_dist.data.making.photo_sources import photo_bytes
 from fra_dist.data.making.recordio import MAGIC, list_records
 from fra_dist.data.making.selection import Selection
+from fra_dist.data.making.shard_making import ShardOptions, make_shards
 from fra_dist.data.shards.manifest import read_members
 from fra_dist.errors import DataError
 from tests.helpers.odd_photos import picture, saved

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fra_dist.data.shards.manifest import Manifest, load_manifest, read_members
-from fra_dist.data.shards.reader import ShardReader, open_source
+from fra_dist.data.shards.reader import ShardReader, open_shard_source
 from fra_dist.data.shards.remote_source import CachedSource, RangeSource
 from fra_dist.data.stores.remote_folder import StoreOptions
 from fra_dist.errors import DataError
@@ -38,7 +38,7 @@ def options(**changes: object) -> StoreOptions:
 
 
 def read_everything(manifest: Manifest) -> ShardReader:
-    reader = ShardReader(manifest, open_source(manifest))
+    reader = ShardReader(manifest, open_shard_source(manifest))
     ids = np.random.default_rng(0).permutation(len(FLAT))
     read = reader.read(ids)
     assert [photo.data for photo in read] == [FLAT[i] for i in ids]
@@ -101,7 +101,7 @@ def test_wrong_bytes_are_noticed_and_read_again(s3: FaultyServer, url: str, cach
     if cached:
         read_everything(manifest).close()
     else:  # the first byte of the only sample of shard 1
-        stored = ShardReader(manifest, open_source(manifest)).read(np.array([3]))[0]
+        stored = ShardReader(manifest, open_shard_source(manifest)).read(np.array([3]))[0]
         assert (stored.data, stored.intact) == (FLAT[3], True)
     assert manifest.folder.counters["retries"] >= 2  # type: ignore[union-attr]
 
@@ -113,7 +113,7 @@ def test_a_lying_checksum_is_one_error(s3: FaultyServer, url: str, local: Manife
     other[-1] ^= 1
     boto3.client("s3").put_object(Bucket=url.split("/")[2], Key="set/s002.tar", Body=bytes(other))
     manifest = load_manifest(url, options=options())
-    reader = ShardReader(manifest, open_source(manifest))
+    reader = ShardReader(manifest, open_shard_source(manifest))
     with pytest.raises(DataError, match=r"s3://.*/s002\.tar is not the file that manifest\.json names") as caught:
         reader.read(np.arange(10))
     assert "\n" not in str(caught.value)

@@ -13,12 +13,12 @@ import pytest
 import webdataset
 from PIL import Image
 
-from fra_dist.data.making import make as shards_module
+from fra_dist.data.making import shard_making as shards_module
 from fra_dist.data.making.cleaning import PhotoRules
 from fra_dist.data.making.journal import JOURNAL, Journal
 from fra_dist.data.making.listing import list_folder
-from fra_dist.data.making.make import ShardOptions, make_shards
 from fra_dist.data.making.photo_sources import Photos
+from fra_dist.data.making.shard_making import ShardOptions, make_shards
 from fra_dist.data.shards.manifest import Manifest, load_manifest, read_members
 from fra_dist.errors import ConfigError, DataError
 from fra_dist.synthetic import EXPRESSIONS, render
@@ -297,7 +297,7 @@ def test_a_full_disk(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     with monkeypatch.context() as patch:
         patch.setattr("fra_dist.data.shards.writer._HashedFile.write", write)
-        with pytest.raises(DataError, match="No space left on device; the same command goes on"):
+        with pytest.raises(DataError, match="No space left on device; the same command resumes"):
             make_shards(photos, tmp_path / "out", ONE)
         gc.collect()
     assert make_shards(photos, tmp_path / "out", ONE).total == 30

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fra_dist.errors import DataError
-from fra_dist.synthetic import ATTRIBUTES, EXPRESSIONS, REGION_NAMES, Faces, render
+from fra_dist.synthetic import ATTRIBUTES, EXPRESSIONS, REGION_NAMES, SyntheticFaces, render
 from fra_dist.synthetic.draws import uniforms
 from fra_dist.synthetic.person import draw_person
 from fra_dist.synthetic.render import find_points, paint, seat
@@ -19,7 +19,7 @@ SIZE = 64
 
 
 @pytest.fixture(scope="module")
-def many() -> Faces:
+def many() -> SyntheticFaces:
     return render(np.arange(300), SIZE, identities=40)
 
 
@@ -33,12 +33,12 @@ def shoot(person: int, size: int = 112, **changes: object) -> tuple[np.ndarray, 
     return paint(sitter, find_points([sitter])[0], size)
 
 
-def assert_same(a: Faces, b: Faces, rows: slice | list[int]) -> None:
-    for field in dataclasses.fields(Faces):
+def assert_same(a: SyntheticFaces, b: SyntheticFaces, rows: slice | list[int]) -> None:
+    for field in dataclasses.fields(SyntheticFaces):
         np.testing.assert_array_equal(getattr(a, field.name)[rows], getattr(b, field.name), err_msg=field.name)
 
 
-def test_shapes_and_types(many: Faces) -> None:
+def test_shapes_and_types(many: SyntheticFaces) -> None:
     assert len(many) == 300
     assert many.images.shape == (300, SIZE, SIZE, 3)
     assert many.images.dtype == np.uint8
@@ -52,7 +52,7 @@ def test_shapes_and_types(many: Faces) -> None:
     assert many.expression.dtype == many.identity.dtype == np.int64
 
 
-def test_a_face_does_not_depend_on_its_batch(many: Faces) -> None:
+def test_a_face_does_not_depend_on_its_batch(many: SyntheticFaces) -> None:
     picks = [0, 15, 16, 17, 299]
     for pick in picks:
         assert_same(many, render(np.array([pick]), SIZE, identities=40), [pick])
@@ -94,7 +94,7 @@ def test_bad_arguments_are_named(seeds: np.ndarray, size: int, identities: int |
         render(seeds, size, identities)
 
 
-def test_everything_occurs(many: Faces) -> None:
+def test_everything_occurs(many: SyntheticFaces) -> None:
     counts = np.bincount(many.expression, minlength=len(EXPRESSIONS))
     assert counts.min() > 12
     assert many.strength.min() >= 0.25
@@ -113,7 +113,7 @@ def test_everything_occurs(many: Faces) -> None:
     assert many.age.max() <= 80
 
 
-def test_the_head_fills_a_detector_crop(many: Faces) -> None:
+def test_the_head_fills_a_detector_crop(many: SyntheticFaces) -> None:
     front = np.abs(many.pose[:, 0]) < 25
     hats = many.attributes[:, ATTRIBUTES.index("hat")] | many.attributes[:, ATTRIBUTES.index("face_hidden")]
     crown = np.array([np.flatnonzero((mask > 0).any(1))[0] for mask in many.masks[front & ~hats]])
@@ -124,7 +124,7 @@ def test_the_head_fills_a_detector_crop(many: Faces) -> None:
     assert inside.mean() > 0.99
 
 
-def test_identities_are_shared_and_keep_their_looks(many: Faces) -> None:
+def test_identities_are_shared_and_keep_their_looks(many: SyntheticFaces) -> None:
     assert len(np.unique(many.identity)) == 40
     kept = ["male", "old", "dark_skin", "dark_hair", "blond_hair", "bald", "long_hair", "beard", "big_nose"]
     columns = [ATTRIBUTES.index(name) for name in kept]

@@ -23,10 +23,10 @@ def write(path: Path, files: dict[str, bytes], kind: int = tarfile.PAX_FORMAT) -
         return [member.offset for member in tar.getmembers()]
 
 
-def walk(path: Path) -> tuple[dict[str, tars.Member], list[tars.Damage]]:
+def walk(path: Path) -> tuple[dict[str, tars.Member], list[tars.TarDamage]]:
     found = list(tars.scan(path))
     members = {item.name: item for item in found if isinstance(item, tars.Member)}
-    return members, [item for item in found if isinstance(item, tars.Damage)]
+    return members, [item for item in found if isinstance(item, tars.TarDamage)]
 
 
 @pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -54,7 +54,7 @@ def test_folders_and_links_are_passed_over(tmp_path: Path) -> None:
     members, damage = walk(tmp_path / "a.tar")
     assert list(members) == ["in/sub/a.jpg"]
     assert not damage
-    links = [item for item in tars.scan(tmp_path / "a.tar") if isinstance(item, tars.Unreadable)]
+    links = [item for item in tars.scan(tmp_path / "a.tar") if isinstance(item, tars.UnreadableMember)]
     assert [(link.name, link.reason) for link in links] == [
         ("in/z.jpg", "a symbolic link to sub/a.jpg, which is not followed")
     ]
@@ -62,7 +62,7 @@ def test_folders_and_links_are_passed_over(tmp_path: Path) -> None:
 
 def test_samples_are_runs_of_one_key(tmp_path: Path) -> None:
     write(tmp_path / "a.tar", FILES | {"no_dot": b"x", "d/.jpg": b"x"})
-    found = list(tars.samples(tars.scan(tmp_path / "a.tar")))
+    found = list(tars.group_samples(tars.scan(tmp_path / "a.tar")))
     assert [sample.key for sample in found] == [f"d/k{n}" for n in range(6)]
     assert all(list(sample.members) == ["jpg", "json"] for sample in found)
     starts = [sample.start for sample in found]
@@ -213,6 +213,6 @@ def test_an_old_sparse_file_with_more_headers_is_passed_whole(tmp_path: Path) ->
     more[0][504] = 1
     (tmp_path / "a.tar").write_bytes(bytes(first) + b"".join(more) + PHOTO[:512] * 2 + PHOTO + bytes(1024))
     found = list(tars.scan(tmp_path / "a.tar"))
-    assert [item.name for item in found if not isinstance(item, tars.Damage)] == ["s.jpg", "7.jpg"]
-    assert isinstance(found[0], tars.Unreadable)
+    assert [item.name for item in found if not isinstance(item, tars.TarDamage)] == ["s.jpg", "7.jpg"]
+    assert isinstance(found[0], tars.UnreadableMember)
     assert "sparse" in found[0].reason

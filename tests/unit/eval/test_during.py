@@ -12,7 +12,7 @@ from fra_dist.config import ProbeConfig, ProbeSet, parse_config
 from fra_dist.errors import ConfigError, DataError
 from fra_dist.eval import during
 from fra_dist.eval.datasets import open_set
-from fra_dist.eval.during import Probes, measure, open_probed, share_out
+from fra_dist.eval.during import Probes, measure_sets, open_probed, share_out
 from fra_dist.eval.miniatures import write_miniature
 from fra_dist.eval.quick_look import tasks_of
 from fra_dist.models.fra import FRA
@@ -57,7 +57,7 @@ def test_nothing_of_the_run_changes(run, probed):
     run.model.online.projector.eval()  # whatever mode a module is in is put back
     before, modes = state_of(run.model), [module.training for module in run.model.modules()]
     generators = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
-    first, left_out = measure(run, [probed], time.monotonic() + 60)
+    first, left_out = measure_sets(run, [probed], time.monotonic() + 60)
     assert left_out == {}
     assert all(value.equal(before[name]) for name, value in run.model.state_dict().items())
     assert [module.training for module in run.model.modules()] == modes
@@ -65,15 +65,15 @@ def test_nothing_of_the_run_changes(run, probed):
     assert (np.random.get_state()[1] == generators[1]).all()
     assert random.getstate() == generators[2]
     assert all(value.requires_grad for value in run.model.online.parameters())
-    again, _ = measure(run, [probed], time.monotonic() + 60)
+    again, _ = measure_sets(run, [probed], time.monotonic() + 60)
     assert first == again, "the same weights, the same scores"
     assert all(name.startswith("probe/faces/") for name in first)
 
 
 def test_a_run_in_double_precision_is_measured_too(run, probed):
-    single, _ = measure(run, [probed], time.monotonic() + 60)
+    single, _ = measure_sets(run, [probed], time.monotonic() + 60)
     run.model.double()
-    double, left_out = measure(run, [probed], time.monotonic() + 60)
+    double, left_out = measure_sets(run, [probed], time.monotonic() + 60)
     assert left_out == {}
     assert double == pytest.approx(single, abs=0.05)
 
@@ -83,7 +83,7 @@ def test_a_task_that_fails_is_left_out_and_the_others_are_measured(run, probed, 
         raise ZeroDivisionError("no\nluck")
 
     monkeypatch.setitem(during.RUNNERS, "expression", broken)
-    values, left_out = measure(run, [probed], time.monotonic() + 60)
+    values, left_out = measure_sets(run, [probed], time.monotonic() + 60)
     assert left_out == {"faces/expression": "no luck"}
     assert {name.split("/")[2] for name in values} == {"attributes", "alignment", "regions"}
     assert run.model.online.training
@@ -93,7 +93,7 @@ def test_time_that_is_over_leaves_out_the_rest(run, probed, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(during.time, "monotonic", lambda: now[0])
     counted = run.model.online.backbone.register_forward_hook(lambda *_: now.__setitem__(0, now[0] + 0.6))
-    values, left_out = measure(run, [probed], 1.0)  # two batches, once for all tasks
+    values, left_out = measure_sets(run, [probed], 1.0)  # two batches, once for all tasks
     counted.remove()
     assert {name.split("/")[2] for name in values} == {"expression"}
     assert set(left_out) == {"faces/attributes", "faces/alignment", "faces/regions"}
@@ -113,7 +113,7 @@ class Told:
 
 def test_scores_of_a_step_are_owed_until_they_are_in_its_rows(run, probed, shards, monkeypatch):
     run.config = parse_config({**SETTINGS, "probe": {"every_steps": 4, "sets": [{"data": str(shards)}]}})
-    monkeypatch.setattr(during, "measure", lambda *_: ({"probe/faces/x/y": 1.0}, {"faces/z": "why"}))
+    monkeypatch.setattr(during, "measure_sets", lambda *_: ({"probe/faces/x/y": 1.0}, {"faces/z": "why"}))
     hook = Probes(Told(run))
     hook.begin(run)
     for run.completed in range(1, 11):

@@ -15,10 +15,10 @@ from fra_dist.errors import CheckpointError, DataError
 from fra_dist.eval.embed import pieces as parts_module
 from fra_dist.eval.embed.compute import check_kinds, compute
 from fra_dist.eval.embed.embedding_run import embed
-from fra_dist.eval.embed.neighbourhood import nearest, principal_plane, scattered, take
+from fra_dist.eval.embed.neighbourhood import nearest_rows, principal_plane, scattered, take
 from fra_dist.eval.embed.photo_stream import Files, Shards, batches, open_shards
 from fra_dist.eval.embed.pieces import Parts
-from fra_dist.eval.embed.result_files import write_result
+from fra_dist.eval.embed.result_files import write_embeddings
 from fra_dist.eval.features.encoder import Encoder
 from fra_dist.models.backbone import build_backbone
 from fra_dist.models.fra import FRA
@@ -109,7 +109,7 @@ def test_the_result_has_each_good_photo_once_in_order(whole, photos, tmp_path, s
     parts = Parts(tmp_path / "out", {"a": 1}, len(photos))
     done(parts, photos, whole, told=told)
     assert [sum(column) for column in zip(*told, strict=True)] == [13, 2]
-    arrays = write_result(parts, "npy")
+    arrays = write_embeddings(parts, "npy")
     out = tmp_path / "out"
     keys = [line.split(",")[1] for line in (out / "rows.csv").read_text().splitlines()[1:]]
     assert keys == [photos.key(path) for n, path in enumerate(photos.paths) if n not in (3, 8)]
@@ -128,8 +128,8 @@ def test_parquet_holds_the_same(whole, photos, tmp_path, small_parts):
     parquet = pytest.importorskip("pyarrow.parquet")
     parts = Parts(tmp_path / "out", {"a": 1}, len(photos))
     done(parts, photos, whole)
-    write_result(parts, "npy")
-    write_result(parts, "parquet")
+    write_embeddings(parts, "npy")
+    write_embeddings(parts, "parquet")
     table = parquet.read_table(tmp_path / "out/embeddings.parquet")
     shapes = json.loads(table.schema.metadata[b"fra_dist_shapes"])
     for name in ("pooled", "projected", "regions", "heatmaps"):
@@ -159,7 +159,7 @@ def test_a_stopped_one_goes_on_and_ends_the_same(whole, photos, tmp_path, small_
     done(again, photos, whole, told=told)
     assert sum(count for count, _ in told) == 8
     for kind in ("whole", "cut"):
-        write_result(Parts(tmp_path / kind, {"a": 1}, 13), "npy")
+        write_embeddings(Parts(tmp_path / kind, {"a": 1}, 13), "npy")
     for name in ("pooled.npy", "heatmaps.npy", "rows.csv", "quarantine.jsonl"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
 
@@ -236,7 +236,7 @@ def test_neighbours_are_those_of_all_cosines(count, size, wanted, seed):
     generator = np.random.default_rng(seed)
     rows = generator.normal(size=(count, 5))
     queries = np.unique(generator.integers(0, count, 3))
-    near, cosines = nearest(blocks_of(rows, size), queries, wanted)
+    near, cosines = nearest_rows(blocks_of(rows, size), queries, wanted)
     unit = rows - rows.mean(0)
     unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
     table = unit[queries] @ unit.T

@@ -4,7 +4,7 @@ import pytest
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets.labelled_shards import read
 from fra_dist.eval.features.feature_cache import Cache
-from fra_dist.eval.features.prepared_faces import prepare
+from fra_dist.eval.features.prepared_faces import prepare_faces
 from tests.helpers.pictures import encoded
 
 POINTS = [[float(i % 24), float(i % 20)] for i in range(68)]
@@ -30,7 +30,7 @@ def test_all_labels_of_synthetic_shards(write_shards, photo):
     assert [one.identity for one in faces.records] == ["7"] * 3
     assert len({one.split for one in faces.records}) == 1
     assert (faces.records[1].mask() == mask).all()
-    found = prepare(faces, 16, Cache(None))
+    found = prepare_faces(faces, 16, Cache(None))
     assert found.photos.shape == (3, 16, 16, 3)
     assert found.points()[0] == pytest.approx(np.array(POINTS) / 24)
 
@@ -44,7 +44,7 @@ def test_the_middle_square_of_wide_photos_and_their_truth(write_shards):
         "json": {"landmarks": [[10.0, 0.0], [30.0, 20.0]] + [[20.0, 10.0]] * 66},
         "mask.png": encoded(mask),
     }
-    found = prepare(read(write_shards([sample])), 8, Cache(None))
+    found = prepare_faces(read(write_shards([sample])), 8, Cache(None))
     assert found.photos[0, 4, 4] == pytest.approx(200, abs=3)
     assert found.photos[0].min() > 100
     assert found.points()[0, :3].tolist() == [[0, 0], [1, 1], [0.5, 0.5]]

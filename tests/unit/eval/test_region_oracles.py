@@ -16,13 +16,13 @@ from fra_dist.eval.datasets.common.crop_rules import CropRule
 from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
 from fra_dist.eval.features.encoder import Encoder
 from fra_dist.eval.features.feature_cache import Cache
-from fra_dist.eval.features.prepared_faces import Prepared, prepare
+from fra_dist.eval.features.prepared_faces import PreparedFaces, prepare_faces
 from fra_dist.eval.oracles import assign_in_frame, frame_clusters, frames_of_masks, frames_of_points, mean_shape, on_map
 from fra_dist.eval.region_tables import agreement, count_pixels, count_similarity
 from fra_dist.eval.regions.pixel_regions import MASK_CLASSES, assign
 from fra_dist.eval.settings import Settings
 from fra_dist.eval.tasks import consistency, regions
-from fra_dist.eval.tasks.common import Job
+from fra_dist.eval.tasks.common import TaskInput
 from fra_dist.eval.tasks.region_truth import CROPS, WHOLE, faces_under_test, groups_of_yaw
 from fra_dist.models.outputs import Inference
 from fra_dist.synthetic import render
@@ -65,10 +65,10 @@ def painted(count: int, **more: Callable[[int], object]) -> FaceSet:
     return FaceSet("painted", Path(), tuple(records), CropRule("middle"), mask_classes=MASK_CLASSES)
 
 
-def job_of(faces: FaceSet, side: int = 16) -> Job:
+def job_of(faces: FaceSet, side: int = 16) -> TaskInput:
     perfect = Perfect(side).eval()
     encoder = Encoder("perfect", perfect, SIDE, [0.0] * 3, [1.0] * 3, perfect, {"architecture": "tiny"})
-    return Job(encoder, prepare(faces, SIDE, Cache(None)), Settings(bootstrap=0), Cache(None))
+    return TaskInput(encoder, prepare_faces(faces, SIDE, Cache(None)), Settings(bootstrap=0), Cache(None))
 
 
 @pytest.fixture(scope="module")
@@ -188,10 +188,10 @@ def test_the_largest_similarity_wins(regions: int, seed: int) -> None:
     assert (assign(similarity, (3, 4)) == similarity.float().argmax(1).numpy()).all()
 
 
-def prepared_of(*identities: str | None) -> Prepared:
+def prepared_of(*identities: str | None) -> PreparedFaces:
     photo = np.zeros((16, 16, 3), np.uint8)
     records = tuple(Record(str(n), "test", pixels=photo, identity=one) for n, one in enumerate(identities))
-    return prepare(FaceSet("x", Path(), records, CropRule("middle")), 16, Cache(None))
+    return prepare_faces(FaceSet("x", Path(), records, CropRule("middle")), 16, Cache(None))
 
 
 def test_people_are_drawn_where_known_and_faces_elsewhere() -> None:

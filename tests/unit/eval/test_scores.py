@@ -6,7 +6,7 @@ from sklearn.metrics import recall_score, roc_auc_score
 
 from fra_dist.errors import DataError
 from fra_dist.eval.readers.frozen_readers import RIDGES, Part, Sealed, fit_logistic, fit_neighbours, fit_ridge
-from fra_dist.eval.scores.intervals import Score, area, average, balanced, mean_of, measure
+from fra_dist.eval.scores.intervals import Score, area, balanced, mean_of, mean_statistic, with_interval
 from fra_dist.eval.scores.label_shares import draw_classes, draw_rows
 
 RNG = np.random.default_rng(5)
@@ -14,18 +14,18 @@ RNG = np.random.default_rng(5)
 
 def test_the_interval_of_a_mean_is_the_normal_one():
     values = RNG.standard_normal(400) + 3
-    score = measure(mean_of(values), 400, seed=1)
+    score = with_interval(mean_of(values), 400, seed=1)
     error = values.std() / 20
     assert score.value == pytest.approx(values.mean())
     assert score.low == pytest.approx(values.mean() - 1.96 * error, abs=0.25 * error)
     assert score.high == pytest.approx(values.mean() + 1.96 * error, abs=0.25 * error)
-    assert measure(mean_of(values), 400, seed=1) == score
+    assert with_interval(mean_of(values), 400, seed=1) == score
 
 
 def test_people_widen_the_interval():
     people = np.repeat(np.arange(20), 20)
     values = RNG.standard_normal(20)[people]
-    alone, together = (measure(mean_of(values), 400, who) for who in (None, people))
+    alone, together = (with_interval(mean_of(values), 400, who) for who in (None, people))
     assert together.value == alone.value
     assert together.high - together.low > 3 * (alone.high - alone.low)
 
@@ -53,9 +53,9 @@ def test_weights_are_repetitions(rows):
 
 
 def test_undefined_statistics_are_left_out():
-    some = average([lambda w: float("nan"), lambda w: 2.0])
+    some = mean_statistic([lambda w: float("nan"), lambda w: 2.0])
     assert some(np.ones(1)) == 2.0
-    assert np.isnan(average([lambda w: float("nan")])(np.ones(1)))
+    assert np.isnan(mean_statistic([lambda w: float("nan")])(np.ones(1)))
     assert Score(float("nan"), 0, 1, 3).to_json()["value"] is None
 
 

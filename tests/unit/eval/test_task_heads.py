@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from fra_dist.eval.readers.finetune import draw_transforms, follow, warp
-from fra_dist.eval.readers.task_heads import HeatmapHead, PooledHead, landmark_loss, soft_argmax, spread
+from fra_dist.eval.readers.finetune import draw_transforms, transform_points, warp
+from fra_dist.eval.readers.task_heads import HeatmapHead, PooledHead, landmark_loss, principal_variances, soft_argmax
 
 
 def gaussian(x, y, wide, high, turn=0.0, side=64):
@@ -19,7 +19,7 @@ def test_soft_argmax_and_spread_of_a_gaussian():
     heatmap = gaussian(0.4, 0.6, 0.08, 0.03, turn=0.5)
     centre = soft_argmax(heatmap)
     assert centre[0, 0].tolist() == pytest.approx([0.4, 0.6], abs=1e-3)
-    first, second, axis = spread(heatmap, centre)
+    first, second, axis = principal_variances(heatmap, centre)
     assert first.item() == pytest.approx(0.08**2, rel=0.03)
     assert second.item() == pytest.approx(0.03**2, rel=0.03)
     assert abs(axis[0, 0] @ torch.tensor([np.cos(0.5), np.sin(0.5)]).float()).item() == pytest.approx(1, abs=1e-3)
@@ -28,7 +28,7 @@ def test_soft_argmax_and_spread_of_a_gaussian():
 def test_spread_is_that_of_the_eigenvalues():
     torch.manual_seed(0)
     heatmap = torch.rand(1, 1, 9, 7).flatten(2).softmax(-1).reshape(1, 1, 9, 7)
-    first, second, _ = spread(heatmap, soft_argmax(heatmap))
+    first, second, _ = principal_variances(heatmap, soft_argmax(heatmap))
     x, y = np.meshgrid((np.arange(7) + 0.5) / 7, (np.arange(9) + 0.5) / 9)
     covariance = np.cov(np.stack([x.ravel(), y.ravel()]), aweights=heatmap.numpy().ravel(), bias=True)
     assert [second.item(), first.item()] == pytest.approx(np.linalg.eigvalsh(covariance).tolist(), rel=1e-3)
@@ -92,7 +92,7 @@ def test_landmarks_follow_the_picture():
     images = torch.stack(dots).expand(6, 3, 96, 96)
     transform, mirrored = draw_transforms(6, generator)
     assert 0 < mirrored.sum() < 6
-    moved = follow(points, transform, mirrored, np.array([1, 0, 2]))
+    moved = transform_points(points, transform, mirrored, np.array([1, 0, 2]))
     warped = warp(images, transform)
     for n in range(6):
         for channel in range(3):

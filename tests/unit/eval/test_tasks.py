@@ -15,7 +15,7 @@ from fra_dist.eval.results import markdown_row, run_task, write_result
 from fra_dist.eval.settings import Settings, TaskEntry, checked, load_suite
 from fra_dist.eval.tasks import alignment, attributes, consistency, regions, verification
 from fra_dist.eval.tasks.consistency import by_similarity
-from fra_dist.eval.tasks.expression import confusion
+from fra_dist.eval.tasks.expression import confusion_matrix
 from fra_dist.models.backbone import build_backbone
 from fra_dist.models.fra import FRA
 from fra_dist.synthetic import render
@@ -163,14 +163,14 @@ def test_what_a_set_lacks_is_one_line(backbone, mini):
 
 def test_features_are_kept_by_weights_and_faces(backbone, mini, tmp_path):
     from fra_dist.eval.datasets import open_set
-    from fra_dist.eval.features.prepared_faces import prepare
+    from fra_dist.eval.features.prepared_faces import prepare_faces
 
     cache = Cache(tmp_path)
-    faces = prepare(open_set("rafdb", mini("rafdb")), 32, cache)
+    faces = prepare_faces(open_set("rafdb", mini("rafdb")), 32, cache)
     first = extract(backbone, faces, cache)
     kept = sorted(path.name for path in tmp_path.iterdir())
     assert [name.split("-")[0] for name in kept] == ["features", "photos"]
-    second = extract(backbone, prepare(open_set("rafdb", mini("rafdb")), 32, cache), cache)
+    second = extract(backbone, prepare_faces(open_set("rafdb", mini("rafdb")), 32, cache), cache)
     assert isinstance(second.pooled, np.memmap)
     assert (first.pooled == second.pooled).all()
     maps = backbone.maps(faces.photos[:3])
@@ -181,7 +181,11 @@ def test_features_are_kept_by_weights_and_faces(backbone, mini, tmp_path):
 
 
 def test_confusion_counts_true_by_row():
-    assert confusion(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 0]), 3).tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
+    assert confusion_matrix(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 0]), 3).tolist() == [
+        [1, 1, 0],
+        [0, 1, 0],
+        [1, 0, 0],
+    ]
 
 
 def test_attribute_scores_by_hand():
@@ -233,13 +237,13 @@ def test_shared_people_of_folds_are_refused(backbone, mini):
     from dataclasses import replace
 
     from fra_dist.eval.datasets import open_set
-    from fra_dist.eval.features.prepared_faces import prepare
-    from fra_dist.eval.tasks.common import Job
+    from fra_dist.eval.features.prepared_faces import prepare_faces
+    from fra_dist.eval.tasks.common import TaskInput
 
     faces = open_set("lfw", mini("lfw", 20))
     mixed = replace(faces, pairs=(*faces.pairs, replace(faces.pairs[0], fold=5)))
     with pytest.raises(DataError, match="is in folds 1 and 6"):
-        verification.run(Job(backbone, prepare(mixed, 32, Cache(None)), Settings(), Cache(None)))
+        verification.run(TaskInput(backbone, prepare_faces(mixed, 32, Cache(None)), Settings(), Cache(None)))
 
 
 def test_region_tables_and_their_scores():

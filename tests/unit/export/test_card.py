@@ -95,7 +95,7 @@ def test_a_card_says_what_is_known_and_what_was_said(save, tmp_path, capsys):
 
 
 def test_the_photos_are_counted_where_their_shards_are(save, tmp_path):
-    from fra_dist.data.making.make import ShardOptions, make_shards
+    from fra_dist.data.making.shard_making import ShardOptions, make_shards
 
     run, _ = save()
     make_shards("synthetic:5@32", tmp_path / "shards", ShardOptions(workers=1))

@@ -16,7 +16,7 @@ from fra_dist.eval.features.networks import open_encoder
 from fra_dist.export.backbone_export import export_backbone
 from fra_dist.export.model_card import write_card
 from fra_dist.export.published_names import to_published
-from fra_dist.export.weight_files import read_tensors, write_tensors
+from fra_dist.export.weight_files import read_tensors, write_weight_file
 from fra_dist.models.fra import FRA
 from fra_dist.train.checkpoints.reading import find_checkpoint
 from tests.helpers.export_models import small_config, trained_a_little
@@ -71,8 +71,8 @@ def test_safetensors_keeps_the_path_and_its_card_loads_it(finer: Saved, tmp_path
 @pytest.mark.parametrize("stride", [4, 16])
 def test_the_stride_is_told_from_the_weights_alone(stride: int, tmp_path: Path) -> None:
     model = trained_a_little(small_config(backbone="resnet18", map_stride=stride)).eval()
-    write_tensors(tmp_path / "whole.pth", model.state_dict())
-    write_tensors(tmp_path / "backbone.pth", model.online.backbone.state_dict())
+    write_weight_file(tmp_path / "whole.pth", model.state_dict())
+    write_weight_file(tmp_path / "backbone.pth", model.online.backbone.state_dict())
     images = torch.randn(1, 3, 64, 64)
     for name in ("whole.pth", "backbone.pth"):
         encoder = open_encoder(str(tmp_path / name), size=64)
@@ -93,7 +93,7 @@ def test_the_path_has_no_published_counterpart(finer: Saved, tmp_path: Path) -> 
 def test_the_small_pyramid_goes_to_safetensors_and_back(save: Callable[..., Saved], tmp_path: Path) -> None:
     run, model = save(backbone="fpn_small")
     weights, _ = export_backbone(run, "safetensors", tmp_path)
-    write_tensors(tmp_path / "bare.pth", read_tensors(weights))
+    write_weight_file(tmp_path / "bare.pth", read_tensors(weights))
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         expected = model.eval().online.backbone(images)

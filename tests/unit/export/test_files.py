@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fra_dist.errors import CheckpointError
-from fra_dist.export.weight_files import read_tensors, write_tensors
+from fra_dist.export.weight_files import read_tensors, write_weight_file
 
 DTYPES = st.sampled_from([torch.float32, torch.float64, torch.float16, torch.int64, torch.bool])
 
@@ -17,7 +17,7 @@ DTYPES = st.sampled_from([torch.float32, torch.float64, torch.float16, torch.int
 def test_round_trip_is_exact(tmp_path_factory, suffix, shape, dtype):
     path = tmp_path_factory.mktemp("files") / f"weights{suffix}"
     tensors = {"a.b": torch.randn(shape).to(dtype), "c": torch.randn(2, 3).t()}
-    write_tensors(path, tensors)
+    write_weight_file(path, tensors)
     found = read_tensors(path)
     assert found.keys() == tensors.keys()
     for name, value in tensors.items():
@@ -85,10 +85,10 @@ def test_what_is_not_weights_is_refused_in_one_line_and_never_run(tmp_path, caps
 def test_a_place_that_cannot_be_written_is_refused(tmp_path, name):
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError):
-        write_tensors(tmp_path / name, {"x": torch.ones(1)})
+        write_weight_file(tmp_path / name, {"x": torch.ones(1)})
 
 
 def test_bf16_does_not_fit_numpy(tmp_path):
     with pytest.raises(CheckpointError, match="cannot write"):
-        write_tensors(tmp_path / "a.npz", {"x": torch.ones(1).bfloat16()})
+        write_weight_file(tmp_path / "a.npz", {"x": torch.ones(1).bfloat16()})
     assert not list(tmp_path.iterdir())

@@ -12,7 +12,7 @@ from fra_dist.cli.main import main
 from fra_dist.errors import CheckpointError
 from fra_dist.eval.features.networks import open_encoder
 from fra_dist.export.backbone_export import export_backbone
-from fra_dist.export.weight_files import read_metadata, read_tensors, write_tensors
+from fra_dist.export.weight_files import read_metadata, read_tensors, write_weight_file
 from fra_dist.models.fra import FRA
 from tests.helpers.export_models import DECODER
 
@@ -65,7 +65,7 @@ def test_what_cannot_be_built_again_is_one_line(save: Save, tmp_path: Path) -> N
     }
     for name, (text, kept) in bad.items():
         path = tmp_path / f"{name}.safetensors"
-        write_tensors(path, kept, {**facts, "settings": text})
+        write_weight_file(path, kept, {**facts, "settings": text})
         with pytest.raises(CheckpointError) as refused:
             open_encoder(str(path))
         assert str(path) in str(refused.value), name

@@ -5,9 +5,9 @@ import time
 import pytest
 
 from fra_dist.launch.ledger import Ledger
-from fra_dist.launch.run_status import progress_line
 from fra_dist.launch.slurm import Submitted
-from fra_dist.launch.slurm_following import Screen, follow
+from fra_dist.launch.slurm_following import Screen, follow_job
+from fra_dist.launch.status.run_status import progress_line
 
 
 class Terminal(io.StringIO):
@@ -66,10 +66,10 @@ def test_follows_to_the_end(run, tmp_path):
     ledger.state = "complete"
     ledger.save()
     out = io.StringIO()
-    assert follow(run, Submitted("7", log), out=out) == "complete"
+    assert follow_job(run, Submitted("7", log), out=out) == "complete"
     assert out.getvalue() == "hello\n"
 
 
 def test_a_job_that_slurm_no_longer_knows(run, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    assert follow(run, Submitted("7", tmp_path / "log"), out=io.StringIO()) == "ended by SLURM (no longer known)"
+    assert follow_job(run, Submitted("7", tmp_path / "log"), out=io.StringIO()) == "ended by SLURM (no longer known)"

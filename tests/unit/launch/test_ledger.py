@@ -2,9 +2,10 @@ import json
 
 import pytest
 
-from fra_dist.launch.ledger import Ledger, all_rows, last_row, newest_step, read_state
-from fra_dist.launch.outcome import Outcome, judge
-from fra_dist.launch.run_status import overview
+from fra_dist.json_lines import read_rows
+from fra_dist.launch.ledger import Ledger, last_row, newest_step, read_state
+from fra_dist.launch.outcome import Outcome, attempt_outcome
+from fra_dist.launch.status.run_status import overview
 
 
 def record(folder, rank, code, asked=False, time=0.0, log=""):
@@ -23,24 +24,24 @@ def checkpoint(run, step):
 def test_outcomes(tmp_path, codes, kind):
     for rank, code in enumerate(codes):
         record(tmp_path, rank, code)
-    assert judge(tmp_path, 2).kind == kind
+    assert attempt_outcome(tmp_path, 2).kind == kind
 
 
 def test_the_rank_that_was_killed_is_the_cause_not_those_that_it_pulled_down(tmp_path):
     record(tmp_path, 0, 1, time=1.0, log="gloo: connection closed\n")
     record(tmp_path, 1, -9, time=2.0)
-    assert judge(tmp_path, 2).cause == "rank 1 on n1 was killed by SIGKILL"
+    assert attempt_outcome(tmp_path, 2).cause == "rank 1 on n1 was killed by SIGKILL"
 
 
 def test_bad_input_wins_over_its_victims_and_brings_its_last_line(tmp_path):
     record(tmp_path, 0, -9)
     record(tmp_path, 1, 2, log="warning\nfra-dist pretrain: unknown key\n\n")
-    assert judge(tmp_path, 2) == Outcome("refused", "fra-dist pretrain: unknown key")
+    assert attempt_outcome(tmp_path, 2) == Outcome("refused", "fra-dist pretrain: unknown key")
 
 
 def test_ranks_without_a_record(tmp_path):
     record(tmp_path, 0, 0)
-    outcome = judge(tmp_path, 3)
+    outcome = attempt_outcome(tmp_path, 3)
     assert outcome.kind == "failed"
     assert outcome.cause.startswith("ranks 1, 2 ended without a word")
 
@@ -70,7 +71,7 @@ def test_stops_do_not_count_and_steps_lost_are_noted(tmp_path):
     checkpoint(tmp_path, 10)
     (tmp_path / "metrics.jsonl").write_text('{"step": 17}\n{"step": 1')
     assert ledger.settle(Outcome("stopped", "preempted"))
-    (row,) = all_rows(tmp_path / "history.jsonl")
+    (row,) = read_rows(tmp_path / "history.jsonl")
     assert (row["event"], row["cause"], row["steps_lost"], row["attempt"]) == ("launch restart", "preempted", 7, 1)
     assert not ledger.settle(Outcome("stopped"), ask_again=False)
     assert read_state(tmp_path)["state"] == "stopped"

@@ -6,8 +6,8 @@ import torch
 
 from fra_dist.config import load_config
 from fra_dist.errors import CheckpointError, LaunchError
-from fra_dist.launch.resume_trial import MEANS, draw_stops, trial_config
-from fra_dist.launch.resume_verdict import near, same_bits
+from fra_dist.launch.resume_trial import MEANS, draw_stops, resume_trial_config
+from fra_dist.launch.resume_verdict import compare_runs, near
 from fra_dist.train.checkpoints.writing import Contents, save_checkpoint
 
 
@@ -47,7 +47,7 @@ def make(tmp_path, config):
 
 
 def test_the_same_run_is_the_same(make):
-    verdict = same_bits(make("a"), make("b"))
+    verdict = compare_runs(make("a"), make("b"))
     assert verdict.good
     assert "model.safetensors: 2 of 2 tensors the same to the bit" in verdict.lines
     assert "samples: 4 of 4 steps the same" in verdict.lines
@@ -65,7 +65,7 @@ def test_the_same_run_is_the_same(make):
     ],
 )
 def test_each_difference_is_found_and_named(make, change, fault):
-    verdict = same_bits(make("a"), make("b", **change))
+    verdict = compare_runs(make("a"), make("b", **change))
     assert not verdict.good
     assert fault in verdict.faults[0]
 
@@ -94,7 +94,7 @@ def test_what_another_world_size_does_not_excuse(make, change, double, fault):
 def test_a_run_without_checkpoints(make, tmp_path):
     (tmp_path / "b").mkdir()
     with pytest.raises(CheckpointError, match="no good checkpoint"):
-        same_bits(make("a"), tmp_path / "b")
+        compare_runs(make("a"), tmp_path / "b")
 
 
 @pytest.mark.parametrize("count", [1, 3, 7])
@@ -109,14 +109,14 @@ def test_stops_are_drawn_from_the_seed_at_different_steps(count):
 
 
 def test_more_stops_than_steps():
-    with pytest.raises(LaunchError, match="room for 5 stops"):
+    with pytest.raises(LaunchError, match="places for 5 stops"):
         draw_stops(6, 8, 0)
 
 
 @pytest.mark.parametrize(("given", "steps"), [(None, 40), (12, 12), (99, 40)])
 def test_the_configuration_of_a_trial(given, steps, config):
     given_steps = [f"train.steps={given}"] if given else []
-    trial = trial_config(load_config(None, ["optim.warmup_steps=50", "train.epochs=9", *given_steps]), 40)
+    trial = resume_trial_config(load_config(None, ["optim.warmup_steps=50", "train.epochs=9", *given_steps]), 40)
     assert trial.train.steps == steps
     assert trial.optim.warmup_steps == steps // 4
     assert trial.log.every_steps == 1
@@ -130,6 +130,6 @@ def test_rows_of_one_step_are_one_and_scores_are_compared(make):
         row = {"step": 2, "probe/faces/expression/knn_accuracy": score, "probe/seconds": score}
         with (run / "metrics.jsonl").open("a") as stream:
             stream.write(json.dumps({"step": 0, "probe/seconds": score}) + "\n" + json.dumps(row) + "\n")
-    (fault,) = same_bits(one, two).faults
+    (fault,) = compare_runs(one, two).faults
     assert fault == "metrics: probe/faces/expression/knn_accuracy of step 2 is 0.5 and 0.6"
     assert near(one, two, resumed=2, double=True).good, "step 0 has no loss"

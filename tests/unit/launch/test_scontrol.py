@@ -16,7 +16,7 @@ from fra_dist.errors import LaunchError
 from fra_dist.launch.ledger import Ledger, RunFailed, read_state
 from fra_dist.launch.scontrol import parse_job, seconds_of, show_job
 from fra_dist.launch.slurm import job_state, submit
-from fra_dist.launch.slurm_job import REQUEUE_PAUSES, Job
+from fra_dist.launch.slurm_job import REQUEUE_PAUSES, SlurmJob
 
 SHOWN = """JobId=812 JobName={name}
    UserId=ann(1000) GroupId=ann(1000) MCS_label=N/A
@@ -97,7 +97,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Controller:
 @pytest.fixture
 def job() -> Any:
     kept = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGUSR2)}
-    yield Job({"SLURM_JOB_ID": "812", "SLURM_NTASKS": "2", "SLURM_RESTART_COUNT": "2"}, 120)
+    yield SlurmJob({"SLURM_JOB_ID": "812", "SLURM_NTASKS": "2", "SLURM_RESTART_COUNT": "2"}, 120)
     for one, handler in kept.items():
         signal.signal(one, handler)
 
@@ -107,13 +107,13 @@ def ledger(tmp_path: Path) -> Ledger:
     return Ledger(tmp_path / "run", "slurm job 812", state="waiting")
 
 
-def test_the_job_asks_its_controller(slurm: Controller, job: Job) -> None:
+def test_the_job_asks_its_controller(slurm: Controller, job: SlurmJob) -> None:
     assert job.seconds_left() == 93600 - 605
     assert job.owner() == "us"
     assert job.shown()["StdOut"] == "/my runs/log"
 
 
-def test_a_requeue_that_fails_is_asked_for_again(slurm: Controller, job: Job, ledger: Ledger, capfd: Any) -> None:
+def test_a_requeue_that_fails_is_asked_for_again(slurm: Controller, job: SlurmJob, ledger: Ledger, capfd: Any) -> None:
     slurm.fail("requeue", 3)
     job.requeue(ledger, pauses=(0.0,) * 3)
     assert slurm.asked("scontrol requeue") == 4
@@ -121,9 +121,9 @@ def test_a_requeue_that_fails_is_asked_for_again(slurm: Controller, job: Job, le
     assert capfd.readouterr().out.count(f"asked again in 0 s: {REFUSED}") == 3
 
 
-def test_a_requeue_that_goes_on_failing_is_a_clear_end(slurm: Controller, job: Job, ledger: Ledger) -> None:
+def test_a_requeue_that_goes_on_failing_is_a_clear_end(slurm: Controller, job: SlurmJob, ledger: Ledger) -> None:
     slurm.fail("requeue", 99)
-    with pytest.raises(RunFailed, match=r"does not requeue the job: slurm_requeue error: .* submit it again to go on"):
+    with pytest.raises(RunFailed, match=r"does not requeue the job: slurm_requeue error: .* submit it again to resume"):
         job.requeue(ledger, pauses=(0.0, 0.0))
     assert slurm.asked("scontrol requeue") == 3
     assert read_state(ledger.run)["state"] == "stopped"
@@ -131,14 +131,16 @@ def test_a_requeue_that_goes_on_failing_is_a_clear_end(slurm: Controller, job: J
 
 
 @pytest.mark.parametrize("state", ["PENDING", "REQUEUED", "COMPLETING"])
-def test_a_requeue_whose_answer_was_lost_is_done(slurm: Controller, job: Job, ledger: Ledger, state: str) -> None:
+def test_a_requeue_whose_answer_was_lost_is_done(slurm: Controller, job: SlurmJob, ledger: Ledger, state: str) -> None:
     slurm.fail("requeue", 99)
     slurm.state(state)
     job.requeue(ledger, pauses=())
     assert slurm.asked("scontrol requeue") == 1
 
 
-def test_a_job_that_is_cancelled_meanwhile_is_not_asked_for_again(slurm: Controller, job: Job, ledger: Ledger) -> None:
+def test_a_job_that_is_cancelled_meanwhile_is_not_asked_for_again(
+    slurm: Controller, job: SlurmJob, ledger: Ledger
+) -> None:
     slurm.fail("requeue", 99)
     job.terminated = True
     with pytest.raises(RunFailed):

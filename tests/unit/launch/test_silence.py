@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fra_dist.launch.outcome import judge
+from fra_dist.launch.outcome import attempt_outcome
 from fra_dist.launch.pulse_watch import Silence
 
 BEATS = """
@@ -63,7 +63,7 @@ def test_task_ends_a_trainer_that_does_not_run(tmp_path, does, why):
     task = subprocess.Popen([*command, sys.executable, "-c", BEATS.format(does)], stdout=subprocess.PIPE, text=True)
     assert task.communicate(timeout=30)[0].startswith("up\n")
     assert task.returncode == 128 + signal.SIGKILL
-    outcome = judge(tmp_path, 1)
+    outcome = attempt_outcome(tmp_path, 1)
     assert outcome.kind == "failed"
     assert outcome.cause.startswith(f"rank 0 on {os.uname().nodename} gave no sign of life for ")
     assert why in outcome.cause

@@ -12,24 +12,82 @@ ROOT = Path(__file__).parents[3]
 CONFIG = str(ROOT / "configs" / "debug_cpu.yaml")
 
 
-def test_dry_run_prints_the_script_and_needs_no_slurm(tmp_path, capsys, monkeypatch):
+@pytest.fixture
+def words(shards, tmp_path):
+    return ["launch", "slurm", "--config", CONFIG, f"output={tmp_path / 'run'}", f"data.shards={shards}"]
+
+
+def test_dry_run_prints_the_script_and_needs_no_slurm(words, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    run = tmp_path / "run"
-    words = ["--nodes", "4", "--gpus-per-node", "8", "--time", "12:00:00", "--partition", "big", "--cpus-per-task", "6"]
-    words += ["--sbatch", "reservation=faces", "--sbatch", "exclusive", "--setup", "module load x", "--dry-run"]
-    assert main(["launch", "slurm", "--config", CONFIG, *words, f"output={run}"]) == 0
-    script = capsys.readouterr().out
-    flags = [line.removeprefix("#SBATCH --") for line in script.splitlines() if line.startswith("#SBATCH")]
-    expected = ["nodes=4", "ntasks-per-node=8", "gpus-per-node=8", "time=12:00:00", "partition=big", "cpus-per-task=6"]
+    more = ["--nodes", "2", "--gpus-per-node", "4", "--time", "12:00:00", "--partition", "big", "--cpus-per-task", "6"]
+    more += ["--sbatch", "reservation=faces", "--sbatch", "exclusive", "--setup", "module load x", "--dry-run"]
+    assert main([*words, *more]) == 0
+    said = capsys.readouterr()
+    flags = [line.removeprefix("#SBATCH --") for line in said.out.splitlines() if line.startswith("#SBATCH")]
+    expected = ["nodes=2", "ntasks-per-node=4", "gpus-per-node=4", "time=12:00:00", "partition=big", "cpus-per-task=6"]
     expected += ["reservation=faces", "exclusive", "requeue", "open-mode=append", "signal=USR2@120", "job-name=run"]
     assert set(expected) <= set(flags)
-    assert script.index("module load x") < script.index("submitit.core._submit")
-    assert not run.exists()
+    assert said.out.index("module load x") < said.out.index("submitit.core._submit")
+    assert "#   srun --kill-on-bad-exit=1" in said.out
+    assert "--cpus-per-task=6" in said.out.partition("#   srun")[2]
+    assert f"pretrain {tmp_path}/run/launch/config.yaml" in said.out
+    assert "warning" not in said.err
+    assert not (tmp_path / "run").exists()
 
 
-def test_no_slurm_here(tmp_path, capsys, monkeypatch):
+def test_cpus_follow_the_input_threads_and_a_missing_time_limit_is_told(words, capsys):
+    assert main([*words, "--ranks-per-node", "2", "data.threads=5", "--dry-run"]) == 0
+    said = capsys.readouterr()
+    assert "#SBATCH --cpus-per-task=6" in said.out
+    assert "no --time" in said.err
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        (["--nodes", "7", "--gpus-per-node", "8", "train.global_batch=48"], "cannot be divided over 56 ranks"),
+        (["train.global_batch=512"], "fewer than one global batch"),
+        (["data.shards=/nowhere/shards"], "/nowhere/shards"),
+        (["optim.warmup_steps=12"], "warm-up takes 12 of 12 steps"),
+        (["--mem", "1M"], "even 2 images do not fit"),
+        (["--mem", "lots"], "is not an amount of memory"),
+    ],
+)
+@pytest.mark.parametrize("dry", [True, False])
+def test_what_would_end_the_job_at_its_start_is_refused(words, tmp_path, capsys, more, reason, dry):
+    assert main([*words, *more, *(["--dry-run"] if dry else [])]) == 2
+    assert reason in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_micro_batch_that_fits_is_named(words, capsys):
+    much = "train.global_batch=48", "data.image_size=96"
+    assert main([*words, *much, "--mem", "48M", "--dry-run"]) == 2
+    said = capsys.readouterr().err
+    micro = int(said.partition("set train.micro_batch=")[2].partition(",")[0])
+    assert 2 <= micro < 48
+    assert main([*words, *much, "--mem", "48M", f"train.micro_batch={micro}", "--dry-run"]) == 0
+    assert "a rank needs about" in capsys.readouterr().err
+
+
+def test_no_check_submits_what_only_the_nodes_can_see(words, capsys):
+    assert main([*words, "data.shards=/scratch/only/there", "--no-check", "--dry-run"]) == 0
+
+
+def test_torchrun_and_ray_show_what_they_would_start(words, tmp_path, capsys):
+    common = ["--config", CONFIG, *words[4:], "--dry-run"]
+    assert main(["launch", "torchrun", "--ranks-per-node", "2", *common]) == 0
+    assert "--nproc-per-node=2" in capsys.readouterr().out
+    assert main(["launch", "ray", "--workers", "2:5", *common]) == 0
+    assert "workers: 2, 4" in capsys.readouterr().out
+    assert main(["launch", "torchrun", "--ranks-per-node", "5", *common]) == 2
+    assert "cannot be divided over 5 ranks" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_slurm_here(words, capsys, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    assert main(["launch", "slurm", "--config", CONFIG, f"output={tmp_path / 'run'}"]) == 2
+    assert main(words) == 2
     assert "there is no SLURM on this machine" in capsys.readouterr().err
 
 
@@ -38,8 +96,9 @@ def test_bad_setting_is_refused_before_anything_is_submitted(tmp_path, capsys):
     assert "did you mean train.global_batch" in capsys.readouterr().err
 
 
-def test_ray_is_not_there(tmp_path):
+def test_ray_is_not_there(tmp_path, shards):
     command = [sys.executable, "-m", "fra_dist.cli.main", "launch", "ray", "--config", CONFIG, f"output={tmp_path}"]
+    command.append(f"data.shards={shards}")
     env = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {"RAY_TMPDIR": str(tmp_path)}
     said = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
     assert said.returncode == 2

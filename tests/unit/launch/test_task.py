@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from fra_dist.launch.outcome import judge
+from fra_dist.launch.outcome import attempt_outcome
 
 WAITS = (
     "import signal, sys, time; signal.signal(signal.{}, lambda *_: sys.exit(75));"
@@ -91,4 +91,4 @@ def _alive(pid):
 def test_the_record_keeps_the_last_words(tmp_path):
     start("--folder", str(tmp_path), "--", sys.executable, "-c", "import sys; print('no room'); sys.exit(7)").wait(120)
     (tmp_path / "rank-0.log").write_text("the next attempt\n")
-    assert judge(tmp_path, 1).cause.endswith("exited with status 7: no room")
+    assert attempt_outcome(tmp_path, 1).cause.endswith("exited with status 7: no room")

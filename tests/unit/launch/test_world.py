@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from fra_dist.config import parse_config
 from fra_dist.errors import ConfigError, LaunchError
-from fra_dist.launch.world import Bounds, Place, largest, rank_environments, rank_order, world_sizes
+from fra_dist.launch.world import AgentHost, Bounds, largest, rank_environments, rank_order, world_sizes
 
 
 def config(batch, micro=None):
@@ -38,7 +38,12 @@ def test_largest(sizes, free):
 
 
 def test_ranks_by_node_and_number():
-    places = [Place("b", "10.0.0.10"), Place("a", "10.0.0.9"), Place("b", "10.0.0.10"), Place("a", "10.0.0.9")]
+    places = [
+        AgentHost("b", "10.0.0.10"),
+        AgentHost("a", "10.0.0.9"),
+        AgentHost("b", "10.0.0.10"),
+        AgentHost("a", "10.0.0.9"),
+    ]
     order = rank_order(places)
     assert order == [1, 3, 0, 2]
     environments = rank_environments([places[i] for i in order], 5000)
@@ -52,5 +57,5 @@ def test_ranks_by_node_and_number():
 
 
 def test_a_worker_with_one_gpu_of_its_own_calls_it_0():
-    places = [Place("a", "10.0.0.1", gpus=1)] * 2
+    places = [AgentHost("a", "10.0.0.1", gpus=1)] * 2
     assert [e["LOCAL_RANK"] for e in rank_environments(places, 1)] == ["0", "0"]

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from fra_dist.losses.consistency import consistency, contrast, decorrelation, less_mean, unit
+from fra_dist.losses.view_consistency import consistency, contrast, decorrelation, less_mean, unit
 
 SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(2, 7))
 

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fra_dist.losses.geometry import Placement, across_views, places
+from fra_dist.losses.geometry import Placement, across_views, partner_coordinates
 from fra_dist.losses.relation import balanced_assignment, semantic_relation
 
 D = torch.float64
@@ -63,7 +63,7 @@ def test_what_depends_on_the_place_alone_is_carried_over(one, two, flip1, flip2,
     """Bilinear interpolation of x and y as functions of the photo is exact between the centres of pixels."""
     boxes = torch.tensor([[[x, y, x + w, y + h]] for x, y, w, h in (one, two)])
     lie = Placement(boxes, torch.tensor([[flip1], [flip2]]))
-    grid, inside = places(lie, height, width, D)
+    grid, inside = partner_coordinates(lie, height, width, D)
     maps = []
     for (x0, y0, x1, y1), flip in zip(boxes[:, 0].tolist(), (flip1, flip2), strict=True):
         x = torch.tensor([x0 + (j + 0.5) / width * (x1 - x0) for j in range(width)], dtype=D)

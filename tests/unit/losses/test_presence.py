@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from fra_dist.losses.consistency import consistency
 from fra_dist.losses.presence import held_regions, matched_consistency
+from fra_dist.losses.view_consistency import consistency
 
 
 def test_a_region_is_held_when_it_is_the_most_similar_one_of_enough_pixels():

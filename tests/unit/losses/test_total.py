@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 
 from fra_dist.config import LossConfig
-from fra_dist.losses.consistency import consistency, contrast, decorrelation, less_mean
 from fra_dist.losses.correspondence import correspondence_terms
 from fra_dist.losses.geometry import Placement
 from fra_dist.losses.presence import held_regions, matched_consistency, matched_mean
 from fra_dist.losses.total import fra_loss
+from fra_dist.losses.view_consistency import consistency, contrast, decorrelation, less_mean
 
 
 @dataclass

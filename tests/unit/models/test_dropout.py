@@ -61,7 +61,7 @@ def test_large_numbers_do_not_overflow() -> None:
 
 
 def test_masks_are_those_of_earlier_versions() -> None:
-    """A run that goes on after an update drops what it would have dropped."""
+    """A run that resumes after an update drops what it would have dropped."""
     dropout = ImageDropout(0.4, span=3)
     dropout.start(image_keys(123_456_789, torch.arange(2)))
     dropout.kept(torch.Size((4, 4, 4)))

@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from fra_dist.models.heads import Head
+from fra_dist.models.heads import MLPHead
 
 
-def published_head(head: Head) -> nn.Sequential:
+def published_head(head: MLPHead) -> nn.Sequential:
     """The same weights as 1×1 convolutions over a sequence."""
     hidden, inputs = head.linear1.weight.shape
     outputs = len(head.linear2.weight)
@@ -23,7 +23,7 @@ def published_head(head: Head) -> nn.Sequential:
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_over_pixels_is_the_convolutional_head(layout):
     torch.manual_seed(0)
-    head = Head(6, 10, 4).double()
+    head = MLPHead(6, 10, 4).double()
     features = torch.randn(3, 6, 2, 5, dtype=torch.float64).contiguous(memory_format=layout)
     expected = published_head(head)(features.flatten(2)).unflatten(2, (2, 5))
     ours = head.over_pixels(features)
@@ -33,7 +33,7 @@ def test_over_pixels_is_the_convolutional_head(layout):
 
 def test_over_regions_is_the_convolutional_head():
     torch.manual_seed(0)
-    head = Head(6, 10, 4).double()
+    head = MLPHead(6, 10, 4).double()
     regions = torch.randn(3, 5, 6, dtype=torch.float64)
     expected = published_head(head)(regions.transpose(1, 2)).transpose(1, 2)
     torch.testing.assert_close(head.over_regions(regions), expected, rtol=1e-12, atol=1e-12)
@@ -41,7 +41,7 @@ def test_over_regions_is_the_convolutional_head():
 
 def test_no_biases_and_a_kaiming_fan_out_start():
     torch.manual_seed(0)
-    head = Head(200, 400, 100)
+    head = MLPHead(200, 400, 100)
     assert {name for name, _ in head.named_parameters()} == {
         "linear1.weight",
         "linear2.weight",

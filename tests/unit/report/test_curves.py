@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image
 
-from fra_dist.report.curves import INK, draw_curves, for_dark_paper, has_data, panel_svg, probe_panels, series, smooth
+from fra_dist.report.curves import (
+    INK,
+    draw_curves,
+    for_dark_paper,
+    has_data,
+    moving_mean,
+    panel_svg,
+    probe_panels,
+    series,
+)
 
 
 def rows(count=30, drop=0.02, **more):
@@ -97,7 +106,7 @@ def test_dark_pictures_differ_in_their_colours_alone():
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=50), st.integers(0, 12))
 def test_smoothing_stays_in_range_and_keeps_the_ends(values, width):
-    out = smooth(np.array(values), width)
+    out = moving_mean(np.array(values), width)
     assert len(out) == len(values)
     assert out.min() >= min(values) - 1e-9
     assert out.max() <= max(values) + 1e-9
@@ -105,7 +114,7 @@ def test_smoothing_stays_in_range_and_keeps_the_ends(values, width):
 
 
 def test_smoothing_is_a_centred_mean():
-    assert smooth(np.array([0.0, 0, 3, 0, 0]), 3).tolist() == pytest.approx([0, 1, 1, 1, 0])
+    assert moving_mean(np.array([0.0, 0, 3, 0, 0]), 3).tolist() == pytest.approx([0, 1, 1, 1, 0])
 
 
 def test_scores_measured_during_training_have_panels_of_their_own(tmp_path):

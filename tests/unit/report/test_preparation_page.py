@@ -7,8 +7,8 @@ from PIL import Image
 
 from fra_dist.data.making.cleaning import PhotoRules
 from fra_dist.data.making.faces.quality import QualityRule
-from fra_dist.data.making.make import ShardOptions, make_shards
 from fra_dist.data.making.selection import Selection
+from fra_dist.data.making.shard_making import ShardOptions, make_shards
 from fra_dist.errors import DataError
 from fra_dist.report.preparation_report import write_preparation_page
 from fra_dist.synthetic import render

@@ -7,7 +7,7 @@ import pytest
 
 from fra_dist.config import AlarmConfig, parse_config
 from fra_dist.errors import TrainingError
-from fra_dist.train.hooks.collapse_alarms import MEMORY, SIGNS, Alarms, judge
+from fra_dist.train.hooks.collapse_alarms import MEMORY, SIGNS, Alarms, count_row
 
 FINE = {
     "embedding/spread": 0.8,
@@ -95,7 +95,7 @@ def test_nothing_is_judged_before_after_steps_and_values_that_lack_change_nothin
 
 
 def test_a_run_without_regions_is_judged_by_its_embeddings():
-    found = judge({}, (), {"embedding/spread": 0.0, "embedding/rank": 1.0}, AlarmConfig(patience=1), 8)
+    found = count_row({}, (), {"embedding/spread": 0.0, "embedding/rank": 1.0}, AlarmConfig(patience=1), 8)
     assert [sign.setting for sign, _ in found.begun] == ["spread", "rank"]
     assert found.counts == {"spread": 1, "rank": 1}
     assert found.told == {"spread", "rank"}

@@ -9,11 +9,12 @@ import torch
 
 from fra_dist.config import load_config
 from fra_dist.errors import SaveError
+from fra_dist.json_lines import read_rows
 from fra_dist.train.checkpoints import background_writer, writing
 from fra_dist.train.checkpoints.background_writer import Saver
 from fra_dist.train.checkpoints.reading import find_checkpoint, list_checkpoints
 from fra_dist.train.hooks.saving import Checkpoints
-from fra_dist.train.run_dir.folder import RunFolder, read_rows
+from fra_dist.train.run_dir.folder import RunFolder
 
 CPU = torch.device("cpu")
 
@@ -109,7 +110,7 @@ def test_a_full_disk_is_told_and_training_goes_on(tmp_path, full, capsys):
     full.set()
     run.steps_with_saves(3)
     assert run.saved() == [2]
-    assert "No space left on device; earlier ones are untouched; training goes on" in capsys.readouterr().err
+    assert "No space left on device; earlier ones are untouched; training continues" in capsys.readouterr().err
     assert "step-00000004" in run.told("warning")[0]["text"]
     full.clear()
     run.steps_with_saves(1)

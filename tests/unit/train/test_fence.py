@@ -8,7 +8,7 @@ import pytest
 
 from fra_dist.distributed.environment import LaunchName
 from fra_dist.errors import LaunchError
-from fra_dist.train.run_dir.fence import Claim, Superseded, Unreadable, is_locked, read_attempt
+from fra_dist.train.run_dir.fence import Claim, OwnerUnreadable, Superseded, is_locked, read_attempt
 
 
 def test_attempts_are_numbered(tmp_path):
@@ -57,18 +57,18 @@ def unreadable(folder):
 def test_who_cannot_read_the_number_must_not_write(tmp_path):
     claim = Claim.take(tmp_path, LaunchName("a"))
     unreadable(tmp_path)
-    with pytest.raises(Unreadable, match=r"attempt\.json, which says who may write: Is a directory") as caught:
+    with pytest.raises(OwnerUnreadable, match=r"attempt\.json, which says who may write: Is a directory") as caught:
         claim.check()
     assert caught.value.exit_status == 1, "another attempt may succeed"
     (tmp_path / "attempt.json").rmdir()
-    with pytest.raises(Unreadable, match=r"no longer finds attempt\.json"):
+    with pytest.raises(OwnerUnreadable, match=r"no longer finds attempt\.json"):
         claim.check()
 
 
 def test_an_error_of_the_disk_is_not_a_folder_without_attempts(tmp_path):
     assert read_attempt(tmp_path) == {}
     unreadable(tmp_path)
-    with pytest.raises(Unreadable):
+    with pytest.raises(OwnerUnreadable):
         Claim.take(tmp_path, LaunchName("a"))
     assert not (tmp_path / ".lock").exists()
 
@@ -95,7 +95,7 @@ def test_a_disk_that_fails_for_a_moment_is_asked_again(tmp_path):
 def test_a_lock_that_cannot_be_looked_at_is_an_error(tmp_path):
     assert not is_locked(tmp_path)
     (tmp_path / "file").touch()
-    with pytest.raises(Unreadable, match="Not a directory"):
+    with pytest.raises(OwnerUnreadable, match="Not a directory"):
         is_locked(tmp_path / "file")
 
 

@@ -16,13 +16,14 @@ from fra_dist.config import load_config
 from fra_dist.data.loading.batch import Batch
 from fra_dist.data.shards.manifest import load_manifest
 from fra_dist.errors import TrainingError
+from fra_dist.json_lines import read_rows
 from fra_dist.train.checkpoints.reading import MANIFEST, STATE, manifest_check, newest_good
 from fra_dist.train.guard_files import read_passed_over, write_passed_over
 from fra_dist.train.hooks.metrics import Metrics
 from fra_dist.train.hooks.sample_log import SampleLog
 from fra_dist.train.hooks.saving import Checkpoints
 from fra_dist.train.prepare import close, prepare
-from fra_dist.train.run_dir.folder import read_rows, repeatable
+from fra_dist.train.run_dir.folder import repeatable
 from fra_dist.train.signals import StopFlag
 from fra_dist.train.trainer import Hook, Run, train
 from tests.helpers.tiny import TINY
@@ -174,7 +175,7 @@ def _with_broken_photos(shards: Path, target: Path) -> Path:
 def test_the_count_and_the_window_go_on_from_a_checkpoint(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Steps 5 to 7 fail; a run that stops at 6 and goes on ends where an undisturbed one does."""
+    """Steps 5 to 7 fail; a run that stops at 6 and resumes ends where an undisturbed one does."""
     monkeypatch.setenv("FRA_DIST_FAULTS", "nan!5,nan!6,nan!7")
     words = ("guard.patience=3", "log.every_steps=4")
     with pytest.raises(TrainingError, match=r"stopped at step 7 .*: 3 steps in a row"):

@@ -155,7 +155,7 @@ STEPS = st.lists(st.sampled_from([1.0, 1.01, 1.02, 3.0, NAN, None]), min_size=1,
 def test_neither_the_looks_nor_a_restart_change_a_verdict(
     losses: list[float | None], cuts: list[int], log_every: int
 ) -> None:
-    """A guard that looks at the end, one that looks at each cut, and one that is made anew there from JSON."""
+    """A guard that looks at the end, one that looks at each cut, and one that is made again there from JSON."""
     left_out = {step: "nonfinite" for step, loss in enumerate(losses) if loss is None}
     whole, often = (a_guard(CALM[:20], log_every, patience=4, spike_window=20) for _ in range(2))
     whole.passed_over = often.passed_over = left_out

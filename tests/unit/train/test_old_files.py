@@ -33,7 +33,7 @@ def test_an_old_checkpoint_loads_with_its_own_settings(old_run):
 def test_an_old_run_goes_on_where_it_stopped(old_run, fra_dist):
     done = fra_dist("pretrain", "run/config.yaml")
     assert done.returncode == 0, done.stderr
-    assert "going on after step 4" in done.stdout
+    assert "resuming after step 4" in done.stdout
     rows = [json.loads(line) for line in (old_run / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(1, 9))
     expected = json.loads((KEPT / "losses.json").read_text())

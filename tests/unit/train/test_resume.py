@@ -5,10 +5,11 @@ import torch
 
 from fra_dist.config import load_config
 from fra_dist.errors import CheckpointError, ConfigError, LaunchError
+from fra_dist.json_lines import read_rows
 from fra_dist.train.checkpoints.reading import FormatError
 from fra_dist.train.checkpoints.writing import Contents, save_checkpoint
 from fra_dist.train.resume import NEWEST, Origin, choose_checkpoint
-from fra_dist.train.run_dir.folder import RunFolder, harmful_differences, read_rows
+from fra_dist.train.run_dir.folder import RunFolder, harmful_differences
 from tests.unit.train.test_checkpoint import SMALL, _flip, other_format
 
 CPU = torch.device("cpu")

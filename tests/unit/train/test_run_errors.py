@@ -14,10 +14,11 @@ from fra_dist import files
 from fra_dist.config import load_config
 from fra_dist.errors import AccessError, CheckpointError, ConfigError, DiskError
 from fra_dist.exit_status import FAILED, HUNG, INTERRUPTED, STOPPED
+from fra_dist.json_lines import read_rows
 from fra_dist.train.checkpoints.reading import find_checkpoint, list_checkpoints
 from fra_dist.train.checkpoints.writing import Contents, save_checkpoint
 from fra_dist.train.resume import NEWEST, choose_checkpoint
-from fra_dist.train.run_dir.folder import RunFolder, read_rows
+from fra_dist.train.run_dir.folder import RunFolder
 from fra_dist.train.signals import STOP_SIGNALS
 
 CPU = torch.device("cpu")

@@ -55,7 +55,7 @@ def test_what_is_written_is_the_state_at_the_call_and_not_what_came_after(tmp_pa
     assert gate.reached.wait(10)
     assert keeper.busy
     assert newest_good(tmp_path) == (None, [])  # half a checkpoint is none
-    weight.add_(100)  # training goes on
+    weight.add_(100)  # training continues
     gate.open.set()
     assert keeper.wait(10)
     assert keeper.newest == 1

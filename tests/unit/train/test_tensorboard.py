@@ -5,7 +5,7 @@ import errno
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fra_dist.train.hooks.tensorboard import TensorBoard
+from fra_dist.train.sinks.tensorboard import TensorBoard
 
 
 def read(folder):
@@ -41,7 +41,7 @@ def test_a_run_that_goes_back_hides_what_it_does_again(tmp_path):
 def test_a_full_disk_costs_rows_and_one_warning(tmp_path, monkeypatch, capsys):
     board = TensorBoard(tmp_path, 0)
     board.write(1, {"a": 1.0})
-    monkeypatch.setattr("fra_dist.train.hooks.tensorboard._RETRY", 0.0)
+    monkeypatch.setattr("fra_dist.train.sinks.tensorboard._RETRY", 0.0)
     add = TensorBoard._add
 
     def full(self, **facts):

@@ -7,7 +7,7 @@ import torch
 
 from fra_dist.config import load_config
 from fra_dist.distributed import SINGLE, RankContext
-from fra_dist.train.liveness.heartbeats import Beat, Beats, Listener, judge
+from fra_dist.train.liveness.heartbeats import Heartbeat, Heartbeats, Listener, stalled_rank
 from fra_dist.train.liveness.phases import Phases
 from fra_dist.train.liveness.watchdog import Watchdog
 
@@ -21,52 +21,60 @@ class Clock:
         return self.now
 
 
-def beat(rank: int, order: int = 10, stalled: float = 100.0, limit: float = 60.0, **more: object) -> Beat:
-    return replace(Beat(1, rank, HOSTS[rank], 5, order, 7, "step", stalled, limit), **more)
+def heartbeat(rank: int, order: int = 10, stalled: float = 100.0, limit: float = 60.0, **more: object) -> Heartbeat:
+    return replace(Heartbeat(1, rank, HOSTS[rank], 5, order, 7, "step", stalled, limit), **more)
 
 
 def test_the_rank_behind_is_to_blame():
-    beats = {0: beat(0), 1: beat(1, order=9, name="data", step=8), 2: beat(2)}
-    assert judge(beats, [], HOSTS) == "rank 1 on n1 is at step 8, waiting for data, for 100 s; the others wait"
+    heartbeats = {0: heartbeat(0), 1: heartbeat(1, order=9, name="data", step=8), 2: heartbeat(2)}
+    assert (
+        stalled_rank(heartbeats, [], HOSTS) == "rank 1 on n1 is at step 8, waiting for data, for 100 s; the others wait"
+    )
 
 
 def test_nobody_is_while_the_rank_behind_may_take_its_time():
-    beats = {0: beat(0, order=9, name="RunPictures", limit=900.0), 1: beat(1), 2: beat(2)}
-    assert judge(beats, [], HOSTS) is None
-    assert judge({**beats, 0: replace(beats[0], stalled=901.0)}, [], HOSTS).startswith("rank 0 on n1 is at step 7")
+    heartbeats = {0: heartbeat(0, order=9, name="RunPictures", limit=900.0), 1: heartbeat(1), 2: heartbeat(2)}
+    assert stalled_rank(heartbeats, [], HOSTS) is None
+    assert stalled_rank({**heartbeats, 0: replace(heartbeats[0], stalled=901.0)}, [], HOSTS).startswith(
+        "rank 0 on n1 is at step 7"
+    )
 
 
 def test_a_silent_rank_comes_before_one_that_is_behind():
-    beats = {0: beat(0, order=1), 1: beat(1), 2: beat(2)}
-    assert judge(beats, [2], HOSTS).startswith("rank 2 on n2 gave no sign of life since step 7, forward and backward:")
-    assert judge({0: beats[0]}, [1, 2], HOSTS).startswith("rank 1 on n1, rank 2 on n2 gave no sign of life: stopped")
+    heartbeats = {0: heartbeat(0, order=1), 1: heartbeat(1), 2: heartbeat(2)}
+    assert stalled_rank(heartbeats, [2], HOSTS).startswith(
+        "rank 2 on n2 gave no sign of life since step 7, forward and backward:"
+    )
+    assert stalled_rank({0: heartbeats[0]}, [1, 2], HOSTS).startswith(
+        "rank 1 on n1, rank 2 on n2 gave no sign of life: stopped"
+    )
 
 
 def test_all_at_one_place():
-    assert judge({rank: beat(rank) for rank in range(3)}, [], HOSTS).startswith("all 3 ranks are at step 7")
-    assert judge({0: beat(0)}, [], HOSTS) == "rank 0 on n1 is at step 7, forward and backward, for 100 s"
+    assert stalled_rank({rank: heartbeat(rank) for rank in range(3)}, [], HOSTS).startswith("all 3 ranks are at step 7")
+    assert stalled_rank({0: heartbeat(0)}, [], HOSTS) == "rank 0 on n1 is at step 7, forward and backward, for 100 s"
 
 
 def test_listening(tmp_path):
-    beats = Beats(tmp_path, 1, 3)
-    listener = Listener(beats, 0)
+    heartbeats = Heartbeats(tmp_path, 1, 3)
+    listener = Listener(heartbeats, 0)
     for count in range(4):
-        beats.write(beat(1, count=count))
-        beats.write(beat(2, count=3))
+        heartbeats.write(heartbeat(1, count=count))
+        heartbeats.write(heartbeat(2, count=3))
         listener.listen(10.0)
     assert listener.silent(25.0) == [2]
     assert listener.silent(35.0) == []
-    beats.write(beat(2, count=4))
+    heartbeats.write(heartbeat(2, count=4))
     listener.listen(10.0)
     assert listener.silent(5.0) == [1]
-    beats.write(beat(1, count=9, leaving=True))
+    heartbeats.write(heartbeat(1, count=9, leaving=True))
     listener.listen(10.0)
     listener.listen(10.0)
     assert listener.silent(5.0) == [2]
 
 
 def test_a_rank_that_was_never_heard_may_have_more_time(tmp_path):
-    listener = Listener(Beats(tmp_path, 1, 2), 0)
+    listener = Listener(Heartbeats(tmp_path, 1, 2), 0)
     listener.listen(50.0)
     assert listener.silent(40.0) == [1]
     assert listener.silent(40.0, unheard=60.0) == []
@@ -75,17 +83,17 @@ def test_a_rank_that_was_never_heard_may_have_more_time(tmp_path):
 
 
 def test_files_of_another_attempt_or_cut_short_do_not_count(tmp_path):
-    Beats(tmp_path, 1, 3).write(beat(0))
-    Beats(tmp_path, 2, 3).write(beat(1, attempt=2))
+    Heartbeats(tmp_path, 1, 3).write(heartbeat(0))
+    Heartbeats(tmp_path, 2, 3).write(heartbeat(1, attempt=2))
     (tmp_path / "ranks" / "00002.json").write_text(json.dumps({"attempt": 2})[:5])
-    assert set(Beats(tmp_path, 2, 3).read()) == {1}
+    assert set(Heartbeats(tmp_path, 2, 3).read()) == {1}
 
 
 def test_a_beat_is_shorter_than_the_one_before(tmp_path):
-    beats = Beats(tmp_path, 1, 3)
-    beats.write(beat(0, name="x" * 100))
-    beats.write(beat(0, name="y"))
-    assert beats.read()[0].name == "y"
+    heartbeats = Heartbeats(tmp_path, 1, 3)
+    heartbeats.write(heartbeat(0, name="x" * 100))
+    heartbeats.write(heartbeat(0, name="y"))
+    assert heartbeats.read()[0].name == "y"
 
 
 def test_phases():

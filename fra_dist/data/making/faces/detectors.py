@@ -70,14 +70,14 @@ def find_face(pixels: NDArray[np.uint8], name: str) -> Face | None:
     """
     detector = open_detector(name)
     try:
-        return choose(detector(pixels), *pixels.shape[:2])
+        return choose_face(detector(pixels), *pixels.shape[:2])
     except Exception as error:  # somebody else's code
         words = " ".join(f"{type(error).__name__} {error}".split())[:200]
         height, width = pixels.shape[:2]
         raise DataError(f"detector {name} failed on a photo of {width}x{height} pixels: {words}") from None
 
 
-def choose(faces: list[Face], height: int, width: int) -> Face | None:
+def choose_face(faces: list[Face], height: int, width: int) -> Face | None:
     """The face that counts: of those at least half the size of the largest, the one nearest to the middle of the photo.
 
     height, width: of the photo in pixels. None when there are no faces.

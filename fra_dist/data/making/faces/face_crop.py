@@ -24,7 +24,7 @@ _REDUCE = 2.0  # photos that are this much larger than the crop are halved first
 
 
 @dataclass(frozen=True)
-class CropRule:
+class FaceCropRule:
     """How crops are cut. It is written into the manifest, for evaluation on crops of the same kind."""
 
     kind: Literal["box", "align"]
@@ -35,7 +35,7 @@ class CropRule:
     """Side of the result in pixels; `align` needs it. For `box`, None keeps the photo's pixels; none is enlarged."""
 
 
-def crop(image: Image.Image, face: Face, rule: CropRule) -> Image.Image:
+def crop(image: Image.Image, face: Face, rule: FaceCropRule) -> Image.Image:
     """The square crop of a face, RGB or grey like the image.
 
     Raises BadImage when the face lies outside the photo or has no usable points.
@@ -65,7 +65,7 @@ def turn(points: Points) -> float:
     return float((nose - (left + right) / 2) @ across) / max(length * length, 1e-9)
 
 
-def _box(image: Image.Image, face: Face, rule: CropRule) -> Image.Image:
+def _box(image: Image.Image, face: Face, rule: FaceCropRule) -> Image.Image:
     x, y, width, height = face.box if face.box is not None else _box_of(face.points)
     if not (width > 0 and height > 0) or x >= image.width or y >= image.height or x + width <= 0 or y + height <= 0:
         raise BadImage("the box of the face lies outside the photo")
@@ -93,7 +93,7 @@ def _moved(start: int, side: int, length: int) -> int:
     return min(max(start, 0), length - side)
 
 
-def _align(image: Image.Image, face: Face, rule: CropRule) -> Image.Image:
+def _align(image: Image.Image, face: Face, rule: FaceCropRule) -> Image.Image:
     assert rule.size is not None
     source = _points(face.points)
     goal = ((TEMPLATE - 0.5) / rule.margin + 0.5) * rule.size

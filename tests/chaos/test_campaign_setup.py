@@ -16,7 +16,7 @@ from fra_dist.data.shards.manifest import load_manifest
 from fra_dist.data.shards.reader import ShardReader
 from fra_dist.errors import ConfigError, LaunchError
 from fra_dist.launch.chaos import small_disks
-from fra_dist.launch.chaos.campaign_setup import AHEAD, damage_photos, set_scene, trial_config
+from fra_dist.launch.chaos.campaign_setup import AHEAD, campaign_config, damage_photos, prepare_setup
 from fra_dist.launch.chaos.fault_draws import Length
 from fra_dist.launch.chaos.trainings import trainers
 from tests.helpers.tiny import TINY
@@ -25,48 +25,48 @@ LENGTH = Length(24, 4)
 
 
 @pytest.fixture
-def scene(shards):
+def setup(shards):
     config = load_config(
         None,
         [*TINY, f"data.shards={shards}", "train.global_batch=2", "data.shuffle_streams=1", "data.shuffle_window=8"],
     )
-    return set_scene(trial_config(config, LENGTH), LENGTH, 1, room=False)
+    return prepare_setup(campaign_config(config, LENGTH), LENGTH, 1, small_disks=False)
 
 
-def test_damaged_photos_are_read_late(scene):
-    damaged = scene.damaged()
-    assert damaged == scene.damaged()
+def test_damaged_photos_are_read_late(setup):
+    damaged = setup.damaged()
+    assert damaged == setup.damaged()
     assert len(damaged) == 3
-    assert all(16 <= scene.first_use[sample] < 23 for sample in damaged)
-    assert sorted(scene.first_use) == list(range(48))
+    assert all(16 <= setup.first_use[sample] < 23 for sample in damaged)
+    assert sorted(setup.first_use) == list(range(48))
 
 
-def test_shards_that_are_needed_late(scene):
-    numbers = scene.late_shards(1)
+def test_shards_that_are_needed_late(setup):
+    numbers = setup.late_shards(1)
     assert numbers
     for number in numbers:
-        shard = scene.manifest.shards[number]
-        uses = [scene.first_use[sample] for sample in range(shard.start, shard.start + shard.samples)]
+        shard = setup.manifest.shards[number]
+        uses = [setup.first_use[sample] for sample in range(shard.start, shard.start + shard.samples)]
         assert min(uses) > 1 + AHEAD
-    assert scene.late_shards(20) == []
+    assert setup.late_shards(20) == []
 
 
-def test_only_the_named_photos_of_the_copy_change(scene, tmp_path):
-    config = scene.copy_shards(tmp_path / "copy")
-    damage_photos(tmp_path / "copy", scene.manifest, [5, 40], random.Random(1))
+def test_only_the_named_photos_of_the_copy_change(setup, tmp_path):
+    config = setup.copy_shards(tmp_path / "copy")
+    damage_photos(tmp_path / "copy", setup.manifest, [5, 40], random.Random(1))
     copy = load_manifest(config.data.shards)
-    whole = range(scene.manifest.total)
-    changed = [s for s in whole if copy.image(s) != scene.manifest.image(s)]
+    whole = range(setup.manifest.total)
+    changed = [s for s in whole if copy.image(s) != setup.manifest.image(s)]
     assert changed == [5, 40]
-    assert copy.total == scene.manifest.total
+    assert copy.total == setup.manifest.total
     reader = ShardReader(copy)
     found = reader.read(np.arange(copy.total))
     reader.close()
     assert [number for number, stored in enumerate(found) if not stored.intact] == [5, 40]
 
 
-def test_a_row_and_the_samples_of_every_step(scene):
-    config = scene.config
+def test_a_row_and_the_samples_of_every_step(setup):
+    config = setup.config
     assert (config.train.steps, config.checkpoint.every_steps, config.log.every_steps) == (24, 4, 1)
     assert config.log.samples
     assert config.guard.nonfinite == "retry"
@@ -74,13 +74,13 @@ def test_a_row_and_the_samples_of_every_step(scene):
 
 def test_shards_must_be_named():
     with pytest.raises(ConfigError, match="--faces"):
-        set_scene(load_config(None, TINY), LENGTH, 1, room=False)
+        prepare_setup(load_config(None, TINY), LENGTH, 1, small_disks=False)
 
 
-def test_large_sets_are_refused(scene, monkeypatch):
+def test_large_sets_are_refused(setup, monkeypatch):
     monkeypatch.setattr("fra_dist.launch.chaos.campaign_setup._MOST", 1000)
     with pytest.raises(LaunchError, match="copies"):
-        set_scene(scene.config, LENGTH, 1, room=False)
+        prepare_setup(setup.config, LENGTH, 1, small_disks=False)
 
 
 def test_a_limit_on_files_comes_and_goes(tmp_path):

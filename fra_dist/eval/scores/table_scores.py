@@ -1,6 +1,6 @@
 """Scores of tables of regions against classes. Each is a pure function of its table.
 
-A contingency table is (Q, L): how many pixels region q and class l share. Rows and columns of zeros are harmless.
+Q regions, L classes. Empty regions and classes (rows and columns of zeros) are allowed.
 """
 
 import numpy as np
@@ -8,13 +8,15 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 
 Table = NDArray[np.int64]
+"""(Q, L) contingency table: the number of pixels that region q and class l share."""
 
 
 def normalised_mutual_information(table: Table) -> float:
-    """2 I(regions; classes) / (H(regions) + H(classes)), from 0 (unrelated) to 1 (the same up to names).
+    """NMI of regions and classes: 2 I(regions; classes) / (H(regions) + H(classes)).
 
-    Strehl and Ghosh 2002 with the arithmetic mean, as scikit-learn has it: 1 when both sides have one label only,
-    0 when one of them has. NaN for an empty table.
+    table: (Q, L) pixel counts. From 0 (unrelated) to 1 (the same partition, whatever the names). The arithmetic mean of
+    the entropies normalises, as in scikit-learn: 1 when both sides have one label only, 0 when one of them has. NaN for
+    a table without pixels. Source: Strehl and Ghosh, JMLR 3 (2002).
     """
     total = table.sum()
     if total == 0:
@@ -29,9 +31,10 @@ def normalised_mutual_information(table: Table) -> float:
 
 
 def adjusted_rand(table: Table) -> float:
-    """Share of pixel pairs on which both labellings agree, corrected for chance (Hubert and Arabie 1985).
+    """Adjusted Rand index: the share of pixel pairs on which both labellings agree, corrected for chance.
 
-    1 for the same partition, about 0 for an unrelated one. NaN for an empty table.
+    table: (Q, L) pixel counts. 1 for the same partition, about 0 for an unrelated one, negative below chance. NaN for a
+    table without pixels. Source: Hubert and Arabie, Journal of Classification 2 (1985).
     """
     cells, rows, columns = (_pairs(part) for part in (table, table.sum(1), table.sum(0)))
     everything = _pairs(table.sum())
@@ -43,7 +46,10 @@ def adjusted_rand(table: Table) -> float:
 
 
 def overlaps(table: Table) -> NDArray[np.float64]:
-    """(Q, L): intersection over union of every region with every class; 0 where both are empty."""
+    """Intersection over union (IoU) of every region with every class, (Q, L) float64 from 0 to 1.
+
+    table: (Q, L) pixel counts. 0 where both the region and the class are empty.
+    """
     union = table.sum(1, keepdims=True) + table.sum(0, keepdims=True) - table
     return np.divide(table, union, out=np.zeros(table.shape), where=union > 0)
 
@@ -51,9 +57,10 @@ def overlaps(table: Table) -> NDArray[np.float64]:
 def match_one_to_one(table: Table) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Pair regions with classes so that the summed IoU is largest (Hungarian method).
 
-    Returns for each class the region it got (-1: none, when there are fewer regions than classes) and its IoU (0 then).
-    With more regions than classes, regions are left over; their pixels still count in the unions. A class without a
-    pixel in the truth gets NaN, so that `np.nanmean` is the mean IoU over the classes there are.
+    table: (Q, L) pixel counts. Returns (L,) int64, the region of each class, -1 where there are fewer regions than
+    classes; and (L,) float64, its IoU, 0 for a class without a region. With more regions than classes, regions are left
+    over; their pixels still count in the unions. A class without a pixel in the truth has NaN, so that `np.nanmean` is
+    the mean IoU over the classes that occur.
     """
     iou = overlaps(table)
     regions, classes = linear_sum_assignment(iou, maximize=True)
@@ -65,9 +72,10 @@ def match_one_to_one(table: Table) -> tuple[NDArray[np.int64], NDArray[np.float6
 
 
 def match_by_majority(table: Table) -> NDArray[np.float64]:
-    """(L,): IoU of each class with the union of all regions that hold more of it than of any other class.
+    """IoU of each class with the union of all regions that hold more of it than of any other class.
 
-    The many-to-one reading of regions finer than the classes. NaN for a class without a pixel in the truth.
+    table: (Q, L) pixel counts. Returns (L,) float64; NaN for a class without a pixel in the truth. This many-to-one
+    matching suits regions that are finer than the classes.
     """
     merged = np.zeros((table.shape[1], table.shape[1]), np.int64)
     np.add.at(merged, table.argmax(1), table)

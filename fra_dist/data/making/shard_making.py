@@ -15,7 +15,7 @@ import numpy as np
 
 from fra_dist.data.making.cleaning import PhotoRules
 from fra_dist.data.making.journal import HASHES, JOURNAL, Journal, prepare_folder
-from fra_dist.data.making.photo_sources import CHUNK, Order, Photos, Source, open_source
+from fra_dist.data.making.photo_sources import CHUNK, Order, Photos, PhotoSource, open_photo_source
 from fra_dist.data.making.selection import Selection, leave_out_copies, select
 from fra_dist.data.making.tool_versions import tool_versions
 from fra_dist.data.making.workers import Progress, in_order, usable_cores
@@ -98,9 +98,9 @@ def make_shards(
 ) -> Manifest:
     """Write the photos of a folder tree or a tar, or synthetic faces, as shards into folder `out`.
 
-    source: as `photo_sources.open_source` takes it; progress: called with the number of entries done and their total.
-    When the same call was stopped before, the work resumes; when it was finished, the folder is left as it is. Photos
-    that cannot be used do not stop the work: they are named in `out/skipped.jsonl`.
+    source: as `photo_sources.open_photo_source` takes it; progress: called with the number of entries done and their
+    total. When the same call was stopped before, the work resumes; when it was finished, the folder is left as it is.
+    Photos that cannot be used do not stop the work: they are named in `out/skipped.jsonl`.
 
     Raises DataError when the source cannot be read or holds nothing usable, when `out` holds something else, and when
     it cannot be written; ConfigError for options that do not suit the source.
@@ -108,7 +108,7 @@ def make_shards(
     options = options or ShardOptions()
     folder = Path(out)
     _refuse_inside(folder, source)
-    entries = open_source(source, options.order, options.seed, options.photos)
+    entries = open_photo_source(source, options.order, options.seed, options.photos)
     if not len(entries):
         raise DataError(f"source {source} holds no photos{_why_none(entries)}")
     chosen = options.selection
@@ -130,11 +130,11 @@ def make_shards(
             journal.remove()
             (folder / HASHES).unlink(missing_ok=True)
     except OSError as error:
-        raise DataError(f"cannot write shards into {folder}: {error.strerror}; the same command goes on") from None
+        raise DataError(f"cannot write shards into {folder}: {error.strerror}; the same command resumes") from None
     return manifest
 
 
-def _write(source: Source, folder: Path, options: ShardOptions, journal: Journal, progress: Progress) -> None:
+def _write(source: PhotoSource, folder: Path, options: ShardOptions, journal: Journal, progress: Progress) -> None:
     """Make the shards that the journal does not list yet."""
     last: dict[str, Any] = journal.records[-1] if journal.records else {"next": 0, "moments": [0] * 7}
     totals, skipped = np.array(last["moments"], np.int64), list[Skip]()
@@ -165,7 +165,7 @@ def _write(source: Source, folder: Path, options: ShardOptions, journal: Journal
 
 
 def _results(
-    source: Source, first: int, options: ShardOptions, progress: Progress
+    source: PhotoSource, first: int, options: ShardOptions, progress: Progress
 ) -> Iterator[tuple[int, Encoded | Skip]]:
     """(place, what became of it) of every entry from `first` on, in order."""
     total = len(source)
@@ -186,7 +186,7 @@ def _full(writer: ShardWriter, item: Encoded, options: ShardOptions) -> bool:
     return writer.samples >= options.shard_samples or too_large
 
 
-def _finish(source: Source, folder: Path, identity: dict[str, Any], journal: Journal) -> Manifest:
+def _finish(source: PhotoSource, folder: Path, identity: dict[str, Any], journal: Journal) -> Manifest:
     """Statistics, the list of what was left out, and the manifest, in this order."""
     skipped = source.skipped + [Skip(*item) for record in journal.records for item in record["skipped"]]
     lines = [json_bytes(item._asdict()) + b"\n" for item in skipped]
@@ -221,7 +221,7 @@ def _finished(folder: Path, identity: dict[str, Any]) -> Manifest:
     return manifest
 
 
-def _identity(source: Source, options: ShardOptions) -> dict[str, Any]:
+def _identity(source: PhotoSource, options: ShardOptions) -> dict[str, Any]:
     """Everything that decides the bytes of the shards: source, options and versions, as a JSON object."""
     chosen = {**asdict(options.photos), "shard_samples": options.shard_samples, "shard_bytes": options.shard_bytes}
     chosen["selection"] = options.selection.description()
@@ -238,7 +238,7 @@ def _refuse_inside(folder: Path, source: str | Path) -> None:
         raise DataError(f"folder {folder} lies inside the source {source}: choose one outside it")
 
 
-def _why_none(source: Source) -> str:
+def _why_none(source: PhotoSource) -> str:
     if not source.skipped:
         return " (files with the extensions of images, or with none)"
     return f": {source.skipped[0].name!r}: {source.skipped[0].reason}"

@@ -1,0 +1,27 @@
+"""`fra-dist report RUN [RUN2 ...]`: one page about a run, or about several side by side."""
+
+import argparse
+from pathlib import Path
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `fra-dist report` to its parser."""
+    parser.add_argument("folders", metavar="RUN", nargs="+", type=Path, help="run folders")
+    parser.add_argument("--out", metavar="FILE.html", type=Path, help="default: report.html, of one run in its folder")
+    parser.add_argument(
+        "--eval",
+        metavar="DIR",
+        type=Path,
+        action="append",
+        default=[],
+        help="results of `fra-dist eval --out`, beside those in RUN/eval; repeatable",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the page and print its path. Raises DataError for what is no run, or a file that cannot be written."""
+    from fra_dist.report.run_report import write_run_report
+
+    default = args.folders[0] / "report.html" if len(args.folders) == 1 else Path("report.html")
+    print(write_run_report(args.folders, args.out or default, args.eval))
+    return 0

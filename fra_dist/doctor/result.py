@@ -1,0 +1,41 @@
+"""What a check says."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Verdict = Literal["ok", "warn", "fail"]
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """The result of one check."""
+
+    verdict: Verdict
+    """ok: as it should be; warn: a run works, but slowly, or not in every way; fail: a run will not work."""
+    text: str
+    """What was found, in one line."""
+    remedy: str = ""
+    """What to do about it; empty for ok."""
+    name: str = ""
+    """The name of the check, which `examine` fills in."""
+
+
+def ok(text: str) -> CheckResult:
+    """A finding that asks for nothing."""
+    return CheckResult("ok", text)
+
+
+def warn(text: str, remedy: str) -> CheckResult:
+    """A finding with which a run works, but not as well as it could."""
+    return CheckResult("warn", text, remedy)
+
+
+def fail(text: str, remedy: str) -> CheckResult:
+    """A finding with which a run does not work."""
+    return CheckResult("fail", text, remedy)
+
+
+def reason(error: BaseException) -> str:
+    """What an error of a library says, in one line of at most 200 characters."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

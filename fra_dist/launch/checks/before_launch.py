@@ -1,0 +1,46 @@
+"""What is looked at before a job is queued: everything that would end it at its start, hours later."""
+
+import re
+from collections.abc import Sequence
+
+from fra_dist.config import Config
+from fra_dist.data.shards.manifest import load_manifest
+from fra_dist.data.stores.remote_folder import StoreOptions
+from fra_dist.errors import LaunchError
+from fra_dist.train.sizes import Sizes, derive_sizes
+
+_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "": 2**20}
+
+
+def check_run(config: Config, worlds: Sequence[int]) -> Sizes:
+    """Return the sizes of the run at the largest of `worlds`, the numbers of ranks that it may have.
+
+    Raises DataError when shards are missing or damaged, and ConfigError when the batch cannot be divided, the set is
+    smaller than a batch, or the warm-up is longer than the run: what `fra-dist plan` refuses.
+    """
+    manifest = load_manifest(config.data.shards, options=StoreOptions.of(config.data))
+    return [derive_sizes(config, manifest.total, world) for world in sorted(worlds)][-1]
+
+
+def check_memory(config: Config, sizes: Sizes, limit: float | None, gpu: bool, where: str) -> str:
+    """Say in a line what a rank needs, measured with 2 images on this machine; raises ConfigError if it is too much.
+
+    limit: bytes for one rank; without it nothing is measured, and the line says how to have it checked.
+    """
+    if limit is None:
+        return "not checked whether a rank fits its GPU: --gpu-memory GB says how much that has"
+    from fra_dist.train.dry_run import measured_need
+    from fra_dist.train.memory_need import check_fits
+
+    world = sizes.global_batch // sizes.per_rank
+    need = measured_need(config, sizes.micro_batch, world, gpu)
+    check_fits(config, world, need, limit, where)
+    return f"a rank needs about {need.total / 2**30:,.1f} of {limit / 2**30:,.1f} GiB"
+
+
+def memory_of_text(text: str) -> float:
+    """Return the bytes of an amount as SLURM writes it (`64G`, `4096`: MiB). Raises LaunchError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)B?", text.strip().upper())
+    if match is None:
+        raise LaunchError(f"{text!r} is not an amount of memory: write 64G or 4096M")
+    return float(match[1]) * _UNITS[match[2]]

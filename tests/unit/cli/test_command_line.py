@@ -1,0 +1,134 @@
+"""The command line itself: near words, help, quiet, completion, JSON, statuses."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from fra_dist.cli.main import COMMANDS, main, without_quiet
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["pretrian", "c.yaml"], "pretrain"),
+        (["shard", "make"], "shards"),
+        (["shards", "mak", "x"], "make"),
+        (["launch", "slrum", "--config", "x"], "slurm"),
+        (["pretrain", "c.yaml", "--dryrun"], "--dry-run"),
+        (["launch", "slurm", "--config", "x", "--gpu-per-node", "2", "--cpu-per-task=1", "--nodse", "3"], "--nodes"),
+    ],
+)
+def test_what_was_probably_meant_is_named(words, meant, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "did you mean" in said
+    if "--nodse" not in words:
+        assert f"(did you mean {meant}?)" in said
+
+
+def test_a_word_that_is_like_nothing_is_only_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["xyzzy"])
+    assert "did you mean" not in capsys.readouterr().err
+
+
+def test_help_names_defaults_and_statuses(capsys):
+    with pytest.raises(SystemExit):
+        main(["launch", "slurm", "--help"])
+    assert "(default: 120)" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    said = capsys.readouterr().out
+    assert "exit status:" in said
+    for name in COMMANDS:
+        assert f"    {name}" in said
+
+
+@pytest.mark.parametrize(
+    ("task", "own", "foreign"),
+    [
+        ("alignment", "--norm", "--embedding"),
+        ("verification", "--embedding", "--labels"),
+        ("regions", "--regions", "--lr"),
+    ],
+)
+def test_help_of_a_task_shows_its_own_options(task, own, foreign, capsys):
+    with pytest.raises(SystemExit):
+        main(["eval", task, "--help"])
+    said = capsys.readouterr().out
+    assert f"fra-dist eval {task}" in said
+    assert f"\n  {own} " in said
+    assert f"\n  {foreign} " not in said
+    assert "--checkpoint" in said
+
+
+def test_quiet_may_stand_anywhere():
+    assert without_quiet(["pretrain", "-q", "c.yaml"]) == (["pretrain", "c.yaml"], True)
+    assert without_quiet(["pretrain", "c.yaml", "--quiet"]) == (["pretrain", "c.yaml"], True)
+    assert without_quiet(["x", "--", "-q"]) == (["x", "--", "-q"], False)
+    assert without_quiet(["pretrain", "c.yaml"]) == (["pretrain", "c.yaml"], False)
+
+
+def test_a_quiet_run_says_no_steps(fra_dist, shards):
+    words = [
+        "pretrain",
+        "debug_cpu",
+        f"data.shards={shards}",
+        "train.steps=3",
+        "log.pictures=false",
+        "train.backend=torch",
+    ]
+    done = fra_dist(*words, "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert "step 1/" not in done.stdout
+    assert "complete: runs/debug_cpu/checkpoints" in done.stdout
+    assert "fra-dist export runs/debug_cpu" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("fra-dist pretr", "pretrain"),
+        ("fra-dist shards ma", "make"),
+        ("fra-dist launch slurm --no", "--nodes"),
+        ("fra-dist pretrain debug_cpu train.glob", "train.global_batch="),
+        ("fra-dist pretrain photos_", "photos_cpu"),
+    ],
+)
+def test_tab_completes_commands_options_keys_and_configurations(line, expected, tmp_path):
+    target = tmp_path / "completions"
+    env = {
+        **os.environ,
+        **{"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_IFS": "\n"},
+        **{"_ARGCOMPLETE_STDOUT_FILENAME": str(target), "_ARGCOMPLETE_SHELL": "zsh"},
+    }
+    subprocess.run([sys.executable, "-m", "fra_dist.cli.main"], env=env, check=True, capture_output=True, timeout=120)
+    assert expected in [word.partition(":")[0].strip() for word in target.read_text().split("\n")]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_code_for_each_shell(shell, capsys):
+    assert main(["completion", shell]) == 0
+    assert "fra-dist" in capsys.readouterr().out
+
+
+def test_tables_have_json(shards, small_run, capsys):
+    def said(*words):
+        assert main([*map(str, words), "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    plan = ["plan", "debug_cpu", f"data.shards={shards}", "--ranks", "2"]
+    assert said(*plan)["per_rank"] == 8
+    assert sum(row["samples"] for row in said("shards", "ls", shards)) == 48
+    assert said("shards", "ls", shards, "0")[0]["width"] == 48
+    assert said("ckpt", "ls", small_run)[0]["step"] == 7
+    assert said("ckpt", "verify", small_run)[0]["verdict"] == "good"
+    assert said("ckpt", "show", small_run)["step"] == 7
+    assert "relation" in said("kernels")["kernels"]
+    assert {"name", "path", "about"} <= set(said("config", "list")[0])
+    assert said("config", "optim.lr")[0]["default"] == "0.9"
