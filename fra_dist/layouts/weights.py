@@ -127,7 +127,7 @@ def _recognised(path: Path, found: TensorFile, facts: Mapping[str, str]) -> Weig
 
 
 def _own_small(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """The tensors of `tiny` or `fpn_small` under their own names, behind any of the usual prefixes."""
+    """The tensors of `tiny`, `fpn_tiny` or `fpn_small` under their own names, behind any of the usual prefixes."""
     for prefix in _PREFIXES:
         some_of = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         if "stem.0.weight" in some_of and resnets.architecture(some_of) in SMALL:
