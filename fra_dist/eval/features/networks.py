@@ -6,6 +6,7 @@
 | a .safetensors that `fra-dist export` wrote | its backbone, its image size and normalisation |
 | a ResNet in a file of any tool (`layouts/`) | the architecture is told from the names and shapes |
 | a folder or file of a whole network that `fra-dist export` wrote | its projection and regions as well |
+| a name such as `small-synthetic` | the weights of that name in the package (`export/shipped_weights.py`) |
 | a file with the published names of FRA, or ours | the whole network; sizes from the shapes |
 | `random:resnet50`, `random:resnet50:7`, `random:RUN` | random weights (seed 0 or 7), also of the model of a run |
 """
@@ -112,10 +113,18 @@ def _random(given: str) -> Encoder:
     return Encoder(f"random {what}", backbone, size, data.mean, data.std, None, {**about, "architecture": what})
 
 
+def _shipped(given: str) -> Path:
+    from fra_dist.export.shipped_weights import find_weights, shipped_weights
+
+    found = find_weights(given)
+    if found is None:
+        names = ", ".join(sorted(shipped_weights())) or "none"
+        raise CheckpointError(f"no checkpoint at {given}: no such file or folder, nor weights in the package ({names})")
+    return found
+
+
 def _file(given: str, target: bool) -> Encoder:
-    if not Path(given).exists():
-        raise CheckpointError(f"no checkpoint at {given}: no such file or folder")
-    weights = open_weights(given)
+    weights = open_weights(given if Path(given).exists() else _shipped(given))
     if weights.kind == "fra":
         return _published(weights, target)
     if weights.kind == "network":
