@@ -76,7 +76,7 @@ def test_damage_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_its_regions_are_better_than_those_of_random_weights_and_of_position(tmp_path: Path) -> None:
-    from fra_dist.data.making.make import ShardOptions, make_shards
+    from fra_dist.data.making.shard_making import ShardOptions, make_shards
 
     make_shards("synthetic:240@64/60:face", tmp_path / "faces", ShardOptions(seed=9, workers=1))
     encoder, cache = open_encoder(NAME), Cache(None)
