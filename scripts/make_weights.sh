@@ -20,7 +20,7 @@ fra-dist pretrain weights_small data.shards="$work/shards" output="$run"
   fra-dist eval regions --checkpoint "$run" --dataset shards --data "$work/test" --beside none --out "$work/scores"
 scores="$work/scores"
 [ "${2:-}" != --scores ] || scores=$3
-fra-dist export "$run" --format network --out "$out" --overwrite --scores "$scores" \
+fra-dist export "$run" --format network --overwrite --out "$out" --scores "$scores" \
   --data "Faces rendered by fra_dist.synthetic, of nobody: no photo of a real person was used." \
   --terms "Apache-2.0, as the package."
 (cd fra_dist/weights && sha256sum ./*.safetensors | sed 's|\./||' > SHA256SUMS && cat SHA256SUMS)

@@ -15,19 +15,10 @@ from fra_dist.errors import ConfigError
 from fra_dist.losses.correspondence import check_exchange
 
 ROOT = Path(__file__).parents[3]
-STUDY = ["study/fpn_small", "study/r18", "study/r18_fine", "study/r50", "study/r50_fine", "study/tiny"]
 RECOMMENDED = ["recommended_8gpu", "recommended_gpu", "recommended_laptop"]
 WEIGHTS = ["weights_r18", "weights_small"]
-NAMES = [
-    "debug_cpu",
-    "demo",
-    "photos_cpu",
-    "photos_gpu",
-    *RECOMMENDED,
-    *STUDY,
-    "vggface2_r50",
-    *WEIGHTS,
-]
+STUDY = ["study/fpn_small", "study/r18", "study/r18_fine", "study/r50", "study/r50_fine", "study/tiny"]
+NAMES = ["debug_cpu", "demo", "photos_cpu", "photos_gpu", *RECOMMENDED, *STUDY, "vggface2_r50", *WEIGHTS]
 
 
 @pytest.fixture(autouse=True)
