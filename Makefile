@@ -9,14 +9,13 @@ PYTHON ?= python3
 VENV   ?= .venv
 UV      = $(VENV)/bin/uv
 READY   = $(VENV)/.ready
-UV_VERSION = 0.13.9
 JOBS   ?= 2
 
 .PHONY: setup demo test faults check docs lock findings
 setup: $(READY)
 
-$(READY): requirements.lock pyproject.toml scripts/make_venv.sh
-	@sh scripts/make_venv.sh "$(PYTHON)" "$(VENV)" "$(UV_VERSION)"
+$(READY): requirements.lock pyproject.toml scripts/make_venv.sh scripts/uv.lock
+	@sh scripts/make_venv.sh "$(PYTHON)" "$(VENV)"
 	@echo "Installing the locked packages (about 3 GB to download the first time) ..."
 	@VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet --require-hashes -r requirements.lock
 	@VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet --no-deps -e .
@@ -49,4 +48,4 @@ lock: $(VENV)/bin/uv
 		--no-emit-index-url --no-header --no-annotate -o requirements.lock
 
 $(VENV)/bin/uv: scripts/make_venv.sh
-	@sh scripts/make_venv.sh "$(PYTHON)" "$(VENV)" "$(UV_VERSION)"
+	@sh scripts/make_venv.sh "$(PYTHON)" "$(VENV)"

@@ -121,6 +121,22 @@ def paths_in(folder: Path, pattern: str = "*") -> list[Path]:
     return [folder / name for name in names_in(folder, pattern)]
 
 
+def paths_below(folder: Path, pattern: str = "*") -> list[Path]:
+    """List the regular files in a folder and in all folders below it whose names match a shell pattern, sorted by path.
+
+    Links to folders are not followed. The list is empty when there is no such folder. Raises DiskError or AccessError
+    when a folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise failure(error, f"cannot read the folder {error.filename}")
+
+    if not is_folder(folder):
+        return []
+    found = [Path(here) / name for here, _, names in os.walk(folder, onerror=refuse) for name in names]
+    return sorted(path for path in found if fnmatch.fnmatchcase(path.name, pattern) and is_file(path))
+
+
 def open_to_read(path: Path) -> int:
     """Open a regular file and return its descriptor. A pipe or a device in its place is refused, never waited for.
 

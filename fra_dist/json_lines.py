@@ -10,14 +10,12 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fra_dist.files import ABSENT, failure, open_to_read, parse_object, patiently, whole_file
-
-_CHUNK, _FORWARD = 1 << 16, 1 << 20
+from fra_dist.files import open_to_read, parse_object, patiently, whole_file
+from fra_dist.text_lines import lines_from_end, lines_of
 
 
 @dataclass
@@ -92,9 +90,9 @@ def iterate(path: Path, damage: DamagedLines | None = None) -> Iterator[dict[str
     """Yield the rows of a file from its beginning, in constant memory; none when there is no file.
 
     Damaged lines are left out and counted in `damage`. A last line without its newline counts when it is a whole row:
-    nobody will add to it. Raises DiskError or AccessError.
+    no process will add to it. Raises DiskError or AccessError.
     """
-    for offset, line in _lines(path):
+    for offset, line in lines_of(path):
         row = parse_object(line)
         if row is not None:
             yield row
@@ -118,22 +116,6 @@ def from_end(path: Path, damage: DamagedLines | None = None) -> Iterator[tuple[i
             yield offset, row
         elif line.strip() and damage is not None:
             damage.note(offset)
-
-
-def lines_from_end(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield (offset in bytes, line with its newline), the last line first. Raises DiskError or AccessError."""
-    with _opened(path) as handle:
-        at, tail = (0, b"") if handle < 0 else (_length(handle, path), b"")
-        while at > 0:
-            size = min(max(_CHUNK, len(tail)), at)  # for a long line, twice as much each time
-            at -= size
-            tail = _read_at(handle, path, at, size) + tail
-            first = tail.find(b"\n") + 1
-            if at > 0 and (first == 0 or first == len(tail)):
-                continue  # no line begins in here yet
-            begin = first if at else 0
-            yield from _backwards(tail[begin:], at + begin)
-            tail = tail[:begin]
 
 
 def drop_after(path: Path, last: int, look_back: int = 1000) -> DamagedLines:
@@ -201,7 +183,7 @@ def thinned(path: Path, most: int = 2000) -> list[dict[str, Any]]:
     """
     kinds: dict[int, tuple[int, list[tuple[int, bytes]]]] = {}
     seen: dict[int, int] = {}
-    for offset, line in _lines(path):
+    for offset, line in lines_of(path):
         kind = line.count(b'":')
         stride, kept = kinds.setdefault(kind, (1, []))
         if seen.setdefault(kind, 0) % stride == 0:
@@ -211,68 +193,3 @@ def thinned(path: Path, most: int = 2000) -> list[dict[str, Any]]:
             kinds[kind] = (2 * stride, kept[::2])
     found = (parse_object(line) for _, line in sorted(pair for _, kept in kinds.values() for pair in kept))
     return [row for row in found if row is not None]
-
-
-def _backwards(block: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
-    """(offset, line) of whole lines, the last first."""
-    end = len(block)
-    while end > 0:
-        start = block.rfind(b"\n", 0, end - 1) + 1
-        yield offset + start, block[start:end]
-        end = start
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """(offset, line without its end) from the first to the last."""
-    with _opened(path) as handle:
-        at = offset = 0
-        begun: list[bytes] = []
-        while handle >= 0 and (piece := _read_at(handle, path, at, _FORWARD)):
-            at += len(piece)
-            if b"\n" not in piece:
-                begun.append(piece)
-                continue
-            *lines, rest = b"".join([*begun, piece]).split(b"\n")
-            begun = [rest]
-            for line in lines:
-                yield offset, line
-                offset += len(line) + 1
-        yield offset, b"".join(begun)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    """Open a file to read and give its descriptor; -1 when there is no file. Raises DiskError or AccessError."""
-    try:
-        handle = patiently(lambda: open_to_read(path))
-    except OSError as error:
-        if error.errno not in ABSENT:
-            raise failure(error, f"cannot read {path}") from None
-        yield -1
-        return
-    try:
-        yield handle
-    finally:
-        os.close(handle)
-
-
-def _length(handle: int, path: Path) -> int:
-    try:
-        return os.fstat(handle).st_size
-    except OSError as error:
-        raise failure(error, f"cannot read {path}") from None
-
-
-def _read_at(handle: int, path: Path, at: int, size: int) -> bytes:
-    """Read `size` bytes, fewer only at the end of the file: a disk may give them in pieces."""
-
-    def read() -> bytes:
-        data = b""
-        while len(data) < size and (piece := os.pread(handle, size - len(data), at + len(data))):
-            data += piece
-        return data
-
-    try:
-        return patiently(read)
-    except OSError as error:
-        raise failure(error, f"cannot read {path}") from None

@@ -2,7 +2,7 @@
 
     LOCK.lease    the name of its holder; created only when there is none, its mtime renewed every 5 seconds
 
-A lease that nobody has renewed for a minute belongs to a process that died and may be taken. Ages are measured by the
+A lease that has not been renewed for a minute belongs to a process that died and may be taken. Ages are measured by the
 clock of the file system, against a file written for the comparison: clocks of machines do not matter.
 """
 
@@ -20,7 +20,7 @@ from fra_dist.files import ABSENT, patiently
 WITHOUT_FLOCK = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
 """Error numbers of flock on file systems where it does not work."""
 RENEWED, EXPIRES = 5.0, 60.0
-"""RENEWED: seconds between renewals. EXPIRES: seconds after which a lease that nobody has renewed may be taken."""
+"""RENEWED: seconds between renewals. EXPIRES: seconds after which a lease that has not been renewed may be taken."""
 
 
 class Lease:
@@ -79,7 +79,7 @@ class Lease:
         try:
             os.rename(self.path, doomed)
             age = age_of(doomed)
-            if age is not None and age < EXPIRES and not self.path.exists():
+            if age is not None and age < EXPIRES and age_of(self.path) is None:
                 os.rename(doomed, self.path)
             else:
                 os.unlink(doomed)

@@ -1,4 +1,4 @@
-"""Standard output and error of a run, which must continue when nobody reads its output.
+"""Standard output and error of a run, which must continue when its output is not read.
 
 A terminal is dropped, `| head` closes a pipe, or the log lies on a full disk: what cannot be written is left out.
 """

@@ -10,12 +10,12 @@ class CrossRank(Protocol):
 
     @property
     def world(self) -> int:
-        """The number of ranks."""
+        """The number of ranks that train together."""
         ...
 
     @property
     def rank(self) -> int:
-        """The number of this rank, from 0."""
+        """The number of this rank, from 0 to world - 1."""
         ...
 
     def sum(self, x: Tensor) -> Tensor:
@@ -46,11 +46,11 @@ class SingleRank:
     """The number of this rank, which is 0."""
 
     def sum(self, x: Tensor) -> Tensor:
-        """Return `x`: the sum over one rank."""
+        """Return `x` unchanged, which is its sum over one rank."""
         return x
 
     def mean(self, x: Tensor) -> Tensor:
-        """Return `x`: the mean over one rank."""
+        """Return `x` unchanged, which is its mean over one rank."""
         return x
 
     def gather(self, x: Tensor) -> Tensor:

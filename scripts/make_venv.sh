@@ -1,7 +1,8 @@
 #!/bin/sh
-# make_venv.sh PYTHON VENV UV_VERSION: a virtual environment that holds uv. Says in one line what is missing.
+# make_venv.sh PYTHON VENV: a virtual environment that holds uv as scripts/uv.lock has it, checked by its hash.
+# Says in one line what is missing.
 set -eu
-python=$1 venv=$2 uv_version=$3
+python=$1 venv=$2 lock=$(dirname "$0")/uv.lock
 
 fail() { echo "setup: $1" >&2; exit 1; }
 
@@ -20,5 +21,5 @@ if [ ! -x "$venv/bin/python" ] || [ ! -x "$venv/bin/uv" ]; then
     fi
   fi
   "$python" -m venv "$venv"
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "uv==$uv_version"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock"
 fi

@@ -19,6 +19,7 @@ from fra_dist.eval.embed.photo_stream import Files, PhotoList, open_shards
 from fra_dist.eval.embed.pieces import Parts
 from fra_dist.eval.embed.result_files import MANIFEST, check_format, write_embedding_manifest, write_embeddings
 from fra_dist.eval.features.encoder import Encoder
+from fra_dist.files import exists, is_folder
 from fra_dist.report.user_photos import find_photos
 from fra_dist.train.run_dir.folder import versions
 
@@ -97,7 +98,7 @@ def embed(
     """
     chosen, folder, began = _chosen(options, settings), Path(out), time.monotonic()
     check_format(chosen.format)
-    if (folder / MANIFEST).exists() and not chosen.fresh:
+    if exists(folder / MANIFEST) and not chosen.fresh:
         raise DataError(f"{folder} holds embeddings already: give another --out, or --fresh to replace them")
     source = find_source([photos] if isinstance(photos, str | Path) else photos, chosen.limit)
     if not isinstance(model, FaceModel):
@@ -131,7 +132,7 @@ def find_source(places: Sequence[str | Path], limit: int | None) -> PhotoList:
         print(gone, file=sys.stderr)
     if not found:
         raise DataError(f"--data {words[0] if words else ''} holds no photos and no shards")
-    return Files(found[:limit], Path(words[0]) if len(words) == 1 and Path(words[0]).is_dir() else Path())
+    return Files(found[:limit], Path(words[0]) if len(words) == 1 and is_folder(Path(words[0])) else Path())
 
 
 def _finish(options: EmbedOptions, encoder: Encoder, source: PhotoList, parts: Parts, began: float) -> Embeddings:

@@ -12,6 +12,7 @@ from fra_dist.errors import DataError
 from fra_dist.eval.embed.neighbourhood import Blocks, nearest_rows, principal_plane, scattered, take
 from fra_dist.eval.embed.photo_stream import decoded
 from fra_dist.eval.embed.result_files import open_whole
+from fra_dist.files import failure
 from fra_dist.report.embedding_sheets import Neighbours, Point, draw_map, draw_neighbours
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def draw_pictures(parts: "Parts", source: "PhotoList", out: Path, way: str, neig
             _draw_neighbours(parts, source, blocks, neighbours, out / NAMES["neighbours"])
             made.append(NAMES["neighbours"])
     except OSError as error:
-        raise DataError(f"cannot write to {out}: {error.strerror or error}") from None
+        raise failure(error, f"cannot write to {out}", DataError) from None
     return made
 
 

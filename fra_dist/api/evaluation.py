@@ -15,6 +15,7 @@ from fra_dist.eval.results import run_task, settings_of, write_result
 from fra_dist.eval.scores.intervals import Score
 from fra_dist.eval.settings import TASKS, TaskEntry, checked
 from fra_dist.eval.tasks.common import TaskResult
+from fra_dist.files import exists, is_folder
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def measure(
     encoder: Encoder, entry: TaskEntry, cache: Cache, out: str | Path | None, beside: Sequence[str]
 ) -> Evaluation:
     """Do one task of `evaluate`, or of a suite, and write its result. Raises DataError."""
-    if out is not None and Path(out).exists() and not Path(out).is_dir():
+    if out is not None and exists(Path(out)) and not is_folder(Path(out)):
         raise DataError(f"--out {out} is a file: results go into a folder")
     result, document = run_task(encoder, entry, cache, beside)
     if out is not None:

@@ -17,6 +17,7 @@ from fra_dist.errors import CheckpointError, ConfigError, DataError
 from fra_dist.eval.datasets.common.crop_rules import CropRule, NoFace, cut_photo, square_of
 from fra_dist.eval.features.encoder import BATCH, Encoder
 from fra_dist.eval.features.networks import open_encoder
+from fra_dist.files import failure, is_folder
 from fra_dist.layouts.weights import SETTINGS, WEIGHTS
 from fra_dist.report.overlay import resize
 from fra_dist.report.region_sheet import Drawn, draw_sheet
@@ -72,7 +73,7 @@ class FaceModel(nn.Module):
             model = fra_dist.FaceModel.from_pretrained("exports/mine")
         """
         place = Path(name_or_folder)
-        return load(place if place.is_dir() else _downloaded(str(name_or_folder)), **options)
+        return load(place if is_folder(place) else _downloaded(str(name_or_folder)), **options)
 
     @property
     def name(self) -> str:
@@ -141,9 +142,11 @@ class FaceModel(nn.Module):
         if network is None:
             features = self.encoder.backbone(images).float()
             return FaceOutput(features.mean((2, 3)), features)
-        said = network.infer(images)
-        regions = [None if t is None else t.float() for t in (said.local_embedding, said.heatmap, said.similarity)]
-        return FaceOutput(said.embedding.float(), said.features.float(), *regions)
+        inferred = network.infer(images)
+        regions = [
+            None if t is None else t.float() for t in (inferred.local_embedding, inferred.heatmap, inferred.similarity)
+        ]
+        return FaceOutput(inferred.embedding.float(), inferred.features.float(), *regions)
 
     def _square(self, photo: Photo, number: int) -> NDArray[np.uint8]:
         pixels = _pixels(photo, number)
@@ -242,7 +245,7 @@ def _read(path: Path) -> NDArray[np.uint8]:
     try:
         pixels = decode_verified(path.read_bytes())
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+        raise failure(error, f"cannot read {path}", DataError) from None
     except BadImage as error:
         raise DataError(f"{path} is no photo that can be used: {error}") from None
     return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fra_dist.config import Config, load_config
 from fra_dist.errors import LaunchError
+from fra_dist.files import exists
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -84,7 +85,7 @@ def _with_faces(config: Config, folder: Path, steps: int) -> Config:
     from fra_dist.data.shards.manifest import MANIFEST
 
     shards, count = folder / "faces", steps * config.train.global_batch
-    if not (shards / MANIFEST).exists():
+    if not exists(shards / MANIFEST):
         make_shards(f"synthetic:{count}@48", shards, ShardOptions(count // 16 + 1, workers=1, overwrite=True))
     data = config.data.model_copy(update={"shards": str(shards), "shuffle_streams": 2, "shuffle_window": 32})
     return config.model_copy(update={"data": data})

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from fra_dist.files import is_folder
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `fra-dist convert` to its parser."""
@@ -22,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
 
     refuse_to_replace(Path(args.destination), args.overwrite)
     if args.to == "published":
-        folder = Path(args.source).is_dir()
+        folder = is_folder(Path(args.source))
         state = find_checkpoint(args.source).model() if folder else read_tensors(args.source, args.prefix)
         converted, note = to_published(state), without_counterpart(state)
     else:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from fra_dist.config import Config, load_config
+from fra_dist.files import exists
 
 TRAIN, TEST = "synthetic:2400@72/600:face", "synthetic:600@72/120:face"
 QUICK_TRAIN, QUICK_TEST = "synthetic:96@48/24:face", "synthetic:64@48/12:face"
@@ -23,7 +24,7 @@ _QUICK += ["checkpoint.every_steps=3", "log.heatmaps_every=3", "log.heatmap_imag
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `fra-dist demo`."""
+    """Add the options of `fra-dist demo` to its argparse parser."""
     parser.add_argument("--out", default="runs/demo", help="folder of everything it makes (default: %(default)s)")
     parser.add_argument(
         "--config", default="demo", metavar="CONFIG", help="of the FRA run (default: the shipped %(default)s)"
@@ -79,7 +80,7 @@ def _shards(source: str, folder: Path, seed: int) -> None:
     from fra_dist.data.making.shard_making import ShardOptions, make_shards
     from fra_dist.data.shards.manifest import load_manifest
 
-    if (folder / "manifest.json").exists():
+    if exists(folder / "manifest.json"):
         load_manifest(folder)
         return
     make_shards(source, folder, ShardOptions(shard_samples=400, seed=seed))

@@ -13,6 +13,7 @@ from fra_dist.cli.line.any_order import AnyOrderParser, at_home
 from fra_dist.errors import FraError
 from fra_dist.exit_status import BROKEN_PIPE, INTERRUPTED
 from fra_dist.files import failure
+from fra_dist.foreign_text import PlainOutput, without_logins
 from fra_dist.safe_output import QUIET, protect, to_null
 from fra_dist.train.signals import EARLY
 
@@ -89,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\nfra-dist {chosen}: stopped", file=sys.stderr)
         return INTERRUPTED
     except FraError as error:
-        print(f"fra-dist {chosen}: {error}", file=sys.stderr)
+        print(f"fra-dist {chosen}: {without_logins(str(error))}", file=sys.stderr)
         return error.exit_status
     except BrokenPipeError:
         to_null(sys.stdout)  # the interpreter would try to write the rest
@@ -109,10 +110,13 @@ def without_quiet(words: Sequence[str]) -> tuple[list[str], bool]:
 
 def _prepare_process(words: Sequence[str]) -> None:
     """A run ends neither by a signal before its first step nor by an output that nobody takes; and no name of a file,
-    whatever its bytes, is too odd to be printed."""
+    whatever its bytes, is too odd to be printed or does anything to a terminal."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is not None:  # closed by whoever started us
+            setattr(sys, name, PlainOutput(getattr(sys, name)))
     if words[:1] in (["pretrain"], ["launch"]) or sys.stdout is None or sys.stderr is None:
         protect()
     if words[:1] in (["pretrain"], ["launch"]):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fra_dist.config import Config, load_config
 from fra_dist.errors import LaunchError
+from fra_dist.files import exists
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -93,7 +94,7 @@ def _folder(keep: Path | None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="fra-verify-resume-") as name:
             yield Path(name)
         return
-    if keep.exists() and any(keep.iterdir()):
+    if exists(keep) and any(keep.iterdir()):
         raise LaunchError(f"--keep {keep} is not empty: name a new folder")
     yield keep.absolute()
 

@@ -22,7 +22,7 @@ _LIMITS = {"ge": "{} or more", "gt": "above {}", "le": "{} or less", "lt": "belo
 
 @dataclass(frozen=True)
 class Key:
-    """One key of the configuration, in words."""
+    """The documentation of one key of the configuration: its name, type, default and meaning as text."""
 
     name: str
     """Dotted, as on the command line, for example `data.view1.flip`; `[]` marks the entries of a list."""

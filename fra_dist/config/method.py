@@ -127,7 +127,7 @@ class ModelConfig(Section):
 
     @property
     def has_pixel_head(self) -> bool:
-        """Whether networks make pixel projections."""
+        """Whether the networks have the head that projects each pixel of the map, with or without a region decoder."""
         return self.decoder is not None or self.pixel_head
 
 

@@ -26,7 +26,7 @@ _log = logging.getLogger("fra_dist.config")
 
 @dataclass(frozen=True)
 class Migration:
-    """One change of the configuration's form."""
+    """One step that brings a configuration of an older version to a newer form."""
 
     name: str
     """The version that made it, and what it did, for example `0.2.0: optim.trust is optim.lars_trust`."""

@@ -108,8 +108,8 @@ def advice(path: Sequence[Any], value: Any = None) -> str:
     path: the parts of its dotted name; `value` is what it holds, whose keys are looked at where it is a section.
     """
     leaves = list(_leaves([str(part) for part in path if not isinstance(part, int)], value))
-    said = dict.fromkeys(hint for leaf in leaves if (hint := _of_one(leaf)))
-    return f" ({', '.join(list(said)[:3])})" if said else " (`fra-dist config` lists all keys)"
+    hints = dict.fromkeys(hint for leaf in leaves if (hint := _of_one(leaf)))
+    return f" ({', '.join(list(hints)[:3])})" if hints else " (`fra-dist config` lists all keys)"
 
 
 def nearest_key(name: str) -> str | None:

@@ -4,15 +4,17 @@ import os
 import re
 from typing import Any
 
+from fra_dist.config.logins import put_aside
 from fra_dist.config.section import Section, section_of
 from fra_dist.errors import ConfigError
+from fra_dist.foreign_text import without_logins
 
 _VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
 _LATER_HOME = re.compile(r"(?<=,)~(?=/)")
 
 
 def expand_places(tree: Any, section: type[Section], prefix: str = "") -> Any:
-    """A copy of a configuration's tree with its paths expanded.
+    """A copy of a configuration's tree with its paths expanded, and the logins in them put aside.
 
     Raises ConfigError when a path names a variable that is not set or the home of an unknown user: a folder called
     `$SCRATCH` is not what anyone means.
@@ -27,7 +29,7 @@ def expand_places(tree: Any, section: type[Section], prefix: str = "") -> Any:
         inner, many = section_of(field.annotation)
         value, here = tree[key], prefix + key
         if field.json_schema_extra and isinstance(value, str):
-            found[key] = expand(value, here)
+            found[key] = put_aside(expand(value, here))
         elif many and isinstance(value, list):
             found[key] = [expand_places(one, inner, f"{here}[{i}].") for i, one in enumerate(value)] if inner else value
         elif inner is not None:
@@ -41,11 +43,13 @@ def expand(path: str, where: str) -> str:
     def value_of(match: re.Match[str]) -> str:
         value = os.environ.get(match[1].strip("{}"))
         if value is None:
-            raise ConfigError(f"{where}={path}: {match[0]} is not set in this environment")
+            raise ConfigError(f"{where}={without_logins(path)}: {match[0]} is not set in this environment")
         return value
 
     whole = os.path.expanduser(_VARIABLE.sub(value_of, path))
     whole = _LATER_HOME.sub(os.path.expanduser("~"), whole)  # the second of several sets of shards
     if whole.startswith("~"):
-        raise ConfigError(f"{where}={path}: no user of that name has a home here; write ./~... for a folder called so")
+        raise ConfigError(
+            f"{where}={without_logins(path)}: no user of that name has a home here; write ./~... for a folder called so"
+        )
     return whole

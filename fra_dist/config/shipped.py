@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from fra_dist.errors import ConfigError
+from fra_dist.files import exists, failure, is_folder, paths_below
 
 CONFIGS: Literal["configs"] = "configs"
 LAUNCHERS: Literal["launchers"] = "launchers"
@@ -24,7 +25,7 @@ _log = logging.getLogger("fra_dist.config")
 def shipped_folder(kind: Literal["configs", "launchers"]) -> Path:
     """The folder of the shipped configurations or launchers. Raises ConfigError when this installation has none."""
     for parent in (_PACKAGE / "_shipped", _PACKAGE.parent):
-        if (parent / kind).is_dir():
+        if is_folder(parent / kind):
             return parent / kind
     raise ConfigError(f"this installation of fra-dist has no {kind}: install its wheel again, or use a checkout")
 
@@ -32,7 +33,7 @@ def shipped_folder(kind: Literal["configs", "launchers"]) -> Path:
 def shipped_configs() -> dict[str, Path]:
     """Name (`demo`, `study/r18`) -> file of each shipped configuration, in alphabetical order."""
     folder = shipped_folder(CONFIGS)
-    files = sorted(path for path in folder.rglob("*.yaml") if path.stem not in _NOT_CONFIGS)
+    files = [path for path in paths_below(folder, "*.yaml") if path.stem not in _NOT_CONFIGS]
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
 
 
@@ -63,7 +64,7 @@ def copy_shipped(target: Path) -> list[Path]:
     pairs = [(source, target / place) for source, place in _shipped_files()]
     try:
         for _, path in pairs:
-            if path.exists() or path.is_symlink():
+            if exists(path) or path.is_symlink():
                 raise ConfigError(f"{path} exists already, and nothing was written: name another folder")
         for source, path in pairs:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +72,7 @@ def copy_shipped(target: Path) -> list[Path]:
             if source.suffix in (".sh", ".sbatch"):
                 path.chmod(path.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
     except OSError as error:
-        raise ConfigError(f"cannot write {error.filename or target}: {error.strerror}") from None
+        raise failure(error, f"cannot write {error.filename or target}", ConfigError) from None
     return [path for _, path in pairs]
 
 
@@ -79,8 +80,8 @@ def _shipped_files() -> Iterator[tuple[Path, Path]]:
     """(file, its place in a folder of the user's)."""
     for kind in (CONFIGS, LAUNCHERS):
         folder = shipped_folder(kind)
-        for path in sorted(folder.rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
+        for path in paths_below(folder):
+            if "__pycache__" not in path.parts:
                 yield path, Path(kind) / path.relative_to(folder)
 
 

@@ -32,7 +32,7 @@ from fra_dist.report.overlay import to_images
 from fra_dist.report.page import Film, Headline, Picture, ReportData, write_page
 from fra_dist.report.report_sections import compare, headlines_of, stages_of
 from fra_dist.report.run_pictures import draw_run_heatmaps
-from fra_dist.train.checkpoints.reading import load_model
+from fra_dist.train.checkpoints.restoring import load_model
 from fra_dist.train.run_dir.folder import versions
 
 SHOWN = 8

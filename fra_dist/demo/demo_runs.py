@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fra_dist.config import Config, dump_config
 from fra_dist.errors import FraError
+from fra_dist.files import exists
 from fra_dist.json_lines import read_rows
 
 
@@ -24,7 +25,7 @@ class _Job:
     def done(self) -> int:
         """Steps that its metrics tell of."""
         path = self.folder / "metrics.jsonl"
-        rows = read_rows(path) if path.exists() else []
+        rows = read_rows(path) if exists(path) else []
         return int(rows[-1]["step"]) if rows else 0
 
 
@@ -35,7 +36,7 @@ def train_all(configs: Mapping[str, Config], together: int) -> None:
     """
     waiting = [_job(name, config) for name, config in configs.items()]
     jobs, running = list(waiting), list[_Job]()
-    told = 0.0
+    printed_at = 0.0
     try:
         while waiting or running:
             while waiting and len(running) < together:
@@ -44,8 +45,8 @@ def train_all(configs: Mapping[str, Config], together: int) -> None:
             for job in [j for j in running if j.process is not None and j.process.poll() is not None]:
                 running.remove(job)
                 _check(job)
-            if time.monotonic() - told > 5 or not running:
-                told = time.monotonic()
+            if time.monotonic() - printed_at > 5 or not running:
+                printed_at = time.monotonic()
                 print("  " + "   ".join(f"{j.name} {j.done()}/{j.steps}" for j in jobs), flush=True)
             time.sleep(0.2)
     finally:

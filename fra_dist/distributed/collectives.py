@@ -19,7 +19,7 @@ class ProcessGroupRanks:
 
     @property
     def world(self) -> int:
-        """The number of ranks in the process group."""
+        """The number of ranks in the default process group."""
         return dist.get_world_size()
 
     @property

@@ -4,15 +4,16 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 
+from fra_dist.distributed import messages
 from fra_dist.distributed.collective_waits import WAITS
 from fra_dist.distributed.collectives import ProcessGroupRanks
 from fra_dist.distributed.environment import read_ranks, read_rendezvous, several_nodes
-from fra_dist.distributed.interface import choose_interface
+from fra_dist.distributed.interface import choose_interface, listen_at
 from fra_dist.errors import FraError, LaunchError, RendezvousError
 from fra_dist.files import failure
 from fra_dist.types import SINGLE, CrossRank
@@ -83,15 +84,15 @@ def start(device: str = "auto", timeout_minutes: float = 10.0) -> RankContext:
     rank, world, local, node = read_ranks(os.environ)
     place = _device(device, local)
     if not dist.is_initialized():
-        os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK=str(local))  # DeepSpeed reads them
         _join("nccl" if place.type == "cuda" else "gloo", rank, world, timedelta(minutes=timeout_minutes))
+        os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK=str(local))  # DeepSpeed reads them
     cross = ProcessGroupRanks() if world > 1 else SINGLE
     control = dist.new_group(backend="gloo") if world > 1 and place.type == "cuda" else None
     return RankContext(rank, world, local, node, place, cross, control)
 
 
 def stop() -> None:
-    """Leave the process group, if there is one."""
+    """Leave the default process group and release it; does nothing when this process is in none."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -106,34 +107,34 @@ def from_main(produce: Callable[[], T]) -> T:
     """Call `produce` on rank 0 and return its value on every rank.
 
     An error that it raises on rank 0 is raised on every rank, so that none is left waiting; an OSError becomes a
-    DiskError or an AccessError. The value must be picklable.
+    DiskError or an AccessError. The value is one that `messages` can send.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return produce()
-    box: list[object] = [None, None]
+    value: T | FraError | None = None
     if dist.get_rank() == 0:
         try:
-            box[0] = produce()
+            value = produce()
         except FraError as error:
-            box[1] = error
+            value = error
         except OSError as error:
-            box[1] = failure(error, f"rank 0 cannot use {error.filename or 'a file'}")
-    dist.broadcast_object_list(box, src=0)
-    if isinstance(box[1], FraError):
-        raise box[1]
-    return box[0]  # type: ignore[return-value]
+            value = failure(error, f"rank 0 cannot use {error.filename or 'a file'}")
+    told = messages.broadcast(messages.to_bytes(value) if dist.get_rank() == 0 else b"")
+    if dist.get_rank() != 0:
+        value = messages.from_bytes(told)
+    if isinstance(value, FraError):
+        raise value
+    return value  # type: ignore[return-value]
 
 
 def from_all(value: T) -> list[T]:
     """Return the values of all ranks, in the order of ranks, on every rank.
 
-    A collective for start-up and rare events. The values must be picklable.
+    A collective for start-up and rare events. The values are ones that `messages` can send.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return [value]
-    values: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(values, value)
-    return values
+    return [messages.from_bytes(data) for data in messages.all_gather(messages.to_bytes(value))]
 
 
 def _device(wanted: str, local: int) -> torch.device:
@@ -148,6 +149,17 @@ def _device(wanted: str, local: int) -> torch.device:
     return torch.device("cuda", local)
 
 
+def _store(host: str, port: int, rank: int, world: int, timeout: timedelta) -> dist.Store | None:
+    """The store through which the ranks meet, at the one address of rank 0 that the others use.
+
+    None under torchrun, whose agent keeps a store. Torch's own choice would be to listen at all addresses.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        return None
+    listening = listen_at(host, port) if rank == 0 else None
+    return dist.TCPStore(host, port, world, rank == 0, timeout, master_listen_fd=listening)
+
+
 def _join(backend: str, rank: int, world: int, timeout: timedelta) -> None:
     if world == 1:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=timeout)
@@ -158,8 +170,9 @@ def _join(backend: str, rank: int, world: int, timeout: timedelta) -> None:
     os.environ.update(MASTER_ADDR=place[0], MASTER_PORT=str(place[1]))
     choose_interface(place[0], several_nodes(os.environ))
     try:
-        dist.init_process_group(backend, rank=rank, world_size=world, timeout=timeout)
-    except (RuntimeError, ValueError) as error:
+        store = _store(*place, rank, world, timeout)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
+    except (RuntimeError, ValueError, OSError) as error:
         text = " ".join(str(error).split())[:300]
         raise RendezvousError(
             f"rank {rank} of {world} could not meet the others at {place[0]}:{place[1]}: {text}"

@@ -71,6 +71,30 @@ def choose_interface(host: str, several_nodes: bool, environment: MutableMapping
     environment[VARIABLE] = name
 
 
+def listen_at(host: str, port: int) -> int:
+    """Listen at a port of the address of `host` alone, and return the socket's descriptor.
+
+    Where that is no address of this machine (a container behind a forwarded port), at all of its addresses. Raises
+    OSError, and RendezvousError when `host` has no address.
+    """
+    address = resolve(host)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        return _listen(family, address, port)
+    except OSError as error:
+        if error.errno != errno.EADDRNOTAVAIL:
+            raise
+    return _listen(family, "", port)
+
+
+def _listen(family: int, address: str, port: int) -> int:
+    with socket.socket(family, socket.SOCK_STREAM) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind((address, port))
+        server.listen(4096)
+        return server.detach()
+
+
 def local_address(address: str) -> str:
     """Return the address of this machine in the network that leads to `address`. Nothing is sent. Raises OSError."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fra_dist.doctor.result import CheckResult, fail, ok, warn
 from fra_dist.doctor.subject import Subject
+from fra_dist.files import is_file
 
 _SECONDS = 10
 _RAY_PORT = 6379
@@ -41,7 +42,7 @@ def check_ray(subject: Subject) -> CheckResult:
     except ImportError:
         return warn("Ray is not installed", "only `fra-dist launch ray` needs it: run `make setup` again")
     address = os.environ.get("RAY_ADDRESS", "")
-    if not address and _RAY_FILE.is_file():
+    if not address and is_file(_RAY_FILE):
         address = _RAY_FILE.read_text().strip()
     if not address:
         return ok(f"{installed}; no cluster is named here (RAY_ADDRESS), `--address local` starts one")

@@ -10,7 +10,7 @@ from fra_dist.doctor.subject import Subject
 
 @dataclass(frozen=True)
 class Check:
-    """One check, and how long it may take."""
+    """One check of `fra-dist doctor`: its name, the function that does it, and how long that may take."""
 
     name: str
     """What the screen calls it."""

@@ -14,6 +14,7 @@ import psutil
 
 from fra_dist.doctor.result import CheckResult, fail, ok, warn
 from fra_dist.doctor.subject import Subject
+from fra_dist.files import is_folder
 from fra_dist.formats import size_text
 from fra_dist.machine_memory import memory_limit
 
@@ -57,7 +58,7 @@ def check_open_files(subject: Subject) -> CheckResult:
 def check_shared_memory(subject: Subject) -> CheckResult:
     """/dev/shm, through which ranks of one machine exchange data and Ray keeps objects."""
     folder = Path("/dev/shm")
-    if not folder.is_dir():
+    if not is_folder(folder):
         return fail("/dev/shm is not there", "mount a tmpfs on it; in Docker: --shm-size=8g or --ipc=host")
     try:
         with tempfile.NamedTemporaryFile(dir=folder):

@@ -1,4 +1,4 @@
-"""What a check says."""
+"""The result of a check of `fra-dist doctor`."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ Verdict = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The result of one check."""
+    """The result of one check of `fra-dist doctor`: the verdict, what was found, and what to do about it."""
 
     verdict: Verdict
     """ok: as it should be; warn: a run works, but slowly, or not in every way; fail: a run will not work."""
@@ -21,7 +21,7 @@ class CheckResult:
 
 
 def ok(text: str) -> CheckResult:
-    """A finding that asks for nothing."""
+    """Return the result of a check that found nothing to be done; `text` says what was found."""
     return CheckResult("ok", text)
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fra_dist.config import Config
+from fra_dist.files import is_folder
 
 
 @dataclass(frozen=True)
@@ -42,4 +43,4 @@ class Subject:
     def nearest_folder(self) -> Path:
         """The run folder, or the nearest folder above it that exists: its file system is the one that counts."""
         place = Path(self.run).absolute()
-        return next(folder for folder in (place, *place.parents) if folder.is_dir())
+        return next(folder for folder in (place, *place.parents) if is_folder(folder))

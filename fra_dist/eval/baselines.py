@@ -34,7 +34,7 @@ class Constant(nn.Module):
         self.value = nn.Parameter(torch.zeros(()), requires_grad=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Zeros (B, 1, 1, 1) for images (B, 3, S, S)."""
+        """Return zeros (B, 1, 1, 1) for images (B, 3, S, S)."""
         return self.value.expand(len(images), 1, 1, 1)
 
 
@@ -92,7 +92,7 @@ def untrained_encoder(encoder: Encoder, seed: int) -> Encoder:
 
 @dataclass(frozen=True)
 class Beside:
-    """The scores of one baseline on a task."""
+    """The scores of one baseline on a task, to be read beside those of the network under test."""
 
     name: str
     """Name of the baseline, one of BESIDE."""

@@ -61,7 +61,7 @@ class Probes(Hook):
     def begin(self, run: Run) -> None:
         """Raises DataError, on all ranks, when a set cannot be used."""
         self.sets: list[Probed] = []
-        self.told: set[str] = set()
+        self.warned: set[str] = set()
         if run.config.probe.every_steps:
             distributed.from_main(lambda: self._open(run))
             if distributed.from_main(lambda: self._owed(run)):
@@ -99,8 +99,8 @@ class Probes(Hook):
     def _warn(self, run: Run, what: str, why: str) -> None:
         """Once for each score and reason."""
         text = f"probe/{what} was not measured: {why}"
-        if text not in self.told:
-            self.told.add(text)
+        if text not in self.warned:
+            self.warned.add(text)
             run.folder.note("warning", step=run.completed, text=text)
             print(f"warning: step {run.completed}: {text}", file=sys.stderr, flush=True)
 

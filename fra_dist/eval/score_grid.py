@@ -12,7 +12,7 @@ OWN = ("heatmaps", "clusters", "probe")
 
 @dataclass(frozen=True)
 class Grid:
-    """A table of scores."""
+    """A table of scores with intervals: named columns, and named rows that may lack some of the scores."""
 
     columns: tuple[str, ...]
     """Names of the columns."""

@@ -23,7 +23,7 @@ HOW = {
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table of scores."""
+    """How a column of a table of scores is headed, rounded and read."""
 
     title: str
     """Heading of the column."""

@@ -8,8 +8,8 @@
 
 `net(images)` is then the mean over space of the map of stride 32, which is the map that pre-training saw unless
 `model.map_stride` is finer: torchvision has no top-down path to a finer map, so the path is left out. `safetensors`:
-the same names and numbers and the path, with the architecture, the stride of the map, the image size and the
-normalisation as metadata.
+the same names and numbers and the path, with the architecture, the stride of the map, the image size, the
+normalisation and what tells the function (`function_facts`) as metadata.
 """
 
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fra_dist.config import Config
 from fra_dist.errors import ConfigError
+from fra_dist.export.function_facts import function_facts
 from fra_dist.export.inference import NETWORKS, Exported, open_exported
 from fra_dist.export.places import place_for
 from fra_dist.export.weight_files import write_weight_file
@@ -69,7 +70,10 @@ def write_backbone(exported: Exported, form: str, path: Path) -> None:
                 f"torchvision has no {backbone!r} to load this backbone: use safetensors, network or onnx"
             )
         state = {name: value for name, value in state.items() if not name.startswith(PATH)}
-    write_weight_file(path, state, usage_metadata(exported.config, exported.network, exported.step))
+    facts = usage_metadata(exported.config, exported.network, exported.step)
+    if form == "safetensors":  # a .pth has no place for them
+        facts |= function_facts(getattr(exported.model, exported.network).backbone, backbone)
+    write_weight_file(path, state, facts)
 
 
 def left_out(config: Config, form: str) -> str:

@@ -13,6 +13,7 @@ from fra_dist.export.backbone_export import left_out, write_backbone
 from fra_dist.export.inference import Exported, largest_difference, open_exported
 from fra_dist.export.places import place_for, whole
 from fra_dist.export.weight_files import read_tensors, write_weight_file
+from fra_dist.files import is_folder
 from fra_dist.layouts.published_names import from_published, to_published, without_counterpart
 from fra_dist.models.fra import FRA
 from fra_dist.models.pyramid import PATH
@@ -66,7 +67,7 @@ class Written:
     @property
     def bytes(self) -> int:
         """Size of the file, or of the files in the folder."""
-        files = self.path.iterdir() if self.path.is_dir() else [self.path]
+        files = self.path.iterdir() if is_folder(self.path) else [self.path]
         return sum(file.stat().st_size for file in files)
 
     def _stays(self, name: str) -> bool:
@@ -155,7 +156,7 @@ def _check_safetensors(exported: Exported, path: Path) -> float:
 
 
 def _check_network(exported: Exported, path: Path) -> float:
-    file = path / folders.WEIGHTS if path.is_dir() else path
+    file = path / folders.WEIGHTS if is_folder(path) else path
     again = FRA(exported.config.model).online
     again.load_state_dict(read_tensors(file))
     images = exported.images()

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from fra_dist.config import Config
 from fra_dist.errors import ConfigError
-from fra_dist.models.fra import FRA, FRANetwork
-from fra_dist.train.checkpoints.reading import load_model
+from fra_dist.models.fra import FRA
+from fra_dist.models.fra_network import FRANetwork
+from fra_dist.train.checkpoints.restoring import load_model
 
 NETWORKS = ("online", "target")
 OUTPUTS = {

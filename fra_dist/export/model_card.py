@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 from fra_dist.config import Config
 from fra_dist.data.shards.manifest import load_manifest
-from fra_dist.data.stores.remote_folder import StoreOptions
 from fra_dist.errors import CheckpointError, DataError, FraError
 from fra_dist.export.backbone_export import left_out
 from fra_dist.export.loading_lines import loading_lines
 from fra_dist.export.weight_files import read_tensors
+from fra_dist.files import failure, is_file, is_folder, paths_below
 from fra_dist.layouts.weights import WEIGHTS
 from fra_dist.train.checkpoints.reading import Checkpoint
 
@@ -71,7 +71,7 @@ def write_card(
     config = checkpoint.config
     lines = loading_lines(form, weights.name, config)
     parts = [
-        *([_HEAD] if weights.is_dir() else []),
+        *([_HEAD] if is_folder(weights) else []),
         f"# {weights.name}",
         f"The {network} {_what(form)} ({config.model.backbone}) of a pre-training run, for image features of faces.",
         *("## File", _file(weights, config, form, _count(weights) if count is None else count)),
@@ -81,16 +81,16 @@ def write_card(
         *("## Pre-training", _protocol(config, checkpoint)),
         *("## Scores", _scores(results)),
     ]
-    card = weights / "README.md" if weights.is_dir() else weights.with_name(weights.name + ".md")
+    card = weights / "README.md" if is_folder(weights) else weights.with_name(weights.name + ".md")
     try:
         card.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     except OSError as error:
-        raise CheckpointError(f"cannot write the model card {card}: {error.strerror}") from None
+        raise failure(error, f"cannot write the model card {card}", CheckpointError) from None
     return card
 
 
 def _file(weights: Path, config: Config, form: str, count: int) -> str:
-    file = weights / WEIGHTS if weights.is_dir() else weights
+    file = weights / WEIGHTS if is_folder(weights) else weights
     content = file.read_bytes()
     rows = [
         ("name", f"`{file.name}`"),
@@ -116,8 +116,10 @@ def _count(weights: Path) -> int:
 
 def _data(config: Config, said: str) -> str:
     told = [said or f"{NOT_STATED} `--data` of `fra-dist export` says where the photos came from."]
+    if "://" in config.data.shards:  # a page about weights asks nobody: the URL is whatever their maker wrote
+        return "\n\n".join([*told, f"The shards were at `{config.data.shards}` and were not looked at for this page."])
     try:
-        manifest = load_manifest(config.data.shards, check_files=False, options=StoreOptions.of(config.data))
+        manifest = load_manifest(config.data.shards, check_files=False)
         name = manifest.source.get("name")
         origin = f", made from `{name}`" if name else ""
         told.append(f"{manifest.total:,} photos{origin} ({manifest.skipped:,} were left out).")
@@ -165,7 +167,7 @@ def read_results(place: str | Path, checkpoint: Checkpoint, network: str) -> lis
 
     Raises DataError when there is none, one cannot be read, or one is of another network.
     """
-    paths = [Path(place)] if Path(place).is_file() else sorted(Path(place).rglob("result.json"))
+    paths = [Path(place)] if is_file(Path(place)) else paths_below(Path(place), "result.json")
     if not paths:
         raise DataError(f"--scores {place} holds no result.json: fra-dist eval TASK --out DIR writes one")
     return [_result(path, checkpoint, network) for path in paths]

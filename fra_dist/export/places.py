@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fra_dist.errors import CheckpointError, ConfigError
-from fra_dist.files import whole_file
+from fra_dist.files import exists, failure, is_file, is_folder, whole_file
 
 
 def place_for(out: str | Path | None, name: str, suffixes: tuple[str, ...], overwrite: bool) -> Path:
@@ -21,7 +21,7 @@ def place_for(out: str | Path | None, name: str, suffixes: tuple[str, ...], over
         path = Path(name)
     elif not suffixes:
         path = Path(out)
-    elif Path(out).is_dir() or str(out).endswith(os.sep) or not Path(out).suffix:
+    elif is_folder(Path(out)) or str(out).endswith(os.sep) or not Path(out).suffix:
         path = Path(out) / name
     elif Path(out).suffix in suffixes:
         path = Path(out)
@@ -33,9 +33,9 @@ def place_for(out: str | Path | None, name: str, suffixes: tuple[str, ...], over
 
 def refuse_to_replace(path: Path, overwrite: bool, folder: bool = False) -> None:
     """Raise ConfigError when `path` is there and may not be replaced. An empty folder may."""
-    if folder and path.is_dir() and not any(path.iterdir()):
+    if folder and is_folder(path) and not any(path.iterdir()):
         return
-    if folder and path.is_dir() and overwrite and not (path / "config.json").is_file():
+    if folder and is_folder(path) and overwrite and not is_file(path / "config.json"):
         raise ConfigError(f"{path} is a folder that no export made: --overwrite does not replace it")
     if os.path.lexists(path) and not overwrite:
         raise ConfigError(f"{path} is there already: give another --out, or --overwrite to replace it")
@@ -56,7 +56,7 @@ def whole(path: Path, folder: bool = False) -> Iterator[Path]:
         with _whole_folder(path) as made:
             yield made
     except OSError as error:
-        raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from None
+        raise failure(error, f"cannot write {path}", CheckpointError) from None
 
 
 @contextmanager
@@ -67,8 +67,8 @@ def _whole_folder(path: Path) -> Iterator[Path]:
         inside.mkdir()
         yield inside
         for file in inside.rglob("*"):
-            file.chmod((0o777 if file.is_dir() else 0o666) & ~_umask())
-        if path.exists():
+            file.chmod((0o777 if is_folder(file) else 0o666) & ~_umask())
+        if exists(path):
             path.rename(made / "before")
         inside.rename(path)
     finally:

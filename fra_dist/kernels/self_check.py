@@ -21,13 +21,16 @@ SmallCase = Callable[[Make, torch.dtype], list[Tensor]]
 
 @dataclass(frozen=True)
 class Finding:
-    """How a kernel did."""
+    """The result of comparing one Triton kernel with its plain path, in one dtype."""
 
     kernel: str
+    """Name of the kernel, which is that of its folder."""
     dtype: str
+    """Name of the dtype that it was tried in, for example "bfloat16"."""
     difference: float
+    """Largest relative difference (norms of whole tensors) of a result or gradient; NaN when the kernel failed."""
     problem: str | None
-    """None: as it should be."""
+    """What is wrong with the kernel, in one line; None when it agrees."""
 
 
 def check_kernels(device: torch.device) -> list[Finding]:
@@ -56,8 +59,8 @@ def _try(kernel: str, run: SmallCase, dtype: torch.dtype, device: torch.device) 
             found = run(_numbers(device, dtype, dtype), dtype)
         difference = max(_difference(a, b) for a, b in zip(found, expected, strict=True))
     except Exception as error:  # whatever a compiler or a driver comes up with
-        said = "".join(f": {line[:200]}" for line in str(error).splitlines()[:1])  # an assertion may say nothing
-        return Finding(kernel, name, float("nan"), type(error).__name__ + said)
+        message = "".join(f": {line[:200]}" for line in str(error).splitlines()[:1])  # an assertion may say nothing
+        return Finding(kernel, name, float("nan"), type(error).__name__ + message)
     fine = difference <= LIMITS[dtype]
     return Finding(kernel, name, difference, None if fine else f"results differ by {difference:.2g}")
 

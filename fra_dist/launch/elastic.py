@@ -147,7 +147,7 @@ class Attempt:
 
 def _gather(cluster: Cluster, sizes: tuple[int, ...], pace: Pace, stop: StopFlag) -> Group | None:
     """Wait for workers and return them; None when asked to stop."""
-    since, told, enough = time.monotonic(), 0.0, 0.0
+    since, printed_at, enough = time.monotonic(), 0.0, 0.0
     while stop.requested is None:
         world = largest(sizes, cluster.free())
         now = time.monotonic()
@@ -156,8 +156,8 @@ def _gather(cluster: Cluster, sizes: tuple[int, ...], pace: Pace, stop: StopFlag
             group = cluster.group(world)
             if group is not None:
                 return group
-        if not world and now - max(told, since) > 10:
-            told = now
+        if not world and now - max(printed_at, since) > 10:
+            printed_at = now
             print(f"fra-dist: waiting for {sizes[0]} workers, {cluster.free()} are free", flush=True)
         time.sleep(0.5)
     return None

@@ -12,7 +12,7 @@ from fra_dist.exit_status import HUNG, REFUSED, STOPPED
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt ended."""
+    """How one attempt of a run ended, as its launcher judges it, and why."""
 
     kind: Literal["complete", "stopped", "refused", "failed"]
     """"complete", "stopped" (saved, or nothing to save), "refused" (the input cannot be used) or "failed"."""
@@ -20,15 +20,16 @@ class Outcome:
     """Why it ended so, in one line; empty when there is nothing to say."""
 
 
-def attempt_outcome(folder: Path, world: int, told: str = "") -> Outcome:
-    """Judge the attempt of `world` ranks whose records are in `folder`. `told`: what the launcher itself saw go wrong.
+def attempt_outcome(folder: Path, world: int, launcher_error: str = "") -> Outcome:
+    """Judge the attempt of `world` ranks whose records are in `folder`.
 
-    Ranks that die pull others down: the first that was killed, else the first that failed, is named as the cause.
+    `launcher_error` is what the launcher itself saw go wrong, in one line; empty for nothing. Ranks that die pull
+    others down: the first that was killed, else the first that failed, is named as the cause.
     """
     try:
         records = read_records(folder)
     except DiskError as error:
-        return Outcome("failed", told or str(error))
+        return Outcome("failed", launcher_error or str(error))
     codes = {int(r["rank"]): int(r["code"]) for r in records}
     if len(codes) == world and all(code == 0 for code in codes.values()):
         return Outcome("complete")
@@ -43,7 +44,9 @@ def attempt_outcome(folder: Path, world: int, told: str = "") -> Outcome:
         return Outcome("failed", first_cause(folder, failed))
     mute = sorted(set(range(world)) - set(codes))
     who = f"rank{'s' if len(mute) > 1 else ''} {', '.join(map(str, mute[:8]))}{' ...' if len(mute) > 8 else ''}"
-    return Outcome("failed", told or f"{who} ended without a word: killed together with the launcher's process or node")
+    return Outcome(
+        "failed", launcher_error or f"{who} ended without a word: killed together with the launcher's process or node"
+    )
 
 
 def first_cause(folder: Path, failed: list[dict[str, Any]]) -> str:

@@ -7,10 +7,12 @@ unsaved.
 
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +25,15 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from fra_dist.errors import LaunchError
+from fra_dist.files import failure
 from fra_dist.launch.world import AgentHost, rank_environments, rank_order
+
+_LONGEST_TMPDIR = 28
 
 
 @dataclass(frozen=True)
 class Need:
-    """What one worker needs of the cluster."""
+    """The CPUs and GPUs that each Ray worker, which runs one rank, asks the cluster for."""
 
     cpus: float = 1
     """CPUs for each worker."""
@@ -42,7 +47,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Ended:
-    """How the task of one rank ended."""
+    """The end of one rank's task: its exit status, or what happened to its worker."""
 
     rank: int
     """The rank whose task has ended."""
@@ -59,7 +64,7 @@ class Agent:
         self.process: subprocess.Popen[bytes] | None = None
 
     def place(self) -> AgentHost:
-        """Return where this agent runs."""
+        """Return the node and the address at which this actor runs, and the number of GPUs that it sees."""
         context = ray.get_runtime_context()
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         return AgentHost(context.get_node_id(), ray.util.get_node_ip_address(), len([g for g in gpus.split(",") if g]))
@@ -91,9 +96,22 @@ class Agent:
             return None
 
     def send(self, number: int) -> None:
-        """Send a signal to the task, if it still runs."""
+        """Send signal `number` to the rank's task; does nothing when the task has ended."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
+
+
+def local_scratch() -> str:
+    """Make a new folder, for this user alone, in which a local cluster keeps its sockets and logs.
+
+    Paths of sockets have 107 bytes at most and Ray adds 75, so a long TMPDIR is passed over for /tmp. Raises
+    LaunchError when no folder can be made.
+    """
+    place = tempfile.gettempdir()
+    try:
+        return tempfile.mkdtemp(prefix="fra-", dir=place if len(os.fsencode(place)) <= _LONGEST_TMPDIR else "/tmp")
+    except OSError as error:
+        raise failure(error, "cannot make a folder for Ray in /tmp (or set a short RAY_TMPDIR)", LaunchError) from None
 
 
 def _output(words: Sequence[str]) -> list[str]:
@@ -112,14 +130,17 @@ class Cluster:
         Raises LaunchError when no cluster answers.
         """
         self.need = need
+        self.scratch = local_scratch() if address == "local" and "RAY_TMPDIR" not in os.environ else None
         try:
             ray.init(
                 address=None if address == "local" else address,
                 include_dashboard=False if address == "local" else None,
                 logging_level=logging.WARNING,
                 log_to_driver=True,
+                _temp_dir=self.scratch,
             )
-        except Exception as error:  # also plain ones, when a part of Ray does not start in time
+        except Exception as error:  # of a start that takes too long Ray says so by a plain Exception
+            self._sweep()
             text = " ".join(str(error).split())[:200]
             raise LaunchError(
                 f"no Ray cluster at {address}: {text}; start one with `ray start --head`, or use --address local"
@@ -132,6 +153,11 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         ray.shutdown()
+        self._sweep()
+
+    def _sweep(self) -> None:
+        if self.scratch is not None:
+            shutil.rmtree(self.scratch, ignore_errors=True)
 
     def free(self) -> int:
         """Count how many more workers would fit now, on nodes that are not draining."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from fra_dist.config import Config, dump_config
 from fra_dist.errors import LaunchError
 from fra_dist.exit_status import STOPPED
+from fra_dist.files import paths_in
 from fra_dist.json_lines import read_rows
 from fra_dist.launch.ledger import last_logged_step
 from fra_dist.launch.outcome import attempt_outcome
@@ -134,7 +135,7 @@ class TrialRun:
             )
 
     def _until_unlocked(self, patience: float = 60.0) -> None:
-        """Wait until nobody writes to the run: ranks whose launcher was killed die a moment later."""
+        """Wait until no process writes to the run: ranks whose launcher was killed die a moment later."""
         end = time.monotonic() + patience
         while is_locked(self.run):
             if time.monotonic() > end:
@@ -143,7 +144,7 @@ class TrialRun:
 
     def _cause(self, world: int) -> str:
         """Return what the rank that failed said last."""
-        records = sorted(self.run.glob("launch/torchrun-*"), key=lambda path: path.stat().st_mtime)
+        records = sorted(paths_in(self.run / "launch", "torchrun-*"), key=lambda path: path.stat().st_mtime)
         if world > 1 and records:
             return attempt_outcome(records[-1], world).cause
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fra_dist.errors import CheckpointError
+from fra_dist.files import paths_in
 from fra_dist.json_lines import read_rows
 from fra_dist.train.checkpoints.compare import Difference, contents_of, differences
 from fra_dist.train.checkpoints.reading import MODEL, OPTIMIZER, Checkpoint, newest_good
@@ -20,7 +21,7 @@ TRAJECTORY = 1e-6
 
 @dataclass
 class RunComparison:
-    """The result of comparing two runs."""
+    """The result of comparing an interrupted run with an uninterrupted one, in words."""
 
     lines: list[str] = field(default_factory=list)
     """What was compared, one line each."""
@@ -29,7 +30,7 @@ class RunComparison:
 
     @property
     def good(self) -> bool:
-        """Whether no fault was found."""
+        """Whether no difference and no other fault was found."""
         return not self.faults
 
 
@@ -56,7 +57,7 @@ def compare_runs(one: Path, two: Path) -> RunComparison:
 
 
 def near(one: Path, two: Path, resumed: int, double: bool) -> RunComparison:
-    """Compare two runs of which the second resumed after step `resumed` at another world size.
+    """Compare two runs; the second one resumed after step `resumed` at another world size.
 
     The samples must be the same at every step, the first loss within FIRST_LOSS and, if `double`, every later one
     within TRAJECTORY; the verdict's lines tell how far the rest drifts. Raises CheckpointError when one has no good
@@ -95,7 +96,7 @@ def metric_rows(run: Path) -> dict[int, dict[str, Any]]:
 def logged_samples(run: Path) -> dict[int, list[int]]:
     """Return {step: sorted sample ids of the global batch} of a run folder, from the sample logs of all ranks."""
     found: dict[int, list[int]] = {}
-    for path in sorted((run / "samples").glob("rank-*.jsonl")):
+    for path in paths_in(run / "samples", "rank-*.jsonl"):
         for row in read_rows(path):
             found.setdefault(row["step"], []).extend(row["ids"])
     return {step: sorted(ids) for step, ids in found.items()}

@@ -54,7 +54,7 @@ class Resources:
 
     @property
     def tasks_per_node(self) -> int:
-        """The number of ranks on each node."""
+        """The number of ranks on each node: `ranks_per_node`, else one for each GPU, else 1."""
         return self.ranks_per_node or self.gpus_per_node or 1
 
     def parameters(self, name: str) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class Submitted:
-    """A job that was submitted."""
+    """A job that SLURM has accepted: its number, and where its output goes."""
 
     job_id: str
     """SLURM's number of the job."""
@@ -136,14 +136,14 @@ def job_state(job_id: str) -> str | None:
     if shutil.which("squeue") is None:
         return ""
     try:
-        said = subprocess.run(
+        result = subprocess.run(
             ["squeue", "-h", "-t", "all", "-j", job_id, "-o", "%T"], capture_output=True, text=True, timeout=60
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    if said.returncode:
-        return "" if "invalid job id" in said.stderr.lower() else None
-    return said.stdout.strip().partition("\n")[0]
+    if result.returncode:
+        return "" if "invalid job id" in result.stderr.lower() else None
+    return result.stdout.strip().partition("\n")[0]
 
 
 def _refuse_second(run: Path) -> None:

@@ -20,16 +20,16 @@ class Screen:
 
     def __init__(self, out: TextIO) -> None:
         self.out, self.interactive, self.line = out, out.isatty(), ""
-        self.at_start, self.told = True, time.monotonic()
+        self.at_start, self.printed_at = True, time.monotonic()
 
     def text(self, text: str) -> None:
-        """Print text above the status line."""
+        """Print text in place of the status line; it scrolls, and the next `status` comes below it."""
         if not text:
             return
         self._wipe()
         self.out.write(text)
         self.at_start = text.endswith("\n")
-        self.told = time.monotonic()  # a log that grows says enough
+        self.printed_at = time.monotonic()  # a log that grows says enough
         self.out.flush()
 
     def status(self, line: str) -> None:
@@ -39,13 +39,13 @@ class Screen:
                 self._wipe()
                 self.line = line[: shutil.get_terminal_size().columns - 1]
                 self.out.write(self.line)
-        elif line != self.line and time.monotonic() - self.told > _QUIET:
+        elif line != self.line and time.monotonic() - self.printed_at > _QUIET:
             self.line = line
             self.text(f"fra-dist: {line}\n")
         self.out.flush()
 
     def close(self) -> None:
-        """Remove the status line."""
+        """Remove the status line from a terminal; call it before anything else prints."""
         if self.interactive:
             self._wipe()
 

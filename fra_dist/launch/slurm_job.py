@@ -84,7 +84,7 @@ class SlurmJob:
 
     def __init__(self, env: Mapping[str, str], signal_lead: int) -> None:
         try:
-            self.id, self.world = env["SLURM_JOB_ID"], int(env["SLURM_NTASKS"])
+            self.id, self.world = _job_id(env), int(env["SLURM_NTASKS"])
         except KeyError as missing:
             raise LaunchError(f"{missing} is not set: this runs inside a SLURM job with --ntasks") from None
         self.restarts = int(env.get("SLURM_RESTART_COUNT", "0"))
@@ -158,6 +158,16 @@ class SlurmJob:
         self.terminated = True  # scancel or preemption: the tasks got it as well, so wait for the step to save and end
 
 
+def _job_id(env: Mapping[str, str]) -> str:
+    """Return the id by which SLURM knows this job alone.
+
+    SLURM_JOB_ID of one task of a job array is also the id of the whole array, and a requeue by it would hit all tasks.
+    """
+    if "SLURM_ARRAY_JOB_ID" in env and "SLURM_ARRAY_TASK_ID" in env:
+        return f"{env['SLURM_ARRAY_JOB_ID']}_{env['SLURM_ARRAY_TASK_ID']}"
+    return env["SLURM_JOB_ID"]
+
+
 def _attempt(launch: Launch, ledger: Ledger, job: SlurmJob) -> Outcome:
     try:
         folder = ledger.begin_attempt(job.world)
@@ -167,7 +177,7 @@ def _attempt(launch: Launch, ledger: Ledger, job: SlurmJob) -> Outcome:
     command = task_words(str(folder), launch.trainer)
     print(f"fra-dist: attempt {ledger.attempt}, {job.world} ranks, job {job.id} restart {job.restarts}", flush=True)
     code = job.step(command, env)
-    return attempt_outcome(folder, job.world, told=f"srun ended with status {code}" if code else "")
+    return attempt_outcome(folder, job.world, launcher_error=f"srun ended with status {code}" if code else "")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -20,6 +20,7 @@ from fra_dist import files
 from fra_dist.distributed.interface import local_address, resolve
 from fra_dist.errors import DiskError, FraError, LaunchError
 from fra_dist.exit_status import REFUSED, STOPPED
+from fra_dist.files import exists
 from fra_dist.launch.ledger import last_logged_step, last_row, newest_step, note
 from fra_dist.launch.outcome import first_cause, read_records, refusal
 from fra_dist.launch.task import die_with_parent
@@ -30,7 +31,7 @@ from fra_dist.train.signals import EARLY, heeded
 
 @dataclass(frozen=True)
 class Topology:
-    """The nodes and ranks of a run under torchrun."""
+    """How a run under torchrun is spread: ranks on each node, number of nodes, and where they meet."""
 
     ranks_per_node: int = 1
     """Ranks on each node."""
@@ -183,7 +184,7 @@ def _refusal(records: Path) -> str:
 def _ask_tasks(torchrun: int, number: int) -> None:
     """Pass a signal on to the tasks: torchrun itself would kill them half a minute later, saved or not."""
     children = Path(f"/proc/{torchrun}/task/{torchrun}/children")
-    tasks = [int(pid) for pid in children.read_text().split() if _is_task(int(pid))] if children.exists() else []
+    tasks = [int(pid) for pid in children.read_text().split() if _is_task(int(pid))] if exists(children) else []
     for pid in tasks or [torchrun]:  # none yet: torchrun is still starting, so let it end
         try:
             os.kill(pid, number)

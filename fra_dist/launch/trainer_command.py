@@ -13,7 +13,7 @@ from fra_dist.errors import LaunchError
 
 @dataclass(frozen=True)
 class Launch:
-    """What a launcher needs to know of a run."""
+    """What a launcher is asked to run: the run folder, one rank's command, and how many failures it may have."""
 
     run: Path
     """The run folder."""

@@ -32,7 +32,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class AgentHost:
-    """Where one agent runs."""
+    """The node on which an agent, which runs one rank, has been placed: its name, address and GPUs."""
 
     node: str
     """The name of the node, as the cluster knows it."""

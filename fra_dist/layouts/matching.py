@@ -45,10 +45,11 @@ def match_backbone(weights: Weights, backbone: nn.Module, name: str) -> Match:
         names = in_backbone(own, weights.state)
     else:
         names = {key: key for key in own if key in weights.state}
-        _refuse_more(weights, own, name)
     taken = {mine: weights.state[theirs] for mine, theirs in names.items()}
     missing = tuple(key for key in own if key not in taken and not key.endswith(COUNTER))
     refuse_differences(weights, own, taken, [key for key in missing if not key.startswith(PATH)], name)
+    if not isinstance(backbone, TimmBackbone):
+        _refuse_more(weights, own, name)
     used = set(names.values())
     return Match(taken, missing, (*(key for key in weights.state if key not in used), *weights.left_out))
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fra_dist.data.decoding.stand_ins import stand_in
 from fra_dist.errors import CheckpointError
+from fra_dist.files import failure, is_folder
 from fra_dist.layouts import inert
 
 _INSIDE = (
@@ -46,7 +47,7 @@ def read_file(path: str | Path) -> TensorFile:
     Raises CheckpointError, one line, when there is no such file, it cannot be read, or it holds no tensors.
     """
     path = Path(path)
-    if path.is_dir():
+    if is_folder(path):
         raise CheckpointError(f"{path} is a folder, not a file of weights")
     try:
         with path.open("rb") as stream:
@@ -54,7 +55,7 @@ def read_file(path: str | Path) -> TensorFile:
     except FileNotFoundError:
         raise CheckpointError(f"no weights at {path}: no such file") from None
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise failure(error, f"{path} cannot be read", CheckpointError) from None
     if (found := stand_in(head)) is not None:
         raise CheckpointError(f"{path} is {found}")
     try:

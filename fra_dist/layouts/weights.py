@@ -18,6 +18,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from fra_dist.errors import CheckpointError
+from fra_dist.files import is_file, is_folder
 from fra_dist.layouts import resnets
 from fra_dist.layouts.published_names import from_published
 from fra_dist.layouts.reading import TensorFile, read_file, some
@@ -79,7 +80,7 @@ def open_weights(given: str | Path) -> Weights:
     """
     path = Path(given)
     more: dict[str, str] = {}
-    if path.is_dir():
+    if is_folder(path):
         more, path = folder_facts(path), path / WEIGHTS
     found = read_file(path)
     facts = {**more, **(found.facts or {})}
@@ -91,7 +92,7 @@ def open_weights(given: str | Path) -> Weights:
 
 def is_exported_folder(path: Path) -> bool:
     """Whether a folder is one that an export made, rather than a run."""
-    return (path / SETTINGS).is_file() and (path / WEIGHTS).is_file()
+    return is_file(path / SETTINGS) and is_file(path / WEIGHTS)
 
 
 def folder_facts(folder: Path) -> dict[str, str]:

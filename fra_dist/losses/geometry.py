@@ -26,7 +26,7 @@ class Placement:
     """(V, B) bool: mirrored left and right after the crop."""
     shown: Tensor | None = None
     """0-dim: pixels of a photo that both views show, counted in each of them, as the mean over all photos of a step,
-    also those of its other ranks and forward passes. None: nobody counted."""
+    also those of its other ranks and forward passes. None when they were not counted."""
 
     @classmethod
     def same(cls, images: int, device: torch.device) -> Self:
@@ -35,7 +35,7 @@ class Placement:
         return cls(box.expand(2, images, 4), torch.zeros(2, images, dtype=torch.bool, device=device))
 
     def part(self, first: int, last: int) -> Self:
-        """The placement of images first .. last - 1."""
+        """The placement of images `first` to `last - 1` of the batch; `shown` stays that of the whole step."""
         return type(self)(self.boxes[:, first:last], self.flips[:, first:last], self.shown)
 
     def tensors(self) -> tuple[Tensor, ...]:

@@ -15,7 +15,7 @@ class View(Protocol):
 
     @property
     def global_embedding(self) -> Tensor:
-        """(B, D) projection of the mean over the map."""
+        """(B, D) projections of the feature map's mean, one for each image; not normalised."""
         ...
 
     @property

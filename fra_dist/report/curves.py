@@ -22,7 +22,7 @@ Runs = Mapping[str, Rows]
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture of curves."""
+    """One chart of a report: its title, the metrics that it draws as lines, and where its axis begins."""
 
     title: str
     """Title of the picture."""
@@ -161,7 +161,7 @@ def _draw(axes: Axes, name: str, panel: Panel, runs: Runs, regions: int) -> None
 
 
 def _mark_saddle(axes: Axes, regions: int) -> None:
-    """ln Q is where no region is told from another; the second line is what a run should get below."""
+    """ln Q is the value at which all regions look alike; the second line is what a run should get below."""
     saddle = math.log(regions)
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, 0.68 * saddle), max(high, 1.06 * saddle))

@@ -17,7 +17,7 @@ DOTS = 20_000
 
 
 class Point(NamedTuple):
-    """A photo and its place on the map."""
+    """A photo and its two coordinates on a map of embeddings."""
 
     photo: Pixels
     """(s, s, 3) pixels of the photo."""
@@ -67,7 +67,7 @@ def draw_map(
 
 
 class Neighbours(NamedTuple):
-    """A photo and those nearest to it."""
+    """A photo and the photos whose embeddings are nearest to its own."""
 
     photo: Pixels
     """(s, s, 3) pixels of the photo."""

@@ -10,17 +10,20 @@ _FLOORS = {"untrained": "an untrained network", "pixels": "pixels"}
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """The scores of one evaluation."""
+    """The scores of one evaluation as a table of texts, and sentences about the baselines that win."""
 
     title: str
+    """Title of the table."""
     head: Sequence[str]
+    """Headings of the columns."""
     rows: Sequence[Sequence[str]]
+    """One row for each score: its name, value, interval, and the values of the baselines."""
     verdicts: Sequence[str]
     """Sentences about scores that a floor wins."""
 
 
 def tables_of(documents: Sequence[Mapping[str, Any]]) -> list[ScoreTable]:
-    """One table for each result.json."""
+    """Return one table for each document, which is the content of a result.json of `fra-dist eval`."""
     return [_table(document) for document in documents]
 
 

@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image
 
 from fra_dist.errors import DataError
-from fra_dist.models.fra import FRANetwork
+from fra_dist.files import failure
+from fra_dist.models.fra_network import FRANetwork
 from fra_dist.report.overlay import region_shares, resize, to_images
 from fra_dist.report.region_sheet import Drawn, draw_sheet
 from fra_dist.report.run_pictures import infer_quietly
@@ -25,7 +26,7 @@ from fra_dist.report.user_photos import Photo, Skipped, printable, read_square, 
 
 @dataclass
 class Gallery:
-    """What was drawn so far of a folder of photos."""
+    """The pictures made so far of a folder of photos, and what regions.json will hold about them."""
 
     out: Path
     """The folder that the pictures are written to."""
@@ -49,13 +50,13 @@ class Gallery:
         try:
             path.write_text(json.dumps(whole, indent=1, ensure_ascii=False), encoding="utf-8")
         except OSError as error:
-            raise DataError(f"cannot write {path}: {error.strerror}") from None
+            raise failure(error, f"cannot write {path}", DataError) from None
         return path
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a gallery's sheets look."""
+    """Title and sizes of the sheets that a gallery writes."""
 
     title: str
     """Title of each sheet."""
@@ -137,7 +138,7 @@ def _save(picture: Image.Image, path: Path) -> None:
     try:
         picture.save(path)
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from None
+        raise failure(error, f"cannot write {path}", DataError) from None
 
 
 def _stem(path: Path) -> str:

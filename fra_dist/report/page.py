@@ -16,6 +16,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from fra_dist.errors import DataError
+from fra_dist.files import failure
 from fra_dist.report.curves import PANELS, Runs, for_dark_paper, has_data, panel_svg
 from fra_dist.report.palette import CLASS_COLOURS, region_hex
 
@@ -27,17 +28,17 @@ class ColumnLike(Protocol):
 
     @property
     def title(self) -> str:
-        """Heading of the column."""
+        """Heading of the column, as text."""
         ...
 
     @property
     def digits(self) -> int:
-        """Digits after the decimal point."""
+        """Number of digits after the decimal point of the column's values."""
         ...
 
     @property
     def higher_is_better(self) -> bool | None:
-        """Which direction is better; None: neither."""
+        """True if larger values of the column are better, False if smaller ones are, None if neither are."""
         ...
 
 
@@ -46,17 +47,17 @@ class TableLike(Protocol):
 
     @property
     def title(self) -> str:
-        """Heading of the table."""
+        """Heading of the table, as text."""
         ...
 
     @property
     def note(self) -> str:
-        """How to read the table, in a few sentences."""
+        """A few sentences that say how to read the table."""
         ...
 
     @property
     def columns(self) -> Sequence[ColumnLike]:
-        """The columns after that of the row labels."""
+        """The columns of values, in order, without the one of the row labels."""
         ...
 
     @property
@@ -67,7 +68,7 @@ class TableLike(Protocol):
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of the page with its text."""
+    """A picture for the report page, with its caption and a description for screen readers."""
 
     image: Path | bytes
     """A file, or the bytes of one: PNG, JPEG or WebP."""
@@ -153,7 +154,7 @@ def write_page(data: ReportData, path: str | Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise DataError(f"cannot write the report {target}: {error.strerror}") from None
+        raise failure(error, f"cannot write the report {target}", DataError) from None
     return target
 
 

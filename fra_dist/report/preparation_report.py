@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fra_dist.data.decoding.images import BadImage, decode
+from fra_dist.data.making.faces.crop_notes import BINS, CROPS
 from fra_dist.data.making.photo_sources import photo_bytes
 from fra_dist.data.shards.contact_sheet import contact_sheet, sheet_ids
 from fra_dist.data.shards.manifest import SKIPPED, Manifest
 from fra_dist.errors import DataError
+from fra_dist.files import failure
 
 _SHOWN, _EACH, _TILE = 48, 12, 96
 _COPY = "near copy"
@@ -38,6 +40,7 @@ def write_preparation_page(manifest: Manifest, source: str, path: Path) -> Path:
     ordered = sorted(by_reason.items(), key=lambda pair: -len(pair[1]))
     photos = photo_bytes(source, list(_shown(ordered)))
     heights, widths = _sizes(manifest)
+    noted = _noted(manifest)
     ids = sheet_ids(manifest.total, _SHOWN)
     rendered = _environment().get_template("preparation.html.j2").render(
         title=f"Shards of {manifest.source.get('name', source)}",
@@ -54,6 +57,10 @@ def write_preparation_page(manifest: Manifest, source: str, path: Path) -> Path:
             ("Shorter side of the samples, pixels", _histogram(np.minimum(heights, widths))),
             ("Bytes of the samples, kB", _histogram(_lengths(manifest) / 1000)),
         ],
+        crops=manifest.stats.get("crops"),
+        scale=_scale(manifest),
+        noted=[(kind, f"{len(found):,}", f"{len(found) / manifest.total:.2%}") for kind, found in noted],
+        doubtful=[(kind, *_doubtful(manifest, found)) for kind, found in noted],
         sheet=_inline(contact_sheet(manifest, ids, _TILE)),
         shown=len(ids),
         rejected=list(_rejected(photos, ordered)),
@@ -63,7 +70,7 @@ def write_preparation_page(manifest: Manifest, source: str, path: Path) -> Path:
     try:
         path.write_text(rendered, encoding="utf-8")
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}") from None
+        raise failure(error, f"cannot write {path}", DataError) from None
     return path
 
 
@@ -80,10 +87,41 @@ def _lengths(manifest: Manifest) -> NDArray[np.int32]:
     return np.concatenate([manifest.index(number)["length"] for number in range(len(manifest.shards))])
 
 
+def _noted(manifest: Manifest) -> list[tuple[str, list[int]]]:
+    """Kinds of notes on crops, the most frequent first, and the ids of the samples that have them."""
+    if "crops" not in manifest.stats:
+        return []
+    found: dict[str, list[int]] = {}
+    for line in (Path(str(manifest.folder)) / CROPS).read_text(encoding="utf-8").splitlines():
+        item = json.loads(line)
+        for note in item["notes"]:
+            found.setdefault(note.partition(":")[0], []).append(item["sample"])
+    return sorted(found.items(), key=lambda pair: -len(pair[1]))
+
+
+def _scale(manifest: Manifest) -> Markup | None:
+    """The histogram of the crops' scale that the manifest holds; None for whole photos."""
+    counts = manifest.stats.get("crops", {}).get("scale")
+    if not counts:
+        return None
+    edges = np.linspace(BINS[0], BINS[1], len(counts) + 1)
+    return _bars(np.array(counts), 2.0**edges)
+
+
+def _doubtful(manifest: Manifest, samples: Sequence[int]) -> tuple[str, int]:
+    """(sheet of some of the crops, how many are on it)."""
+    some = np.array(samples)[sheet_ids(len(samples), _EACH)]
+    return _inline(contact_sheet(manifest, some, _TILE)), len(some)
+
+
 def _histogram(values: NDArray[Any], bins: int = 40) -> Markup:
-    """Bars as SVG, in the colours of the page."""
+    """How many of the values lie in each bin, as SVG."""
     low, high = float(values.min()), float(values.max())
-    counts, edges = np.histogram(values, bins=bins if high > low else 1, range=(low, high if high > low else low + 1))
+    return _bars(*np.histogram(values, bins=bins if high > low else 1, range=(low, high if high > low else low + 1)))
+
+
+def _bars(counts: NDArray[Any], edges: NDArray[Any]) -> Markup:
+    """Bars as SVG, in the colours of the page: how many lie between each two edges."""
     width, height, foot = 640, 140, 18
     step, most = width / len(counts), max(1, int(counts.max()))
     bars = "".join(
@@ -94,7 +132,7 @@ def _histogram(values: NDArray[Any], bins: int = 40) -> Markup:
     )
     style = 'fill="var(--soft)" font-size="12"'
     text = f'<text x="{{x}}" y="{height + 14}" text-anchor="{{at}}" {style}>{{value:.4g}}</text>'
-    marks = text.format(x=0, at="start", value=low) + text.format(x=width, at="end", value=high)
+    marks = text.format(x=0, at="start", value=edges[0]) + text.format(x=width, at="end", value=edges[-1])
     line = f'<line x1="0" x2="{width}" y1="{height}" y2="{height}" stroke="var(--line)"/>'
     top = f'<text x="0" y="11" {style}>{most:,}</text>'
     size = f'viewBox="0 0 {width} {height + foot}" style="max-width:{width}px;width:100%"'

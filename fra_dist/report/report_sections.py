@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from fra_dist.files import exists, paths_in
 from fra_dist.report.overlay import STRIP_TILE, Pixels, class_tile, draw_strip, resize, row_of_tiles
 from fra_dist.report.page import Film, Headline, Picture
 
@@ -35,9 +36,9 @@ def stages_of(run: str | Path) -> Film:
     folder = Path(run) / "heatmaps"
     stages = []
     photos = folder / "photos.strip.png"
-    if photos.exists():
+    if exists(photos):
         stages.append(("photos", Picture(photos, "The photos themselves.")))
-    for strip in sorted(folder.glob("step-*.strip.png")):
+    for strip in paths_in(folder, "step-*.strip.png"):
         step = int(strip.name.removeprefix("step-").split(".")[0])
         stages.append((f"step {step}", Picture(strip, f"The photos with their regions at step {step}.")))
     return stages
@@ -74,7 +75,7 @@ def _places_found(ratio: float) -> Headline:
 
 def _told_apart(relation: float, regions: int) -> Headline:
     saddle = math.log(regions)
-    note = f"{relation / saddle:.2f} of ln {regions} = {saddle:.2f}, where no region is told from another"
+    note = f"{relation / saddle:.2f} of ln {regions} = {saddle:.2f}, where all regions look alike"
     return Headline("Relation loss at the end", f"{relation:.2f}", note, relation < 0.75 * saddle)
 
 

@@ -19,7 +19,7 @@ _SHOWN = (
 
 @dataclass(frozen=True)
 class RunFiles:
-    """One run, as it lies on the disk."""
+    """What a report shows of one run, read from its run folder."""
 
     path: Path
     """The run folder."""
@@ -42,7 +42,7 @@ class RunFiles:
 
     @property
     def state(self) -> str:
-        """How its history ends."""
+        """How the run ended, by its history: "complete", "stopped" or "not complete"."""
         words = [str(row["event"]) for row in self.events if row["event"] in ("start", "resume", "complete", "stopped")]
         return {"complete": "complete", "stopped": "stopped"}.get(words[-1] if words else "", "not complete")
 
@@ -91,7 +91,7 @@ def read_evaluations(folders: Iterable[Path]) -> list[dict[str, Any]]:
     for folder in folders:
         if not files.is_folder(folder):
             raise DataError(f"{folder} is not a folder with results of `fra-dist eval --out`")
-        for path in sorted(folder.rglob("result.json")):
+        for path in files.paths_below(folder, "result.json"):
             document = files.read_object(path)
             if document and isinstance(document.get("scores"), dict):
                 found.append({**document, "path": str(path.parent)})

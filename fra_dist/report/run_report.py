@@ -35,10 +35,12 @@ _STAGES, _EVENTS = 24, 60
 
 @dataclass(frozen=True)
 class PlainTable:
-    """A plain table."""
+    """A table of texts for the report page: the headings of its columns, and its rows."""
 
     head: Sequence[str]
+    """Headings of the columns."""
     rows: Sequence[Sequence[str]]
+    """The rows, a text for each column."""
 
 
 def write_run_report(folders: Sequence[Path], path: Path, evaluations: Sequence[Path] = ()) -> Path:
@@ -70,7 +72,7 @@ def write_run_report(folders: Sequence[Path], path: Path, evaluations: Sequence[
         files.make_folder(path.parent)
         files.write_whole(path, text)
     except OSError as error:
-        raise DataError(f"cannot write the report {path}: {error.strerror}") from None
+        raise files.failure(error, f"cannot write the report {path}", DataError) from None
     return path
 
 

@@ -1,5 +1,6 @@
 """Photos as users name them: files, folders and patterns; odd and broken ones are reported, not fatal."""
 
+import errno
 import glob
 import os
 from collections.abc import Iterator, Sequence
@@ -11,14 +12,17 @@ from PIL import Image
 
 from fra_dist.data.decoding.images import BadImage
 from fra_dist.data.making.cleaning import decode_verified
+from fra_dist.files import raw_bytes
 from fra_dist.report.overlay import Pixels
 
 SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .avif .mpo".split())  # noqa: SIM905
+_NO_FILE = "not a file"
+_REASONS = {errno.ENOENT: "no such file", errno.EISDIR: _NO_FILE, errno.EINVAL: _NO_FILE, errno.ENXIO: _NO_FILE}
 
 
 @dataclass(frozen=True)
 class Photo:
-    """The middle square of a photo."""
+    """A user's photo, cropped to its middle square, and where that lies in the photo."""
 
     path: Path
     """Path of the file."""
@@ -32,7 +36,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A photo that could not be used."""
+    """A photo that the user named but that could not be used, and why."""
 
     path: str
     """The name as the user gave it, or the path of the file."""
@@ -70,11 +74,9 @@ def read_square(path: Path) -> Photo | Skipped:
     """Decode a photo upright and cut its middle square, without scaling; Skipped when that is not possible."""
     name = printable(path)
     try:
-        if not path.is_file():
-            return Skipped(name, "no such file" if not path.exists() else "not a file")
-        pixels = decode_verified(path.read_bytes())
+        pixels = decode_verified(raw_bytes(path))
     except OSError as error:
-        return Skipped(name, error.strerror or "cannot be read")
+        return Skipped(name, _REASONS.get(error.errno or 0, error.strerror) or "cannot be read")
     except BadImage as error:
         return Skipped(name, str(error))
     if pixels.ndim == 2:

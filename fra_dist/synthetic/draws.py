@@ -35,11 +35,11 @@ class Draws:
         self._numbers = iter(row)
 
     def unit(self) -> float:
-        """The next number, uniform in [0, 1)."""
+        """Take the next number of the row, uniform in [0, 1)."""
         return next(self._numbers)
 
     def between(self, low: float, high: float) -> float:
-        """A number uniform in [low, high)."""
+        """Draw a number that is uniform in [low, high)."""
         return low + (high - low) * self.unit()
 
     def near(self, middle: float, spread: float) -> float:
@@ -50,7 +50,7 @@ class Draws:
         return middle + spread * 2.0 * (self.unit() + self.unit() + self.unit() - 1.5)
 
     def chance(self, probability: float) -> bool:
-        """True with the given probability."""
+        """Draw True with the given probability (0 to 1), otherwise False."""
         return self.unit() < probability
 
     def pick(self, weights: Sequence[float]) -> int:

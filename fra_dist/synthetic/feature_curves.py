@@ -44,7 +44,7 @@ class Eye:
     """Slope by which the outer corner is raised."""
 
     def local(self, x: Plane, y: Plane) -> tuple[Plane, Plane]:
-        """(u, v) of frontal coordinates (x, y)."""
+        """The eye's own coordinates (u, v) of points (x, y) in head units, of a face seen from the front."""
         u = (x - self.x) * (self.side / self.width)
         return u, (y - self.y) + u * (self.tilt * self.width)
 

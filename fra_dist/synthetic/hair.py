@@ -146,5 +146,5 @@ def length_below(p: Person) -> float:
 
 
 def wears_hat(shot: Shot) -> bool:
-    """Whether a hat covers the hair."""
+    """Whether the person in the shot wears a hat, which covers the hair."""
     return shot.hat != "none"

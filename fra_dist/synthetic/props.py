@@ -66,7 +66,7 @@ def paint_brim(pic: Canvas, shot: Shot) -> None:
 
 
 def hat_colour(shot: Shot) -> np.ndarray:
-    """The colour of the hat (3,), in linear light."""
+    """The colour of the shot's hat: red, green and blue (3,) in linear light, 0 to 1."""
     return linear((0.12 + 0.7 * shot.prop[1], 0.12 + 0.55 * shot.prop[2], 0.12 + 0.6 * shot.prop[3]))
 
 

@@ -120,7 +120,7 @@ class Rays:
         return cls(qx, qy, a * qx + d * qy, b * qx + e * qy, c * qx + f * qy, square, (step[0], step[1], step[2]))
 
     def every(self, step: int) -> "Rays":
-        """The rays of every step-th row and column."""
+        """A coarser grid of rays: those of every step-th row and every step-th column."""
         x, y, z = (np.ascontiguousarray(q[::step, ::step]) for q in (self.x, self.y, self.z))
         square = np.ascontiguousarray(self.square[::step, ::step])
         return Rays(self.qx[::step, ::step], self.qy[::step, ::step], x, y, z, square, self.step)

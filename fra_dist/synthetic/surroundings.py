@@ -16,7 +16,7 @@ _COARSE = 40
 
 @dataclass(slots=True)
 class Canvas:
-    """A picture while it is painted."""
+    """An image and its map of regions while they are painted, with the coordinates of their pixels."""
 
     colour: np.ndarray
     """The image in linear light (3, S, S)."""

@@ -32,7 +32,7 @@ _STATES = {"lars": 1, "adamw": 2}
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a run would be."""
+    """The result of a dry run: a description of the run, and whether it fits into memory."""
 
     text: str
     """Resolved configuration, parameter counts, sizes, memory and time."""

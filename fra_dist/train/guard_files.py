@@ -95,7 +95,7 @@ def _read(path: Path, what: str) -> Any:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise TrainingError(f"{path} cannot be read: {error.strerror}: {what}") from None
+        raise files.failure(error, f"{path} cannot be read ({what})", TrainingError) from None
     except (ValueError, TypeError):
         raise TrainingError(f"{path} is damaged: {what}, or delete it to begin with none") from None
     return value
@@ -107,4 +107,4 @@ def _write(path: Path, value: Any) -> None:
         files.make_folder(path.parent)
         files.write_object(path, value)
     except OSError as error:
-        raise LaunchError(f"cannot write {path}: {error.strerror}: free some space there") from None
+        raise files.failure(error, f"cannot write {path}", LaunchError) from None

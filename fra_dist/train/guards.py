@@ -104,7 +104,7 @@ class Guard:
         self._waiting.append(_Seen(step, (terms["total"].detach(), terms["step/applied"])))
 
     def note_left_out(self, step: int) -> None:
-        """Record that the run left a step out."""
+        """Record that the run left out step `step` (from 0), so that the next judgement counts it."""
         self._waiting.append(_Seen(step, None))
 
     def judge(self, cross: CrossRank) -> list[Verdict]:

@@ -24,7 +24,7 @@ class MemoryNeed:
 
     @property
     def total(self) -> float:
-        """The bytes of a rank."""
+        """The bytes that one rank needs at its micro-batch."""
         return self.fixed + self.per_image * self.micro
 
     def most_images(self, limit: float) -> int:

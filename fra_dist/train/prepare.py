@@ -16,7 +16,7 @@ from fra_dist.errors import ConfigError, DataError
 from fra_dist.models.fra import FRA
 from fra_dist.models.map_ceiling import coarse_map_warning
 from fra_dist.train.checkpoints.background_writer import Saver
-from fra_dist.train.checkpoints.reading import restore_model
+from fra_dist.train.checkpoints.restoring import restore_model
 from fra_dist.train.engines.build import build_engine
 from fra_dist.train.engines.deepspeed_options import check_extra
 from fra_dist.train.execution import set_execution, trust_kernels

@@ -1,12 +1,16 @@
 """Faults at the N-th call below the run folder, each in a fork of one process that has everything imported.
 
-    LD_PRELOAD=faulty_disk.so python sweep.py WORK SHARDS PHASE EVERY [FIRST]
+    python tests/faults_io/sweep.py WORK SHARDS PHASE EVERY [FIRST]
 
 WORK: an empty folder. PHASE: `run` (a small run from its start) or `resume` (resuming after step 4). EVERY: every how
-many calls one is struck. Prints a line a trial that ended badly and a last line of counts; status 1 with any.
+many calls one is struck; 1 for the complete sweep, which takes hours. Prints a line a trial that ended badly and a last
+line of counts; status 1 with any. Environment: SWEEP_RANKS=2 for two ranks, of which SWEEP_STRUCK=0 or 1 meets the
+faults; SWEEP_FAULTS and SWEEP_KINDS choose among `FAULTS`; SWEEP_SECONDS ends it early. The fault layer is compiled
+into WORK and preloaded.
 
 A trial is the faulty attempt and then the same command without a fault, once more where that one refuses. It is good
-when nothing printed a traceback or hung, and the run ends in the same bits and rows as an undisturbed one.
+when nothing printed a traceback or hung, and the run ends in the same bits and rows as an undisturbed one. A hang must
+end by the watchdog, whose limits are shortened for it.
 """
 
 import contextlib
@@ -16,18 +20,22 @@ import hashlib
 import os
 import shutil
 import signal
+import socket
+import subprocess
 import sys
 import time
 from collections import Counter
 from pathlib import Path
 
 from fra_dist import files
-from fra_dist.api.pretraining import pretrain  # noqa: F401
+from fra_dist.cli import pretrain as pretrain_command
 from fra_dist.cli.main import main
+from fra_dist.data.decoding import dali_pipeline, torch_pipeline  # noqa: F401
 from fra_dist.json_lines import read_rows
 from fra_dist.report import curves, picture_hook  # noqa: F401
-from fra_dist.train import prepare  # noqa: F401
+from fra_dist.train import prepare, trainer
 from fra_dist.train.hooks import collapse_alarms, saving, stragglers  # noqa: F401
+from fra_dist.train.liveness import watchdog
 from fra_dist.train.run_dir.folder import repeatable
 
 FAULTS = {
@@ -36,8 +44,11 @@ FAULTS = {
     "enospc": (errno.ENOSPC, 0, "owsn"),
     "short": (0, 1, "rw"),
     "kill": (0, 2, "owsn"),
+    "hang": (0, 3, "orwsntdfu"),
 }
-PATIENCE = 120
+PATIENCE, LIMIT = 120, 30
+"""PATIENCE: seconds after which an attempt hangs. LIMIT: seconds that the watchdog and a start may take."""
+RANKS, STRUCK = int(os.environ.get("SWEEP_RANKS", "1")), int(os.environ.get("SWEEP_STRUCK", "0"))
 STEPS, HALF = 6, 4
 CONFIG = """
 data: {{shards: {shards}, image_size: 32, threads: 1}}
@@ -50,27 +61,57 @@ optim: {{warmup_steps: 1}}
 
 
 class Attempt:
-    """One command in a fork: its status (a negative signal when killed, None when it hung) and what it printed."""
+    """One command in a fork for each rank: a status (a negative signal when killed, None when it hung) and what was
+    printed. As under a launcher, ranks that are left when another has failed are ended."""
 
     def __init__(self, words, log, fault=None, count_of=""):
-        child = os.fork()
-        if child == 0:
-            _child(words, log, fault, count_of)
-        end = time.monotonic() + PATIENCE
-        self.status = None
-        while time.monotonic() < end:
-            done, code = os.waitpid(child, os.WNOHANG)
+        ranks, logs = {}, [log.with_name(f"{log.name}-{rank}") for rank in range(RANKS)]
+        port = _free_port() if RANKS > 1 else 0
+        for rank in range(RANKS):
+            child = os.fork()
+            if child == 0:
+                _become(rank, port)
+                _child(words, logs[rank], fault if rank == STRUCK else None, count_of if rank == STRUCK else "")
+            ranks[child] = rank
+        end, statuses = time.monotonic() + PATIENCE, {}
+        while ranks and time.monotonic() < end:
+            done, code = os.waitpid(-1, os.WNOHANG)
             if done:
-                self.status = os.waitstatus_to_exitcode(code)
-                break
-            time.sleep(0.02)
-        else:
+                statuses[ranks.pop(done)] = os.waitstatus_to_exitcode(code)
+                if any(status not in (0, 75) for status in statuses.values()):
+                    end = min(end, time.monotonic() + 10)
+            else:
+                time.sleep(0.02)
+        for child in ranks:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-        self.text = log.read_text(errors="replace")
+        hung = len(ranks) == RANKS or STRUCK in ranks.values()
+        bad = [status for status in statuses.values() if status]
+        self.status = None if hung else bad[0] if bad else 0
+        self.text = "".join(log.read_text(errors="replace") for log in logs)
+
+
+def _free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def _become(rank, port):
+    if RANKS > 1:
+        own = {"RANK": rank, "WORLD_SIZE": RANKS, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": RANKS}
+        os.environ.update({name: str(value) for name, value in own.items()}, MASTER_ADDR="127.0.0.1")
+        os.environ["MASTER_PORT"] = str(port)
+
+
+def _shorten():
+    """Limits of minutes are of seconds here, so that a sweep of hangs has an end."""
+    prepare.SLOW = prepare._READING = trainer.SLOW = watchdog.SLOW = trainer.Hook.patience = LIMIT
+    pretrain_command._CLOSING = LIMIT / 3
 
 
 def _child(words, log, fault, count_of):
+    if fault is not None and fault[5] == 3:
+        _shorten()
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -101,7 +142,8 @@ def result_of(run):
     for path in sorted(run.glob(f"checkpoints/step-{STEPS:08d}/*.safetensors")):
         found[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
     found["metrics"] = [repeatable(row) for row in read_rows(run / "metrics.jsonl")]
-    found["samples"] = read_rows(run / "samples" / "rank-00000.jsonl")
+    for rank in range(RANKS):
+        found[f"samples-{rank}"] = read_rows(run / "samples" / f"rank-{rank:05d}.jsonl")
     return found
 
 
@@ -120,6 +162,8 @@ class Sweep:
 
     def attempt(self, run, fault=None, count_of=""):
         words = ["pretrain", str(self.config), f"output={run}"]
+        if fault is not None and fault[5] == 3:
+            words.append(f"train.watchdog_seconds={LIMIT}")
         return Attempt(words, self.work / "log", fault, count_of)
 
     def place(self):
@@ -173,9 +217,21 @@ def run_sweep(work, shards, phase, every, first=1, faults=tuple(FAULTS), until=N
     return trials, problems
 
 
+def build(folder):
+    """Compile the fault layer into a folder and return its path."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    assert compiler, "the fault layer is compiled: install a C compiler"
+    built, source = folder / "faulty_disk.so", Path(__file__).with_name("faulty_disk.c")
+    subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", built, source, "-ldl"], check=True)
+    return built
+
+
 if __name__ == "__main__":
     words = sys.argv[1:]
     Path(words[0]).mkdir(parents=True, exist_ok=True)
+    if not hasattr(ctypes.CDLL(None), "faulty_set"):
+        preloaded = {**os.environ, "LD_PRELOAD": str(build(Path(words[0]).absolute()))}
+        os.execve(sys.executable, [sys.executable, __file__, *words], preloaded)
     limit = time.monotonic() + float(os.environ["SWEEP_SECONDS"]) if "SWEEP_SECONDS" in os.environ else None
     chosen = tuple(os.environ.get("SWEEP_FAULTS", ",".join(FAULTS)).split(","))
     begin = int(words[4]) if words[4:] else 1

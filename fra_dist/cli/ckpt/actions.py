@@ -9,6 +9,7 @@ from pathlib import Path
 from fra_dist import files
 from fra_dist.config import dump_config
 from fra_dist.errors import CheckpointError
+from fra_dist.files import exists, is_file
 from fra_dist.formats import plural, size_text
 from fra_dist.train.checkpoints.compare import Difference, contents_of, differences
 from fra_dist.train.checkpoints.compare import average as mean_of
@@ -32,7 +33,7 @@ _SHOWN = 20
 
 
 def ls(args: argparse.Namespace) -> int:
-    """Print a table of the checkpoints of a run."""
+    """Run `fra-dist ckpt ls`: print step, size, time, loss and path of each checkpoint of `args.path`; returns 0."""
     rows = [("step", "size", "written", "loss", "path")]
     folder = _folder(args.path)
     if args.json:
@@ -47,7 +48,10 @@ def ls(args: argparse.Namespace) -> int:
 
 
 def show(args: argparse.Namespace) -> int:
-    """Print what one checkpoint holds."""
+    """Run `fra-dist ckpt show`: print what the checkpoint at `args.path` holds; returns 0.
+
+    Raises CheckpointError when there is none, or it is damaged.
+    """
     found = find_checkpoint(args.path)
     if args.json:
         config = {"config": found.config.model_dump(mode="json", by_alias=True)} if args.config else {}
@@ -103,14 +107,14 @@ def _facts(path: Path) -> dict[str, object]:
     """Step, bytes, time of writing (seconds since 1970), loss and path of a checkpoint."""
     from fra_dist.train.checkpoints.retention import metric_of
 
-    size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
+    size = sum(file.stat().st_size for file in path.iterdir() if is_file(file))
     times = {"written": round(path.stat().st_mtime, 1), "loss": metric_of(path, "loss/total")}
     return {"step": step_of(path), "bytes": size, **times, "path": str(path)}
 
 
 def average(args: argparse.Namespace) -> int:
     """Write the mean of several checkpoints, as a checkpoint folder or a .safetensors file."""
-    if args.out.exists():
+    if exists(args.out):
         raise CheckpointError(f"{args.out} exists already: give another --out")
     found = _several(args.paths, args.last)
     mean, steps = mean_of(found), [one.step for one in found]
@@ -123,7 +127,7 @@ def average(args: argparse.Namespace) -> int:
             contents = Contents(last.step, last.config, mean, {}, last.versions, averaged=tuple(steps))
             write_folder(contents, args.out)
     except OSError as error:
-        raise CheckpointError(f"cannot write {args.out}: {error.strerror or error}") from None
+        raise files.failure(error, f"cannot write {args.out}", CheckpointError) from None
     print(f"{args.out}: the mean of {len(found)} checkpoints, steps {', '.join(map(str, steps))}")
     print(
         "running statistics of batch norm are averaged as well, which is near to those of the mean network, not equal"
@@ -197,7 +201,7 @@ def _loss(path: Path) -> str:
 
 
 def _size(path: Path) -> str:
-    return size_text(sum(file.stat().st_size for file in path.iterdir() if file.is_file()))
+    return size_text(sum(file.stat().st_size for file in path.iterdir() if is_file(file)))
 
 
 def _written(path: Path) -> str:

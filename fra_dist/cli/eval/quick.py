@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fra_dist import files
 from fra_dist.errors import ConfigError, DataError
 from fra_dist.eval.settings import TASKS
+from fra_dist.files import is_folder
 
 if TYPE_CHECKING:
     from fra_dist.eval.quick_look import Look
@@ -40,7 +41,7 @@ def run_quick(args: argparse.Namespace) -> int:
             f"{args.what!r} is neither a task ({', '.join(TASKS)}, all) nor, without --data, a checkpoint to look at"
         )
     out, beside = Path(args.out) if args.out else None, chosen_beside(args)
-    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+    if out is not None and (is_folder(out) or not is_folder(out.parent)):
         raise DataError(f"cannot write {out}: give a file in a folder that exists")
     encoder = on_device(open_encoder(args.what, args.image_size, args.normalise, args.target))
     faces = labelled_shards.read(Path(args.data), args.limit or LIMIT)

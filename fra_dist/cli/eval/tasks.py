@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fra_dist.errors import ConfigError, DataError, FraError
+from fra_dist.files import failure
 
 if TYPE_CHECKING:
     from fra_dist.eval.features.encoder import Encoder
@@ -61,13 +62,13 @@ def run_suite(args: argparse.Namespace) -> int:
     try:
         (out / "suite.md").write_text("\n".join(rows))
     except OSError as error:
-        raise DataError(f"cannot write {out / 'suite.md'}: {error.strerror}") from None
+        raise failure(error, f"cannot write {out / 'suite.md'}", DataError) from None
     print(out / "suite.md")
     return 2 if failed else 0
 
 
 def chosen_beside(args: argparse.Namespace) -> tuple[str, ...]:
-    """Baselines that were asked for: all unless told otherwise. Raises ConfigError for an unknown one."""
+    """Baselines that were asked for: all by default. Raises ConfigError for an unknown one."""
     from fra_dist.eval.baselines import BESIDE
 
     if args.alone or args.beside == ["none"]:

@@ -14,7 +14,9 @@ from fra_dist.errors import ConfigError
 
 def configure(make: argparse.ArgumentParser) -> None:
     """Add the arguments of `fra-dist shards make` to its parser."""
-    make.add_argument("source", metavar="SRC", help="folder, tar, RecordIO, or synthetic:N[@SIZE][/PEOPLE][:face]")
+    make.add_argument(
+        "source", metavar="SRC", help="folder, tar, RecordIO, parquet, or synthetic:N[@SIZE][/PEOPLE][:face]"
+    )
     make.add_argument("--out", required=True, metavar="DIR", help="new folder for the shards")
     make.add_argument("--shard-samples", type=count, metavar="N", help="most samples in a shard (default 4096)")
     make.add_argument("--shard-mb", type=float, metavar="M", help="most megabytes (10^6 bytes) in a shard")
@@ -95,9 +97,23 @@ def run(args: argparse.Namespace) -> int:
         manifest = make_shards(args.source, args.out, options, bar, report=not args.no_report)
     print(shards_line(manifest))
     _print_skipped(manifest)
+    _print_crops(manifest)
     if not args.no_report:
         print(f"report: {Path(args.out) / REPORT}")
     return 0
+
+
+def _print_crops(manifest: Any) -> None:
+    from fra_dist.data.making.faces.crop_notes import CROPS
+
+    crops = manifest.stats.get("crops")
+    if crops is None:
+        return
+    side = crops["side"]
+    print(f"crops: {side['median']:g} pixels of the photo a side in the median, {side['least']:g} to {side['most']:g}")
+    if crops["notes"]:
+        each = ", ".join(f"{number} {kind}" for kind, number in crops["notes"].items())
+        print(f"to look at: {crops['noted']} crops ({each}); each is named in {manifest.folder / CROPS}")
 
 
 def _print_skipped(manifest: Any) -> None:

@@ -44,7 +44,7 @@ class DaliPipeline:
         self.pipe = build_graph(self.config, self.batch_size, self.gpu_index, self.chain)
 
     def submit(self, request: Request) -> None:
-        """Begin to work on a request; returns at once."""
+        """Start to decode and augment a request's photos in DALI's threads, and return at once."""
         self.waiting.append((request, self._feed(request)))
 
     def collect(self) -> tuple[Tensor, ...]:

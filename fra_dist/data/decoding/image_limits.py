@@ -22,7 +22,7 @@ def check_size(height: int, width: int) -> None:
 
 
 def check_memory(height: int, width: int, mode: str, coefficients: int = 0) -> None:
-    """Raise BadImage for a photo of which decoding takes more than MAX_MEMORY bytes.
+    """Raise BadImage for a photo whose decoding takes more than MAX_MEMORY bytes.
 
     Counted are the image that Pillow holds in `mode`, a second copy in RGB, and the array of its pixels. coefficients:
     bytes per pixel that a progressive JPEG holds until its last scan.

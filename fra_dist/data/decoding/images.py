@@ -59,7 +59,7 @@ Image.init()  # Pillow loads its plugins on first use, and threads that meet the
 
 @dataclass(frozen=True)
 class PhotoHeader:
-    """What a photo's header says."""
+    """Size and kind of a photo, read from the header of its bytes without decoding a pixel."""
 
     height: int
     """Height of the upright photo in pixels."""

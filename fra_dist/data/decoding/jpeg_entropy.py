@@ -5,11 +5,9 @@ continue after the last block, hold a code that no table has, or place a coeffic
 that changes a value but no length cannot be seen.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
-from numba import njit
+
+from fra_dist.data.decoding.jpeg_stuffing import compiled
 
 OK, SHORT, BAD_CODE, EXTRA, RESTARTS = 0, 1, 2, 3, 4
 """What `walk_scan` finds: all in order, data that end too early, an impossible code, data behind the last block,
@@ -18,23 +16,13 @@ SEQUENTIAL, DC_FIRST, DC_REFINE, AC_FIRST, AC_REFINE = 0, 1, 2, 3, 4
 """Kinds of scans."""
 ROW = 512 + 18 + 18 + 256
 """Length of the array of one Huffman table: look-up by 9 bits, largest code and offset of each length, values."""
-PADDING = 512
-"""Bytes after the unstuffed data that may be read: more than one block can take."""
 
 _MAX, _OFFSET, _VALUES = 512, 530, 548
 _SPARE = 2  # bytes that encoders leave behind a whole scan
 _DC_LIMIT = 2048  # twice what a block of 8-bit samples can have
 
 
-def _compiled(function: Callable[..., Any]) -> Any:
-    """Kept in numba's cache where there is a place for one."""
-    try:
-        return njit(cache=True, nogil=True, error_model="numpy")(function)
-    except RuntimeError:  # no folder to write to: neither beside this file nor in the home
-        return njit(nogil=True, error_model="numpy")(function)
-
-
-@_compiled
+@compiled
 def build_table(counts, values, row):  # type: ignore[no-untyped-def]
     """Fill a row (ROW,) int32 from the 16 counts and the values of a DHT segment; False when these make no code."""
     row[:] = 0
@@ -56,57 +44,7 @@ def build_table(counts, values, row):  # type: ignore[no-untyped-def]
     return True
 
 
-@_compiled
-def unstuff(data, at, out, ends, numbers):  # type: ignore[no-untyped-def]
-    """Copy a scan to `out`, without stuffed zeros and restart markers, from byte `at` to the first other marker.
-
-    ends: receives the byte in `out` at which each part ends; numbers: the number of the restart marker after it.
-    Returns (parts, next byte of `data`); parts is more than len(ends) when there are too many.
-    """
-    size, length, parts = data.size, 0, 0
-    while at < size:
-        byte = data[at]
-        if byte != 0xFF:
-            out[length] = byte
-            length += 1
-            at += 1
-            continue
-        behind = at + 1
-        while behind < size and data[behind] == 0xFF:
-            behind += 1
-        if behind >= size:
-            at = size
-            break
-        following = data[behind]
-        if following == 0:
-            out[length] = 0xFF
-            length += 1
-            at = behind + 1
-        elif 0xD0 <= following <= 0xD7:
-            if parts >= ends.size:
-                return parts + 1, at
-            ends[parts], numbers[parts] = length, following - 0xD0
-            parts += 1
-            at = behind + 1
-        else:
-            break
-    if parts >= ends.size:
-        return parts + 1, at
-    ends[parts], numbers[parts] = length, -1
-    return parts + 1, at
-
-
-@_compiled
-def stuffed_length(data, at, count):  # type: ignore[no-untyped-def]
-    """How many bytes of `data` from byte `at` on hold `count` unstuffed bytes."""
-    start = at
-    while count > 0 and at < data.size:
-        at += 2 if data[at] == 0xFF else 1
-        count -= 1
-    return at - start
-
-
-@_compiled
+@compiled
 def _peek(out, pos):  # type: ignore[no-untyped-def]
     """The next 16 bits."""
     i = pos >> 3
@@ -114,7 +52,7 @@ def _peek(out, pos):  # type: ignore[no-untyped-def]
     return (three >> (8 - (pos & 7))) & 0xFFFF
 
 
-@_compiled
+@compiled
 def _code(row, bits):  # type: ignore[no-untyped-def]
     """length << 8 | value of the code that 16 bits begin with; -1 when there is none."""
     entry = row[bits >> 7]
@@ -127,7 +65,7 @@ def _code(row, bits):  # type: ignore[no-untyped-def]
     return -1
 
 
-@_compiled
+@compiled
 def _dc(out, pos, row, state, comp, low, quant):  # type: ignore[no-untyped-def]
     """Position behind a DC difference, or -1."""
     entry = _code(row, _peek(out, pos))
@@ -143,7 +81,7 @@ def _dc(out, pos, row, state, comp, low, quant):  # type: ignore[no-untyped-def]
     return pos + size
 
 
-@_compiled
+@compiled
 def _ac(out, pos, row):  # type: ignore[no-untyped-def]
     """Position behind the 63 other coefficients of a sequential block, or -1."""
     k = 1
@@ -165,7 +103,7 @@ def _ac(out, pos, row):  # type: ignore[no-untyped-def]
     return pos
 
 
-@_compiled
+@compiled
 def _ac_first(out, pos, row, span, state, masks, block):  # type: ignore[no-untyped-def]
     """Position behind the first pass over a band of one block, or -1; state[4] is the run of empty blocks."""
     if state[4] > 0:
@@ -193,7 +131,7 @@ def _ac_first(out, pos, row, span, state, masks, block):  # type: ignore[no-unty
     return pos
 
 
-@_compiled
+@compiled
 def _ac_refine(out, pos, row, span, state, masks, block):  # type: ignore[no-untyped-def]
     """Position behind a later pass over a band of one block, or -1: coefficients that are known have a bit each."""
     k, mask, one = span[0], masks[block], np.uint64(1)
@@ -232,7 +170,7 @@ def _ac_refine(out, pos, row, span, state, masks, block):  # type: ignore[no-unt
     return pos
 
 
-@_compiled
+@compiled
 def _block(out, pos, kind, comp, parts, tables, span, state, masks, block):  # type: ignore[no-untyped-def]
     """parts[comp]: DC table, AC table, and step of the DC coefficient."""
     if kind == AC_FIRST:
@@ -245,7 +183,7 @@ def _block(out, pos, kind, comp, parts, tables, span, state, masks, block):  # t
     return _ac(out, pos, tables[4 + parts[comp, 1]]) if kind == SEQUENTIAL and pos >= 0 else pos
 
 
-@_compiled
+@compiled
 def _rest(out, pos, end, last_open):  # type: ignore[no-untyped-def]
     """What lies between bit `pos` and byte `end` of a part: OK for filling bits and a few bytes that encoders leave.
 
@@ -265,7 +203,7 @@ def _rest(out, pos, end, last_open):  # type: ignore[no-untyped-def]
     return EXTRA
 
 
-@_compiled
+@compiled
 def walk_scan(out, ends, numbers, kind, parts, layout, restart, total, tables, span, masks, last_open):  # type: ignore[no-untyped-def]
     """Walk all blocks of a scan: (what was found, bit after the last block).
 

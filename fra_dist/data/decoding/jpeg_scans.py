@@ -5,13 +5,23 @@ else written after its last scan, is whole when every block of every scan is the
 """
 
 import re
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fra_dist.data.decoding import jpeg_entropy as entropy
-from fra_dist.data.decoding.image_limits import BadImage, check_memory, check_size
+from fra_dist.data.decoding.image_limits import BadImage
+from fra_dist.data.decoding.jpeg_header import (
+    Component,
+    Foreign,
+    Unfinished,
+    Walk,
+    ceil_div,
+    read_frame,
+    read_huffman,
+    read_quantisation,
+)
+from fra_dist.data.decoding.jpeg_stuffing import PADDING, stuffed_length, unstuff
 
 _END = b"\xff\xd9"
 _NO_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
@@ -26,59 +36,18 @@ _WORDS = {
 }
 
 
-class _Unfinished(Exception):
-    """The segments end, or make no sense; whether that matters depends on what came before."""
-
-
-class _Foreign(Exception):
-    """Arithmetic coding, lossless, 12 bits: not walked here."""
-
-
-@dataclass
-class _Component:
-    across: int
-    down: int
-    """Blocks of an MCU, across and down."""
-    width: int
-    height: int
-    """Blocks of the component, across and down."""
-    table: int
-    """Number of its quantisation table."""
-    masks: NDArray[np.uint64]
-    bits: NDArray[np.int8]
-    """(64,) the last bit of each coefficient that was sent; 127: none was."""
-
-
-@dataclass
-class _Walk:
-    data: bytes
-    bytes: NDArray[np.uint8]
-    tables: NDArray[np.int32]
-    known: set[int] = field(default_factory=set)
-    steps: dict[int, int] = field(default_factory=dict)
-    restart: int = 0
-    progressive: bool = False
-    mcus: int = 0
-    components: dict[int, _Component] = field(default_factory=dict)
-    end: int = 0
-    """Byte behind the last block of the last scan."""
-
-    def complete(self) -> bool:
-        return bool(self.components) and not any(part.bits.any() for part in self.components.values())
-
-
 def sealed(data: bytes) -> bytes:
     """The bytes of a JPEG that is whole: those given, or, where the end mark is missing, the picture with one.
 
     Raises BadImage when a block is missing, or the data cannot be what an encoder wrote. Kinds of JPEG that this walk
     does not know (arithmetic coding, lossless, 12 bits) are returned unchecked.
     """
-    walk = _Walk(data, np.frombuffer(data, np.uint8), np.zeros((8, entropy.ROW), np.int32))
+    walk = Walk(data, np.frombuffer(data, np.uint8), np.zeros((8, entropy.ROW), np.int32))
     try:
         _walk(walk)
-    except _Foreign:
+    except Foreign:
         return data
-    except _Unfinished:
+    except Unfinished:
         if not walk.complete():
             raise BadImage("truncated") from None
         return data[: walk.end] + _END
@@ -87,94 +56,50 @@ def sealed(data: bytes) -> bytes:
     return data
 
 
-def _walk(walk: _Walk) -> None:
+def _walk(walk: Walk) -> None:
     """Walk all segments up to the end mark."""
     data, at = walk.data, 2
     while True:
         found = _MARKER.match(data, at)
         if found is None:
-            raise _Unfinished
+            raise Unfinished
         marker, at = found[1][0], found.end()
         if marker == 0xD9:
             return
         if marker in _NO_LENGTH:
             if walk.complete():
-                raise _Unfinished
+                raise Unfinished
             continue
         length = int.from_bytes(data[at : at + 2], "big")
         if length < 2 or at + length > len(data):
-            raise _Unfinished
+            raise Unfinished
         body, at = data[at + 2 : at + length], at + length
         try:
             at = _segment(walk, marker, body, at)
         except (IndexError, KeyError, ValueError):
             if walk.complete():
-                raise _Unfinished from None
+                raise Unfinished from None
             raise BadImage("damaged header") from None
 
 
-def _segment(walk: _Walk, marker: int, body: bytes, at: int) -> int:
+def _segment(walk: Walk, marker: int, body: bytes, at: int) -> int:
     """Byte at which the next marker is looked for."""
     if marker == 0xC4:
-        _huffman(walk, body)
+        read_huffman(walk, body)
     elif marker == 0xDB:
-        _quantisation(walk, body)
+        read_quantisation(walk, body)
     elif marker == 0xDD:
         walk.restart = int.from_bytes(body[:2], "big")
     elif marker in _FRAMES and not walk.components:
-        _frame(walk, body, _FRAMES[marker])
+        read_frame(walk, body, _FRAMES[marker])
     elif marker in _OTHER_FRAMES and not walk.components:
-        raise _Foreign
+        raise Foreign
     elif marker == 0xDA:
         return _scan(walk, body, at)
     return at
 
 
-def _huffman(walk: _Walk, body: bytes) -> None:
-    while body:
-        number, counts = body[0], np.frombuffer(body[1:17], np.uint8)
-        values = np.frombuffer(body[17 : 17 + int(counts.sum())], np.uint8)
-        place = 4 * (number >> 4) + (number & 15)
-        if number >> 4 > 1 or number & 15 > 3 or len(counts) < 16:
-            raise ValueError
-        if not entropy.build_table(counts, values, walk.tables[place]):
-            raise ValueError
-        walk.known.add(place)
-        body = body[17 + len(values) :]
-
-
-def _quantisation(walk: _Walk, body: bytes) -> None:
-    while body:
-        wide, number = body[0] >> 4, body[0] & 15
-        walk.steps[number] = int.from_bytes(body[1 : 2 + bool(wide)], "big")
-        body = body[1 + (128 if wide else 64) :]
-
-
-def _frame(walk: _Walk, body: bytes, progressive: bool) -> None:
-    height, width, count = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big"), body[5]
-    if body[0] != 8:
-        raise _Foreign
-    if len(body) != 6 + 3 * count:
-        raise ValueError
-    parts = [(body[6 + 3 * i], body[7 + 3 * i] >> 4, body[7 + 3 * i] & 15, body[8 + 3 * i]) for i in range(count)]
-    if not (height and width and 1 <= count <= 4 and all(1 <= h <= 4 and 1 <= v <= 4 for _, h, v, _ in parts)):
-        raise ValueError
-    most_h, most_v = max(part[1] for part in parts), max(part[2] for part in parts)
-    check_size(height, width)
-    check_memory(height, width, "RGB", 2 * count * progressive)
-    walk.progressive = progressive
-    walk.mcus = _ceil(width, 8 * most_h) * _ceil(height, 8 * most_v)
-    for name, h, v, table in parts:
-        across, down = _ceil(_ceil(width * h, most_h), 8), _ceil(_ceil(height * v, most_v), 8)
-        masks = np.zeros(across * down if progressive else 0, np.uint64)
-        walk.components[name] = _Component(h, v, across, down, table, masks, np.full(64, 127, np.int8))
-
-
-def _ceil(number: int, step: int) -> int:
-    return -(-number // step)
-
-
-def _scan(walk: _Walk, body: bytes, at: int) -> int:
+def _scan(walk: Walk, body: bytes, at: int) -> int:
     count = body[0]
     chosen = [(walk.components[body[1 + 2 * i]], body[2 + 2 * i] >> 4, body[2 + 2 * i] & 15) for i in range(count)]
     first, last, step = body[1 + 2 * count], body[2 + 2 * count], body[3 + 2 * count]
@@ -191,7 +116,7 @@ def _scan(walk: _Walk, body: bytes, at: int) -> int:
     return next_byte
 
 
-def _kind(walk: _Walk, first: int, before: int) -> int:
+def _kind(walk: Walk, first: int, before: int) -> int:
     if not walk.progressive:
         return entropy.SEQUENTIAL
     if first == 0:
@@ -208,7 +133,7 @@ def _need_band(kind: int, count: int, span: tuple[int, int], bits: tuple[int, in
         raise ValueError
 
 
-def _need_tables(walk: _Walk, kind: int, chosen: list[tuple[_Component, int, int]]) -> None:
+def _need_tables(walk: Walk, kind: int, chosen: list[tuple[Component, int, int]]) -> None:
     dc, ac = kind in (entropy.SEQUENTIAL, entropy.DC_FIRST), kind not in (entropy.DC_FIRST, entropy.DC_REFINE)
     for part, first, second in chosen:
         if (dc and first not in walk.known) or (ac and 4 + second not in walk.known) or part.table not in walk.steps:
@@ -216,19 +141,19 @@ def _need_tables(walk: _Walk, kind: int, chosen: list[tuple[_Component, int, int
 
 
 def _entropy(
-    walk: _Walk, kind: int, chosen: list[tuple[_Component, int, int]], span: tuple[int, int, int], at: int
+    walk: Walk, kind: int, chosen: list[tuple[Component, int, int]], span: tuple[int, int, int], at: int
 ) -> int:
     """Walk the data of one scan; the byte behind them."""
     single = len(chosen) == 1
     total = chosen[0][0].width * chosen[0][0].height if single else walk.mcus
     layout = [i for i, (part, _, _) in enumerate(chosen) for _ in range(1 if single else part.across * part.down)]
     parts = np.array([(dc & 3, ac & 3, walk.steps[part.table]) for part, dc, ac in chosen], np.int64)
-    capacity = (_ceil(total, walk.restart) if walk.restart else 1) + 1
+    capacity = (ceil_div(total, walk.restart) if walk.restart else 1) + 1
     if capacity > len(walk.data):  # each part takes two bytes at least
         raise BadImage("truncated")
     ends, numbers = np.zeros(capacity, np.int64), np.zeros(capacity, np.int64)
-    out = np.zeros(len(walk.data) - at + entropy.PADDING, np.uint8)
-    found, behind = entropy.unstuff(walk.bytes, at, out, ends, numbers)
+    out = np.zeros(len(walk.data) - at + PADDING, np.uint8)
+    found, behind = unstuff(walk.bytes, at, out, ends, numbers)
     if found > capacity:
         raise BadImage(_WORDS[entropy.RESTARTS])
     ends, numbers = ends[:found], numbers[:found]
@@ -243,7 +168,7 @@ def _entropy(
     return behind
 
 
-def _end_byte(walk: _Walk, at: int, behind: int, ends: NDArray[np.int64], pos: int) -> int:
+def _end_byte(walk: Walk, at: int, behind: int, ends: NDArray[np.int64], pos: int) -> int:
     """Byte of the file after the block that ends at bit `pos` of the scan's unstuffed data."""
     if behind < len(walk.data):
         return behind
@@ -253,4 +178,4 @@ def _end_byte(walk: _Walk, at: int, behind: int, ends: NDArray[np.int64], pos: i
         assert found is not None
         start = found.end()
     inside = (pos + 7) // 8 - (int(ends[-2]) if len(ends) > 1 else 0)
-    return start + int(entropy.stuffed_length(walk.bytes, start, max(0, inside)))
+    return start + int(stuffed_length(walk.bytes, start, max(0, inside)))

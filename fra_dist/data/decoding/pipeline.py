@@ -42,7 +42,7 @@ class Pipeline(Protocol):
     """Decodes and augments batches of photos. An instance belongs to one thread."""
 
     def submit(self, request: Request) -> None:
-        """Begin to work on a request; returns at once."""
+        """Start to decode and augment a request's photos in the background, and return at once."""
         ...
 
     def collect(self) -> tuple[Tensor, ...]:

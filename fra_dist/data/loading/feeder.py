@@ -72,7 +72,7 @@ class Feeder:
         self.pool = ThreadPoolExecutor(config.data.threads, thread_name_prefix="fra-whole")
 
     def close(self) -> None:
-        """Stop the threads and close the files."""
+        """Stop the feeder's threads and close the reader of shards. The feeder cannot be used afterwards."""
         self.pool.shutdown(wait=True, cancel_futures=True)
         self.reader.close()
 

@@ -32,7 +32,7 @@ def candidates(seed: int, epoch: int, sample: int, shard_start: int, shard_sampl
     shard_start, shard_samples: first id and number of samples of its shard; total: samples of the whole data set.
     """
     for number in range(min(_NEAR, shard_samples - 1)):
-        # A walk over the shard that starts after the sample itself visits nobody twice.
+        # A walk over the shard that starts after the sample itself visits none twice.
         here = int(permute(number, shard_samples - 1, key(_SHARD, seed, epoch, sample))[0])
         yield shard_start + (sample - shard_start + 1 + here) % shard_samples
     for number in range(ATTEMPTS - _NEAR):

@@ -24,7 +24,7 @@ _MOST = 50  # problems of one shard that are reported
 
 
 class ShardCheck(NamedTuple):
-    """What the check of one shard found."""
+    """The result of checking one shard: its problems, and what a check across shards needs."""
 
     problems: list[str]
     """What is wrong with the shard, a line each."""

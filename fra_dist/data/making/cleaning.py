@@ -27,7 +27,8 @@ from fra_dist.data.decoding.images import (
     turn_of,
     upright,
 )
-from fra_dist.data.making.faces.annotations import Face
+from fra_dist.data.making.faces.annotations import Box, Face
+from fra_dist.data.making.faces.crop_facts import CropFacts, crop_facts
 from fra_dist.data.making.faces.detectors import find_face
 from fra_dist.data.making.faces.face_crop import FaceCropRule, crop, face_pixels
 from fra_dist.data.making.faces.quality import QualityRule, check_face, check_pixels, perceptual_hash
@@ -73,16 +74,19 @@ class CleanPhoto(NamedTuple):
     """Whether these are the bytes that came in (with an end mark, if that was missing), not a new encoding."""
     moments: Moments
     """Pixel statistics, as in `pixel_statistics`."""
+    crop: CropFacts | None = None
+    """Where a face was cut out, how the crop lies in its photo."""
 
 
 class _Final(NamedTuple):
     """A photo decoded, cut and scaled; kept: its bytes, where nothing was done to it, so that they can stay. pixels:
-    before scaling. whole: the photo that a face was cut from."""
+    before scaling. whole: the photo that a face was cut from, crop: how the crop lies in it."""
 
     image: Image.Image
     kept: bytes | None
     pixels: int
     whole: Image.Image | None = None
+    crop: CropFacts | None = None
 
 
 def clean_photo(data: bytes, rules: PhotoRules, face: Face | None = None) -> CleanPhoto:
@@ -95,7 +99,8 @@ def clean_photo(data: bytes, rules: PhotoRules, face: Face | None = None) -> Cle
     image = final.image
     flags = DECODED | PLAIN | (GREY if image.mode == "L" else 0)
     jpeg = final.kept or encode_jpeg(image, rules.quality)
-    return CleanPhoto(jpeg, image.height, image.width, flags, final.kept is not None, pixel_moments(pixel_array(image)))
+    numbers = pixel_moments(pixel_array(image))
+    return CleanPhoto(jpeg, image.height, image.width, flags, final.kept is not None, numbers, final.crop)
 
 
 class Hashed(NamedTuple):
@@ -133,16 +138,17 @@ def _whole(data: bytes, rules: PhotoRules) -> _Final:
         height, width = _scaled(full_height, full_width, rules)
         if min(height, width) < rules.min_side:
             raise BadImage(f"{full_width}x{full_height} pixels, too small: the shorter side needs {rules.min_side}")
-        scaled = (height, width) != (full_height, full_width)
+        scaled, box = (height, width) != (full_height, full_width), None
         if scaled:  # a JPEG decoder can halve the picture while it decodes
-            image.draft(None, (2 * height, 2 * width) if turn > 4 else (2 * width, 2 * height))
+            half = image.draft(None, (2 * height, 2 * width) if turn > 4 else (2 * width, 2 * height))
+            box = _turned(half[1], image.size, turn) if half else None  # its last pixel may be one in part only
         image.load()
         if head.plain and turn == 1 and image.mode in ("L", "RGB") and not scaled:
             return _Final(image.copy(), data, height * width)
         grey = _is_grey(image)
         seen = to_rgb(upright(image, turn))
         if scaled:
-            seen = seen.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+            seen = seen.resize((width, height), Image.Resampling.LANCZOS, box, reducing_gap=3.0)
     return _Final(seen.getchannel(0) if grey else seen, None, full_height * full_width)
 
 
@@ -156,11 +162,11 @@ def _face(data: bytes, rules: PhotoRules, rule: FaceCropRule, face: Face | None)
             raise BadImage("no face found")
     with _translated():  # whatever numbers a file or a detector gives
         check_face(face, rules.bounds)
-        cut = crop(seen, face, rule)
+        cut, facts = crop(seen, face, rule), crop_facts(face, rule, seen.width, seen.height)
     if min(cut.size) < rules.min_side:
         raise BadImage(f"a face of {cut.width}x{cut.height} pixels, too small: it needs {rules.min_side}")
     side = rule.margin * face_pixels(face)
-    return _Final(cut.getchannel(0) if grey else cut, None, int(side * side), seen)
+    return _Final(cut.getchannel(0) if grey else cut, None, int(side * side), seen, facts)
 
 
 def _decoded(data: bytes) -> tuple[PhotoHeader, Image.Image, bool]:
@@ -205,6 +211,17 @@ def _scaled(height: int, width: int, rules: PhotoRules) -> tuple[int, int]:
     if rules.size is None or side <= rules.size:
         return height, width
     return max(1, round(height * rules.size / side)), max(1, round(width * rules.size / side))
+
+
+def _turned(box: Box, size: tuple[int, int], turn: int) -> Box:
+    """Where the box of a whole photo, from 0, 0, lies when the picture of `size` that holds it is made upright.
+
+    turn: as EXIF numbers orientations.
+    """
+    (width, height), (_, _, right, bottom) = size, box
+    x0, x1 = (width - right, float(width)) if turn in (2, 3, 7, 8) else (0.0, right)
+    y0, y1 = (height - bottom, float(height)) if turn in (3, 4, 6, 7) else (0.0, bottom)
+    return (y0, x0, y1, x1) if turn > 4 else (x0, y0, x1, y1)
 
 
 def _is_grey(image: Image.Image) -> bool:

@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 from fra_dist.data.decoding.images import BadImage
 from fra_dist.data.making.cleaning import Hashed, PhotoRules, clean_photo, hash_photo
 from fra_dist.data.making.faces.annotations import Face
+from fra_dist.data.making.parquet import SUFFIX, row_bytes
 from fra_dist.data.shards.samples import Encoded, Skip, json_bytes
+from fra_dist.files import patiently
 
 MAX_BYTES = 256 << 20
 """Files larger than this are left out."""
@@ -71,8 +73,12 @@ def _encode(read: Read, rules: PhotoRules) -> Encoded | Skip:
     facts: dict[str, Any] = {"name": read.name, "height": photo.height, "width": photo.width}
     if not photo.kept:
         facts["encoded_anew"] = True
+    crop = None
+    if photo.crop is not None:
+        crop = (round(photo.crop.side, 1), round(photo.crop.padded, 3), photo.crop.doubt)
+        facts["crop"] = {name: value for name, value in zip(photo.crop._fields, crop, strict=True) if value != ""}
     members = {"jpg": photo.jpeg, "json": json_bytes(facts)}
-    return Encoded(read.key, members, photo.height, photo.width, photo.flags, photo.moments)
+    return Encoded(read.key, members, photo.height, photo.width, photo.flags, photo.moments, crop)
 
 
 def _hash(read: Read, rules: PhotoRules) -> Hashed | None:
@@ -84,14 +90,20 @@ def _hash(read: Read, rules: PhotoRules) -> Hashed | None:
         return None
 
 
+def _bytes_of(read: Read) -> bytes:
+    with open(read.file, "rb") as source:
+        if read.byte < 0:
+            return source.read()
+        source.seek(read.byte)
+        return source.read(read.size)
+
+
 def read_photo(read: Read) -> bytes:
     """The bytes of a photo as the source holds them. Raises BadImage when there are too many, OSError."""
     if read.size > MAX_BYTES:
         raise BadImage(f"{read.size} bytes, more than {MAX_BYTES >> 20} MiB")
-    with open(read.file, "rb", buffering=0) as source:
-        if read.byte < 0:
-            return source.read()
-        source.seek(read.byte)
-        data = source.read(read.size)
+    data = row_bytes(read.file, read.byte) if read.file.endswith(SUFFIX) else patiently(lambda: _bytes_of(read))
+    if len(data) > MAX_BYTES:
+        raise BadImage(f"{len(data)} bytes, more than {MAX_BYTES >> 20} MiB")
     begins, ends = (0, *(place + 4 for place in read.drop)), (*read.drop, len(data))
     return b"".join(data[begin:end] for begin, end in zip(begins, ends, strict=True)) if read.drop else data

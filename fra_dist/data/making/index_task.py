@@ -17,7 +17,7 @@ from fra_dist.data.shards.pixel_statistics import Moments, pixel_moments
 from fra_dist.data.shards.samples import Skip
 from fra_dist.data.shards.tar_reads import Opened
 from fra_dist.errors import DataError
-from fra_dist.files import write_whole
+from fra_dist.files import failure, write_whole
 
 IMAGE_EXTENSIONS = frozenset(["jpg", "jpeg", "png", "webp", "avif", "bmp", "gif", "tif", "tiff", "ppm", "pgm"])
 """Extensions of the members that are taken for images."""
@@ -27,7 +27,7 @@ _COMPRESSED = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "xz": b"\xfd7zX
 
 
 class Indexed(NamedTuple):
-    """What was found in a tar."""
+    """The result of indexing one tar: its entry for the manifest, and counts of what was found and left out."""
 
     entry: ShardEntry
     """The shard's entry for the manifest."""
@@ -42,7 +42,7 @@ class Indexed(NamedTuple):
     crowded: Counter[str]
     """Extensions of the images in samples with more than one where none has a simple extension, as `jpg` is."""
     crowds: int
-    """Samples of that kind."""
+    """Number of samples with more than one image where none has a simple extension."""
     extensions: set[str]
     """All extensions of members in the tar."""
     without: int
@@ -130,7 +130,7 @@ class IndexTask:
                 size = file.tell()
             write_whole(self.folder / index_name(self.name), data)
         except OSError as error:
-            raise DataError(f"cannot index {path}: {error.strerror}") from None
+            raise failure(error, f"cannot index {path}", DataError) from None
         index_digest = hashlib.sha256(data).hexdigest()
         return ShardEntry(self.name, len(rows), size, digest, index_name(self.name), index_digest, 0)
 

@@ -28,14 +28,14 @@ from fra_dist.data.shards.shard_patterns import chosen, families, split_pattern
 from fra_dist.data.shards.tar_reads import Place
 from fra_dist.data.stores.remote_folder import is_remote
 from fra_dist.errors import ConfigError, DataError
-from fra_dist.files import write_whole
+from fra_dist.files import exists, failure, is_folder, write_whole
 
 MEASURED = 1000
 """Number of images, evenly spaced over the set, that are decoded for the colour statistics."""
 
 
 class IndexResult(NamedTuple):
-    """What `index_tars` made."""
+    """The result of `index_tars`: the manifest, and notes about the tars for their owner."""
 
     manifest: Manifest
     """The manifest that was written."""
@@ -151,8 +151,8 @@ def _measure(manifest: Manifest, known: Sequence[Moments] | None, workers: int) 
 
 def _find_tars(folder: Path, pattern: str | None) -> tuple[list[str], int]:
     """(names of tars that a pattern means, None for all, how many compressed ones there are besides)."""
-    if not folder.is_dir():
-        raise DataError(f"folder {folder} does not exist" if not folder.exists() else f"{folder} is not a folder")
+    if not is_folder(folder):
+        raise DataError(f"folder {folder} does not exist" if not exists(folder) else f"{folder} is not a folder")
     errors: list[OSError] = []
     names, compressed = [], 0
     for here, folders, files in os.walk(folder, onerror=errors.append, followlinks=False):
@@ -164,7 +164,7 @@ def _find_tars(folder: Path, pattern: str | None) -> tuple[list[str], int]:
             if name.endswith(".tar") and not name.startswith(".")
         ]
     if errors:
-        raise DataError(f"cannot read folder {errors[0].filename}: {errors[0].strerror}")
+        raise failure(errors[0], f"cannot read folder {errors[0].filename}", DataError)
     if not names:
         advice = ": unpack the compressed ones first" if compressed else ""
         raise DataError(f"no .tar files in {folder}{advice}")
@@ -232,7 +232,7 @@ def _write_skipped(folder: Path, skipped: list[Skip]) -> None:
     try:
         write_whole(folder / SKIPPED, b"".join(json_bytes(skip._asdict()) + b"\n" for skip in skipped))
     except OSError as error:
-        raise DataError(f"cannot write into folder {folder}: {error.strerror}") from None
+        raise failure(error, f"cannot write into folder {folder}", DataError) from None
 
 
 def _nothing(folder: Path, wanted: tuple[str, ...], found: list[Indexed], skipped: list[Skip]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from fra_dist import leases
+from fra_dist.data.making.faces.crop_notes import CROPS
 from fra_dist.data.shards.manifest import MANIFEST, SKIPPED
 from fra_dist.errors import DataError
 from fra_dist.files import failure
@@ -22,7 +23,7 @@ HASHES = "hashes.jsonl"
 """File name of the journal of hashed photos."""
 REPORT = "report.html"
 """File name of the report on a set of shards."""
-_OURS = re.compile(r"shard-\d{6,}\.(tar|idx\.npy)|manifest\.json|skipped\.jsonl|(making|hashes)\.jsonl|report\.html")
+_OURS = re.compile(r"shard-\d{6,}\.(tar|idx\.npy)|manifest\.json|(skipped|crops|making|hashes)\.jsonl|report\.html")
 
 
 class Journal:
@@ -38,7 +39,7 @@ class Journal:
         try:
             self._file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 (held, and closed by __exit__)
         except OSError as error:
-            raise DataError(f"cannot write into folder {folder}: {error.strerror}") from None
+            raise failure(error, f"cannot write into folder {folder}", DataError) from None
         try:
             held = leases.lock(self._file.fileno(), self.path)
         except OSError as error:
@@ -67,7 +68,7 @@ class Journal:
         self._append(record)
 
     def remove(self) -> None:
-        """Delete the journal, when all work is done."""
+        """Delete the journal's file once all work is done; no error when there is none."""
         self.path.unlink(missing_ok=True)
 
     def _append(self, value: dict[str, Any]) -> None:
@@ -92,8 +93,8 @@ def prepare_folder(folder: Path, overwrite: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         names = {entry.name for entry in os.scandir(folder)}
     except OSError as error:
-        raise DataError(f"cannot use folder {folder}: {error.strerror}") from None
-    if not names - {SKIPPED, REPORT}:
+        raise failure(error, f"cannot use folder {folder}", DataError) from None
+    if not names - {SKIPPED, CROPS, REPORT}:
         return
     if not names & {MANIFEST, JOURNAL, HASHES}:
         raise DataError(f"folder {folder} is not empty: choose a new one for the shards")

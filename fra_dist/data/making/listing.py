@@ -2,12 +2,14 @@
 
 import os
 import stat
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from fra_dist.data.shards import tars
 from fra_dist.data.shards.samples import Skip
 from fra_dist.errors import DataError
+from fra_dist.files import PASSING, failure, paths_below, patiently
 
 PHOTO_EXTENSIONS = frozenset(
     [
@@ -37,7 +39,7 @@ HEIC is among them so that such photos are named when they are left out.
 
 
 class ListedPhoto(NamedTuple):
-    """A photo in a listing."""
+    """One photo of a source as a listing names it: where its bytes lie, not the bytes themselves."""
 
     name: str
     """Name relative to the source."""
@@ -74,15 +76,18 @@ def list_folder(root: Path) -> Listing:
     while waiting:
         folder = waiting.pop()
         try:
-            entries = _scan(root / folder, seen)
+            entries = patiently(partial(_scan, root / folder, seen))
         except OSError as error:
-            if not folder:
-                raise DataError(f"cannot read folder {root}: {error.strerror}") from None
+            if not folder or error.errno in PASSING:  # else all photos in it would be missing for good
+                raise failure(error, f"cannot read folder {root / folder}", DataError) from None
             skipped.append(Skip(folder + "/", f"cannot read the folder: {error.strerror}"))
             continue
         for entry in entries:
             name = f"{folder}/{entry.name}" if folder else entry.name
-            if _is_folder(entry) and not _hidden(entry.name):
+            kind = _kind(entry, name)
+            if isinstance(kind, Skip):
+                skipped.append(kind)
+            elif kind and not _hidden(entry.name):
                 waiting.append(name)
             elif not is_photo_name(entry.name):
                 ignored += 1
@@ -98,9 +103,10 @@ def _scan(folder: Path, seen: set[tuple[int, int]]) -> "list[os.DirEntry[str]]":
     here = folder.stat()
     if (here.st_dev, here.st_ino) in seen:  # a link back up, or a second way to the same folder
         return []
-    seen.add((here.st_dev, here.st_ino))
     with os.scandir(folder) as entries:
-        return sorted(entries, key=lambda entry: entry.name, reverse=True)
+        found = sorted(entries, key=lambda entry: entry.name, reverse=True)
+    seen.add((here.st_dev, here.st_ino))  # not before: after an error the folder is read again
+    return found
 
 
 def list_tar(path: Path) -> Listing:
@@ -134,7 +140,7 @@ def list_tars(root: Path) -> Listing:
     Raises DataError when a tar cannot be read.
     """
     photos, skipped, ignored = list[ListedPhoto](), list[Skip](), 0
-    for path in sorted(path for path in root.rglob("*.tar") if path.is_file() and not _hidden(path.name)):
+    for path in (path for path in paths_below(root, "*.tar") if not _hidden(path.name)):
         name = path.relative_to(root).as_posix()
         one = list_tar(path)
         photos += [found._replace(name=f"{name[:-4]}/{found.name}", tar=name) for found in one.photos]
@@ -153,17 +159,22 @@ def _hidden(part: str) -> bool:
     return part.startswith(".") or part == "__MACOSX"
 
 
-def _is_folder(entry: "os.DirEntry[str]") -> bool:
+def _kind(entry: "os.DirEntry[str]", name: str) -> bool | Skip:
+    """Whether an entry is a folder, or why that cannot be told. Raises DiskError when another attempt may tell."""
     try:
-        return entry.is_dir()
-    except OSError:
-        return False
+        return patiently(entry.is_dir)
+    except OSError as error:
+        if error.errno in PASSING:
+            raise failure(error, f"cannot look at {entry.path}", DataError) from None
+        return Skip(name, f"cannot read: {error.strerror}")
 
 
 def _look(entry: "os.DirEntry[str]", name: str) -> ListedPhoto | Skip:
     try:
-        status = entry.stat()
+        status = patiently(entry.stat)
     except OSError as error:
+        if error.errno in PASSING:
+            raise failure(error, f"cannot look at {entry.path}", DataError) from None
         return Skip(name, f"cannot read: {error.strerror}")
     if not stat.S_ISREG(status.st_mode):  # a pipe or a device would block the reader
         return Skip(name, "not a regular file")

@@ -77,7 +77,7 @@ def _signature(source: Photos) -> str:
         try:
             about = path.stat()
         except OSError as error:
-            raise DataError(f"cannot read {path}: {error.strerror}") from None
+            raise files.failure(error, f"cannot read {path}", DataError) from None
         found.update(f"{about.st_size} {about.st_mtime_ns} ".encode() + os.fsencode(name) + b"\0")
     return found.hexdigest()
 

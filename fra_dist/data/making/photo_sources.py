@@ -1,4 +1,4 @@
-"""Sources of photos for shards: a folder tree, tars of photos, RecordIO, or the renderer of synthetic faces.
+"""Sources of photos for shards: a folder tree, tars of photos, RecordIO, parquet, or the renderer of synthetic faces.
 
 A source is a fixed sequence of entries. `task(places)` gives a small value that any process can call to read, check and
 encode those entries, so that the result does not depend on which process does the work.
@@ -20,12 +20,14 @@ from fra_dist.data.making.cleaning import PhotoRules
 from fra_dist.data.making.cleaning_tasks import HashTask, PhotoTask, Read, read_photo
 from fra_dist.data.making.faces.annotations import Annotations
 from fra_dist.data.making.listing import ListedPhoto, Listing, list_folder, list_tar, list_tars
+from fra_dist.data.making.parquet import SUFFIX, list_parquet, order_by_groups
 from fra_dist.data.making.recordio import MAGIC, list_records
 from fra_dist.data.making.sample_keys import make_keys
 from fra_dist.data.making.synthetic_samples import FaceTask
 from fra_dist.data.order.counter_random import key, permute
 from fra_dist.data.shards.samples import Encoded, Skip
 from fra_dist.errors import DataError
+from fra_dist.files import exists, failure, is_file, is_folder, paths_below
 from fra_dist.synthetic import Framing
 
 CHUNK = 32
@@ -42,7 +44,7 @@ _SEEDS_APART = 1_000_000_000
 
 
 class PhotoSource(Protocol):
-    """A sequence of len(source) entries."""
+    """A folder, tar or other collection of photos that shards are made of: a sequence of len(source) entries."""
 
     description: dict[str, Any]
     """What the manifest says of the source; the same entries and options give the same description on any machine."""
@@ -69,7 +71,13 @@ class Photos:
         self.left_out: dict[str, str] = {}
         """Why photos are left out, by relative name."""
         places = np.arange(len(self.photos))
-        self.order = permute(places, len(places), key(_ORDER, seed)) if order == "shuffled" and places.size else places
+        self.order = places
+        if order == "shuffled" and places.size:
+            shuffle = key(_ORDER, seed)
+            grouped = kind == "parquet"
+            self.order = (
+                order_by_groups(path, self.photos, shuffle) if grouped else permute(places, len(places), shuffle)
+            )
         self.description = {
             "kind": kind,
             "name": path.resolve().name,
@@ -139,7 +147,7 @@ class SyntheticFaces:
 
 
 def open_photo_source(spec: str | Path, order: Order, seed: int, rules: PhotoRules) -> PhotoSource:
-    """Open the source that a user names: a folder of photos or of tars, a tar, RecordIO, or
+    """Open the source that a user names: a folder of photos, of tars or of parquet, one of these files, RecordIO, or
     `synthetic:N[@SIZE][/PEOPLE][:face]`, where `:face` shows faces instead of head and shoulders.
 
     Raises DataError when it does not exist, cannot be read or is of another kind.
@@ -147,7 +155,7 @@ def open_photo_source(spec: str | Path, order: Order, seed: int, rules: PhotoRul
     if str(spec).startswith("synthetic:"):
         return _synthetic(str(spec), seed, rules)
     path = Path(spec)
-    if not path.exists():
+    if not exists(path):
         raise DataError(f"source {path} does not exist: name a folder of photos, a tar of photos or synthetic:N@SIZE")
     kind, listing = _list(path)
     return Photos(path, kind, listing, order, seed, rules)
@@ -177,18 +185,20 @@ def _synthetic(spec: str, seed: int, rules: PhotoRules) -> SyntheticFaces:
 
 def _list(path: Path) -> tuple[str, Listing]:
     """(kind, listing) of a folder, or of a file of many photos."""
-    if path.is_dir():
+    if is_folder(path):
         listing = list_folder(path)
         if not listing.photos and ((tars := list_tars(path)).photos or tars.skipped):
             return "tars of photos", tars._replace(skipped=[*listing.skipped, *tars.skipped])
+        if not listing.photos and (tables := paths_below(path, f"*{SUFFIX}")):
+            return "parquet", list_parquet(path, tables)
         return "folder", listing
-    if not path.is_file():
+    if not is_file(path):
         raise DataError(f"source {path} is neither a folder nor a file")
     try:
         with open(path, "rb") as file:
             head = file.read(512)
     except OSError as error:
-        raise DataError(f"cannot read source {path}: {error.strerror}") from None
+        raise failure(error, f"cannot read source {path}", DataError) from None
     if (found := stand_in(head)) is not None:
         raise DataError(f"source {path} is {found}")
     for mark, command in (
@@ -199,6 +209,8 @@ def _list(path: Path) -> tuple[str, Listing]:
     ):
         if head.startswith(mark):
             raise DataError(f"source {path} is compressed, so its photos cannot be found by place: {command} it first")
+    if path.suffix == SUFFIX:
+        return "parquet", list_parquet(path, [path])
     if head.startswith(MAGIC) or path.suffix == ".rec":
         return "recordio", list_records(path)
     listing = list_tar(path)

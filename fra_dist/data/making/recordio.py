@@ -16,6 +16,7 @@ from typing import NamedTuple
 from fra_dist.data.making.listing import ListedPhoto, Listing
 from fra_dist.data.shards.samples import Skip
 from fra_dist.errors import DataError
+from fra_dist.files import failure
 
 MAGIC = b"\x0a\x23\xd7\xce"
 """The number with which every record begins, as bytes."""
@@ -45,7 +46,7 @@ def list_records(path: Path) -> Listing:
     try:
         file = os.open(path, os.O_RDONLY)
     except OSError as error:
-        raise DataError(f"cannot read source {path}: {error.strerror}") from None
+        raise failure(error, f"cannot read source {path}", DataError) from None
     try:
         at, number, end = 0, 0, os.fstat(file).st_size
         while at < end:
@@ -62,7 +63,7 @@ def list_records(path: Path) -> Listing:
                 photos.append(photo)
             at, number = record.next, number + 1
     except OSError as error:
-        raise DataError(f"cannot read source {path}: {error.strerror}") from None
+        raise failure(error, f"cannot read source {path}", DataError) from None
     finally:
         os.close(file)
     return Listing(photos, skipped, ignored)

@@ -17,6 +17,7 @@ from fra_dist.data.making.journal import HASHES, Journal
 from fra_dist.data.making.photo_sources import CHUNK, Photos, open_photo_source
 from fra_dist.data.making.workers import Progress, in_order
 from fra_dist.errors import ConfigError, DataError
+from fra_dist.files import failure
 
 _SAVED = 64  # chunks between two lines of the journal
 
@@ -184,4 +185,4 @@ def _digest(path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from None
+        raise failure(error, f"cannot read {path}", DataError) from None

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fra_dist.data.making.cleaning import PhotoRules
+from fra_dist.data.making.faces.crop_notes import with_crop_notes
 from fra_dist.data.making.journal import HASHES, JOURNAL, Journal, prepare_folder
 from fra_dist.data.making.photo_sources import CHUNK, Order, Photos, PhotoSource, open_photo_source
 from fra_dist.data.making.selection import Selection, leave_out_copies, select
@@ -25,7 +26,7 @@ from fra_dist.data.shards.pixel_statistics import colour_stats, size_stats
 from fra_dist.data.shards.samples import Encoded, Skip, json_bytes
 from fra_dist.data.shards.writer import ShardWriter
 from fra_dist.errors import ConfigError, DataError
-from fra_dist.files import write_whole
+from fra_dist.files import exists, failure, write_whole
 
 _ONE_PROCESS = 256  # entries that are not worth starting processes for
 
@@ -118,7 +119,7 @@ def make_shards(
         select(entries, chosen)
     prepare_folder(folder, options.overwrite)
     identity = _identity(entries, options)
-    if (folder / MANIFEST).exists():
+    if exists(folder / MANIFEST):
         return _finished(folder, identity)
     try:
         with Journal(folder, identity) as journal:
@@ -130,7 +131,7 @@ def make_shards(
             journal.remove()
             (folder / HASHES).unlink(missing_ok=True)
     except OSError as error:
-        raise DataError(f"cannot write shards into {folder}: {error.strerror}; the same command resumes") from None
+        raise failure(error, f"cannot write shards into {folder} (what is made stays)", DataError) from None
     return manifest
 
 
@@ -138,11 +139,12 @@ def _write(source: PhotoSource, folder: Path, options: ShardOptions, journal: Jo
     """Make the shards that the journal does not list yet."""
     last: dict[str, Any] = journal.records[-1] if journal.records else {"next": 0, "moments": [0] * 7}
     totals, skipped = np.array(last["moments"], np.int64), list[Skip]()
-    writer = None
+    writer, crops = None, list[tuple[float, float, str] | None]()
 
     def close(place: int) -> None:
         shard = asdict(writer.finish()) if writer is not None else None
-        journal.append({"shard": shard, "next": place, "skipped": skipped, "moments": totals.tolist()})
+        record = {"shard": shard, "next": place, "skipped": skipped, "moments": totals.tolist(), "crops": crops}
+        journal.append(record)
 
     try:
         for place, item in _results(source, int(last["next"]), options, progress):
@@ -151,10 +153,11 @@ def _write(source: PhotoSource, folder: Path, options: ShardOptions, journal: Jo
                 continue
             if writer is not None and _full(writer, item, options):
                 close(place)
-                writer, skipped = None, []
+                writer, skipped, crops = None, [], []
             if writer is None:
                 writer = ShardWriter(folder, f"shard-{len(journal.records):06d}.tar")
             writer.write(item)
+            crops += [] if item.crop is None else [item.crop]
             totals += item.moments
         if writer is not None or skipped:
             close(len(source))
@@ -206,6 +209,7 @@ def _finish(source: PhotoSource, folder: Path, identity: dict[str, Any], journal
     samples = shards[-1].start + shards[-1].samples
     stats = {"images": samples, **colour_stats(totals), **size_stats(read_index(folder, shard) for shard in shards)}
     manifest = Manifest(folder, tuple(shards), ("jpg",), stats, identity["source"], identity["tools"], len(skipped))
+    manifest = with_crop_notes(manifest, [row for record in journal.records for row in record["crops"]])
     write_manifest(manifest)
     return manifest
 

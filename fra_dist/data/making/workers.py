@@ -4,6 +4,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -30,11 +31,10 @@ def in_order(calls: Iterable[Callable[[], T]], workers: int) -> Iterator[T]:
 
     Raises DataError when a worker process dies, for instance because a decoder crashes or memory runs out.
     """
-    if workers <= 1:
+    pool = _pool(workers) if workers > 1 else None
+    if pool is None:
         yield from (call() for call in calls)
         return
-    context = multiprocessing.get_context("spawn")  # forking a process with threads (CUDA, DALI) can hang
-    pool = ProcessPoolExecutor(workers, context, initializer=_follow_the_parent)
     waiting: deque[Future[T]] = deque()
     try:
         for call in calls:
@@ -50,6 +50,16 @@ def in_order(calls: Iterable[Callable[[], T]], workers: int) -> Iterator[T]:
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _pool(workers: int) -> ProcessPoolExecutor | None:
+    """A pool of processes; None, and a line on standard error, where the system has no semaphores for one."""
+    context = multiprocessing.get_context("spawn")  # forking a process with threads (CUDA, DALI) can hang
+    try:
+        return ProcessPoolExecutor(workers, context, initializer=_follow_the_parent)
+    except (ImportError, OSError) as error:  # no /dev/shm, or one that this user may not write
+        print(f"note: one process does the work, as /dev/shm cannot be used ({error})", file=sys.stderr)
+        return None
 
 
 def _run(call: Callable[[], T]) -> T:

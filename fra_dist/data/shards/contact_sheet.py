@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from fra_dist.data.decoding.images import BadImage, decode
 from fra_dist.data.shards.manifest import Manifest, read_members
 from fra_dist.errors import DataError
+from fra_dist.files import failure
 
 _GAP, _CAPTION = 4, 12
 _COLOURS = np.array(
@@ -77,4 +78,4 @@ def save_sheet(sheet: Image.Image, path: Path) -> None:
     except ValueError:
         raise DataError(f"cannot write {path}: name a .png, .jpg or .webp file") from None
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from None
+        raise failure(error, f"cannot write {path}", DataError) from None

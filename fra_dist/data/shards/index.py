@@ -43,7 +43,7 @@ Rows = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class ShardEntry:
-    """What the manifest says of one shard."""
+    """One shard as the manifest lists it: names, sizes and checksums of its tar and index, and its sample ids."""
 
     name: str
     """File name of the tar, relative to the folder of shards."""

@@ -23,7 +23,7 @@ from fra_dist.data.shards.pixel_statistics import stats_misfit
 from fra_dist.data.shards.shard_patterns import shard_sets
 from fra_dist.data.stores.remote_folder import RemoteFolder, StoreOptions, is_remote
 from fra_dist.errors import DataError
-from fra_dist.files import write_whole
+from fra_dist.files import failure, write_whole
 
 MANIFEST = "manifest.json"
 """File name of the manifest."""
@@ -104,7 +104,7 @@ def write_manifest(manifest: Manifest) -> None:
     try:
         write_whole(folder / MANIFEST, text)
     except OSError as error:
-        raise DataError(f"cannot write {folder / MANIFEST}: {error.strerror}") from None
+        raise failure(error, f"cannot write {folder / MANIFEST}", DataError) from None
 
 
 def _read_json(folder: Path | RemoteFolder) -> dict[str, Any]:

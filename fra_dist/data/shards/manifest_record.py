@@ -41,7 +41,7 @@ class Manifest:
 
     @cached_property
     def total(self) -> int:
-        """Number of samples in all shards."""
+        """Number of samples in all shards of the set; sample ids are 0 to total - 1."""
         return self.shards[-1].start + self.shards[-1].samples if self.shards else 0
 
     @cached_property

@@ -62,6 +62,10 @@ def stats_misfit(stats: Mapping[str, Any]) -> str | None:
             fits = isinstance(value, list) and len(value) == 3 and all(map(_is_number, value))
         elif name in ("height", "width", "bytes"):
             fits = isinstance(value, dict) and all(map(_is_number, value.values()))
+        elif name == "crops":
+            fits = (
+                isinstance(value, dict) and isinstance(value.get("side"), dict) and isinstance(value.get("notes"), dict)
+            )
         else:
             fits = name not in ("images", "grey") or type(value) is int
         if not fits:

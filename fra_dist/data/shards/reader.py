@@ -42,7 +42,7 @@ class ShardSource(Protocol):
         ...
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the files or connections that the source keeps open."""
         ...
 
 
@@ -74,7 +74,7 @@ class LocalSource:
         return False
 
     def close(self) -> None:
-        """Close the open files."""
+        """Close the tars that the source keeps open."""
         self._files.clear()
 
     def _open(self, shard: str) -> int:
@@ -142,7 +142,7 @@ class ShardReader:
         return stored
 
     def shard_of(self, sample: int) -> int:
-        """Number of the shard that holds a sample."""
+        """Number of the shard, from 0 in the order of the manifest, that holds the sample with this id."""
         return int(self.manifest.locate([sample])[0][0])
 
     def check(self) -> None:
@@ -150,7 +150,7 @@ class ShardReader:
         check_shard_files(self.manifest.folder, self.manifest.shards, indices=True)
 
     def name(self, sample: int) -> tuple[str, str]:
-        """(shard file, key) of a sample, for messages."""
+        """Shard file and key of the sample with this id, as messages name it."""
         return self.manifest.where(sample)
 
     def close(self) -> None:

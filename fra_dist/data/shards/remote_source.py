@@ -12,6 +12,7 @@ from fra_dist.data.stores.fetching import Range
 from fra_dist.data.stores.remote_folder import RemoteFolder
 from fra_dist.data.stores.shard_cache import ShardCache
 from fra_dist.errors import DataError
+from fra_dist.files import failure
 
 STATS = (
     *("bytes_fetched", "requests", "retries", "hits", "misses", "waited", "wait_seconds", "prefetched"),
@@ -86,7 +87,7 @@ class CachedSource:
         try:
             return [os.pread(held.file, length, offset) for offset, length in zip(offsets, lengths, strict=True)]
         except OSError as error:
-            raise DataError(f"cannot read the copy of {shard} in {self.cache.folder}: {error.strerror}") from None
+            raise failure(error, f"cannot read the copy of {shard} in {self.cache.folder}", DataError) from None
 
     def doubt(self, shard: str) -> bool:
         """True when the copy was damaged and has been removed. A copy that equals the original is not checked again."""

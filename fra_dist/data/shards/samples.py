@@ -21,10 +21,12 @@ class Encoded(NamedTuple):
     """Sum of the flags in `shards.index` that hold for the image."""
     moments: Moments
     """Pixel statistics of the image, as in `pixel_statistics`."""
+    crop: tuple[float, float, str] | None = None
+    """Of a face that was cut out: side of the crop in pixels of the photo, share of it outside, what is doubtful."""
 
 
 class Skip(NamedTuple):
-    """An entry of the source that was left out."""
+    """An entry of a source of photos that shards do not contain, and why."""
 
     name: str
     """Name of the entry relative to the source."""

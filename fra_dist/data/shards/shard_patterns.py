@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from fra_dist.errors import DataError
+from fra_dist.files import exists, is_folder
 
 _MOST = 100_000  # names that one range may mean
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
@@ -51,7 +52,7 @@ def split_pattern(place: str) -> tuple[str, str | None]:
     parts = rest.split("/")
     first = next((n for n, part in enumerate(parts) if any(sign in part for sign in "*?[{")), None)
     if first is None:
-        if not place.endswith(".tar") or Path(place).is_dir():
+        if not place.endswith(".tar") or is_folder(Path(place)):
             return place, None
         first = len(parts) - 1
     folder = "/".join(parts[:first]) or ("/" if rest.startswith("/") else ".")
@@ -95,7 +96,7 @@ def families(names: Sequence[str]) -> dict[str, int]:
 
 
 def _exists(place: str) -> bool:
-    return "://" not in place and Path(place).exists()
+    return "://" not in place and exists(Path(place))
 
 
 def _at_commas(text: str) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fra_dist.data.stores.remote_folder import RemoteFile, Window
 from fra_dist.errors import DataError
+from fra_dist.files import failure, patiently
 
 Place = str | Path | RemoteFile
 """Where a tar is: a local path or a file of a remote folder."""
@@ -24,16 +25,17 @@ class Opened:
         if isinstance(self.path, RemoteFile):
             return Window(self.path).read
         try:
-            self.file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            path = self.path
+            self.file = patiently(lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         except OSError as error:
-            raise DataError(f"cannot open {self.path}: {error.strerror}") from None
+            raise failure(error, f"cannot open {self.path}", DataError) from None
         return self._read
 
     def _read(self, length: int, offset: int) -> bytes:
         try:
-            return os.pread(self.file, length, offset)
+            return patiently(lambda: os.pread(self.file, length, offset))
         except OSError as error:
-            raise DataError(f"cannot read {self.path}: {error.strerror}") from None
+            raise failure(error, f"cannot read {self.path}", DataError) from None
 
     def __exit__(self, *_: object) -> None:
         if self.file >= 0:

@@ -30,7 +30,7 @@ _SPARSE_MORE, _SPARSE_NEXT = 482, 504  # bytes that say whether another header o
 
 
 class Member(NamedTuple):
-    """A regular file in a tar."""
+    """Where a regular file lies in a tar, in bytes from the tar's beginning."""
 
     name: str
     """Name in the tar."""
@@ -54,7 +54,7 @@ class UnreadableMember(NamedTuple):
 
 
 class TarDamage(NamedTuple):
-    """A place where the tar cannot be read."""
+    """A place of a tar whose headers cannot be read, and how many bytes were lost there."""
 
     start: int
     """First byte of the place."""
@@ -72,7 +72,7 @@ Item = Member | TarDamage | UnreadableMember
 
 
 class Sample(NamedTuple):
-    """Neighbouring members of a tar with one key."""
+    """One WebDataset sample: neighbouring members of a tar whose names have the same key."""
 
     key: str
     """WebDataset key: the members' name before the first dot."""
@@ -240,11 +240,15 @@ def _resolved(entry: _Entry, known: dict[str, _Entry] | None) -> Member | Unread
 def _entries(read: Read, size: int, at: int) -> Iterator[_Entry | TarDamage]:
     while True:
         if at + BLOCK > size:
-            yield TarDamage(at, size - at, "the tar has no end mark, so it may have been cut")
+            yield TarDamage(at, max(0, size - at), "the tar has no end mark, so it may have been cut")
             return
         if read(BLOCK, at) == _ZEROS:
             following = _next_header(read, at, size)
             if following is None:
+                if not _only_zeros(read, at, size):
+                    yield TarDamage(at, size - at, "zeros, and data without a header behind them")
+                elif size % BLOCK:
+                    yield TarDamage(at, 0, f"the tar is no whole number of {BLOCK}-byte blocks, so bytes are missing")
                 return
             yield TarDamage(at, following - at, "zeros in the middle")
             at = following
@@ -318,6 +322,15 @@ def _behind_sparse_headers(read: Read, at: int) -> int:
             raise tarfile.ReadError("cut in the headers of a sparse file")
         more, at = block[_SPARSE_NEXT], at + BLOCK
     return at
+
+
+def _only_zeros(read: Read, at: int, size: int) -> bool:
+    """Whether nothing but zeros lies between byte `at` and the end of the tar."""
+    while at < size and (piece := read(min(_SEARCH, size - at), at)):
+        if piece.strip(b"\0"):
+            return False
+        at += len(piece)
+    return True
 
 
 def _padded(length: int) -> int:

@@ -14,7 +14,7 @@ from fra_dist.data.shards.index import INDEX_DTYPE, ShardEntry, index_bytes, ind
 from fra_dist.data.shards.samples import Encoded
 from fra_dist.data.shards.tars import BLOCK
 from fra_dist.errors import DataError
-from fra_dist.files import write_whole
+from fra_dist.files import failure, write_whole
 
 
 class ShardWriter:
@@ -36,7 +36,7 @@ class ShardWriter:
 
     @property
     def samples(self) -> int:
-        """Number of samples written so far."""
+        """Number of samples written to this shard so far."""
         return len(self._rows)
 
     def size_with(self, sample: Encoded) -> int:
@@ -97,7 +97,7 @@ class _HashedFile:
         try:
             self._file = open(path, "wb")  # noqa: SIM115 (closed by close)
         except OSError as error:
-            raise DataError(f"cannot write {path}: {error.strerror}") from None
+            raise failure(error, f"cannot write {path}", DataError) from None
         self.sha256 = hashlib.sha256()
 
     def write(self, data: Any) -> int:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from fra_dist.errors import DataError
+from fra_dist.foreign_text import without_logins
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 20.0  # seconds
 _POLL = 0.1  # seconds after which a waiting thread looks whether it should stop
@@ -38,7 +39,7 @@ class RefusedError(DataError):
 
 
 class Range(NamedTuple):
-    """A range of bytes of a file in a store."""
+    """A request for bytes of one file in a remote store: a range of it, or all of it."""
 
     path: str
     """Path of the file as the fsspec filesystem names it."""
@@ -58,7 +59,7 @@ class Counters:
         self._values: Counter[str] = Counter()
 
     def add(self, name: str, value: float = 1) -> None:
-        """Add a value to the total of that name."""
+        """Add `value` to the running total `name`, which begins at 0. Threads may call it at the same time."""
         with self._lock:
             self._values[name] += value  # type: ignore[assignment]
 
@@ -81,7 +82,7 @@ class Fetcher:
         self.counters, self.stopped = counters, stopped
 
     def check_running(self) -> None:
-        """Raise Cancelled if reading was stopped."""
+        """Raise Cancelled if reading has been stopped, otherwise do nothing."""
         if self.stopped.is_set():
             raise Cancelled("reading was stopped")
 
@@ -137,12 +138,12 @@ class Fetcher:
                 raise
             except Exception as error:
                 self.check_running()
-                said = _said(error)
+                reason, place = without_logins(_reason(error)), without_logins(item.path)
                 if _is_final(error):
-                    raise RefusedError(f"cannot read {item.path}: {said}") from None
+                    raise RefusedError(f"cannot read {place}: {reason}") from None
                 if attempt == tries:
                     raise DataError(
-                        f"cannot read {item.path}: {said}; tried {tries} times in {time.monotonic() - began:.0f} s: "
+                        f"cannot read {place}: {reason}; tried {tries} times in {time.monotonic() - began:.0f} s: "
                         "look at the network and the store (data.retries and data.timeout_seconds set the patience)"
                     ) from None
             self.counters.add("retries")
@@ -173,7 +174,8 @@ class Fetcher:
                 if item.whole
                 else "so the server does not answer range requests; use one that does, as every object store does"
             )
-            raise RefusedError(f"cannot read {item.path}: {len(data)} bytes came for {item.length}, {reason}")
+            place = without_logins(item.path)
+            raise RefusedError(f"cannot read {place}: {len(data)} bytes came for {item.length}, {reason}")
         raise OSError(f"the answer has {len(data)} bytes of {item.length}")
 
 
@@ -197,7 +199,7 @@ def _is_final(error: BaseException) -> bool:
     return isinstance(error, _FINAL) or any(kind.__name__ in _FINAL_NAMES for kind in type(error).__mro__)
 
 
-def _said(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     """What went wrong, in one short line."""
     if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
         return "no answer in time"

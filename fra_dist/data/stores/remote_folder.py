@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from fra_dist.config import DataConfig
+from fra_dist.config.logins import put_aside, with_login
 from fra_dist.data.stores.fetching import Counters, Fetcher, Range, RefusedError
 from fra_dist.data.stores.shard_cache import ShardCache
 from fra_dist.errors import DataError
@@ -77,15 +78,14 @@ class RemoteFolder:
     """
 
     def __init__(self, url: str, options: StoreOptions | None = None) -> None:
-        self.url, self.options = url.rstrip("/"), options or StoreOptions()
+        self.url, self.options = put_aside(url).rstrip("/"), options or StoreOptions()
         self.protocol = self.url.partition("://")[0].lower()
         self.counters = Counters()
         self.stopped = threading.Event()
 
     def __str__(self) -> str:
         """The URL without a password."""
-        parts = urlsplit(self.url)
-        return self.url.replace(parts.netloc, parts.netloc.rpartition("@")[2], 1) if "@" in parts.netloc else self.url
+        return self.url
 
     def __repr__(self) -> str:
         return f"RemoteFolder({str(self)!r})"
@@ -124,8 +124,8 @@ class RemoteFolder:
         return ShardCache(folder, self.options.cache_bytes, self.counters)
 
     def path(self, name: str) -> str:
-        """The path of a file of the folder as the fsspec filesystem names it."""
-        return f"{self.url}/{quote(name) if self.protocol in ('http', 'https') else name}"
+        """The path of a file of the folder as the fsspec filesystem names it, with the login."""
+        return f"{with_login(self.url)}/{quote(name) if self.protocol in ('http', 'https') else name}"
 
     def first_file(self, name: str) -> bytes:
         """Read the file that everything begins with, the manifest.
@@ -178,7 +178,7 @@ class RemoteFolder:
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a remote folder."""
+    """One file of a remote folder, read through the folder's store: bytes at an offset, or the whole file."""
 
     folder: RemoteFolder
     """The folder that holds the file."""

@@ -21,6 +21,7 @@ from pathlib import Path
 from fra_dist.data.stores.fetching import Counters
 from fra_dist.data.stores.file_locks import EXCLUSIVE, SHARED, inode, is_at, try_lock, wait_for_lock, write_at
 from fra_dist.errors import DataError
+from fra_dist.files import exists, failure
 
 Chunks = Callable[[], Iterator[bytes]]
 """Starts a download and yields the pieces of the file in order."""
@@ -48,10 +49,8 @@ class ShardCache:
                 pass
             self._clean()
         except OSError as error:
-            raise DataError(
-                f"cannot use the cache folder {folder}: {error.strerror}; set data.cache to a folder on a local disk, "
-                "or data.cache_gb=0 to read without one"
-            ) from None
+            advice = "set data.cache to a folder on a local disk, or data.cache_gb=0 to read without one"
+            raise failure(error, f"cannot use the cache folder {folder} ({advice})", DataError) from None
 
     def open(self, digest: str, size: int) -> int | None:
         """The file descriptor of a copy of the right size, locked against eviction until it is closed; None when there
@@ -108,10 +107,8 @@ class ShardCache:
                     count("no_room")
                     return None
             except OSError as error:
-                raise DataError(
-                    f"cannot keep {name} in {self.folder}: {error.strerror}; free some space, lower data.cache_gb, "
-                    "or set data.cache to another disk"
-                ) from None
+                advice = "free some space, lower data.cache_gb, or set data.cache to another disk"
+                raise failure(error, f"cannot keep {name} in {self.folder} ({advice})", DataError) from None
             count("misses")
             if try_lock(part, SHARED) and os.fstat(part).st_nlink:
                 return part
@@ -154,7 +151,7 @@ class ShardCache:
         path = self._path(digest, _PART)
         part = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         if try_lock(part, EXCLUSIVE) and is_at(part, path):
-            if not self._path(digest).exists():
+            if not exists(self._path(digest)):
                 return part
             path.unlink()
         os.close(part)

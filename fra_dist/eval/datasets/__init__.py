@@ -28,6 +28,7 @@ from fra_dist.eval.datasets import (
     wflw,
 )
 from fra_dist.eval.datasets.common.labelled_face import FaceSet
+from fra_dist.files import is_file
 
 __all__ = ["GROUP", "READERS", "FaceSet", "Reader", "data_set", "find_reader", "open_set"]
 
@@ -86,7 +87,7 @@ def open_set(name: str, folder: str | Path) -> FaceSet:
         raise DataError(f"the reader of {name} returned a {type(faces).__name__}, not a FaceSet")
     if not faces.records:
         raise DataError(f"{folder} holds no photos of {name}")
-    lacking = [record for record in faces.records if record.image is not None and not record.image.is_file()]
+    lacking = [record for record in faces.records if record.image is not None and not is_file(record.image)]
     if lacking:
         raise DataError(
             f"{lacking[0].image} is missing ({len(lacking)} of {len(faces.records)} photos that the labels of {name} "

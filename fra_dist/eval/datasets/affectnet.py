@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets.common.crop_rules import CropRule
-from fra_dist.eval.datasets.common.label_files import need, photos_of
+from fra_dist.eval.datasets.common.label_files import from_corner, need, photos_of
 from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
+from fra_dist.files import exists, paths_in
 
 CROP = CropRule("middle")
 EXPRESSIONS = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
@@ -32,13 +33,13 @@ def read(folder: Path, classes: int = 7) -> FaceSet:
         images = need(folder, f"{part}/images", "photos NUMBER.jpg")
         labels = need(folder, f"{part}/annotations", "NUMBER_exp.npy and NUMBER_lnd.npy of each photo")
         photos_of(labels, "*_exp.npy", images)
-        for photo in sorted(images.glob("*.jpg")):
+        for photo in paths_in(images, "*.jpg"):
             label = _array(labels / f"{photo.stem}_exp.npy", 1)
             if not 0 <= int(label[0]) < len(EXPRESSIONS):
                 raise DataError(f"{labels / photo.stem}_exp.npy holds {label[0]:g}, not an expression from 0 to 7")
             if label[0] < classes:
                 places = labels / f"{photo.stem}_lnd.npy"
-                points = _array(places, 136).reshape(68, 2) if places.exists() else None
+                points = from_corner(_array(places, 136).reshape(68, 2), 0) if exists(places) else None
                 name = f"{part}/{photo.name}"
                 records.append(Record(name, split, photo, expression=int(label[0]), points=points))
     scheme = "ibug68" if records and all(record.points is not None for record in records) else ""

@@ -12,7 +12,7 @@ import numpy as np
 
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets.common.crop_rules import CropRule
-from fra_dist.eval.datasets.common.label_files import matlab, need
+from fra_dist.eval.datasets.common.label_files import from_corner, matlab, need
 from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
 
 CROP = CropRule("box", scale=1.1)
@@ -38,7 +38,8 @@ def read(folder: Path) -> FaceSet:
     for rank, i in enumerate(order.tolist()):
         split = "train" if rank < train else "test"
         points = np.stack([found["data"][i, :19], found["data"][i, 19:]], axis=1).astype(np.float64)
-        left, right, top, bottom = (float(value) for value in found["bbox"][i])
+        points = from_corner(points, 1)
+        left, right, top, bottom = from_corner(np.asarray(found["bbox"][i], np.float64), 1).tolist()
         subsets = ("frontal",) if bool(np.all(found["mask_new"][i] == 1)) else ()
         name = f"{names[i]}#{i}"  # several faces may be in one photo
         box = (left, top, right, bottom)

@@ -22,6 +22,7 @@ from fra_dist.eval.datasets.celeba import read_partition, read_signs
 from fra_dist.eval.datasets.common.crop_rules import IGNORE, CropRule
 from fra_dist.eval.datasets.common.label_files import bad_row, need, rows
 from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
+from fra_dist.files import exists
 
 CROP = CropRule("middle")
 CLASSES = ("background", "hair", "skin", "brows", "eyes", "nose", "mouth")
@@ -41,7 +42,7 @@ def read(folder: Path) -> FaceSet:
     mapping = need(folder, "CelebA-HQ-to-CelebA-mapping.txt", "which photo of CelebA each is")
     parts = read_partition(need(folder, "list_eval_partition.txt", "CelebA's partition (its Eval folder has it)"))
     table = folder / "CelebAMask-HQ-attribute-anno.txt"
-    attributes, signs = read_signs(table) if table.exists() else ((), {})
+    attributes, signs = read_signs(table) if exists(table) else ((), {})
     records = []
     lines = rows(mapping)
     if next(lines, (1, []))[1][:1] != ["idx"]:
@@ -67,7 +68,7 @@ def read_layers(folder: Path, index: int) -> NDArray[np.uint8]:
     out: NDArray[np.uint8] | None = None
     for part, number in LAYERS:
         path = folder / f"{index:05d}_{part}.png"
-        if not path.exists():
+        if not exists(path):
             if part == "skin":
                 raise DataError(f"{path} is missing: unpack CelebAMask-HQ-mask-anno again")
             continue

@@ -23,6 +23,7 @@ from fra_dist.eval.datasets.common.crop_rules import CropRule
 from fra_dist.eval.datasets.common.label_files import bad_row, mask_file, need
 from fra_dist.eval.datasets.common.labelled_face import SPLITS, FaceSet, Record
 from fra_dist.eval.datasets.common.landmark_schemes import SCHEMES
+from fra_dist.files import exists
 
 CROP = CropRule("middle")
 CLASSES = ("background", "hair and brows", "skin", "eyes", "nose", "mouth")
@@ -90,7 +91,7 @@ def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
 
 
 def _points(path: Path) -> tuple[dict[str, NDArray[np.float64]], str]:
-    if not path.exists():
+    if not exists(path):
         return {}, ""
     try:
         with np.load(path, allow_pickle=False) as store:
@@ -105,7 +106,7 @@ def _points(path: Path) -> tuple[dict[str, NDArray[np.float64]], str]:
 
 def _classes(folder: Path) -> tuple[str, ...]:
     path = folder / "masks.json"
-    if not path.exists():
+    if not exists(path):
         return CLASSES
     try:
         return tuple(str(name) for name in json.loads(path.read_text())["classes"])

@@ -2,13 +2,18 @@
 
 basic/EmoLabel/list_patition_label.txt     train_00001.jpg 5      (the official spelling)
 basic/Image/aligned/train_00001_aligned.jpg
+
+Also as it is passed on, with a folder for each label: DATASET/train/5/train_00001_aligned.jpg, DATASET/test/...
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
+from fra_dist.errors import DataError
 from fra_dist.eval.datasets.common.crop_rules import CropRule
 from fra_dist.eval.datasets.common.label_files import bad_row, need, rows
 from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
+from fra_dist.files import is_folder, names_in, paths_in
 
 CROP = CropRule("middle")
 EXPRESSIONS = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
@@ -17,6 +22,9 @@ EXPRESSIONS = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "
 
 def read(folder: Path) -> FaceSet:
     """The faces of a RAF-DB folder. Raises DataError when a file is missing or a row cannot be read."""
+    for place in (folder, folder / "DATASET"):
+        if is_folder(place / "train/1"):
+            return FaceSet("rafdb", folder, tuple(_by_folder(place)), CROP, EXPRESSIONS)
     table = need(folder, "basic/EmoLabel/list_patition_label.txt", "lines of photo and label 1 to 7")
     images = need(folder, "basic/Image/aligned", "the aligned photos")
     records = []
@@ -26,3 +34,15 @@ def read(folder: Path) -> FaceSet:
         photo = images / f"{Path(words[0]).stem}_aligned.jpg"
         records.append(Record(words[0], words[0].split("_")[0], photo, expression=int(words[1]) - 1))
     return FaceSet("rafdb", folder, tuple(records), CROP, EXPRESSIONS)
+
+
+def _by_folder(folder: Path) -> Iterator[Record]:
+    """The faces in folders `train/1` to `test/7`, under the names that the official list has."""
+    for split in ("train", "test"):
+        labels = [name for name in names_in(need(folder, split, "folders 1 to 7 of photos")) if name[0] != "."]
+        if labels != list("1234567"):
+            raise DataError(f"{folder / split} has {', '.join(labels)[:80]} in it, not the folders 1 to 7")
+        for label in labels:
+            for photo in paths_in(folder / split / label, "*.jpg"):
+                name = photo.name.replace("_aligned", "")
+                yield Record(name, split, photo, expression=int(label) - 1)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets.common.crop_rules import CropRule
-from fra_dist.eval.datasets.common.label_files import bad_row, need
+from fra_dist.eval.datasets.common.label_files import bad_row, from_corner, need
 from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
+from fra_dist.files import exists, paths_in
 
 CROP = CropRule("points", scale=1.3, down=-0.05)
 FOLDERS = (
@@ -34,7 +35,7 @@ def read(folder: Path) -> FaceSet:
     """
     records = []
     for place, split, subsets in FOLDERS:
-        files = sorted(need(folder, place, "photos with a .pts file each").glob("*.pts"))
+        files = paths_in(need(folder, place, "photos with a .pts file each"), "*.pts")
         if not files:
             raise DataError(f"{folder / place} holds no .pts file")
         bare = [
@@ -43,10 +44,10 @@ def read(folder: Path) -> FaceSet:
         if bare:
             raise DataError(f"{bare[0].with_suffix('.pts')} is missing, but its photo is there: unpack {place} again")
         for file in files:
-            photo = next((file.with_suffix(s) for s in SUFFIXES if file.with_suffix(s).exists()), None)
+            photo = next((file.with_suffix(s) for s in SUFFIXES if exists(file.with_suffix(s))), None)
             if photo is None:
                 raise DataError(f"{file} has no photo beside it: {file.stem}.jpg or .png is missing")
-            points = read_points(file) - 1  # MATLAB's first pixel is 1
+            points = from_corner(read_points(file), 1)
             records.append(Record(f"{place}/{photo.name}", split, photo, subsets=subsets, points=points))
     return FaceSet("300w", folder, tuple(records), CROP, scheme="ibug68")
 

@@ -8,7 +8,7 @@ WFLW_images/0--Parade/...jpg
 from pathlib import Path
 
 from fra_dist.eval.datasets.common.crop_rules import CropRule
-from fra_dist.eval.datasets.common.label_files import bad_row, need, numbers, rows
+from fra_dist.eval.datasets.common.label_files import bad_row, from_corner, need, numbers, rows
 from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
 
 CROP = CropRule("box", scale=1.25)
@@ -29,7 +29,7 @@ def read(folder: Path) -> FaceSet:
             photo = " ".join(words[206:])
             x0, y0, x1, y1 = values[196:200].tolist()
             groups = tuple(group for group, has in zip(GROUPS, values[200:], strict=True) if has)
-            points = values[:196].reshape(98, 2)
+            points = from_corner(values[:196].reshape(98, 2), 0)
             face = f"{photo}#{split}{number}"  # several faces may be in one photo
             records.append(Record(face, split, images / photo, subsets=groups, points=points, box=(x0, y0, x1, y1)))
     return FaceSet("wflw", folder, tuple(records), CROP, scheme="wflw98")

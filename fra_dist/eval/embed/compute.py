@@ -40,11 +40,11 @@ def compute(
     images, network = encoder.pixels(photos), encoder.network
     found: dict[str, torch.Tensor | None] = {}
     if network is not None and set(what) - {"embeddings"}:
-        said = network.infer(images)
+        inferred = network.infer(images)
         if "embeddings" in what:
-            found |= {"pooled": said.features.mean((2, 3)), "projected": said.embedding}
-        found |= {"regions": said.local_embedding} if "regions" in what else {}
-        found |= {"heatmaps": said.heatmap} if "heatmaps" in what else {}
+            found |= {"pooled": inferred.features.mean((2, 3)), "projected": inferred.embedding}
+        found |= {"regions": inferred.local_embedding} if "regions" in what else {}
+        found |= {"heatmaps": inferred.heatmap} if "heatmaps" in what else {}
     else:
         pooled = encoder.backbone(images).mean((2, 3))
         found["pooled"] = pooled

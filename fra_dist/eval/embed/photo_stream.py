@@ -23,6 +23,7 @@ from fra_dist.data.shards.reader import ShardReader, open_shard_source
 from fra_dist.data.stores.remote_folder import is_remote
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets.common.crop_rules import CropRule, NoFace, cut_photo, square_of
+from fra_dist.files import exists, is_folder, paths_in, raw_bytes
 
 MIDDLE = CropRule("middle")
 AHEAD = 3
@@ -31,7 +32,7 @@ THREADS = 2
 
 
 class EncodedPhoto(NamedTuple):
-    """An encoded photo of a list."""
+    """One photo of a list to be embedded: its key and its encoded bytes, or why there are none."""
 
     key: str
     """Path of the photo below the folder, or its key in a shard."""
@@ -82,7 +83,7 @@ class PhotoList(Protocol):
 
 @dataclass(frozen=True)
 class Files:
-    """Photo files in the order given."""
+    """A list of photos to be embedded that lie in files of their own, in the order given."""
 
     paths: Sequence[Path]
     """Paths of the files."""
@@ -98,7 +99,7 @@ class Files:
         for place in places:
             key = self.key(self.paths[place])
             try:
-                found.append(EncodedPhoto(key, "", self.paths[place].read_bytes()))
+                found.append(EncodedPhoto(key, "", raw_bytes(self.paths[place])))
             except OSError as error:
                 found.append(EncodedPhoto(key, "", b"", error.strerror or "cannot be read"))
         return found
@@ -163,9 +164,9 @@ def open_shards(given: str, limit: int | None = None) -> Shards | None:
     Raises DataError for a damaged manifest, a missing shard, or tars without a manifest.
     """
     place = Path(given)
-    if is_remote(given) or (place / MANIFEST).exists():
+    if is_remote(given) or exists(place / MANIFEST):
         return Shards(load_manifest(given), limit)
-    if place.is_dir() and any(place.glob("*.tar")):
+    if is_folder(place) and any(paths_in(place, "*.tar")):
         raise DataError(f"{given} holds tars and no {MANIFEST}: run fra-dist shards index {given} first")
     return None
 

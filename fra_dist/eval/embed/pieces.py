@@ -1,6 +1,6 @@
 """What is done so far, in parts that are whole or absent, so that a stopped command resumes where it was.
 
-OUT/.parts/plan.json         of which network, which photos, which arrays
+OUT/.parts/plan.json         which network, photos and arrays the parts are of
           000003/            photos 3·PART to 4·PART of the list
             pooled.npy, ...  arrays of the photos that could be decoded
             rows.jsonl       their keys; bad.jsonl: the others, and why
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from fra_dist import files
 from fra_dist.errors import DataError
+from fra_dist.files import paths_in
 
 PART = 1024
 """How many photos of the list make a part."""
@@ -27,7 +28,7 @@ FOLDER = ".parts"
 
 @dataclass(frozen=True)
 class EmbeddedPhoto:
-    """A photo that has been embedded."""
+    """The row of one embedded photo: its place in the list, its name, and its size in pixels."""
 
     place: int
     """Place of the photo in the list."""
@@ -72,11 +73,11 @@ class Parts:
             )
 
     def missing(self) -> list[int]:
-        """Numbers of the parts that are not done yet."""
+        """Numbers of the parts, from 0, that have not been written yet."""
         return [number for number in range(self.count) if not files.exists(self._path(number))]
 
     def places(self, number: int) -> range:
-        """Places of the list that belong to a part."""
+        """The places of the list, PART of them and fewer in the last one, that belong to part `number`."""
         return range(number * PART, min((number + 1) * PART, self.total))
 
     def write(
@@ -100,9 +101,7 @@ class Parts:
                 (partial / f"{name}.jsonl").write_text(text, encoding="utf-8")
             partial.rename(self._path(number))  # not `whole_file`: a part is a folder
         except OSError as error:
-            raise DataError(
-                f"cannot write to {self.out}: {error.strerror}; free some space and start the same command again"
-            ) from None
+            raise files.failure(error, f"cannot write to {self.out}", DataError) from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
@@ -118,7 +117,7 @@ class Parts:
     def names(self) -> list[str]:
         """Names of the arrays; none when no photo could be decoded."""
         for number in range(self.count):
-            found = sorted(path.stem for path in self._path(number).glob("*.npy"))
+            found = sorted(path.stem for path in paths_in(self._path(number), "*.npy"))
             if found:
                 return found
         return []

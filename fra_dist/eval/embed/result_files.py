@@ -52,9 +52,7 @@ def write_embeddings(parts: Parts, kind: str) -> dict[str, dict[str, Any]]:
         with open_whole(parts.out / QUARANTINE, "w") as stream:
             stream.writelines(json.dumps(row) + "\n" for row in parts.bad())
     except OSError as error:
-        raise DataError(
-            f"cannot write to {parts.out}: {error.strerror}; free some space and start the same command again"
-        ) from None
+        raise failure(error, f"cannot write to {parts.out}", DataError) from None
     return {name: {"shape": list(shape), "dtype": types[name]} for name, shape in arrays.items()}
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from fra_dist.eval.features.feature_cache import Cache
 from fra_dist.eval.features.prepared_faces import PreparedFaces
-from fra_dist.models.fra import FRANetwork
+from fra_dist.models.fra_network import FRANetwork
 
 LARGEST_MAP = 32768
 """Most numbers of a flattened map that linear readers get; a larger one is pooled to a coarser grid first."""
@@ -50,7 +50,7 @@ class Encoder:
 
     @property
     def device(self) -> torch.device:
-        """The device that the network is on."""
+        """The device that the backbone's parameters are on, where photos are encoded."""
         return next(self.backbone.parameters()).device
 
     def pixels(self, photos: NDArray[np.uint8]) -> Tensor:
@@ -115,7 +115,7 @@ class Encoder:
 
     @property
     def has_regions(self) -> bool:
-        """Whether the network finds regions."""
+        """Whether the network finds regions; False for a backbone alone and for plain BYOL."""
         return self.network is not None and self.network.has_regions
 
     def digest(self) -> str:

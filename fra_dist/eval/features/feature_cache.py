@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fra_dist.errors import DataError
+from fra_dist.files import failure
 
 
 class Cache:
@@ -56,8 +57,7 @@ class Cache:
             shutil.rmtree(self.folder / name, ignore_errors=True)
             partial.rename(self.folder / name)  # not `whole_file`: an entry is a folder, and can be computed again
         except OSError as error:
-            raise DataError(
-                f"cannot write to the cache {self.folder}: {error.strerror}; give another --cache"
-            ) from None
+            what = f"cannot write to the cache {self.folder} (or give another --cache)"
+            raise failure(error, what, DataError) from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)

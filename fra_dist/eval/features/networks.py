@@ -4,13 +4,14 @@
 |---|---|
 | a run or checkpoint folder | one of this project's, with its projection and regions |
 | a .safetensors that `fra-dist export` wrote | its backbone, its image size and normalisation |
-| a ResNet in a file of any tool (`layouts/`) | the architecture is told from the names and shapes |
+| a ResNet in a file of any tool (`layouts/`) | the architecture is recognised by the names and shapes |
 | a folder or file of a whole network that `fra-dist export` wrote | its projection and regions as well |
 | a name such as `small-synthetic` | the weights of that name in the package (`export/shipped_weights.py`) |
 | a file with the published names of FRA, or ours | the whole network; sizes from the shapes |
 | `random:resnet50`, `random:resnet50:7`, `random:RUN` | random weights (seed 0 or 7), also of the model of a run |
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from torch import Tensor
 from fra_dist.config import Config, parse_config
 from fra_dist.errors import CheckpointError, ConfigError
 from fra_dist.eval.features.encoder import Encoder
+from fra_dist.files import exists, is_folder
 from fra_dist.layouts.matching import COUNTER, match_backbone, refuse_differences
 from fra_dist.layouts.resnets import map_stride
 from fra_dist.layouts.weights import WEIGHTS, Weights, is_exported_folder, no_backbone, open_weights
@@ -35,16 +37,18 @@ def open_encoder(given: str, size: int | None = None, normalise: str = "auto", t
     """The network behind a run, checkpoint or file of weights, ready for evaluation.
 
     `size` and `normalise` (auto, fra, imagenet) override what the weights say. Raises CheckpointError for anything that
-    cannot be read as a network.
+    cannot be read as a network. What names and shapes of a foreign file do not tell is said on standard error.
     """
     if given.startswith("random:"):
         encoder = _random(given)
-    elif Path(given).is_dir() and not is_exported_folder(Path(given)):
+    elif is_folder(Path(given)) and not is_exported_folder(Path(given)):
         encoder = _run(given, target)
-    elif Path(given).exists():
+    elif exists(Path(given)):
         encoder = _file(given, target)
     else:
         encoder = _shipped(given, target)
+    if "unknown" in encoder.about:
+        print(f"warning: {encoder.about['unknown']}", file=sys.stderr)
     return _changed(encoder, size, normalise)
 
 
@@ -64,7 +68,7 @@ def _changed(encoder: Encoder, size: int | None, normalise: str) -> Encoder:
 
 
 def _run(given: str, target: bool) -> Encoder:
-    from fra_dist.train.checkpoints.reading import load_model
+    from fra_dist.train.checkpoints.restoring import load_model
 
     model, config, info = load_model(given)
     about = {"checkpoint": info["path"], "step": info["step"], "architecture": config.model.backbone}
@@ -100,7 +104,7 @@ def _random(given: str) -> Encoder:
         raise CheckpointError(f"--checkpoint {given}: a seed is less than 2^63")
     torch.manual_seed(int(seed))
     about = {"checkpoint": given, "seed": int(seed)}
-    if Path(what).is_dir():
+    if is_folder(Path(what)):
         from fra_dist.train.checkpoints.reading import find_checkpoint
 
         config = find_checkpoint(what).config
@@ -135,6 +139,8 @@ def _file(given: str, target: bool) -> Encoder:
 
 
 def _backbone(weights: Weights) -> Encoder:
+    from fra_dist.export.function_facts import compare_function
+
     path, facts = weights.path, weights.facts
     architecture = weights.architecture
     if architecture is None:
@@ -144,6 +150,7 @@ def _backbone(weights: Weights) -> Encoder:
     found = match_backbone(weights, backbone, architecture)
     _refuse_rest(weights, found.missing, architecture)
     backbone.load_state_dict({**backbone.state_dict(), **found.taken})
+    unknown = compare_function(path, backbone, architecture, facts)
     mean, std = (tuple(map(float, facts[key].split())) if key in facts else None for key in ("mean", "std"))
     size = int(facts.get("image_size", 224))
     about = {
@@ -152,6 +159,7 @@ def _backbone(weights: Weights) -> Encoder:
         "map_stride": stride,
         "layout": weights.layout,
         **({"step": facts["step"]} if "step" in facts else {}),
+        **({"unknown": unknown} if unknown else {}),
     }
     return Encoder(_name(path), backbone.eval(), size, mean or IMAGENET[0], std or IMAGENET[1], None, about)
 

@@ -53,7 +53,7 @@ class PreparedFaces:
         return self.faces.records
 
     def places(self, split: str) -> NDArray[np.int64]:
-        """Indices of the faces of a part."""
+        """Indices into `photos` of the faces of one part, int64; `split` is "train", "val" or "test"."""
         return np.flatnonzero([record.split == split for record in self.records])
 
     def column(self, name: str) -> NDArray[Any]:
@@ -109,9 +109,9 @@ class PreparedFaces:
         return {name: np.array([name in self.records[n].subsets for n in places]) for name in names}
 
     def people(self, places: NDArray[np.int64]) -> NDArray[np.int64] | None:
-        """A number for each person among some faces, (n,); None when nobody is known: intervals then resample faces.
+        """A number for each person among some faces, (n,); None when no person is known: intervals then resample faces.
 
-        Among known people, a face of nobody known counts as a person of its own.
+        A face of an unknown person among known ones counts as a person of its own.
         """
         names = [self.records[n].identity for n in places]
         if not any(name is not None for name in names):

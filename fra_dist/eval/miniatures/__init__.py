@@ -10,6 +10,7 @@ from fra_dist.eval.miniatures.expressions import write_affectnet, write_fer, wri
 from fra_dist.eval.miniatures.people import write_celeba, write_celebamask, write_lfw, write_lfwa
 from fra_dist.eval.miniatures.shapes import write_aflw19, write_lapa, write_table, write_w300, write_wflw
 from fra_dist.eval.miniatures.shards import write_shards
+from fra_dist.files import failure
 
 __all__ = ["GROUP", "WRITERS", "write_miniature"]
 
@@ -56,4 +57,4 @@ def write_miniature(name: str, folder: str | Path, count: int = 24, seed: int = 
             raise DataError(f"{place} has files in it: give a new folder")
         writer(place, count, seed)
     except OSError as error:
-        raise DataError(f"cannot write a miniature to {place}: {error.strerror}") from None
+        raise failure(error, f"cannot write a miniature to {place}", DataError) from None

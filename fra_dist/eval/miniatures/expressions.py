@@ -30,7 +30,7 @@ def write_affectnet(folder: Path, count: int, seed: int) -> None:
             label = 7 if n % 10 == 9 else votes(int(faces.expression[n]), affectnet.EXPRESSIONS)
             notes = folder / f"{split}/annotations/{n}"
             np.save(f"{notes}_exp.npy", np.array(str(label)))
-            np.save(f"{notes}_lnd.npy", faces.landmarks[n].astype(np.float64).ravel())
+            np.save(f"{notes}_lnd.npy", (faces.landmarks[n].astype(np.float64) - 0.5).ravel())
             for kind in ("val", "aro"):
                 np.save(f"{notes}_{kind}.npy", np.array("0.1"))
 

@@ -31,7 +31,7 @@ def write_celeba(folder: Path, count: int, seed: int) -> None:
     """Write a miniature of CelebA with about `count` training photos."""
     total = 2 * count
     faces = draw(total, 160, seed, people=max(2, total // 3))
-    points = points_of(faces.landmarks, "celeba5") + np.array([9, 41])
+    points = points_of(faces.landmarks, "celeba5") + np.array([8.5, 40.5])
     names = [f"{n + 1:06d}.jpg" for n in range(total)]
     people = sorted(set(faces.identity.tolist()))
     part_of = {p: min(2, 3 * i // len(people)) if i * 2 >= len(people) else 0 for i, p in enumerate(people)}
@@ -108,7 +108,7 @@ def write_lfwa(folder: Path, count: int, seed: int) -> None:
 
 
 def write_lfw(folder: Path, count: int, seed: int, folds: int = 10) -> None:
-    """Write a miniature of LFW: `count` pairs of each kind in all, at least one per fold; nobody is in two folds."""
+    """Write a miniature of LFW: `count` pairs of each kind in all, at least one per fold; no person is in two folds."""
     each = max(1, count // folds)
     lines = [f"{folds}\t{each}"]
     for fold in range(folds):

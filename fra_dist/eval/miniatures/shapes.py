@@ -16,7 +16,7 @@ def write_wflw(folder: Path, count: int, seed: int) -> None:
     """Write a miniature of WFLW with about `count` training photos."""
     for split, part in (("train", count), ("test", count // 2)):
         faces = draw(part, 96, seed + (split == "test"))
-        points = points_of(faces.landmarks, "wflw98") + np.array([32, 8])
+        points = points_of(faces.landmarks, "wflw98") + np.array([31.5, 7.5])
         lines = []
         for n in range(part):
             name = f"{n % 2}--Event/{split}_{n}.jpg"
@@ -39,7 +39,7 @@ def write_w300(folder: Path, count: int, seed: int) -> None:
                 folder / place / f"{n}.{'png' if place.startswith('lfpw') else 'jpg'}",
                 stretched(faces.images[n], 112, 140),
             )
-            points = faces.landmarks[n] + np.array([22, 8]) + 1
+            points = faces.landmarks[n] + np.array([22.5, 8.5])
             lines = [f"{x:.6f} {y:.6f}" for x, y in points]
             write(folder / place / f"{n}.pts", ["version: 1", "n_points:  68", "{", *lines, "}"])
 
@@ -50,7 +50,7 @@ def write_aflw19(folder: Path, count: int, seed: int) -> None:
 
     total = 2 * count
     faces = draw(total, 96, seed)
-    points = points_of(faces.landmarks, "aflw19") + np.array([12, 4])
+    points = points_of(faces.landmarks, "aflw19") + np.array([12.5, 4.5])
     names = [f"{(0, 2, 3)[n % 3]}/image{n:05d}.jpg" for n in range(total)]
     for n, name in enumerate(names):
         save(folder / "data/flickr" / name, stretched(faces.images[n], 104, 120))
@@ -73,7 +73,7 @@ def write_lapa(folder: Path, count: int, seed: int) -> None:
     """Write a miniature of LaPa with about `count` training photos."""
     for k, (split, part) in enumerate((("train", count), ("val", count // 2), ("test", count // 2))):
         faces = draw(part, 96, seed + k)
-        points = points_of(faces.landmarks, "lapa106")
+        points = points_of(faces.landmarks, "lapa106") - 0.5
         for n in range(part):
             save(folder / f"{split}/images/{n}_0.jpg", faces.images[n])
             save(folder / f"{split}/labels/{n}_0.png", np.array(LAPA, np.uint8)[faces.masks[n]])

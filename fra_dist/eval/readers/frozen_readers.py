@@ -40,7 +40,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Reader:
-    """A fitted reader of features."""
+    """A reader that has been fitted to frozen features: its prediction function, and the setting that was chosen."""
 
     answer: Callable[[Array], Outputs]
     """Outputs (n, k) for features (n, d): scores of classes, logits of attributes, or values."""

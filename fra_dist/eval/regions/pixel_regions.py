@@ -55,7 +55,7 @@ def part_density(
     parts = [i for i, name in enumerate(classes) if name in FACIAL_PARTS]
     total = np.zeros((grid, grid))
     for mask in masks:
-        rows, columns = (np.arange(grid) * side // grid for side in mask.shape)
+        rows, columns = ((2 * np.arange(grid) + 1) * side // (2 * grid) for side in mask.shape)
         total += np.isin(mask[rows[:, None], columns], parts)
     return total
 

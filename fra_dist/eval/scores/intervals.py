@@ -22,7 +22,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Score:
-    """A score and its interval."""
+    """A measured value with the bootstrap interval of its sampling error."""
 
     value: float
     """The score itself."""

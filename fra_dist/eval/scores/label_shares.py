@@ -13,7 +13,7 @@ Places = NDArray[np.int64]
 def draw_classes(labels: NDArray[np.int64], percent: float, seed: int, names: Sequence[str], least: int = 0) -> Places:
     """Places of `percent` of each class, rounded, with at least `least` of each.
 
-    Raises DataError that names a class of which none would be left.
+    Raises DataError that names a class which would have no examples left.
     """
     if percent >= 100:
         return np.arange(len(labels))

@@ -48,7 +48,7 @@ class TaskInput:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What a task returns."""
+    """What an evaluation task returns: its scores with intervals, its protocol, and details for reports."""
 
     task: str
     """Name of the task."""

@@ -59,8 +59,8 @@ def run(job: TaskInput) -> TaskResult:
     validation, sealed = prepared.places("val"), Sealed(prepared.places("test"))
     regions = regions_of(job.encoder, job.settings.regions)
     known, chosen = faces_to_fit(prepared), set(job.settings.ways)
-    told = chosen & {POSITION_IN_PARTS, PROBE, *ORACLES}
-    masks, classes = prepared.masks(known if told else known[:1])  # of one face: the names of the classes
+    uses_masks = chosen & {POSITION_IN_PARTS, PROBE, *ORACLES}
+    masks, classes = prepared.masks(known if uses_masks else known[:1])  # of one face: the names of the classes
     ways = segmenters(job.encoder, prepared.photos[known], regions, seed, chosen)
     informed = in_parts(list(masks), classes, regions, seed) if POSITION_IN_PARTS in chosen else None
     if informed is not None:

@@ -4,7 +4,7 @@ The protocol of LFW: ten folds of pairs; the threshold on the cosine of two embe
 decides the tenth. Two embeddings: as they are, and about the mean of the nine folds' photos (`centred`). Nothing is
 trained.
 TAR@FAR: the share of pairs of one person that are accepted at the threshold at which a share FAR of pairs of two is.
-Sets with known people and no pairs of their own get seeded pairs of test faces, nobody in two folds.
+Sets with known people and no pairs of their own get seeded pairs of test faces, with no person in two folds.
 """
 
 from collections.abc import Sequence

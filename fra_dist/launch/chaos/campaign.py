@@ -12,6 +12,7 @@ from typing import Any
 
 from fra_dist.config import Config
 from fra_dist.errors import LaunchError
+from fra_dist.files import exists, paths_below
 from fra_dist.formats import clock_text
 from fra_dist.launch.chaos.campaign_setup import CampaignSetup, damage_photos
 from fra_dist.launch.chaos.fault_draws import Fault
@@ -34,7 +35,7 @@ class Campaign:
         self.stop = threading.Event()
         self.rows = read_results(folder / ROWS, about)
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / ROWS).exists():
+        if not exists(folder / ROWS):
             self._write(about)
 
     def run(self, faults: Sequence[Fault], jobs: int) -> list[FaultResult]:
@@ -77,7 +78,7 @@ class Campaign:
 
     def _undisturbed(self, spoilt: bool) -> Path:
         name = "undisturbed-on-damaged-shards" if spoilt else "undisturbed"
-        place = next(p for n in range(1000) if not (p := self.folder / f"{name}{f'-{n}' if n else ''}").exists())
+        place = next(p for n in range(1000) if not exists(p := self.folder / f"{name}{f'-{n}' if n else ''}"))
         config: Config = self.setup.config
         training = Training(place, config, self.setup.ranks, self.stop)
         if spoilt:
@@ -102,7 +103,7 @@ class Campaign:
         first, last = min(seen), max(seen)
         self.setup.start_seconds = seen[first] - began
         self.setup.step_seconds = (seen[last] - seen[first]) / max(1, last - first)
-        self.setup.run_bytes = sum(path.stat().st_size for path in training.run.rglob("*") if path.is_file())
+        self.setup.run_bytes = sum(path.stat().st_size for path in paths_below(training.run))
 
     def _write(self, row: dict[str, Any]) -> None:
         with (self.folder / ROWS).open("a") as stream:
@@ -114,14 +115,14 @@ def read_results(path: Path, about: dict[str, Any]) -> list[FaultResult]:
 
     `about` says what the campaign is. Raises LaunchError when the file belongs to another campaign.
     """
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if exists(path) else []
     if lines and lines[0] != about:
         raise LaunchError(f"{path} is of another campaign: name a new --out")
     return [FaultResult(**line) for line in lines[1:] if "kind" in line]
 
 
 def result_line(row: FaultResult) -> str:
-    """Describe the row of a fault in one line."""
+    """Describe the result of one fault in one line, for the log of a campaign."""
     what = f"{row.kind} after step {row.step}" + (f" ({row.detail})" if row.detail else "")
     recovered = "" if row.recover_seconds is None else f", {row.recover_seconds:.1f} s without a new step"
     if row.good:

@@ -9,6 +9,7 @@ from typing import IO
 
 from fra_dist.data.loading.quarantine import read_quarantine
 from fra_dist.exit_status import REFUSED
+from fra_dist.files import is_file
 from fra_dist.launch.chaos import small_disks
 from fra_dist.launch.chaos.campaign_setup import AHEAD, CampaignSetup, damage_photos
 from fra_dist.launch.chaos.fault_draws import Fault
@@ -34,7 +35,7 @@ class FlippedBit(Harm):
         self.spoil(path)
 
     def spoil(self, path: Path) -> None:
-        """Flip a random bit of a file."""
+        """Flip one random bit of the file at `path`, in place."""
         data = bytearray(path.read_bytes())
         data[self.draw.randrange(len(data))] ^= 1 << self.draw.randrange(8)
         path.write_bytes(data)
@@ -49,7 +50,7 @@ class Cut(FlippedBit):
     """Kills the training and cuts off the end of a file of its newest checkpoint."""
 
     def spoil(self, path: Path) -> None:
-        """Cut a file at a random place."""
+        """Truncate the file at `path` to a random length below its own."""
         with path.open("r+b") as stream:
             stream.truncate(self.draw.randrange(path.stat().st_size))
 
@@ -108,7 +109,7 @@ class FullDisk(Harm):
         self.mend(training)
 
     def close(self, training: Training) -> None:
-        """Unmount the small disk."""
+        """Unmount the small disk that the run folder was on, if it is still mounted."""
         if self.mounted:
             small_disks.unmount(training.run)
 
@@ -214,7 +215,7 @@ class SlowDisk(OnCopy):
     def prepare(self, training: Training) -> None:
         """Copy the shards and start the process that makes the copy slow."""
         super().prepare(training)
-        files = [str(path) for path in sorted(self.shards.iterdir()) if path.is_file()]
+        files = [str(path) for path in sorted(self.shards.iterdir()) if is_file(path)]
         self.helper = subprocess.Popen(
             [sys.executable, "-m", "fra_dist.launch.chaos.slow_files", "2", str(self.fault.seed), *files],
             stdin=subprocess.PIPE,

@@ -35,7 +35,7 @@ class Harm:
         self.struck = 0.0
 
     def prepare(self, training: Training) -> None:
-        """Called before the first start."""
+        """Prepare the training for the fault; called once, before its first start. Does nothing by default."""
 
     def wait(self, training: Training) -> None:
         """Wait until the moment of the fault has come. Raises Missed when the training is over first."""
@@ -46,7 +46,7 @@ class Harm:
         training.until(lambda: time.monotonic() >= end or training.reached() > 0)
 
     def strike(self, training: Training) -> None:
-        """Do the damage."""
+        """Do the damage; called once, when `wait` returns. Does nothing by default."""
 
     def watch(self, training: Training) -> None:
         """Called again and again while an attempt runs after the moment of the fault."""
@@ -58,7 +58,7 @@ class Harm:
         return status is not None and status != REFUSED
 
     def mend(self, training: Training) -> None:
-        """Called before each further start."""
+        """Repair what a restart needs; called before each start but the first. Does nothing by default."""
 
     def check(self, training: Training) -> None:
         """Called after the end of the training: note a `problem`, or raise Missed when the fault had no effect."""
@@ -70,7 +70,7 @@ class Harm:
         """Called last, after the comparison with the undisturbed training."""
 
     def seconds(self) -> float:
-        """Return the seconds since the fault struck."""
+        """Return the seconds that have passed since `strike`."""
         return time.monotonic() - self.struck
 
 
@@ -83,10 +83,10 @@ class Kill(Harm):
 
 
 class KillOne(Harm):
-    """Kills one of several ranks."""
+    """Kills one of several ranks with SIGKILL: the launcher must notice, end the others and start again."""
 
     def strike(self, training: Training) -> None:
-        """Send SIGKILL to a random rank."""
+        """Send SIGKILL to one rank, chosen at random."""
         victim = _victim(self, training)
         send([victim], signal.SIGKILL)
 
@@ -125,7 +125,7 @@ class PausedRank(Harm):
         self.victim = 0
 
     def strike(self, training: Training) -> None:
-        """Stop a random rank."""
+        """Stop one rank, chosen at random, with SIGSTOP."""
         self.victim = _victim(self, training)
         send([self.victim], signal.SIGSTOP)
         how = "for good" if self.for_good else f"for {self.pause:.1f} s"
@@ -134,7 +134,7 @@ class PausedRank(Harm):
     def watch(self, training: Training) -> None:
         """Continue the rank after the drawn pause.
 
-        One that is stopped for good is killed after a minute, if nobody has.
+        One that is stopped for good is killed after a minute, if the launcher has not killed it.
         """
         if self.victim and self.seconds() > (self._LONG if self.for_good else self.pause):
             if self.for_good:
@@ -178,7 +178,7 @@ class TwoStarts(Harm):
         training.sleep(self.fault.offset * min(0.5, self.setup.length.steps * self.setup.step_seconds / 4))
 
     def strike(self, training: Training) -> None:
-        """Start the command a second time."""
+        """Start the training's command a second time, in the same run folder, while the first is running."""
         self.other = training.launch("second-start")
         training.others.append(self.other)
 
@@ -195,8 +195,10 @@ class TwoStarts(Harm):
         training.attempt.reached = training.reached()
         if second.process.returncode == 0 and "done already" in second.log.read_text(errors="replace"):
             raise Missed("the second start came when the first was done")
-        said = [line for line in second.log.read_text(errors="replace").splitlines() if line.startswith("fra-dist ")]
-        if second.process.returncode != REFUSED or not said or "is writing to" not in said[-1]:
+        messages = [
+            line for line in second.log.read_text(errors="replace").splitlines() if line.startswith("fra-dist ")
+        ]
+        if second.process.returncode != REFUSED or not messages or "is writing to" not in messages[-1]:
             self.problem = f"the second start ended with {second.process.returncode}: {second.last_line()}"
         self.detail = f"{'first' if first is training.attempts[-1] and status != REFUSED else 'second'} trained"
         return first.process.returncode != REFUSED

@@ -15,7 +15,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def own_mounts() -> bool:
-    """Let this process and its children have mounts that nobody else sees; False where the system does not allow it.
+    """Give this process and its children mounts that no other process sees; False where the system does not allow it.
 
     Must be called while the process has only one thread.
     """

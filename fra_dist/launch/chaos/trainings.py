@@ -31,12 +31,12 @@ class Missed(LaunchError):
 
 
 class Interrupted(Exception):
-    """The campaign is being ended by its user."""
+    """Raised when the user ends a campaign of faults, by Ctrl-C or a signal."""
 
 
 @dataclass
 class TrainingStart:
-    """One start of a training's command."""
+    """One start of a training's command: its process, its output, and how far it came."""
 
     process: "subprocess.Popen[bytes]"
     """The process that was started: the trainer itself, or the launcher of its ranks."""
@@ -80,7 +80,7 @@ class Training:
 
     @property
     def attempt(self) -> TrainingStart:
-        """The newest attempt."""
+        """The newest start of the training's command."""
         return self.attempts[-1]
 
     @property
@@ -147,20 +147,20 @@ class Training:
         return status
 
     def kill(self) -> None:
-        """Kill what is left of the attempt, and wait until nobody writes to the run folder."""
+        """Kill what is left of the attempt, and wait until no process writes to the run folder."""
         self.kill_attempt(self.attempt)
         end = time.monotonic() + 60
         while is_locked(self.run) and time.monotonic() < end and not any(o.process.poll() is None for o in self.others):
             time.sleep(_TICK)
 
     def kill_attempt(self, attempt: TrainingStart) -> None:
-        """Kill all processes of an attempt at once."""
+        """Send SIGKILL to all processes of one start of the training, and wait for the one that was started."""
         if attempt.process.poll() is None:
             send([*trainers(attempt.process.pid), attempt.process.pid], signal.SIGKILL)
             attempt.process.wait()
 
     def close(self) -> None:
-        """Kill what is left of all attempts."""
+        """Kill the processes of all starts that are still running, second starts included."""
         for attempt in [*self.attempts, *self.others]:
             self.kill_attempt(attempt)
 
@@ -176,10 +176,10 @@ class Training:
 
     def _must_live(self) -> None:
         if self.attempt.process.poll() is not None:
-            status, said = self.attempt.process.returncode, self.attempt.last_line()
+            status, message = self.attempt.process.returncode, self.attempt.last_line()
             if status == 0:
                 raise Missed("the training was over first")
-            raise LaunchError(f"the training failed by itself with status {status}: {said}")
+            raise LaunchError(f"the training failed by itself with status {status}: {message}")
 
 
 def steps_lost(attempts: Iterable[TrainingStart]) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Event
 
 from fra_dist.errors import CheckpointError, LaunchError
+from fra_dist.files import exists
 from fra_dist.launch.chaos import file_faults, process_faults
 from fra_dist.launch.chaos.campaign_setup import CampaignSetup
 from fra_dist.launch.chaos.fault_draws import Fault
@@ -36,7 +37,7 @@ HARMS: dict[str, type[Harm]] = {
 
 @dataclass
 class FaultResult:
-    """What became of one fault."""
+    """The row of one fault in a campaign's results: what was done, how the training ended, and what it cost."""
 
     fault: int
     """The number of the fault within the campaign, from 1."""
@@ -97,7 +98,7 @@ class FaultTrial:
             finally:
                 harm.clean(training)
                 training.close()
-                if not self.row.good and (training.run / "config.yaml").exists():
+                if not self.row.good and exists(training.run / "config.yaml"):
                     shutil.copytree(training.run, self.folder / "kept", ignore=shutil.ignore_patterns("filler"))
                 harm.close(training)
         if self.row.good and not self.keep:

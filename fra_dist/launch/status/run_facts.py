@@ -96,14 +96,14 @@ def _state(run: Path, history: list[dict[str, Any]], state: dict[str, Any]) -> t
     if is_locked(run):
         age = _age(run / "metrics.jsonl")
         return "running", "", round(age) if age > _QUIET else None
-    said, reason = str(state.get("state", "")), str(state.get("reason") or "")
-    if said in ("failed", "stopped", "complete"):
-        return said, "" if said == "complete" else reason, None
+    kind, reason = str(state.get("state", "")), str(state.get("reason") or "")
+    if kind in ("failed", "stopped", "complete"):
+        return kind, "" if kind == "complete" else reason, None
     last = [row["event"] for row in history if row["event"] in ("start", "resume", "complete", "stopped")]
     if last[-1:] == ["complete"]:
         return "complete", "", None
-    if said in ("pending", "waiting", "running"):
-        return "between attempts" if said == "running" else said, reason or "queued", None
+    if kind in ("pending", "waiting", "running"):
+        return "between attempts" if kind == "running" else kind, reason or "queued", None
     if last[-1:] == ["stopped"]:
         return "stopped and saved", "", None
     return "interrupted", "the same command resumes", None
@@ -137,7 +137,7 @@ def _alarms(history: list[dict[str, Any]]) -> list[str]:
         elif row["event"] == "alarm over":
             found.pop(row.get("sign", ""), None)
         elif row["event"] in ("start", "resume") or (row["event"] == "guard" and "to" in row):
-            back = row.get("to", row.get("step", 0))  # what follows is done again, and told again if it lasts
+            back = row.get("to", row.get("step", 0))  # what follows is done again, and reported again if it lasts
             found = {sign: one for sign, one in found.items() if row["event"] != "start" and one["step"] <= back}
     return [f"step {row['step']}: {row['text']}" for row in found.values()]
 

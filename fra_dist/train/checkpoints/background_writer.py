@@ -24,7 +24,7 @@ BUSY_WAIT = 30.0
 
 @dataclass(frozen=True)
 class WriteResult:
-    """How one checkpoint went."""
+    """The result of writing one checkpoint in the background: how long it took, and where it is or what failed."""
 
     step: int
     """The step of the checkpoint."""
@@ -69,7 +69,7 @@ class Saver:
 
     @property
     def busy(self) -> bool:
-        """Whether a checkpoint is being written now."""
+        """Whether the background thread is writing a checkpoint at this moment."""
         return self._last[0] is not None and self._last[0].is_alive()
 
     def save(self, contents: Contents) -> bool:

@@ -7,7 +7,7 @@
         manifest.json           format version, size and SHA-256 of the three files above, and a sum of itself
     RUN/checkpoints/aside-00000600/   one that the run went back behind: damaged, or of steps that were undone
 
-`writing` writes them.
+`writing` writes them, and `restoring` makes models and optimisers of them.
 """
 
 import errno
@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -28,7 +27,6 @@ from torch import Tensor
 from fra_dist import files
 from fra_dist.config import Config, parse_config
 from fra_dist.errors import CheckpointError, FraError
-from fra_dist.models.fra import FRA
 
 FORMAT = 1
 """The version of the format that this package writes and reads."""
@@ -44,7 +42,7 @@ class FormatError(CheckpointError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One verified checkpoint on disk."""
+    """One checkpoint on disk whose checksums have been verified: its state, and access to its tensors."""
 
     path: Path
     """The folder of the checkpoint."""
@@ -172,8 +170,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 def manifest_check(manifest: Mapping[str, Any]) -> str:
     """Compute the checksum of a manifest itself, so that a damaged one does not pass for one of another format.
 
-    It is the same in all formats: SHA-256 of the manifest's JSON with sorted keys, without spaces, and without the
-    entry "check".
+    It is the same in all formats: SHA-256 of the JSON with sorted keys, without spaces and without the entry "check".
     """
     rest = {key: value for key, value in manifest.items() if key != "check"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
@@ -222,62 +219,6 @@ def find_checkpoint(path: str | Path) -> Checkpoint:
             f"no usable checkpoint in {path}: give a run folder or a step-N folder inside its checkpoints{reason}"
         )
     return found
-
-
-def load_model(path: str | Path) -> tuple[FRA, Config, dict[str, Any]]:
-    """Load the model of a checkpoint or of a run's newest checkpoint.
-
-    Returns FRA in inference mode on the CPU, its configuration, and {"path", "step", "versions"} of the checkpoint.
-    Raises CheckpointError when there is none or it cannot be used.
-    """
-    found = find_checkpoint(path)
-    model = FRA(found.config.model)
-    restore_model(model, found)
-    return model.eval(), found.config, {"path": str(found.path), "step": found.step, "versions": found.versions}
-
-
-def restore_model(model: FRA, checkpoint: Checkpoint) -> None:
-    """Copy the weights of a checkpoint into `model`.
-
-    Raises CheckpointError when they are those of another architecture.
-    """
-    saved, own = checkpoint.model(), model.state_dict()
-    missing, extra = sorted(own.keys() - saved.keys()), sorted(saved.keys() - own.keys())
-    shapes = [k for k in own.keys() & saved.keys() if own[k].shape != saved[k].shape]
-    if missing or extra or shapes:
-        first = f"{shapes[0]} is {tuple(saved[shapes[0]].shape)}, not {tuple(own[shapes[0]].shape)}" if shapes else ""
-        first = first or (f"{missing[0]} is missing" if missing else f"{extra[0]} is unknown")
-        count = len(missing) + len(extra) + len(shapes)
-        raise CheckpointError(
-            f"checkpoint {checkpoint.path} is of another architecture: {first} ({count} such differences)"
-        )
-    model.load_state_dict(saved)
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
-    """Return the tensors of the optimiser's state by PARAMETER/STATE; `names` gives the name of each parameter."""
-    tensors = {}
-    for parameter, values in optimizer.state.items():
-        tensors.update(
-            {f"{names[parameter]}/{key}": value for key, value in values.items() if isinstance(value, Tensor)}
-        )
-    return tensors
-
-
-def restore_optimizer(
-    optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str], saved: Mapping[str, Tensor]
-) -> None:
-    """Put state that `optimizer_tensors` gave back into the optimiser. Raises CheckpointError on an unknown name."""
-    by_name = {names[p]: p for group in optimizer.param_groups for p in group["params"]}
-    for key, value in saved.items():
-        name, _, kind = key.rpartition("/")
-        if name not in by_name:
-            raise CheckpointError(f"the optimiser state of {name} has no parameter in this model")
-        parameter = by_name[name]
-        own = value.to(parameter.device, copy=True)  # the caller may use its own again
-        if own.shape == parameter.shape:  # kernels need the parameter's layout
-            own = torch.empty_like(parameter, dtype=own.dtype, requires_grad=False).copy_(own)
-        optimizer.state[parameter][kind] = own
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ State = Mapping[str, Mapping[str, Tensor]]
 class Snapshot:
     """Host buffers that are used again as long as shapes stay the same.
 
-    The owner has to know when nobody reads them any more.
+    The owner has to know when they are no longer read.
     """
 
     def __init__(self) -> None:

@@ -55,7 +55,7 @@ class Contents:
     """The steps whose mean the model is; empty for the model of a single step."""
 
     def state(self) -> dict[str, Any]:
-        """Return the content of state.json."""
+        """Return what state.json will hold, as JSON values; metrics that are not finite are left out."""
         finite = {k: v for k, v in self.metrics.items() if isinstance(v, int | float) and math.isfinite(v)}
         config = self.config.model_dump(mode="json", by_alias=True)
         state = {"step": self.step, "config": config, "versions": dict(self.versions), "metrics": finite}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fra_dist.config import Config
 from fra_dist.distributed import RankContext
 from fra_dist.models.outputs import FRAOutput
-from fra_dist.train.checkpoints.reading import optimizer_tensors, restore_optimizer
+from fra_dist.train.checkpoints.restoring import optimizer_tensors, restore_optimizer
 from fra_dist.train.engines.deepspeed_options import deepspeed_dictionary
 from fra_dist.train.engines.gradient_noise import GradientNoise
 from fra_dist.train.engines.protocol import Update, judge_gradients, parameter_names, precision_of
@@ -73,7 +73,7 @@ class DeepSpeedEngine:
         return update
 
     def model_state(self) -> dict[str, Tensor]:
-        """Return every parameter and buffer by name."""
+        """Return every parameter and buffer of the model by name; see `Engine`."""
         return self.module.state_dict()
 
     def load_model_state(self, saved: Mapping[str, Tensor]) -> None:

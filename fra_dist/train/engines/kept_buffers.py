@@ -18,7 +18,7 @@ class KeptBuffers:
 
     @torch.no_grad()
     def remember(self) -> None:
-        """Copy the buffers as they are now."""
+        """Copy the model's buffers, as they are now, on the device; `restore_unless` may put them back."""
         self.kept = {dtype: torch.cat(views) for dtype, views in self.views.items()}
 
     @torch.no_grad()

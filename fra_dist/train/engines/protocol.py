@@ -83,7 +83,7 @@ def precision_of(config: Config, device: torch.device) -> torch.dtype:
 
 
 def parameter_names(model: nn.Module) -> dict[Tensor, str]:
-    """Return {parameter: its name in the model}."""
+    """Return the name of each parameter in the model: {parameter: "online.backbone.conv1.weight"}."""
     return {parameter: name for name, parameter in model.named_parameters()}
 
 

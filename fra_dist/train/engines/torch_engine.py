@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from fra_dist.config import Config
 from fra_dist.distributed import RankContext
 from fra_dist.models.outputs import FRAOutput
-from fra_dist.train.checkpoints.reading import optimizer_tensors, restore_optimizer
+from fra_dist.train.checkpoints.restoring import optimizer_tensors, restore_optimizer
 from fra_dist.train.engines.gradient_noise import GradientNoise
 from fra_dist.train.engines.protocol import Update, judge_gradients, parameter_names, precision_of
 from fra_dist.train.sizes import Sizes
@@ -63,11 +63,11 @@ class TorchEngine:
         return update
 
     def model_state(self) -> dict[str, Tensor]:
-        """Return every parameter and buffer by name."""
+        """Return every parameter and buffer of the model by name; see `Engine`."""
         return self.module.state_dict()
 
     def load_model_state(self, saved: Mapping[str, Tensor]) -> None:
-        """Load what `model_state` gave."""
+        """Load parameters and buffers that `model_state` returned, at any world size."""
         self.module.load_state_dict(saved)
 
     def optimizer_state(self) -> dict[str, Tensor]:
@@ -79,7 +79,7 @@ class TorchEngine:
         restore_optimizer(self.optimizer, self.names, saved)
 
     def close(self) -> None:
-        """Do nothing: there is nothing to release."""
+        """Do nothing: unlike DeepSpeed, plain PyTorch leaves nothing to release."""
         return
 
     def _reduced_when(self, last: bool) -> AbstractContextManager[None]:

@@ -19,10 +19,11 @@ from fra_dist.errors import TrainingError
 from fra_dist.train.hooks.metrics import Metrics
 from fra_dist.train.trainer import Hook, Run
 
-MEMORY, TOLD = "alarms", "alarms_told"
+MEMORY, REPORTED = "alarms", "alarms_told"
 """Keys among the small values that a checkpoint holds.
 
-MEMORY: for each sign, the log steps in a row that show it. TOLD: the signs that were reported and are not over.
+MEMORY: for each sign, the log steps in a row that show it. REPORTED: the signs that were reported and are not over;
+its key is the name in existing checkpoints.
 """
 FEW = 4
 """Alarms about embeddings need this many images of a rank in a pass: fewer span few directions whatever they show."""
@@ -69,11 +70,11 @@ SIGNS = (
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a row has changed about the signs."""
+    """What one row of metrics changes: which signs of collapse begin, last or end with it."""
 
     counts: dict[str, int]
     """For each sign, how many log steps in a row show it."""
-    told: frozenset[str]
+    reported: frozenset[str]
     """The signs that were reported and are not over."""
     begun: list[tuple[Sign, float]]
     """The signs to report now, each with its value."""
@@ -82,14 +83,14 @@ class Judgement:
 
 
 def count_row(
-    counts: Mapping[str, int], told: Collection[str], row: Mapping[str, Any], settings: AlarmConfig, regions: int
+    counts: Mapping[str, int], reported: Collection[str], row: Mapping[str, Any], settings: AlarmConfig, regions: int
 ) -> Judgement:
     """Take one more row into account. A metric that is missing or not finite leaves its sign as it is.
 
     `regions` is the number of regions of the model. A sign is reported once its count reaches the patience or is above
     it, which a run that resumes with less patience may find at its first row, and never twice.
     """
-    counts, told, begun, over = dict(counts), set(told), [], []
+    counts, reported, begun, over = dict(counts), set(reported), [], []
     used = row.get("regions/in_use")
     values = {**row, "regions/dead": None if used is None else 1 - used / regions}
     for sign in SIGNS:
@@ -99,13 +100,13 @@ def count_row(
             continue
         wrong = (gt if sign.above else lt)(value, limit)
         counts[name] = counts.get(name, 0) + 1 if wrong else 0
-        if counts[name] >= settings.patience and name not in told:
+        if counts[name] >= settings.patience and name not in reported:
             begun.append((sign, float(value)))
-            told.add(name)
-        elif not wrong and name in told:
+            reported.add(name)
+        elif not wrong and name in reported:
             over.append(sign)
-            told.remove(name)
-    return Judgement(counts, frozenset(told), begun, over)
+            reported.remove(name)
+    return Judgement(counts, frozenset(reported), begun, over)
 
 
 class Alarms(Hook):
@@ -124,9 +125,9 @@ class Alarms(Hook):
             return
         if run.sizes.micro_batch < FEW:
             row = {name: value for name, value in row.items() if not name.startswith("embedding/")}
-        known = run.memory.get(MEMORY, {}), run.memory.get(TOLD, ())
+        known = run.memory.get(MEMORY, {}), run.memory.get(REPORTED, ())
         found = count_row(*known, row, settings, run.config.model.regions)
-        run.memory |= {MEMORY: found.counts, TOLD: sorted(found.told)}
+        run.memory |= {MEMORY: found.counts, REPORTED: sorted(found.reported)}
         for sign in found.over:
             run.folder.note("alarm over", step=run.completed, sign=sign.setting)
         for sign, value in found.begun:

@@ -70,7 +70,7 @@ class Metrics(Hook):
         self._restart_clock(run)
 
     def went_back(self, run: Run) -> None:
-        """Forget rows of steps that were undone."""
+        """Forget what was recorded about steps that a rollback has undone, and time the steps from here."""
         self.bad.forget(lambda row: row["step"] > run.completed)
         self.last_row = {}
         self._restart(run)

@@ -27,11 +27,11 @@ class Profile(Hook):
         self._begin = -1
 
     def begin(self, run: Run) -> None:
-        """Note where the attempt begins."""
+        """Remember the step at which the attempt begins; the trace starts a few steps later."""
         self._first = run.completed
 
     def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
-        """Begin or end the trace where it is due."""
+        """On rank 0, start the trace once the first steps are over, and write it once enough steps are in it."""
         if not run.ctx.is_main:
             return
         if self._profiler is None and self._begin < 0 and run.completed >= self._first + _WARMUP:

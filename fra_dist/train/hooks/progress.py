@@ -20,7 +20,7 @@ class Progress(Hook):
         self.metrics = metrics
 
     def begin(self, run: Run) -> None:
-        """Show the bar, on rank 0 and a terminal."""
+        """Show a progress bar of the run's steps, on rank 0 and only if standard error is a terminal."""
         self.bar: Any = None
         self.shown = run.completed
         self.quiet = quiet()
@@ -45,7 +45,7 @@ class Progress(Hook):
             )
 
     def end(self, run: Run) -> None:
-        """Close the bar."""
+        """Close the progress bar, if there is one."""
         if self.bar is not None:
             self.bar.close()
 

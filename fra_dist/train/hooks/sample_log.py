@@ -35,6 +35,6 @@ class SampleLog(Hook):
             self.rows.forget(lambda row: row["step"] > run.completed)
 
     def end(self, run: Run) -> None:
-        """Write the lines that are still in memory."""
+        """Write the lines of samples that are still in memory to the log's file."""
         if self.rows is not None:
             self.rows.flush()

@@ -23,7 +23,7 @@ _SHARE = 0.05  # share of a step that a rank must lose to be reported
 
 @dataclass(frozen=True)
 class Own:
-    """A rank's own time in seconds for each step."""
+    """A rank's own time for each step, in seconds: what it would take if it did not wait for other ranks."""
 
     data: float
     """Seconds for each step in which the rank waited for data."""
@@ -32,13 +32,13 @@ class Own:
 
     @property
     def total(self) -> float:
-        """The rank's own seconds for each step."""
+        """The rank's own time for each step, loading and computing together, in seconds."""
         return self.data + self.compute
 
 
 @dataclass(frozen=True)
 class Straggler:
-    """A rank that is slower than the others."""
+    """A rank whose own time for a step is well above that of the other ranks, and what it loses time with."""
 
     rank: int
     """The number of the rank."""
@@ -75,7 +75,7 @@ class Stragglers(Hook):
     """
 
     def begin(self, run: Run) -> None:
-        """Begin the first comparison."""
+        """Start the first comparison of ranks, at the step that the run begins with."""
         self.named: set[tuple[int, str]] = set()
         self.before: set[tuple[int, str]] = set()
         self.sample: torch.cuda.Event | None = None
@@ -97,7 +97,7 @@ class Stragglers(Hook):
             self._begin_sample(run)
 
     def went_back(self, run: Run) -> None:
-        """Begin a new comparison."""
+        """Start a new comparison of ranks after a rollback, without the steps that were undone."""
         self._restart(run)
 
     def _compare(self, run: Run) -> None:

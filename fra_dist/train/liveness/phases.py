@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class StepPhase(NamedTuple):
-    """The part of a step that a rank is at."""
+    """The part of a training step that a rank is in, as its heartbeats report it to the watchdogs."""
 
     order: int
     """How many parts the rank has entered.

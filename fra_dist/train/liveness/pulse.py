@@ -31,7 +31,7 @@ class Pulse:
         self._thread = threading.Thread(target=self._beat, name="fra-pulse", daemon=True)
 
     def start(self) -> None:
-        """Begin the pulse."""
+        """Start the thread that writes the pulse; does nothing when no task listens."""
         if self._handle < 0:
             return
         os.set_blocking(self._handle, False)

@@ -10,7 +10,6 @@ first steps and parts that may be slow (checkpoints, pictures) have 15 minutes, 
 Time is counted in ticks of the thread: a job that is suspended as a whole and continued is not late.
 """
 
-import faulthandler
 import os
 import sys
 import threading
@@ -20,16 +19,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from fra_dist import json_lines
 from fra_dist.config import Config
 from fra_dist.distributed import RankContext
-from fra_dist.errors import LaunchError
 from fra_dist.exit_status import HUNG
 from fra_dist.train.liveness.bounded import Aside, leave_within
 from fra_dist.train.liveness.heartbeats import Heartbeat, Heartbeats, Listener, stalled_rank
 from fra_dist.train.liveness.phases import Phases
 from fra_dist.train.liveness.pulse import Pulse
-from fra_dist.train.run_dir.fence import read_attempt
+from fra_dist.train.liveness.stack_dumps import dump_stacks, dump_stacks_to_stderr, record_verdict
 
 SLOW = 900.0
 """Seconds for parts that may be slow, and for the first steps of an attempt."""
@@ -101,7 +98,7 @@ class Watchdog:
         """Return the seconds without a pulse that are too many, for the launcher's task.
 
         No part of a step, however long, keeps the pulse from beating. None, which means no pulse, when the watching
-        thread has ended or stands still: nobody would end this rank.
+        thread has ended or hangs: nothing would end this rank if it hung as well.
         """
         seconds = 2.5 * self.quiet() + _GRACE
         asleep = self._thread.ident is not None and time.monotonic() - self.ticked > max(seconds, 6 * _GRACE)
@@ -157,8 +154,16 @@ class Watchdog:
         place = self.phases.place
         name, order = ("done", 10**9) if leaving else (place.name, place.order)
         return Heartbeat(
-            *(self.attempt, self.rank, self.hosts[self.rank], self.count, order, place.step, name),
-            *(round(stalled, 1), round(self.limit(), 1), leaving),
+            attempt=self.attempt,
+            rank=self.rank,
+            host=self.hosts[self.rank],
+            count=self.count,
+            order=order,
+            step=place.step,
+            name=name,
+            stalled=round(stalled, 1),
+            limit=round(self.limit(), 1),
+            leaving=leaving,
         )
 
     def _write_aside(self, heartbeat: Heartbeat, seconds: float) -> None:
@@ -187,12 +192,12 @@ class Watchdog:
 
     def _say_farewell(self, heartbeat: Heartbeat, text: str) -> None:
         if self.aside.hangs:
-            _dump_to_stderr(heartbeat)
+            dump_stacks_to_stderr(heartbeat)
             print(f"watchdog: {text}; stacks above", file=sys.stderr, flush=True)
             return
         folder = self.folder / "stacks" / f"attempt-{self.attempt:04d}"
-        text = _record(folder, text, self.attempt, heartbeat.step)
-        _dump(folder / f"rank-{self.rank:05d}.txt", heartbeat)
+        text = record_verdict(folder, text, self.attempt, heartbeat.step)
+        dump_stacks(folder / f"rank-{self.rank:05d}.txt", heartbeat)
         self.count += 1
         if self.heartbeats.world > 1:
             self._write(Heartbeat(**{**heartbeat.__dict__, "count": self.count, "leaving": True}))
@@ -204,54 +209,3 @@ class Watchdog:
                 break
             time.sleep(0.2)
         print(f"watchdog: {text}; stacks in {folder}", file=sys.stderr, flush=True)
-
-
-def _record(folder: Path, text: str, attempt: int, step: int) -> str:
-    """Record the verdict, in the history too, and return it: the first rank's words are everyone's.
-
-    Nothing is recorded for an attempt that has been superseded.
-    """
-    run = folder.parents[1]
-    try:
-        if read_attempt(run, patience=0).get("attempt", attempt) != attempt:
-            return text
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / "verdict.txt", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    except FileExistsError:
-        time.sleep(0.2)
-        return _first_verdict(folder) or text
-    except (OSError, LaunchError):  # the stacks still tell, on this rank's standard error if need be
-        return text
-    row = {"time": round(time.time(), 1), "event": "watchdog", "attempt": attempt, "step": step, "text": text}
-    try:
-        with os.fdopen(handle, "w") as stream:
-            stream.write(f"{text}\n")
-        json_lines.append(run / "history.jsonl", json_lines.encode(row))
-    except OSError as error:
-        print(f"warning: cannot write {run / 'history.jsonl'}: {error.strerror}", file=sys.stderr, flush=True)
-    return text
-
-
-def _first_verdict(folder: Path) -> str:
-    """Return what the rank that was first has written; empty while that cannot be read."""
-    try:
-        return (folder / "verdict.txt").read_text().strip()
-    except (OSError, ValueError):
-        return ""
-
-
-def _dump(path: Path, heartbeat: Heartbeat) -> None:
-    try:
-        with path.open("w") as stream:
-            stream.write(f"rank {heartbeat.rank} on {heartbeat.host}, process {os.getpid()}: ")
-            stream.write(f"{heartbeat.name} of step {heartbeat.step}, {heartbeat.stalled:.0f} s without progress\n\n")
-            stream.flush()
-            faulthandler.dump_traceback(stream, all_threads=True)
-    except OSError:
-        _dump_to_stderr(heartbeat)
-
-
-def _dump_to_stderr(heartbeat: Heartbeat) -> None:
-    """Write the stacks to standard error, where no file can be written."""
-    os.write(2, f"rank {heartbeat.rank} on {heartbeat.host}: {heartbeat.name} of step {heartbeat.step}\n".encode())
-    faulthandler.dump_traceback(sys.__stderr__ or 2, all_threads=True)

@@ -24,7 +24,7 @@ class Following:
         self._done: set[Tensor] = set()
 
     def begin(self, momentum: float) -> None:
-        """Begin a step with the EMA momentum m."""
+        """Begin the update of one step, with the EMA momentum m (0 to 1) of that step."""
         self.momentum = momentum
         self._done.clear()
 

@@ -125,7 +125,7 @@ class RunFolder:
         self._append("history.jsonl", {"time": round(time.time(), 1), "event": event, **attempt, **facts})
 
     def log(self, row: dict[str, Any]) -> None:
-        """Add a row to metrics.jsonl."""
+        """Append a row of metrics to RUN/metrics.jsonl; its entry "step" says which step it is of."""
         same = self.latest.get("step") == row.get("step")
         self.latest = {**self.latest, **row} if same else dict(row)
         self._append("metrics.jsonl", row)
@@ -244,9 +244,9 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
 def _commit() -> str | None:
     try:
         root = Path(__file__).parent
-        said = subprocess.run(
+        result = subprocess.run(
             ["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True, timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return said.stdout.strip() or None
+    return result.stdout.strip() or None

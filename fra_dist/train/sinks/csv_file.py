@@ -23,7 +23,7 @@ class CsvFile:
         """Do nothing: metrics.jsonl has the row already."""
 
     def close(self) -> None:
-        """Write the table. Raises OSError."""
+        """Write the table of all rows so far, a line a step. Raises OSError when it cannot be written."""
         merged: dict[int, dict[str, object]] = {}
         for row in read_rows(self.rows):
             merged.setdefault(int(row["step"]), {}).update(row)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fra_dist.errors import ConfigError
+from fra_dist.files import exists
 from fra_dist.train.sinks.sink import Row
 
 INSTALL = (
@@ -34,7 +35,7 @@ class MlflowRun:
         uri = store if "://" in store else Path(store).absolute().as_uri()
         self._client = MlflowClient(tracking_uri=uri)
         known = folder / "mlflow.run"
-        if known.exists():
+        if exists(known):
             self._id = known.read_text().strip()
             return
         experiment = self._client.get_experiment_by_name("fra_dist")
@@ -46,7 +47,7 @@ class MlflowRun:
             self._client.log_batch(self._id, params=flat[at : at + 100])
 
     def write(self, step: int, row: Row) -> None:
-        """Log a row."""
+        """Log the values of a row to the MLflow run, as metrics of `step`; those that are None are left out."""
         now = int(time.time() * 1000)
         values = [
             self._metric(name.translate(_FORBIDDEN), float(value), now, step)

@@ -20,7 +20,7 @@ _PLAIN = {
 
 
 class Prometheus:
-    """Serves the newest values of a run."""
+    """An HTTP server from which Prometheus reads the newest metrics of a run."""
 
     def __init__(
         self, port: int, host: str, total_steps: int, restarts: int, saved_at: Callable[[], float | None]
@@ -47,7 +47,7 @@ class Prometheus:
         self.port = int(self._server.server_port)
 
     def write(self, step: int, row: Row) -> None:
-        """Replace the values by those of a row."""
+        """Replace the values that are served by those of a row of `step`; those that are None stay."""
         self._gauge("step", "Completed steps").set(step)
         for name, value in row.items():
             if value is None:
@@ -61,7 +61,7 @@ class Prometheus:
                 self._gauge("probe", "Scores on labelled faces", "score").labels(name.removeprefix("probe/")).set(value)
 
     def close(self) -> None:
-        """Close the port."""
+        """Stop the server and close its port."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5.0)

@@ -12,11 +12,11 @@ class Sink(Protocol):
     """Takes rows of metrics. Rows of steps that were taken before, before the run went back, are replaced if it can."""
 
     def write(self, step: int, row: Row) -> None:
-        """Take the values of a step."""
+        """Take the row of metrics of `step`: {name: value}, None where a value is not finite or was not measured."""
         ...
 
     def close(self) -> None:
-        """Finish what is still in memory."""
+        """Write what is still in memory, and close files and connections."""
         ...
 
 
@@ -33,7 +33,7 @@ class Guarded:
         self._do(lambda: self._sink.write(step, row))
 
     def close(self) -> None:
-        """Close the sink, unless it failed."""
+        """Close the guarded sink; does nothing when it has failed before."""
         self._do(self._sink.close)
 
     def _do(self, work: Callable[[], object]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fra_dist.errors import ConfigError
+from fra_dist.files import exists
 from fra_dist.train.sinks.sink import Row
 
 INSTALL = 'log.wandb needs wandb: pip install "fra-dist[wandb]", in a checkout: .venv/bin/uv pip install wandb'
@@ -24,7 +25,7 @@ class WandbRun:
             raise ConfigError(INSTALL) from None
         known = folder / "wandb" / "id"
         known.parent.mkdir(parents=True, exist_ok=True)
-        if not known.exists():
+        if not exists(known):
             known.write_text(secrets.token_hex(4))
         self._run = wandb.init(
             project=project,

@@ -8,7 +8,8 @@ from fra_dist.cli.main import main
 from fra_dist.config import parse_config
 from fra_dist.models.fra import FRA
 from fra_dist.train.checkpoints.compare import same_bits
-from fra_dist.train.checkpoints.reading import find_checkpoint, load_model
+from fra_dist.train.checkpoints.reading import find_checkpoint
+from fra_dist.train.checkpoints.restoring import load_model
 from fra_dist.train.checkpoints.writing import Contents, save_checkpoint
 
 SMALL = {

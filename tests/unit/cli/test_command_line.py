@@ -74,20 +74,25 @@ def test_quiet_may_stand_anywhere():
     assert without_quiet(["pretrain", "c.yaml"]) == (["pretrain", "c.yaml"], False)
 
 
-def test_a_quiet_run_says_no_steps(fra_dist, shards):
-    words = [
-        "pretrain",
-        "debug_cpu",
-        f"data.shards={shards}",
-        "train.steps=3",
-        "log.pictures=false",
-        "train.backend=torch",
-    ]
-    done = fra_dist(*words, "--quiet")
+def test_photos_on_a_laptop_and_a_quiet_run_that_says_no_steps(fra_dist, shards):
+    words = ["pretrain", "photos_cpu", f"data.shards={shards}", "train.steps=3", "train.global_batch=16"]
+    words += ["optim.warmup_steps=1", "log.every_steps=1", "log.pictures=false", "--quiet"]
+    done = fra_dist(*words, timeout=280)
     assert done.returncode == 0, done.stderr
     assert "step 1/" not in done.stdout
-    assert "complete: runs/debug_cpu/checkpoints" in done.stdout
-    assert "fra-dist export runs/debug_cpu" in done.stdout
+    assert "complete: runs/photos_cpu/checkpoints" in done.stdout
+    assert "fra-dist export runs/photos_cpu" in done.stdout
+
+
+def test_photos_on_a_gpu_divide_and_exchange():
+    from fra_dist.config import load_config
+    from fra_dist.losses.correspondence import check_exchange
+    from fra_dist.train.sizes import derive_sizes
+
+    config = load_config("photos_gpu")
+    sizes = derive_sizes(config, 10_000, 1)
+    assert (sizes.micro_batch, sizes.accumulation) == (256, 1)
+    check_exchange(config.loss, sizes.global_batch, sizes.accumulation, 1)
 
 
 @pytest.mark.parametrize(

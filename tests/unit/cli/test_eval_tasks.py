@@ -10,7 +10,7 @@ from fra_dist.eval.miniatures import write_miniature
 from fra_dist.export.weight_files import write_weight_file
 from fra_dist.layouts.published_names import to_published
 from fra_dist.models.backbone import build_backbone
-from fra_dist.train.checkpoints.reading import load_model
+from fra_dist.train.checkpoints.restoring import load_model
 
 
 @pytest.fixture(scope="module")

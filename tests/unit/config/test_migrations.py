@@ -13,7 +13,8 @@ import yaml
 from fra_dist.config import load_config, migrations, parse_config
 from fra_dist.config.migrations import gone, migrate, renamed
 from fra_dist.errors import ConfigError
-from fra_dist.train.checkpoints.reading import MANIFEST, STATE, load_model, manifest_check
+from fra_dist.train.checkpoints.reading import MANIFEST, STATE, manifest_check
+from fra_dist.train.checkpoints.restoring import load_model
 from fra_dist.train.run_dir.folder import RunFolder
 
 KEPT = Path(__file__).parents[2] / "golden" / "v0_1_0" / "run_and_shards.tar.xz"

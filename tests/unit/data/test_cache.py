@@ -17,7 +17,7 @@ from fra_dist.data.shards.reader import ShardReader, open_shard_source
 from fra_dist.data.stores.fetching import Counters
 from fra_dist.data.stores.remote_folder import StoreOptions
 from fra_dist.data.stores.shard_cache import ShardCache
-from fra_dist.errors import DataError
+from fra_dist.errors import DataError, DiskError
 from tests.helpers.object_store import FaultyServer, files_of
 from tests.helpers.small_shards import jpeg, write_shards
 
@@ -123,14 +123,14 @@ def test_a_full_disk_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     user = User(tmp_path, 10**6)
     monkeypatch.setattr(os, "pwrite", full)
-    with pytest.raises(DataError, match=r"cannot keep file 0 in .*: No space left on device; free some space"):
+    with pytest.raises(DiskError, match=r"cannot keep file 0 in .* \(free some space, .*\): No space left on device"):
         user.fetch(0)
     assert os.listdir(tmp_path) == ["lock"]
 
 
 def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match=r"cannot use the cache folder .*/file/x: .*; set data\.cache"):
+    with pytest.raises(DataError, match=r"cannot use the cache folder .*/file/x \(set data\.cache .*\): Not a"):
         User(tmp_path / "file/x", 1)
 
 
@@ -179,7 +179,7 @@ from fra_dist.data.shards.reader import ShardReader, open_shard_source
 from fra_dist.data.stores.remote_folder import StoreOptions
 manifest = load_manifest(sys.argv[1], False, StoreOptions(sys.argv[2], 1 << 20))
 for _ in range(2):
-    reader = ShardReader(manifest, open_source(manifest))
+    reader = ShardReader(manifest, open_shard_source(manifest))
     assert all(photo.intact for photo in reader.read(np.arange(16)))
     reader.close()
 print("read", flush=True)

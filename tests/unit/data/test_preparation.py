@@ -52,18 +52,21 @@ FILES = {
 }
 
 
+CORNER = tuple(n + 0.5 for n in range(1, 11))  # the files count middles of pixels from 0, a Face from the corner
+
+
 @pytest.mark.parametrize(
     ("file", "name", "box", "five"),
     [
         ("loose_bb_train.csv", "train/n000002/0001_01.jpg", (161, 140, 224, 324), None),
         ("list_bbox_celeba.txt", "000001.jpg", (95, 71, 226, 313), None),
         ("mine.csv", "a/b.png", (10, 20, 30, 40), None),
-        ("loose_landmark_train.csv", "n000002/0001_01.jpg", None, tuple(range(1, 11))),
-        ("list_landmarks_celeba.txt", "img/000001.jpg", None, tuple(range(1, 11))),
+        ("loose_landmark_train.csv", "n000002/0001_01.jpg", None, CORNER),
+        ("list_landmarks_celeba.txt", "img/000001.jpg", None, CORNER),
     ],
 )
 def test_files_of_face_sets_are_read(
-    tmp_path: Path, file: str, name: str, box: tuple[int, ...] | None, five: tuple[int, ...] | None
+    tmp_path: Path, file: str, name: str, box: tuple[int, ...] | None, five: tuple[float, ...] | None
 ) -> None:
     (tmp_path / file).write_text(FILES[file])
     found = Annotations(tmp_path / file)
@@ -77,7 +80,7 @@ def test_boxes_and_points_of_two_files_meet(tmp_path: Path) -> None:
     found = Annotations(tmp_path / "loose_bb_train.csv", tmp_path / "loose_landmark_train.csv").find(
         "n000002/0001_01.jpg"
     )
-    assert found == Face((161, 140, 224, 324), tuple(range(1, 11)))  # type: ignore[arg-type]
+    assert found == Face((161, 140, 224, 324), CORNER)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from fra_dist.data.making.listing import list_folder
 from fra_dist.data.making.photo_sources import Photos
 from fra_dist.data.making.shard_making import ShardOptions, make_shards
 from fra_dist.data.shards.manifest import Manifest, load_manifest, read_members
-from fra_dist.errors import ConfigError, DataError
+from fra_dist.errors import ConfigError, DataError, DiskError
 from fra_dist.synthetic import EXPRESSIONS, render
 from tests.helpers.odd_photos import bad_photos, opened, picture, saved, turned
 
@@ -297,7 +297,7 @@ def test_a_full_disk(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     with monkeypatch.context() as patch:
         patch.setattr("fra_dist.data.shards.writer._HashedFile.write", write)
-        with pytest.raises(DataError, match="No space left on device; the same command resumes"):
+        with pytest.raises(DiskError, match=r"\(what is made stays\): No space left on device; .* the same command"):
             make_shards(photos, tmp_path / "out", ONE)
         gc.collect()
     assert make_shards(photos, tmp_path / "out", ONE).total == 30

@@ -216,3 +216,23 @@ def test_an_old_sparse_file_with_more_headers_is_passed_whole(tmp_path: Path) ->
     assert [item.name for item in found if not isinstance(item, tars.TarDamage)] == ["s.jpg", "7.jpg"]
     assert isinstance(found[0], tars.UnreadableMember)
     assert "sparse" in found[0].reason
+
+
+def test_a_last_photo_whose_header_is_zeros_is_not_the_end(tmp_path):
+    """Behind the zeros is data, so something is lost, and it is said."""
+    path = tmp_path / "one.tar"
+    with tarfile.open(path, "w") as tar:
+        for number in range(3):
+            info = tarfile.TarInfo(f"{number}.jpg")
+            info.size = 700
+            tar.addfile(info, io.BytesIO(b"x" * 700))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:3072] + bytes(512) + whole[3584:])
+    *found, damage = tars.scan(path)
+    assert [item.name for item in found] == ["0.jpg", "1.jpg"]
+    assert (damage.start, damage.reason) == (3072, "zeros, and data without a header behind them")
+    path.write_bytes(whole[:3072] + whole[-1000:])  # cut out of the middle
+    *_, damage = tars.scan(path)
+    assert "no whole number of 512-byte blocks" in damage.reason
+    path.write_bytes(whole + bytes(102_400))
+    assert [item.name for item in tars.scan(path)] == ["0.jpg", "1.jpg", "2.jpg"]

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,6 +83,62 @@ def test_rafdb_labels_are_those_of_the_faces(minis):
     drawn = draw(8, 100, 0).expression
     named = [faces.expressions[r.expression] for r in faces.of("train")]
     assert named == [EXPRESSIONS[e] for e in drawn]
+
+
+def same(one, two):
+    """Two readings of the same faces, which lie in other places."""
+    assert [r.name for r in one.records] == [r.name for r in two.records]
+    for a, b in zip(one.records, two.records, strict=True):
+        assert (a.split, a.expression, a.attributes) == (b.split, b.expression, b.attributes)
+        assert np.array_equal(a.points, b.points)
+        assert a.image.read_bytes() == b.image.read_bytes()
+    assert (one.attributes, one.expressions, one.crop) == (two.attributes, two.expressions, two.crop)
+
+
+def test_rafdb_by_folders_of_labels(minis, tmp_path):
+    official = open_set("rafdb", minis("rafdb"))
+    for record in official.records:
+        place = tmp_path / "DATASET" / record.split / str(record.expression + 1)
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(record.image, place)
+    for split in ("train", "test"):
+        for label in range(1, 8):
+            (tmp_path / "DATASET" / split / str(label)).mkdir(exist_ok=True)
+    for folder in (tmp_path, tmp_path / "DATASET"):
+        found = open_set("rafdb", folder)
+        ordered = tuple(sorted(found.records, key=lambda r: [o.name for o in official.records].index(r.name)))
+        same(official, FaceSet(**{**vars(found), "records": ordered}))
+    (tmp_path / "DATASET/test/7").rename(tmp_path / "DATASET/test/neutral")
+    with pytest.raises(DataError, match=r"test has 1, 2, 3, 4, 5, 6, neutral in it, not the folders 1 to 7"):
+        open_set("rafdb", tmp_path)
+
+
+def test_celeba_as_torchvision_has_it(minis, tmp_path):
+    mini = minis("celeba")
+    shutil.copytree(mini / "Img/img_align_celeba", tmp_path / "celeba/img_align_celeba")
+    for table in [*(mini / "Anno").iterdir(), *(mini / "Eval").iterdir()]:
+        shutil.copy(table, tmp_path / "celeba")
+    for folder in (tmp_path, tmp_path / "celeba"):
+        same(open_set("celeba", mini), open_set("celeba", folder))
+        assert [r.identity for r in open_set("celeba", folder).records] == [
+            r.identity for r in open_set("celeba", mini).records
+        ]
+
+
+def test_celeba_as_kaggle_has_it(minis, tmp_path):
+    mini = minis("celeba")
+    shutil.copytree(mini / "Img/img_align_celeba", tmp_path / "img_align_celeba/img_align_celeba")
+    for place, head in (
+        ("Anno/list_attr_celeba.txt", None),
+        ("Eval/list_eval_partition.txt", ["partition"]),
+        ("Anno/list_landmarks_align_celeba.txt", None),
+    ):
+        lines = [line.split() for line in (mini / place).read_text().splitlines()]
+        rows = [["image_id", *(head or lines[1])], *lines[0 if head else 2 :]]
+        (tmp_path / Path(place).with_suffix(".csv").name).write_text("".join(",".join(row) + "\n" for row in rows))
+    faces = open_set("celeba", tmp_path)
+    same(open_set("celeba", mini), faces)
+    assert "people are not checked" in faces.notes[0]
 
 
 def test_affectnet_7_leaves_out_contempt(minis, tmp_path):

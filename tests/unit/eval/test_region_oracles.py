@@ -19,6 +19,7 @@ from fra_dist.eval.features.feature_cache import Cache
 from fra_dist.eval.features.prepared_faces import PreparedFaces, prepare_faces
 from fra_dist.eval.oracles import assign_in_frame, frame_clusters, frames_of_masks, frames_of_points, mean_shape, on_map
 from fra_dist.eval.region_tables import agreement, count_pixels, count_similarity
+from fra_dist.eval.regions.following import follow_face
 from fra_dist.eval.regions.pixel_regions import MASK_CLASSES, assign
 from fra_dist.eval.settings import Settings
 from fra_dist.eval.tasks import consistency, regions
@@ -214,7 +215,7 @@ def test_regions_that_know_the_landmarks_follow_the_face(way: str, stable: float
     points = faces.landmarks.astype(float) / 64
     unit = np.linalg.norm(points[:, 36] - points[:, 45], axis=-1)
     label = consistency.oracles_of(points, 6, (8, 8), seed=0)[way]
-    found = {key: np.nanmean(v) for key, v in consistency.follow_face(faces.images, points, unit, label, 6).items()}
+    found = {key: np.nanmean(v) for key, v in follow_face(faces.images, points, unit, label, 6).items()}
     assert found["flip/follows"] == 1
     assert found["flip/stable"] > 0.99
     assert found["crop/stable"] > stable

@@ -11,9 +11,10 @@ from fra_dist.errors import ConfigError, DataError
 from fra_dist.eval.features.encoder import Encoder, extract
 from fra_dist.eval.features.feature_cache import Cache
 from fra_dist.eval.miniatures import write_miniature
+from fra_dist.eval.regions.following import follow_face, pose_spread
 from fra_dist.eval.results import markdown_row, run_task, write_result
 from fra_dist.eval.settings import Settings, TaskEntry, checked, load_suite
-from fra_dist.eval.tasks import alignment, attributes, consistency, regions, verification
+from fra_dist.eval.tasks import alignment, attributes, regions, verification
 from fra_dist.eval.tasks.consistency import by_similarity
 from fra_dist.eval.tasks.expression import confusion_matrix
 from fra_dist.models.backbone import build_backbone
@@ -273,9 +274,7 @@ def test_fixed_regions_do_not_follow_a_face():
     side = torch.linspace(-1, 1, 64)
     halves = torch.stack([-side.expand(64, 64), side.expand(64, 64)])
 
-    found = consistency.follow_face(
-        photos, points, unit, by_similarity(lambda some: halves.expand(len(some), -1, -1, -1)), 2
-    )
+    found = follow_face(photos, points, unit, by_similarity(lambda some: halves.expand(len(some), -1, -1, -1)), 2)
     assert np.nanmean(found["flip/follows"]) < 0.2
     assert np.nanmean(found["flip/stable"]) < 0.2
 
@@ -286,7 +285,7 @@ def test_fixed_regions_do_not_follow_a_face():
         red = torch.from_numpy(np.ascontiguousarray(some[..., 0])).float()
         return torch.stack([255 - red, red], 1)
 
-    found = consistency.follow_face(marked, points, unit, by_similarity(by_colour), 2)
+    found = follow_face(marked, points, unit, by_similarity(by_colour), 2)
     assert np.nanmin(found["flip/follows"]) == 1
     assert np.nanmean(found["flip/stable"]) > 0.98
     assert np.nanmean(found["crop/stable"]) > 0.95
@@ -298,8 +297,8 @@ def test_pose_spread_is_nothing_for_points_of_the_face():
     matrix = np.random.default_rng(0).uniform(0.8, 1.2, (10, 1, 1)) * np.eye(2)
     moved = points[:1] @ matrix + 0.1
     centres = moved[:, [30, 8]]
-    assert consistency.pose_spread(centres, moved) == pytest.approx(np.zeros(10), abs=1e-6)
-    assert consistency.pose_spread(np.full((10, 2, 2), 0.5), moved).mean() > 0.01
+    assert pose_spread(centres, moved) == pytest.approx(np.zeros(10), abs=1e-6)
+    assert pose_spread(np.full((10, 2, 2), 0.5), moved).mean() > 0.01
 
 
 @pytest.mark.parametrize(

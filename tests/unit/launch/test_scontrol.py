@@ -74,7 +74,9 @@ class Controller:
         body = f'[ "$1" = show ] && cat {self.folder}/job'
         for name, script in (("scontrol", f"{fail}; {body}; exit 0"), ("squeue", f"set squeue; {fail}; echo RUNNING")):
             command = self.folder / name
-            command.write_text(f"#!/bin/sh\necho {name} $1 >> {self.folder}/asked\n{script}\n")
+            command.write_text(
+                f"#!/bin/sh\necho {name} $1 >> {self.folder}/asked; echo $* >> {self.folder}/words\n{script}\n"
+            )
             command.chmod(0o755)
 
     def state(self, state: str) -> None:
@@ -166,3 +168,40 @@ def test_no_answer_about_an_earlier_job_is_not_that_it_is_over(slurm: Controller
         (slurm.folder / name).symlink_to("/bin/false")
     with pytest.raises(LaunchError, match="does not say whether slurm job 812 is still at work"):
         submit(SimpleNamespace(run=tmp_path / "run"), SimpleNamespace())  # type: ignore[arg-type]
+
+
+ARRAY = {"SLURM_JOB_ID": "811", "SLURM_NTASKS": "2", "SLURM_RESTART_COUNT": "2"}
+ARRAY |= {"SLURM_ARRAY_JOB_ID": "811", "SLURM_ARRAY_TASK_ID": "2"}
+ONE_LINE = (
+    "JobId={id} ArrayJobId=811 ArrayTaskId={task} JobName=seeds JobState={state} Restarts={task} StdOut=/my runs/o"
+)
+
+
+def test_a_task_of_an_array_is_asked_for_and_requeued_alone(slurm: Controller, ledger: Ledger) -> None:
+    """SLURM_JOB_ID of one task is the id of the whole array."""
+    first = SHOWN.format(**{**PLAIN, "state": "COMPLETED"}).replace(" JobName", " ArrayJobId=811 ArrayTaskId=0 JobName")
+    (slurm.folder / "job").write_text(first + first.replace("=0 JobName", "=2 JobName").replace("COMPLETED", "RUNNING"))
+    kept = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGUSR2)}
+    task = SlurmJob(ARRAY, 120)
+    try:
+        assert task.owner() == "us"
+        assert task.shown()["ArrayTaskId"] == "2"
+        task.requeue(ledger, pauses=())
+    finally:
+        for one, handler in kept.items():
+            signal.signal(one, handler)
+    assert set((slurm.folder / "words").read_text().splitlines()) == {"show job 811_2", "requeue 811_2"}
+
+
+def test_a_job_on_one_line_is_read_too(slurm: Controller) -> None:
+    lines = [
+        ONE_LINE.format(id=id_, task=task, state=state) for id_, task, state in ((811, 2, "RUNNING"), (812, 0, "?"))
+    ]
+    (slurm.folder / "job").write_text("\n".join(reversed(lines)))
+    found = show_job("811_2")
+    assert (found["JobState"], found["Restarts"], found["JobName"], found["StdOut"]) == (
+        "RUNNING",
+        "2",
+        "seeds",
+        "/my runs/o",
+    )

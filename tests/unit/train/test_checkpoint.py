@@ -8,6 +8,7 @@ from fra_dist.config import load_config
 from fra_dist.errors import CheckpointError
 from fra_dist.models.fra import FRA
 from fra_dist.train.checkpoints import reading as ck
+from fra_dist.train.checkpoints.restoring import load_model, optimizer_tensors, restore_model, restore_optimizer
 from fra_dist.train.checkpoints.writing import Contents, save_checkpoint, set_aside, write_folder
 
 SMALL = [
@@ -34,7 +35,7 @@ def saved(config, tmp_path):
 
 
 def test_round_trip_is_exact(config, saved):
-    model, read, info = ck.load_model(saved)
+    model, read, info = load_model(saved)
     assert read == config
     assert info["step"] == 15
     assert not model.training
@@ -167,7 +168,7 @@ def test_another_format_is_refused_and_not_passed_over(saved):
     with pytest.raises(ck.FormatError, match=r"format 99.*reads format 1.*--from"):
         ck.newest_good(saved / "checkpoints")
     with pytest.raises(ck.FormatError):
-        ck.load_model(saved)
+        load_model(saved)
     assert ck.find_checkpoint(saved / "checkpoints" / "step-00000010").step == 10
 
 
@@ -221,14 +222,14 @@ def test_setting_aside_leaves_the_older_ones_and_at_most_two_aside(config, saved
 def test_another_architecture_is_refused_with_the_difference(saved, change):
     other = FRA(load_config(None, [*SMALL, change]).model)
     with pytest.raises(CheckpointError, match="another architecture"):
-        ck.restore_model(other, ck.find_checkpoint(saved))
+        restore_model(other, ck.find_checkpoint(saved))
 
 
 def test_nothing_there(tmp_path):
     with pytest.raises(CheckpointError, match="no such file"):
-        ck.load_model(tmp_path / "none")
+        load_model(tmp_path / "none")
     with pytest.raises(CheckpointError, match="no usable checkpoint"):
-        ck.load_model(tmp_path)
+        load_model(tmp_path)
 
 
 def test_optimiser_state_by_name():
@@ -237,14 +238,14 @@ def test_optimiser_state_by_name():
     optimizer = torch.optim.AdamW(model.parameters())
     model(torch.ones(4, 3)).sum().backward()
     optimizer.step()
-    saved = ck.optimizer_tensors(optimizer, names)
+    saved = optimizer_tensors(optimizer, names)
     fresh = torch.optim.AdamW(model.parameters())
-    ck.restore_optimizer(fresh, names, saved)
+    restore_optimizer(fresh, names, saved)
     for parameter in model.parameters():
         for key, value in optimizer.state[parameter].items():
             assert torch.equal(fresh.state[parameter][key], value), key
     with pytest.raises(CheckpointError, match="ghost"):
-        ck.restore_optimizer(fresh, names, {"ghost/exp_avg": torch.zeros(1)})
+        restore_optimizer(fresh, names, {"ghost/exp_avg": torch.zeros(1)})
 
 
 def test_folders_that_others_left_are_neither_in_the_way_nor_taken_for_ours(config, tmp_path):

@@ -11,7 +11,7 @@ import torch
 from fra_dist.config import load_config
 from fra_dist.errors import ConfigError
 from fra_dist.losses.geometry import Placement, shown_pixels
-from fra_dist.train.checkpoints.reading import load_model
+from fra_dist.train.checkpoints.restoring import load_model
 from tests.helpers.tiny import TINY
 from tests.unit.train.test_extensions import batch, build, copies
 

@@ -15,7 +15,7 @@ from fra_dist.data.loading.batch import Geometry
 from fra_dist.distributed import SINGLE, RankContext
 from fra_dist.errors import ConfigError
 from fra_dist.models.fra import FRA
-from fra_dist.train.checkpoints.reading import load_model
+from fra_dist.train.checkpoints.restoring import load_model
 from fra_dist.train.engines.build import build_engine
 from fra_dist.train.engines.protocol import Engine
 from fra_dist.train.optim.parameter_groups import build_optimizer

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from fra_dist.config import load_config
-from fra_dist.train.checkpoints.reading import load_model, open_checkpoint
+from fra_dist.train.checkpoints.reading import open_checkpoint
+from fra_dist.train.checkpoints.restoring import load_model
 
 KEPT = Path(__file__).parents[2] / "golden" / "v0_1_0"
 

@@ -8,9 +8,10 @@
 | CelebA points, `list_landmarks_celeba.txt` | a count, then `lefteye_x lefteye_y ... rightmouth_y` | the same |
 | any other | a header with `name`, and `x,y,w,h` or `p1x,p1y,...,p5y`, or both | the relative path |
 
-Points are the left and right eye (as seen in the picture), nose, left and right corner of the mouth, in pixels of the
-upright photo. A name is looked up with and without extension, and from its end: `train/n000002/0001_01.jpg` finds
-`n000002/0001_01`.
+Points are the left and right eye (as seen in the picture), nose, left and right corner of the mouth. These files
+count the middle of the upper left pixel of the upright photo as 0, 0, as OpenCV does; `Face` counts from its corner,
+so half a pixel is added. A box begins at the corner of its first pixel in both. A name is looked up with and without
+extension, and from its end: `train/n000002/0001_01.jpg` finds `n000002/0001_01`.
 """
 
 import csv
@@ -23,11 +24,11 @@ from fra_dist.errors import DataError
 Box = tuple[float, float, float, float]
 """x and y of the upper left corner, width, height, in pixels."""
 Points = tuple[float, ...]
-"""x and y of five points, ten numbers, in pixels."""
+"""x and y of five points, ten numbers, in pixels from the photo's corner: the middle of its first pixel is ½, ½."""
 
 
 class Face(NamedTuple):
-    """What is known of the face in a photo."""
+    """The face in a photo as a detector or an annotation file gives it: box, five points, confidence."""
 
     box: Box | None = None
     """Box around the face, if known."""
@@ -90,7 +91,7 @@ def _parse(file: Iterable[str], path: Path) -> Iterator[tuple[str, Box | None, P
             raise DataError(f"{path}, row {number}: {len(row)} columns, not the {len(header)} of its first line")
         try:
             box = tuple(_finite(values[c]) for c in columns.box) if columns.box else None
-            points = tuple(_finite(values[c]) for c in columns.points) if columns.points else None
+            points = tuple(_finite(values[c]) + 0.5 for c in columns.points) if columns.points else None
         except ValueError:
             raise DataError(f"{path}, row {number}: a coordinate is not a number") from None
         yield values[columns.name].strip().strip('"'), box, points  # type: ignore[misc]

@@ -6,6 +6,10 @@ the photo where it fits; what still hangs over is filled with the nearest pixels
 **align**: the similarity transform (rotation, scale, shift) that brings five points closest to a template, by least
 squares (Umeyama, 1991). The template is that of 112-pixel face recognition crops, scaled to the size asked for and
 shrunk around its centre by `margin` (1: as it is, the face from brows to chin fills the crop).
+
+Places are continuous, as everywhere here: pixel i of a row covers i to i + 1, and its middle is at i + ½. Pillow
+counts so too. The template is published for OpenCV, which counts the middle of the first pixel as 0, so half a pixel
+is added.
 """
 
 from dataclasses import dataclass
@@ -18,8 +22,8 @@ from PIL import Image
 from fra_dist.data.decoding.images import MAX_PIXELS, BadImage
 from fra_dist.data.making.faces.annotations import Face, Points
 
-TEMPLATE = np.array([[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [41.55, 92.37], [70.73, 92.20]]) / 112
-"""Template (5, 2) of eyes, nose and corners of the mouth, x and y as shares of the crop's side."""
+TEMPLATE = (np.array([[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [41.55, 92.37], [70.73, 92.20]]) + 0.5) / 112
+"""Template (5, 2) of eyes, nose and corners of the mouth, x and y as shares of the crop's side from edge to edge."""
 _REDUCE = 2.0  # photos that are this much larger than the crop are halved first, so that the warp does not alias
 
 
@@ -40,7 +44,17 @@ def crop(image: Image.Image, face: Face, rule: FaceCropRule) -> Image.Image:
 
     Raises BadImage when the face lies outside the photo or has no usable points.
     """
-    return _align(image, face, rule) if rule.kind == "align" else _box(image, face, rule)
+    place = crop_place(face, rule, image.width, image.height)
+    return _align(image, place, rule) if rule.kind == "align" else _box(image, place, rule)
+
+
+def crop_place(face: Face, rule: FaceCropRule, width: int, height: int) -> NDArray[np.float64]:
+    """Where the crop of a face lies in its photo of width × height: the transform (2, 3) from shares of the crop's side
+    (0, 0 its upper left corner) to pixels of the photo.
+
+    Raises BadImage as `crop` does.
+    """
+    return _align_place(face, rule, width, height) if rule.kind == "align" else _box_place(face, rule, width, height)
 
 
 def face_pixels(face: Face) -> float:
@@ -65,15 +79,20 @@ def turn(points: Points) -> float:
     return float((nose - (left + right) / 2) @ across) / max(length * length, 1e-9)
 
 
-def _box(image: Image.Image, face: Face, rule: FaceCropRule) -> Image.Image:
+def _box_place(face: Face, rule: FaceCropRule, photo_width: int, photo_height: int) -> NDArray[np.float64]:
     x, y, width, height = face.box if face.box is not None else _box_of(face.points)
-    if not (width > 0 and height > 0) or x >= image.width or y >= image.height or x + width <= 0 or y + height <= 0:
+    if not (width > 0 and height > 0 and x < photo_width and y < photo_height and x + width > 0 and y + height > 0):
         raise BadImage("the box of the face lies outside the photo")
     side = max(1, round(rule.margin * max(width, height)))
     if side * side > MAX_PIXELS:
         raise BadImage(f"a crop of {side}x{side} pixels, more than {MAX_PIXELS // 1_000_000} million")
     left, top = (round(a + b / 2 - side / 2) for a, b in ((x, width), (y, height)))
-    left, top = _moved(left, side, image.width), _moved(top, side, image.height)
+    left, top = _moved(left, side, photo_width), _moved(top, side, photo_height)
+    return np.array([[side, 0.0, left], [0.0, side, top]])
+
+
+def _box(image: Image.Image, place: NDArray[np.float64], rule: FaceCropRule) -> Image.Image:
+    side, left, top = (int(value) for value in (place[0, 0], place[0, 2], place[1, 2]))
     inside = (max(left, 0), max(top, 0), min(left + side, image.width), min(top + side, image.height))
     cut = image.crop(inside)
     over = (inside[0] - left, left + side - inside[2], inside[1] - top, top + side - inside[3])
@@ -93,17 +112,29 @@ def _moved(start: int, side: int, length: int) -> int:
     return min(max(start, 0), length - side)
 
 
-def _align(image: Image.Image, face: Face, rule: FaceCropRule) -> Image.Image:
-    assert rule.size is not None
-    source = _points(face.points)
-    goal = ((TEMPLATE - 0.5) / rule.margin + 0.5) * rule.size
-    matrix = similarity(goal, source)  # from the crop to the photo, as Pillow wants it
-    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
-    if not np.isfinite(matrix).all() or scale < 1e-6:
+def _align_place(face: Face, rule: FaceCropRule, width: int, height: int) -> NDArray[np.float64]:
+    place = similarity((TEMPLATE - 0.5) / rule.margin + 0.5, _points(face.points))
+    if not np.isfinite(place).all() or crop_side(place) < 1e-6 * (rule.size or 1):
         raise BadImage("the points of the face are all in one place")
-    corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * rule.size @ matrix[:, :2].T + matrix[:, 2]
-    if (corners.max(axis=0) <= 0).any() or (corners.min(axis=0) >= (image.width, image.height)).any():
+    corners = _corners(place)
+    if (corners.max(axis=0) <= 0).any() or (corners.min(axis=0) >= (width, height)).any():
         raise BadImage("the points of the face lie outside the photo")
+    return place
+
+
+def crop_side(place: NDArray[np.float64]) -> float:
+    """Side of a crop in pixels of its photo, from its place (2, 3) there."""
+    return float(np.sqrt(abs(np.linalg.det(place[:, :2]))))
+
+
+def _corners(place: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) @ place[:, :2].T + place[:, 2]
+
+
+def _align(image: Image.Image, place: NDArray[np.float64], rule: FaceCropRule) -> Image.Image:
+    assert rule.size is not None
+    corners, scale = _corners(place), crop_side(place) / rule.size
+    matrix = place / np.array([rule.size, rule.size, 1])  # from pixels of the crop to the photo, as Pillow wants it
     factor = int(scale / _REDUCE) + 1 if scale > _REDUCE else 1
     if factor > 1:
         image = image.reduce(factor)

@@ -4,7 +4,8 @@
     centre = its middle, moved down by `down` · side (negative: up)
 
 The square is cut at fractions of a pixel and scaled with an area-averaging filter; where it leaves the photo, the
-photo's edge is repeated. Landmarks become shares of the square's side. The rule is written into every result.
+photo's edge is repeated. Pixel i of a row covers i to i + 1. Landmarks become shares of the square's side from edge
+to edge. The rule is written into every result.
 """
 
 import math
@@ -36,7 +37,7 @@ class CropRule:
     """Centre x, y and side in pixels, for the source `fixed`; None otherwise."""
 
     def to_json(self) -> dict[str, Any]:
-        """The rule as plain values, for the results."""
+        """The crop rule as {setting: plain value}, without those that are None, for a file of results."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 

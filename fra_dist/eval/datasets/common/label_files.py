@@ -10,17 +10,27 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fra_dist.errors import DataError
+from fra_dist.files import exists, is_file, is_folder, paths_in
 
 
 def need(folder: Path, relative: str, what: str) -> Path:
     """The path of a file or folder of a data set. Raises DataError that names it when it is not there."""
-    if not folder.is_dir():
-        hint = "unpack it first" if folder.is_file() else "no such folder"
+    if not is_folder(folder):
+        hint = "unpack it first" if is_file(folder) else "no such folder"
         raise DataError(f"--data {folder} is not a folder of a data set: {hint}")
     path = folder / relative
-    if not path.exists():
+    if not exists(path):
         raise DataError(f"{path} is missing: it should hold {what}; docs/evaluation.md says what goes where")
     return path
+
+
+def need_one(folder: Path, relatives: Sequence[str], what: str) -> Path:
+    """The first of several places in a data set where there is something, each the place of one way to lay it out.
+
+    Raises DataError that names the first place, the official one, when there is nothing at any.
+    """
+    there = (folder / relative for relative in relatives if exists(folder / relative))
+    return next(there, None) or need(folder, relatives[0], what)
 
 
 def photos_of(labels: Path, pattern: str, images: Path) -> None:
@@ -29,8 +39,8 @@ def photos_of(labels: Path, pattern: str, images: Path) -> None:
     Raises DataError that names one which has none: half of the set is there.
     """
     ending = pattern.removeprefix("*")
-    photos = {path.stem for path in images.glob("*.jpg")}
-    lost = sorted(path.name for path in labels.glob(pattern) if path.name.removesuffix(ending) not in photos)
+    photos = {path.stem for path in paths_in(images, "*.jpg")}
+    lost = sorted(path.name for path in paths_in(labels, pattern) if path.name.removesuffix(ending) not in photos)
     if lost:
         raise DataError(
             f"{images / lost[0].removesuffix(ending)}.jpg is missing, but {lost[0]} is there ({len(lost)} such): "
@@ -41,15 +51,16 @@ def photos_of(labels: Path, pattern: str, images: Path) -> None:
 def rows(path: Path, skip: int = 0) -> Iterator[tuple[int, list[str]]]:
     """Line number, from 1, and words of each row of a text file, without its first `skip` lines and its empty lines.
 
-    Raises DataError when the file is missing or cannot be read.
+    Words end at blanks, in a .csv at commas. Raises DataError when the file is missing or cannot be read.
     """
     try:
         text = path.read_text(encoding="utf-8", errors="strict")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
+    comma = "," if path.suffix == ".csv" else None
     for number, line in enumerate(text.splitlines(), 1):
         if number > skip and line.strip():
-            yield number, line.split()
+            yield number, line.strip().split(comma)
 
 
 def bad_row(path: Path, number: int, why: str) -> DataError:
@@ -66,6 +77,12 @@ def numbers(path: Path, number: int, words: Sequence[str], count: int) -> NDArra
     if len(values) != count or not np.isfinite(values).all():
         raise bad_row(path, number, f"{len(values)} numbers instead of {count}")
     return values
+
+
+def from_corner(points: NDArray[np.float64], first: int) -> NDArray[np.float64]:
+    """Places in pixels from the photo's corner, from those of a file that counts the middle of the first pixel as
+    `first`: 0 as OpenCV and most tools do, 1 as MATLAB does."""
+    return points - first + 0.5
 
 
 def mask_file(path: Path, table: NDArray[np.uint8]) -> NDArray[np.uint8]:

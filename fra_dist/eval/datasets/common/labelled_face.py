@@ -1,7 +1,8 @@
 """One labelled face and a set of them, whatever layout they came in.
 
 A reader of a data set fills in what its files say and nothing else; a kind of label that a set lacks stays None or
-empty. Places are pixels of the photo as stored: x to the right, y down.
+empty. Places are pixels of the photo as stored, x to the right, y down, from its corner: the middle of the first
+pixel is at ½, ½. `label_files.from_corner` makes them from files that count otherwise.
 """
 
 from collections.abc import Callable
@@ -54,7 +55,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two photos by name, for verification."""
+    """One pair of photos for face verification: the names of two records, and whether they show one person."""
 
     first: str
     """Name of one record."""
@@ -92,7 +93,7 @@ class FaceSet:
     """Decisions of the reader that change figures; they go into the results."""
 
     def of(self, split: str) -> tuple[Record, ...]:
-        """The records of one part: train, val or test."""
+        """The records of one part of the data set, in its order; `split` is "train", "val" or "test"."""
         return tuple(record for record in self.records if record.split == split)
 
     def limited(self, count: int | None) -> "FaceSet":
@@ -110,7 +111,7 @@ class FaceSet:
 def with_validation(faces: FaceSet, seed: int) -> FaceSet:
     """The set itself, or with a share of its training part (whole people, where known) as validation part.
 
-    Raises DataError when there is no training part, no test part, or nobody left to set aside.
+    Raises DataError when there is no training part, no test part, or no person is left to set aside.
     """
     for split in ("train", "test"):
         if not faces.of(split):

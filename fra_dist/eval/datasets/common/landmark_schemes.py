@@ -17,7 +17,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Scheme:
-    """What the points of one landmark scheme mean."""
+    """One landmark scheme: how many points it has and which of them mark eyes, outline and parts of the face.
+
+    Points are numbered from 0.
+    """
 
     count: int
     """How many points the scheme has."""
@@ -137,7 +140,7 @@ def mirror_order(points: Floats) -> NDArray[np.int64]:
 def draw_polygons(points: Floats, scheme: Scheme, size: int) -> NDArray[np.uint8]:
     """A mask (size, size) of POLYGON_CLASSES from points (P, 2), as shares of a square's side;
     IGNORE outside the face."""
-    places = points * size
+    places = points * size  # Pillow cuts them to whole numbers, which are the pixels that hold the points
     canvas = Image.new("L", (size, size), IGNORE)
     pen = ImageDraw.Draw(canvas)
     face = list(scheme.outline) or list(range(scheme.count))
