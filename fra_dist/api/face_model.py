@@ -89,7 +89,7 @@ class FaceModel(nn.Module):
     def regions(self) -> int:
         """How many regions the network finds; 0 without a region decoder."""
         network = self.encoder.network
-        return 0 if network is None or network.decoder is None else len(network.prototypes)
+        return len(network.prototypes) if network is not None and self.encoder.has_regions else 0
 
     def forward(self, photos: Photo | Sequence[Photo]) -> FaceOutput:
         """Embeddings and regions of one photo or of several, of any sizes and kinds (`Photo`), 64 at a time.
@@ -166,9 +166,10 @@ def load(
 ) -> FaceModel:
     """The network of a run, a checkpoint or a file of weights, ready to look at photos.
 
-    source: a run folder or a checkpoint in it; a file or folder that `fra-dist export` or `fra-dist convert` wrote; a
-    published checkpoint; a ResNet in a file of torchvision, timm, MoCo, SwAV, DINO, solo-learn, Lightly or VISSL;
-    `random:resnet50` or `random:RUN` for random weights of that architecture.
+    source: the name of weights in the package, such as `small-synthetic`; a run folder or a checkpoint in it; a file or
+    folder that `fra-dist export` or `fra-dist convert` wrote; a published checkpoint; a ResNet in a file of
+    torchvision, timm, MoCo, SwAV, DINO, solo-learn, Lightly or VISSL; `random:resnet50` or `random:RUN` for random
+    weights of that architecture.
     image_size, normalise (auto, fra or imagenet): override what the weights say of their photos.
     target: of a run, the target network instead of the online network.
     device: where it runs; by itself the GPU if there is one.

@@ -39,7 +39,9 @@ def heatmaps(
     encoder, network = model.encoder, model.encoder.network
     name = str(encoder.about.get("checkpoint", encoder.name))
     if network is None or not network.has_regions:
-        raise CheckpointError(f"{name} was trained without a region decoder (plain BYOL): it has no heatmaps")
+        raise CheckpointError(
+            f"{name} was trained without a region decoder (plain BYOL) or is a backbone: it has no heatmaps"
+        )
     folder = _made(Path(out))
     for gone in missing:
         tell(gone)

@@ -1,7 +1,8 @@
 """`fra-dist demo`: synthetic faces to a report page, through every part, on this machine.
 
-Renders labelled faces, writes shards, pre-trains FRA, the published form of FRA and plain BYOL for the same number of
-steps, scores them with an untrained network and with what needs no network, and draws one page.
+Renders labelled faces, writes shards, pre-trains FRA with correspondence and clusters, the published form of FRA and
+plain BYOL for the same number of steps, scores them with an untrained network and with what needs no network, and
+draws one page.
 """
 
 import argparse
@@ -12,11 +13,12 @@ from pathlib import Path
 from fra_dist.config import Config, load_config
 from fra_dist.files import exists
 
-TRAIN, TEST = "synthetic:2400@72/600", "synthetic:600@72/120"
-QUICK_TRAIN, QUICK_TEST = "synthetic:96@48/24", "synthetic:64@48/12"
-FRA_FORM, PUBLISHED, BYOL = "FRA", "FRA, published form", "BYOL"
-_OF_PUBLISHED = ["model.decoder.centre_queries=false", "model.decoder.query_offset=false"]
-_OF_BYOL = ["model.decoder=null", "loss.local=0", "loss.relation=0"]
+TRAIN, TEST = "synthetic:2400@72/600:face", "synthetic:600@72/120:face"
+QUICK_TRAIN, QUICK_TEST = "synthetic:96@48/24:face", "synthetic:64@48/12:face"
+FRA_FORM, PUBLISHED, BYOL = "FRA with correspondence", "FRA, published form", "BYOL"
+_WITHOUT_THE_TERM = ["model.prototypes=decoder", "loss.correspondence=0", "loss.exchange=false"]
+_OF_PUBLISHED = [*_WITHOUT_THE_TERM, "model.decoder.centre_queries=false", "model.decoder.query_offset=false"]
+_OF_BYOL = [*_WITHOUT_THE_TERM, "model.decoder=null", "loss.local=0", "loss.relation=0"]
 _QUICK = ["data.image_size=32", "train.global_batch=16", "train.steps=6", "optim.warmup_steps=1", "log.every_steps=1"]
 _QUICK += ["checkpoint.every_steps=3", "log.heatmaps_every=3", "log.heatmap_images=3"]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `fra-dist heatmaps` to its parser."""
-    parser.add_argument("checkpoint", help="a run folder, a checkpoint in it, or weights with regions")
+    parser.add_argument("checkpoint", help="a run folder, a checkpoint in it, weights with regions, or small-synthetic")
     parser.add_argument("photos", nargs="+", help="files, folders or patterns")
     parser.add_argument("--out", default="heatmaps", metavar="DIR", help="where pictures go (default: %(default)s)")
     parser.add_argument(

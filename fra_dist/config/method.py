@@ -42,8 +42,8 @@ class ModelConfig(Section):
     """Architecture and size of the networks."""
 
     backbone: str = "resnet50"
-    """Architecture: `tiny` (stride 8) or `fpn_small` (stride 4), for CPUs; a torchvision ResNet (resnet18, resnet34,
-    resnet50, resnet101, wide_resnet50_2); or `timm:NAME`, for example timm:convnext_tiny or
+    """Architecture: `tiny` (stride 8), `fpn_tiny` or `fpn_small` (stride 4), for CPUs; a torchvision ResNet (resnet18,
+    resnet34, resnet50, resnet101, wide_resnet50_2); or `timm:NAME`, for example timm:convnext_tiny or
     timm:vit_small_patch16_224 (`pip install 'fra-dist[timm]'`)."""
     init: Place = ""
     """Weights to start from at step 0; empty: random ones. A file of a ResNet in the layout of torchvision, timm, MoCo,

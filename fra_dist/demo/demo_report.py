@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from fra_dist.config import Config, dump_config
+from fra_dist.demo.demo_words import NOTES, SUMMARY, floors_ahead
 from fra_dist.eval.baselines import UNTRAINED
 from fra_dist.eval.features.encoder import Encoder
 from fra_dist.eval.features.feature_cache import Cache
@@ -36,20 +37,6 @@ from fra_dist.train.run_dir.folder import versions
 
 SHOWN = 8
 """Faces in the pictures of the page."""
-
-_SUMMARY = (
-    "A small network was pre-trained on synthetic faces, without labels, by FRA (facial region awareness): learnable "
-    "queries found regions by themselves. The true regions of the synthetic faces tell how well."
-)
-_NOTES = (
-    "The faces are synthetic, the network is small and the run is short: the page shows that every part works and "
-    "what each form of the method does under one budget, not what FRA reaches on photographs.",
-    "The published form starts with all queries alike and needs far more steps to tell them apart; FRA here means the "
-    "form with centred queries and an offset for each.",
-    "Heatmap temperature and the weight of the relation loss are set for a short run, in all of them alike; the "
-    "settings below say how.",
-    "All networks saw the same photos in the same views for the same number of steps.",
-)
 
 
 def measure_runs(configs: Mapping[str, Config], prepared: PreparedFaces, kept: Cache) -> list[Look]:
@@ -79,7 +66,7 @@ def draw_report(
     rows = {name: read_rows(Path(c.output) / "metrics.jsonl") for name, c in configs.items()}
     data = ReportData(
         title="What FRA found in synthetic faces",
-        summary=_SUMMARY,
+        summary=SUMMARY,
         regions=config.model.regions,
         headlines=_headlines(config, rows, looks),
         examples=_comparison(configs, prepared, places),
@@ -92,7 +79,7 @@ def draw_report(
         facts=_facts(configs, prepared, seconds),
         settings=dump_config(config),
         commands=["make demo"],
-        notes=_NOTES,
+        notes=[*NOTES, *floors_ahead(looks)],
     )
     return write_page(data, out / "report.html")
 
@@ -100,12 +87,14 @@ def draw_report(
 def _headlines(config: Config, rows: Mapping[str, list[dict[str, float]]], looks: Sequence[Look]) -> list[Headline]:
     last = next(iter(rows.values()))[-1]
     found = {look.name: look.results["regions"].scores for look in looks}
-    shown = {looks[0].name: "heatmaps", UNTRAINED: "heatmaps", GUESS: "position"}
+    shown = {looks[0].name: "heatmaps", GUESS: "position"}
     values = {
-        "position" if name == GUESS else name: {key: found[name][f"{way}/{key}"].value for key in ("nmi", "miou")}
+        "k-means on position" if name == GUESS else name: {
+            key: found[name][f"{way}/{key}"].value for key in ("parts_nmi", "nmi", "miou")
+        }
         for name, way in shown.items()
     }
-    return headlines_of(last["loss/relation"], config.model.regions, int(last["regions/in_use"]), values)
+    return headlines_of(last, config.model.regions, values)
 
 
 def _comparison(configs: Mapping[str, Config], prepared: PreparedFaces, places: NDArray[np.int64]) -> Film:

@@ -129,14 +129,16 @@ def _data(config: Config, said: str) -> str:
 
 
 def _protocol(config: Config, checkpoint: Checkpoint) -> str:
-    model, loss, optim = config.model, config.loss, config.optim
-    regions = "none (plain BYOL)" if model.decoder is None else f"{model.regions}, temperature {_heat(config)}"
+    model, optim = config.model, config.optim
+    regions = "none (plain BYOL)"
+    if model.decoder is not None:
+        regions = f"{model.regions}, prototypes by {model.prototypes}, temperature {_heat(config)}"
     rows = [
         ("steps", f"{checkpoint.step:,} of {config.train.global_batch} photos, two views of each"),
         ("image size", f"{config.data.image_size} px"),
         *([("stride of the map", f"{model.map_stride} px, by a top-down path")] if model.map_stride < 32 else []),
         ("regions", regions),
-        ("weights of the losses", f"global {loss.global_:g}, local {loss.local:g}, relation {loss.relation:g}"),
+        ("weights of the losses", _weights(config)),
         ("optimiser", f"{optim.name}, learning rate {optim.lr:g} at batch {optim.lr_batch}, {optim.schedule}"),
         ("weight decay", f"{optim.weight_decay:g}"),
         ("momentum of the target", f"{optim.ema_momentum:g}, {optim.ema_schedule}"),
@@ -145,6 +147,14 @@ def _protocol(config: Config, checkpoint: Checkpoint) -> str:
     known = checkpoint.versions
     rows += [(name, str(known[name])) for name in ("fra-dist", "commit", "torch") if known.get(name)]
     return _rows(rows)
+
+
+def _weights(config: Config) -> str:
+    loss = config.loss
+    text = f"global {loss.global_:g}, local {loss.local:g}, relation {loss.relation:g}"
+    if loss.correspondence:
+        text += f", correspondence {loss.correspondence:g}{' with exchange' if loss.exchange else ''}"
+    return text
 
 
 def _heat(config: Config) -> str:

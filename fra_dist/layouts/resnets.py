@@ -35,7 +35,9 @@ def find(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]] | None:
 def architecture(state: Mapping[str, Tensor]) -> str | None:
     """The name of the backbone with these tensors, of those known here; None for another."""
     if "stem.0.weight" in state and "block2.conv2.weight" in state:
-        return "fpn_small" if "block3.conv2.weight" in state else "tiny"
+        if "block3.conv2.weight" not in state:
+            return "tiny"
+        return "fpn_tiny" if len(state["block3.conv2.weight"]) == 96 else "fpn_small"
     found = [re.match(r"layer([1-4])\.(\d+)\.", key) for key in state]
     blocks = tuple(len({m[2] for m in found if m and m[1] == str(k)}) for k in (1, 2, 3, 4))
     bottleneck = "layer1.0.conv3.weight" in state

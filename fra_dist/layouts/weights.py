@@ -60,8 +60,17 @@ class Weights:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The sections `model` and `data` of the configuration of an exported network; empty for other files."""
-        return json.loads(self.facts["config"]) if "config" in self.facts else {}
+        """The sections `model` and `data` of the configuration of an exported network; empty for other files.
+
+        Raises CheckpointError when they are damaged.
+        """
+        try:
+            found = json.loads(self.facts.get("config", "{}"))
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise CheckpointError(f"{self.path} is damaged: its configuration is no JSON object; export it again")
+        return found
 
 
 def open_weights(given: str | Path) -> Weights:
@@ -128,7 +137,7 @@ def _recognised(path: Path, found: TensorFile, facts: Mapping[str, str]) -> Weig
 
 
 def _own_small(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """The tensors of `tiny` or `fpn_small` under their own names, behind any of the usual prefixes."""
+    """The tensors of `tiny`, `fpn_tiny` or `fpn_small` under their own names, behind any of the usual prefixes."""
     for prefix in _PREFIXES:
         some_of = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         if "stem.0.weight" in some_of and resnets.architecture(some_of) in SMALL:

@@ -33,6 +33,9 @@ class Panel:
 
 
 PANELS: Mapping[str, Panel] = {
+    "correspondence": Panel(
+        "Correspondence (1: no place known, 0: all found)", {"correspondence": "loss/correspondence_ratio"}, floor=0
+    ),
     "relation": Panel("Semantic relation loss", {"relation": "loss/relation"}),
     "total": Panel("Total loss", {"total": "loss/total"}),
     "consistency": Panel("Consistency losses", {"global": "loss/global", "local": "loss/local"}),

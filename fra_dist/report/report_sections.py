@@ -44,27 +44,39 @@ def stages_of(run: str | Path) -> Film:
     return stages
 
 
-def headlines_of(
-    relation: float, regions: int, in_use: int, scores: Mapping[str, Mapping[str, float]]
-) -> list[Headline]:
-    """The demo's headlines: relation loss against the saddle, regions in use, and region scores of rows by name.
+def headlines_of(last: Mapping[str, float], regions: int, scores: Mapping[str, Mapping[str, float]]) -> list[Headline]:
+    """The demo's headlines: what training reached, regions in use, and region scores of rows by name.
 
-    `scores` maps a row's name to {"nmi", "miou"}; the first row is the run itself.
+    `last` is the last row of metrics: of a run with the correspondence term that is shown, of others the relation loss
+    against the saddle. `scores` maps a row's name to {"nmi", "parts_nmi", "miou"}; the first row is the run itself, and
+    a score is good when it is the best.
     """
-    saddle = math.log(regions)
+    in_use = int(last["regions/in_use"])
     found = [
-        Headline(
-            "Relation loss at the end", f"{relation:.2f}",
-            f"{relation / saddle:.2f} of ln {regions} = {saddle:.2f}, where all regions look alike",
-            relation < 0.75 * saddle,
-        ),
+        _places_found(last["loss/correspondence_ratio"])
+        if last.get("loss/correspondence_ratio") is not None
+        else _told_apart(last["loss/relation"], regions),
         Headline("Regions in use", f"{in_use} of {regions}", "hold 1 % of the pixels or more", in_use == regions),
-    ]  # fmt: skip
-    for key, label in (("nmi", "Regions against true masks, NMI"), ("miou", "The same, mean IoU")):
+    ]
+    for key, label in (
+        ("parts_nmi", "Regions on brows, eyes, nose, mouth, NMI"),
+        ("nmi", "Regions on all classes, NMI"),
+        ("miou", "The same, mean IoU"),
+    ):
         (_, own), *others = scores.items()
         rest = ", ".join(f"{name} {values[key]:.3f}" for name, values in others)
-        found.append(Headline(label, f"{own[key]:.3f}", rest))
+        found.append(Headline(label, f"{own[key]:.3f}", rest, own[key] > max(values[key] for _, values in others)))
     return found
+
+
+def _places_found(ratio: float) -> Headline:
+    return Headline("Correspondence at the end", f"{ratio:.2f}", "1: no pixel finds its place, 0: all do", ratio < 0.75)
+
+
+def _told_apart(relation: float, regions: int) -> Headline:
+    saddle = math.log(regions)
+    note = f"{relation / saddle:.2f} of ln {regions} = {saddle:.2f}, where all regions look alike"
+    return Headline("Relation loss at the end", f"{relation:.2f}", note, relation < 0.75 * saddle)
 
 
 def _png(image: Image.Image) -> bytes:

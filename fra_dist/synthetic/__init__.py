@@ -24,6 +24,7 @@ Ground truth that comes with a picture:
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -31,10 +32,13 @@ from fra_dist.errors import DataError
 from fra_dist.synthetic.draws import hashed, uniforms
 from fra_dist.synthetic.hair import LONG
 from fra_dist.synthetic.person import BLACK, BLOND, DARK_BROWN, GREY, PALE_BLOND, WHITE, Person, draw_person
-from fra_dist.synthetic.render import find_points, paint, seat
+from fra_dist.synthetic.render import come_close, find_points, paint, seat
 from fra_dist.synthetic.shot import EXPRESSIONS, Shot, draw_shot
 
-__all__ = ["ATTRIBUTES", "EXPRESSIONS", "REGION_NAMES", "SyntheticFaces", "render"]
+__all__ = ["ATTRIBUTES", "EXPRESSIONS", "REGION_NAMES", "Framing", "SyntheticFaces", "render"]
+
+Framing = Literal["portrait", "face"]
+"""What the pictures show: head and shoulders, or a square around the face as detectors give it."""
 
 REGION_NAMES = ("background", "hair", "skin", "brows", "eyes", "nose", "mouth")
 """Names of the regions in `SyntheticFaces.masks`, by index."""
@@ -68,7 +72,7 @@ ATTRIBUTES = (
 """Names of the columns of `SyntheticFaces.attributes`."""
 MIN_SIZE, MAX_SIZE = 16, 1024
 _CHUNK = 16  # faces prepared together
-_SEED_STREAM, _PERSON_STREAM, _SHOT_STREAM = 0, 1, 2
+_SEED_STREAM, _PERSON_STREAM, _SHOT_STREAM, _FRAME_STREAM = 0, 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +141,17 @@ def cast_of(seeds: np.ndarray, identities: int | None) -> np.ndarray:
     return (hashed(seeds, _SEED_STREAM) % np.uint64(identities)).astype(np.int64)
 
 
-def render(seeds: np.ndarray, size: int = 112, identities: int | None = None) -> SyntheticFaces:
+def render(
+    seeds: np.ndarray, size: int = 112, identities: int | None = None, framing: Framing = "portrait"
+) -> SyntheticFaces:
     """Draws one face per seed.
 
     Args:
         seeds: (N,) integers, taken as int64.
         size: side of the pictures in pixels, 16 to 1024.
         identities: how many people the pictures share; None gives every seed its own person.
+        framing: the same pictures with head and shoulders (portrait), or cut to the face, loosely and not quite in
+            the middle.
 
     Raises:
         DataError: the seeds are not a row of integers, or size or identities is out of range.
@@ -160,6 +168,7 @@ def render(seeds: np.ndarray, size: int = 112, identities: int | None = None) ->
     seeds = seeds.astype(np.int64)
     who = cast_of(seeds, identities)
     people, shots = uniforms(who, _PERSON_STREAM, 128), uniforms(seeds, _SHOT_STREAM, 192)
+    frames = uniforms(seeds, _FRAME_STREAM, 8)
     count = len(seeds)
     images = np.empty((count, size, size, 3), np.uint8)
     masks = np.empty((count, size, size), np.uint8)
@@ -172,6 +181,8 @@ def render(seeds: np.ndarray, size: int = 112, identities: int | None = None) ->
             ahead = range(n, min(n + _CHUNK, count))
             sitters = [seat(draw_person(people[k]), draw_shot(shots[k])) for k in ahead]
             places = find_points(sitters)
+            if framing == "face":
+                sitters = [come_close(*at) for at in zip(sitters, places, frames[n : n + _CHUNK], strict=True)]
         images[n], masks[n], points[n] = paint(sitters[n % _CHUNK], places[n % _CHUNK], size)
         person, shot = sitters[n % _CHUNK].person, sitters[n % _CHUNK].shot
         expression[n], strength[n] = shot.expression, shot.strength

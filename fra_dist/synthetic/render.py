@@ -1,11 +1,13 @@
 """Renders one picture from one person and one shot."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fra_dist.synthetic import face, hair, head, light, occluder, props
+from fra_dist.synthetic.draws import Draws
 from fra_dist.synthetic.ears import add_ears
 from fra_dist.synthetic.eyes import paint_eyes
 from fra_dist.synthetic.feature_curves import Layout, lay_out
@@ -46,6 +48,20 @@ def find_points(sitters: list[Sitter]) -> np.ndarray:
     frontal = np.stack([s.lay.points() for s in sitters])
     turns = np.stack([s.turn for s in sitters]).astype(np.float32)
     return landmarks(np.stack([s.bare for s in sitters]), turns, frontal)
+
+
+def come_close(sitter: Sitter, points: np.ndarray, numbers: Sequence[float]) -> Sitter:
+    """The sitter in a square around the face, as loose and as far off the middle as a face detector's boxes are.
+
+    The side is 1.15 to 1.65 times the longer side of the box around the landmarks (68, 2) from `find_points`.
+    numbers: at least 7 uniform ones in [0, 1).
+    """
+    low, high = points.min(axis=0).astype(float), points.max(axis=0).astype(float)
+    d = Draws(numbers)
+    scale = 1.0 / (d.between(1.15, 1.65) * float((high - low).max()))
+    x, y = ((low + high) / 2).tolist()
+    centre = (0.5 - scale * x + d.near(0.0, 0.03), 0.5 - scale * y + d.near(0.05, 0.03))
+    return replace(sitter, shot=replace(sitter.shot, scale=scale, centre=centre))
 
 
 def paint(sitter: Sitter, points: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -160,6 +160,7 @@ def _measure(config: Config, model: FRA, device: torch.device, images: int) -> t
         return tensor
 
     dtype = precision_of(config, device)
+    loss_config = config.loss.model_copy(update=_of_few(config, images))
     seconds = 0.0
     for _ in range(2):
         kept.clear()
@@ -167,11 +168,16 @@ def _measure(config: Config, model: FRA, device: torch.device, images: int) -> t
         with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
             with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
                 output = model(*views)
-            loss = fra_loss(output, config.loss, distributed.SINGLE, Placement.same(images, device))["total"]
+            loss = fra_loss(output, loss_config, distributed.SINGLE, Placement.same(images, device))["total"]
         loss.backward()
         loss.item()
         seconds = time.perf_counter() - began
     return seconds / images, sum(kept.values()) / images
+
+
+def _of_few(config: Config, images: int) -> dict[str, object]:
+    """What changes in the loss of a few images: they are one group, and an odd number has no partners."""
+    return {"exchange_group": None, "exchange": config.loss.exchange and images % 2 == 0}
 
 
 def _count(module: nn.Module) -> int:

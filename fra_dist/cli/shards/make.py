@@ -14,7 +14,9 @@ from fra_dist.errors import ConfigError
 
 def configure(make: argparse.ArgumentParser) -> None:
     """Add the arguments of `fra-dist shards make` to its parser."""
-    make.add_argument("source", metavar="SRC", help="folder, tar, RecordIO, parquet, or synthetic:N[@SIZE][/PEOPLE]")
+    make.add_argument(
+        "source", metavar="SRC", help="folder, tar, RecordIO, parquet, or synthetic:N[@SIZE][/PEOPLE][:face]"
+    )
     make.add_argument("--out", required=True, metavar="DIR", help="new folder for the shards")
     make.add_argument("--shard-samples", type=count, metavar="N", help="most samples in a shard (default 4096)")
     make.add_argument("--shard-mb", type=float, metavar="M", help="most megabytes (10^6 bytes) in a shard")

@@ -28,6 +28,7 @@ from fra_dist.data.order.counter_random import key, permute
 from fra_dist.data.shards.samples import Encoded, Skip
 from fra_dist.errors import DataError
 from fra_dist.files import exists, failure, is_file, is_folder, paths_below
+from fra_dist.synthetic import Framing
 
 CHUNK = 32
 """Entries of one task."""
@@ -38,7 +39,7 @@ Task = Callable[[], list[Encoded | Skip]]
 """Called without arguments in any process; gives for each of its entries a sample, or why it was left out."""
 
 _ORDER = 17  # domain of the hash that orders photos
-_SYNTHETIC = re.compile(r"synthetic:(\d{1,9})(?:@(\d{1,5}))?(?:/(\d{1,9}))?")
+_SYNTHETIC = re.compile(r"synthetic:(\d{1,9})(?:@(\d{1,5}))?(?:/(\d{1,9}))?(:face)?")
 _SEEDS_APART = 1_000_000_000
 
 
@@ -119,8 +120,11 @@ class Photos:
 class SyntheticFaces:
     """Rendered faces of the seeds `seed * 10^9`, `seed * 10^9 + 1`, ...: sets of other seeds share no picture."""
 
-    def __init__(self, count: int, size: int, people: int | None, seed: int, quality: int) -> None:
+    def __init__(
+        self, count: int, size: int, people: int | None, seed: int, quality: int, framing: Framing = "portrait"
+    ) -> None:
         self.count, self.size, self.people, self.quality = count, size, people, quality
+        self.framing: Framing = framing
         self.first = seed * _SEEDS_APART
         self.skipped: list[Skip] = []
         self.description = {
@@ -130,6 +134,7 @@ class SyntheticFaces:
             "size": size,
             "people": people,
             "first_seed": self.first,
+            **({} if self.framing == "portrait" else {"framing": self.framing}),
         }
 
     def __len__(self) -> int:
@@ -137,14 +142,13 @@ class SyntheticFaces:
 
     def task(self, places: range) -> FaceTask:
         """The task that renders the faces at these places."""
-        return FaceTask(
-            tuple(range(self.first + places.start, self.first + places.stop)), self.size, self.people, self.quality
-        )
+        seeds = tuple(range(self.first + places.start, self.first + places.stop))
+        return FaceTask(seeds, self.size, self.people, self.quality, self.framing)
 
 
 def open_photo_source(spec: str | Path, order: Order, seed: int, rules: PhotoRules) -> PhotoSource:
     """Open the source that a user names: a folder of photos, of tars or of parquet, one of these files, RecordIO, or
-    `synthetic:N[@SIZE][/PEOPLE]`.
+    `synthetic:N[@SIZE][/PEOPLE][:face]`, where `:face` shows faces instead of head and shoulders.
 
     Raises DataError when it does not exist, cannot be read or is of another kind.
     """
@@ -161,8 +165,8 @@ def _synthetic(spec: str, seed: int, rules: PhotoRules) -> SyntheticFaces:
     match = _SYNTHETIC.fullmatch(spec)
     if match is None or int(match[1]) == 0:
         raise DataError(
-            f"source {spec!r}: write synthetic:N, synthetic:N@SIZE or synthetic:N@SIZE/PEOPLE, "
-            "for example synthetic:2000@112/400"
+            f"source {spec!r}: write synthetic:N, synthetic:N@SIZE or synthetic:N@SIZE/PEOPLE, each with :face at "
+            "its end for faces without shoulders, for example synthetic:2000@112/400"
         )
     from fra_dist.synthetic import MAX_SIZE, MIN_SIZE
 
@@ -175,7 +179,8 @@ def _synthetic(spec: str, seed: int, rules: PhotoRules) -> SyntheticFaces:
         raise DataError(
             f"source {spec!r} is rendered at {size} pixels: write synthetic:{match[1]}@SIZE instead of --size"
         )
-    return SyntheticFaces(int(match[1]), size, int(match[3]) if match[3] else None, seed, rules.quality)
+    people = int(match[3]) if match[3] else None
+    return SyntheticFaces(int(match[1]), size, people, seed, rules.quality, "face" if match[4] else "portrait")
 
 
 def _list(path: Path) -> tuple[str, Listing]:

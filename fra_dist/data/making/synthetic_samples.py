@@ -10,6 +10,7 @@ from fra_dist.data.making.cleaning import encode_jpeg
 from fra_dist.data.shards.index import DECODED, PLAIN
 from fra_dist.data.shards.pixel_statistics import pixel_moments
 from fra_dist.data.shards.samples import Encoded, Skip, json_bytes
+from fra_dist.synthetic import Framing
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,13 @@ class FaceTask:
     """How many people the pictures share; None makes every face another person's."""
     quality: int
     """JPEG quality, 1 to 100."""
+    framing: Framing = "portrait"
+    """What the pictures show, as in `fra_dist.synthetic`."""
 
     def __call__(self) -> list[Encoded | Skip]:
         from fra_dist.synthetic import ATTRIBUTES, EXPRESSIONS, render
 
-        faces = render(np.array(self.seeds, np.int64), self.size, self.people)
+        faces = render(np.array(self.seeds, np.int64), self.size, self.people, self.framing)
         out: list[Encoded | Skip] = []
         for n, seed in enumerate(self.seeds):
             yaw, pitch, roll = (round(float(angle), 3) for angle in faces.pose[n])

@@ -6,6 +6,7 @@
 | a .safetensors that `fra-dist export` wrote | its backbone, its image size and normalisation |
 | a ResNet in a file of any tool (`layouts/`) | the architecture is recognised by the names and shapes |
 | a folder or file of a whole network that `fra-dist export` wrote | its projection and regions as well |
+| a name such as `small-synthetic` | the weights of that name in the package (`export/shipped_weights.py`) |
 | a file with the published names of FRA, or ours | the whole network; sizes from the shapes |
 | `random:resnet50`, `random:resnet50:7`, `random:RUN` | random weights (seed 0 or 7), also of the model of a run |
 """
@@ -42,8 +43,10 @@ def open_encoder(given: str, size: int | None = None, normalise: str = "auto", t
         encoder = _random(given)
     elif is_folder(Path(given)) and not is_exported_folder(Path(given)):
         encoder = _run(given, target)
-    else:
+    elif exists(Path(given)):
         encoder = _file(given, target)
+    else:
+        encoder = _shipped(given, target)
     if "unknown" in encoder.about:
         print(f"warning: {encoder.about['unknown']}", file=sys.stderr)
     return _changed(encoder, size, normalise)
@@ -116,9 +119,17 @@ def _random(given: str) -> Encoder:
     return Encoder(f"random {what}", backbone, size, data.mean, data.std, None, {**about, "architecture": what})
 
 
+def _shipped(given: str, target: bool) -> Encoder:
+    from fra_dist.export.shipped_weights import find_weights, shipped_weights
+
+    path = find_weights(given)
+    if path is None:
+        names = ", ".join(sorted(shipped_weights())) or "none"
+        raise CheckpointError(f"no checkpoint at {given}: no such file or folder, nor weights in the package ({names})")
+    return replace(_file(str(path), target), name=given)
+
+
 def _file(given: str, target: bool) -> Encoder:
-    if not exists(Path(given)):
-        raise CheckpointError(f"no checkpoint at {given}: no such file or folder")
     weights = open_weights(given)
     if weights.kind == "fra":
         return _published(weights, target)
@@ -163,8 +174,11 @@ def _network(weights: Weights, target: bool) -> Encoder:
     facts = weights.facts
     if target and facts.get("network") != "target":
         raise CheckpointError(f"{weights.path} holds the {facts.get('network')} network alone, not the target")
-    config = parse_config(weights.settings, where=str(weights.path))
-    network = FRA(config.model).online
+    try:
+        config = parse_config(weights.settings, where=str(weights.path))
+        network = FRA(config.model).online
+    except ConfigError as error:
+        raise CheckpointError(f"{weights.path} cannot be built again: {error}") from None
     _load(weights, network, weights.state, f"FRA with {config.model.backbone}")
     about: dict[str, Any] = {
         "checkpoint": str(weights.path),

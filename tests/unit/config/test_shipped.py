@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from fra_dist.cli.main import main
 from fra_dist.config import load_config
 from fra_dist.config.shipped import copy_shipped, find_config, shipped_configs, shipped_folder
 from fra_dist.errors import ConfigError
+from fra_dist.losses.correspondence import check_exchange
 
 ROOT = Path(__file__).parents[3]
+RECOMMENDED = ["recommended_8gpu", "recommended_gpu", "recommended_laptop"]
+WEIGHTS = ["weights_r18", "weights_small"]
 STUDY = ["study/fpn_small", "study/r18", "study/r18_fine", "study/r50", "study/r50_fine", "study/tiny"]
-NAMES = ["debug_cpu", "demo", "photos_cpu", "photos_gpu", *STUDY, "vggface2_r50"]
+NAMES = ["debug_cpu", "demo", "photos_cpu", "photos_gpu", *RECOMMENDED, *STUDY, "vggface2_r50", *WEIGHTS]
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +31,34 @@ def test_every_configuration_of_the_repository_is_shipped_and_valid():
     assert list(shipped_configs()) == NAMES
     for name in NAMES:
         assert load_config(name) == load_config(ROOT / "configs" / f"{name}.yaml")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("study/")])
+def test_its_head_says_how_to_run_it_and_what_to_expect(name):
+    text = (ROOT / "configs" / f"{name}.yaml").read_text()
+    head = [line for line in text.splitlines() if line.startswith("#")]
+    for word in ("command", "hardware", "time", "expect"):
+        assert any(line.startswith(f"# {word:<9} ") and len(line.split()) > 3 for line in head), word
+    assert f"{name}" in text.replace("make demo", "demo")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*RECOMMENDED, *WEIGHTS])
+def test_what_is_recommended_goes_through_a_step(name, capsys):
+    """With small images and heads, so that it takes seconds; places of photos are as they will be."""
+    small = ["data.image_size=32", "model.hidden=32", "train.device=cpu", "train.backend=torch"]
+    assert main(["pretrain", name, "--dry-run", *small]) == 0
+    said = capsys.readouterr().out
+    assert "exchange: true" in said
+    assert "prototypes: clusters" in said
+    assert "memory of a rank" in said
+
+
+@pytest.mark.parametrize("name", RECOMMENDED)
+def test_what_is_recommended_divides_among_ranks(name):
+    config = load_config(name)
+    for world in (1, 2, 4, 8, 16):
+        check_exchange(config.loss, config.train.global_batch, 1, world)
 
 
 @pytest.mark.parametrize("given", ["demo", "demo.yaml", "configs/demo.yaml", "configs/demo", "./configs/demo.yaml"])
@@ -100,6 +132,8 @@ def test_an_installed_wheel_does_the_same_in_an_empty_folder(empty):
         for path in (ROOT / kind).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
                 assert f"fra_dist/_shipped/{path.relative_to(ROOT)}" in names
+    for path in (ROOT / "fra_dist" / "weights").iterdir():
+        assert f"fra_dist/weights/{path.name}" in names
     assert not [name for name in names if name.startswith(("tests/", "configs/", "launchers/", "docs/"))]
 
     work = empty / "work"

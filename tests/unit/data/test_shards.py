@@ -345,6 +345,7 @@ def test_sources_that_cannot_be_used(tmp_path: Path) -> None:
         (tmp_path / "bad", r"none of the 1 photos .* empty .*zero\.jpg"),
         ("synthetic:0", "synthetic:N@SIZE"),
         ("synthetic:many", "synthetic:N@SIZE"),
+        ("synthetic:5@64:hand", ":face at its end"),
         ("synthetic:5@4", "16 to 1024"),
         ("synthetic:5@64/0", "one person"),
     ):

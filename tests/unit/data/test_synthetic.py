@@ -247,3 +247,30 @@ def test_light_comes_from_its_side() -> None:
     tone = left[0].astype(int).sum(-1) - right[0].astype(int).sum(-1)
     assert tone[:, :50][skin[:, :50]].mean() > 30
     assert tone[:, 62:][skin[:, 62:]].mean() < -30
+
+
+def test_faces_without_shoulders_are_the_same_people_from_nearer() -> None:
+    far, near = render(np.arange(40), 96, identities=9), render(np.arange(40), 96, identities=9, framing="face")
+    for field in ("identity", "expression", "attributes", "pose", "age"):
+        np.testing.assert_array_equal(getattr(far, field), getattr(near, field))
+    low, high = near.landmarks.min(axis=1), near.landmarks.max(axis=1)
+    longer = (high - low).max(axis=1) / 96
+    assert (longer > 1 / 1.66).all()
+    assert (longer < 1 / 1.14).all()
+    assert longer.std() > 0.02
+    middle = (low + high).mean(axis=0) / 192
+    assert (abs(middle - (0.5, 0.55)) < 0.03).all()
+    parts = [np.isin(faces.masks, [REGION_NAMES.index(n) for n in ("brows", "eyes", "nose", "mouth")]).mean()
+             for faces in (far, near)]  # fmt: skip
+    assert parts[1] > 2 * parts[0]
+    assert_same(near, render(np.arange(17, 20), 96, identities=9, framing="face"), slice(17, 20))
+
+
+def test_landmarks_lie_on_what_they_name_from_near_too() -> None:
+    faces = render(np.arange(60), 96, framing="face")
+    plain = ~faces.attributes[:, [ATTRIBUTES.index("face_hidden"), ATTRIBUTES.index("turned_left"),
+                                  ATTRIBUTES.index("turned_right")]].any(axis=1)  # fmt: skip
+    assert plain.sum() > 20
+    tips = faces.landmarks[plain, 30].astype(int)
+    found = faces.masks[plain][np.arange(plain.sum()), tips[:, 1], tips[:, 0]]
+    assert (found == REGION_NAMES.index("nose")).mean() > 0.9

@@ -8,6 +8,7 @@ import pytest
 from fra_dist.cli.main import main
 from fra_dist.errors import DataError
 from fra_dist.export.backbone_export import export_backbone
+from fra_dist.export.formats import export_model
 from fra_dist.export.model_card import CardText, read_results, write_card
 from fra_dist.train.checkpoints.reading import find_checkpoint
 
@@ -44,6 +45,18 @@ def test_the_lines_that_load_it_run(save, tmp_path, backbone, form, width):
     assert done.stdout.strip() == f"torch.Size([2, {width}])"
     assert f"{weights.stat().st_size / 1e6:.1f} MB" in text
     assert f"{sum(value.numel() for value in model.online.backbone.state_dict().values()):,}" in text
+
+
+def test_the_lines_that_load_a_whole_network_run(save, tmp_path):
+    run, _ = save(heatmap_temperature=0.25)
+    made = export_model(run, "network", tmp_path)
+    text = write_card(made.path, find_checkpoint(run), "online", form="network", count=made.numbers).read_text()
+    lines = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
+    done = subprocess.run([sys.executable, "-c", lines], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "torch.Size([2, 16])"
+    assert "The online network, with its regions and projections" in text
+    assert "| regions | 5, prototypes by decoder, temperature 0.25 |" in text
 
 
 def test_the_features_are_those_of_the_network(save, tmp_path):

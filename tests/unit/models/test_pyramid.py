@@ -47,10 +47,12 @@ def test_stride_32_is_the_same_network_from_the_same_seed() -> None:
     assert all(torch.equal(found[key], value) for key, value in plain.state_dict().items())
 
 
-def test_the_small_pyramid_has_a_fine_map_and_few_weights() -> None:
-    backbone = build_backbone("fpn_small").eval()
-    assert backbone(torch.randn(1, 3, 64, 64)).shape == (1, 128, 16, 16)
-    assert 0.55e6 < sum(p.numel() for p in backbone.parameters()) < 0.65e6
+@pytest.mark.parametrize(("name", "channels", "parameters"), [("fpn_small", 128, 627_136), ("fpn_tiny", 64, 209440)])
+def test_the_small_pyramids_have_a_fine_map_and_few_weights(name: str, channels: int, parameters: int) -> None:
+    backbone = build_backbone(name).eval()
+    assert backbone(torch.randn(1, 3, 64, 64)).shape == (1, channels, 16, 16)
+    assert backbone.out_channels == channels
+    assert sum(p.numel() for p in backbone.parameters()) == parameters
 
 
 def test_the_formula_of_the_path() -> None:

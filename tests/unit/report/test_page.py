@@ -175,10 +175,20 @@ def test_stages_are_in_order(tmp_path):
     assert stages_of(tmp_path / "nothing") == []
 
 
-@pytest.mark.parametrize(("relation", "in_use", "good"), [(0.5, 8, [True, True]), (1.9, 7, [False, False])])
-def test_headlines_say_whether_the_aim_was_reached(relation, in_use, good):
-    scores = {"FRA": {"nmi": 0.3, "miou": 0.2}, "untrained": {"nmi": 0.1, "miou": 0.05}}
-    found = headlines_of(relation, 8, in_use, scores)
-    assert [one.good for one in found] == [*good, None, None]
+@pytest.mark.parametrize(
+    ("last", "good"),
+    [
+        ({"loss/relation": 0.5, "regions/in_use": 8.0}, [True, True]),
+        ({"loss/relation": 1.9, "regions/in_use": 7.0}, [False, False]),
+        ({"loss/relation": 3.0, "loss/correspondence_ratio": 0.5, "regions/in_use": 8.0}, [True, True]),
+        ({"loss/relation": 0.5, "loss/correspondence_ratio": 0.9, "regions/in_use": 8.0}, [False, True]),
+    ],
+)
+def test_headlines_say_whether_the_aim_was_reached(last, good):
+    scores = {"FRA": {"parts_nmi": 0.3, "nmi": 0.1, "miou": 0.2}, "floor": {"parts_nmi": 0.2, "nmi": 0.1, "miou": 0.3}}
+    found = headlines_of(last, 8, scores)
+    assert [one.good for one in found] == [*good, True, False, False]
+    assert found[0].value == f"{last.get('loss/correspondence_ratio', last['loss/relation']):.2f}"
     assert found[2].value == "0.300"
-    assert "untrained 0.100" in found[2].note
+    assert "floor 0.200" in found[2].note
+    assert ("Correspondence" in found[0].label) == ("loss/correspondence_ratio" in last)

@@ -1,0 +1,46 @@
+"""Weights that come with the package: whole networks in `fra_dist/weights/`, found by name and checked before use.
+
+`SHA256SUMS` there lists them, in the format of the command sha256sum; beside each file lies its model card.
+"""
+
+import hashlib
+from pathlib import Path
+
+from fra_dist.errors import CheckpointError
+
+FOLDER = Path(__file__).parents[1] / "weights"
+SUMS = "SHA256SUMS"
+
+
+def shipped_weights(folder: Path = FOLDER) -> dict[str, str]:
+    """The SHA-256 of each file of weights, by its name without suffix; empty when none is shipped.
+
+    Raises CheckpointError when the list cannot be read.
+    """
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder / SUMS} cannot be read: {error}; install the package again") from None
+    return {Path(name).stem: digest for digest, name in (line.split() for line in lines)}
+
+
+def find_weights(name: str, folder: Path = FOLDER) -> Path | None:
+    """The file of weights of that name, whose checksum is right; None for a name that is not shipped.
+
+    Raises CheckpointError when the file is missing or is not the one that was shipped.
+    """
+    expected = shipped_weights(folder).get(name)
+    if expected is None:
+        return None
+    path = folder / f"{name}.safetensors"
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"the weights {name} cannot be read: {error}; install the package again") from None
+    if found != expected:
+        raise CheckpointError(
+            f"{path} is not what was shipped (SHA-256 {found[:12]}, not {expected[:12]}): install the package again"
+        )
+    return path
