@@ -12,7 +12,7 @@ _WORDS = {
     "output": "out out_dir output_dir save_dir save_path log_dir logdir run_dir work_dir default_root_dir exp_dir",
     "seed": "random_seed rng_seed manual_seed",
     "data.shards": "path root data_dir data_path data_root dataroot dataset dataset_path train_dir train_data urls",
-    "data.photos": "photos images image_dir images_dir image_folder img_dir imagefolder",
+    "data.photos": "images image_dir images_dir image_folder img_dir imagefolder",
     "data.cache": "cache_dir local_dir",
     "data.image_size": "img_size input_size crop_size resolution image_resolution size",
     "data.pipeline": "loader dataloader use_dali dali",
@@ -95,7 +95,7 @@ NO_KEYS = {
         ("nodes", "num_nodes", "world_size", "nproc_per_node"), "the launcher sets it: fra-dist launch --help"
     ),
     **dict.fromkeys(
-        ("resume", "resume_from", "resume_from_checkpoint", "ckpt_path", "load_from"),
+        ("resume", "resume_from", "resume_from_checkpoint", "ckpt_path"),
         "the same command resumes its run; --from PATH names another checkpoint",
     ),
 }
