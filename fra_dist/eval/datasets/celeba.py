@@ -47,7 +47,9 @@ def read(folder: Path) -> FaceSet:
     people = {words[0]: words[-1] for _, words in rows(people_file)} if people_file is not None else {}
     for other, file in ((attributes, signs), (points, places)):
         if parts.keys() - other.keys():
-            raise DataError(f"{folder}: {min(parts.keys() - other.keys())} has a part but no row in {file.name}")
+            raise DataError(
+                f"{folder}: {min(parts.keys() - other.keys())} has a part but no row in {file.relative_to(folder)}"
+            )
     records = [
         Record(
             name,
