@@ -13,7 +13,7 @@ from fra_dist.distributed import messages
 from fra_dist.distributed.collective_waits import WAITS
 from fra_dist.distributed.collectives import ProcessGroupRanks
 from fra_dist.distributed.environment import read_ranks, read_rendezvous, several_nodes
-from fra_dist.distributed.gpus import refuse_unusable_gpu, why_no_cuda
+from fra_dist.distributed.gpus import gpu_of_rank, refuse_unusable_gpu, why_no_cuda
 from fra_dist.distributed.interface import choose_interface, listen_at
 from fra_dist.errors import FraError, LaunchError, RendezvousError
 from fra_dist.files import failure
@@ -147,10 +147,9 @@ def _device(wanted: str, local: int) -> torch.device:
     count = torch.cuda.device_count()
     if count == 0:
         raise LaunchError(f"train.device=cuda, but torch cannot use one: {why_no_cuda()}; or set train.device=cpu")
-    if local >= count:
-        raise LaunchError(f"local rank {local} has no GPU of its own: {count} visible on this node")
-    torch.cuda.set_device(local)
-    return torch.device("cuda", local)
+    number = gpu_of_rank(local, count, os.environ)
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)
 
 
 def _store(host: str, port: int, rank: int, world: int, timeout: timedelta) -> dist.Store | None:

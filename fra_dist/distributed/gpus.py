@@ -1,4 +1,4 @@
-"""Whether this process was promised a GPU that torch cannot use.
+"""Which GPU a rank takes, and whether it was promised one that torch cannot use.
 
 A driver that is too old for the CUDA version of the torch wheels looks to torch like a machine without a GPU. A run
 that took the CPU there would hold the allocation and take weeks, so it is an error.
@@ -17,6 +17,22 @@ _LISTS = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
 _COUNT = "SLURM_GPUS_ON_NODE"
 _HIDDEN = ("", "-1", "NoDevFiles")
 """Values of CUDA_VISIBLE_DEVICES that hide every GPU; SLURM sets the last for steps that were given none."""
+
+
+def gpu_of_rank(local: int, visible: int, env: Mapping[str, str]) -> int:
+    """Return the number of the GPU that the rank with number `local` on its node takes, of `visible` GPUs.
+
+    It is `local`, unless SLURM shows each task only GPUs of its own (`srun --gpus-per-task=1`): then it is the first.
+    Raises LaunchError when there are more ranks than GPUs.
+    """
+    if local < visible:
+        return local
+    on_node = env.get(_COUNT, "")
+    if env.get("SLURM_GPUS_PER_TASK") or (on_node.isdigit() and int(on_node) > visible):
+        return 0
+    raise LaunchError(
+        f"local rank {local} has no GPU of its own: {visible} visible on this node; start as many ranks as GPUs"
+    )
 
 
 def refuse_unusable_gpu(env: Mapping[str, str], devices: Path = Path("/dev")) -> None:

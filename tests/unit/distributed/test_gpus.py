@@ -43,6 +43,15 @@ def test_a_driver_that_is_not_loaded_is_no_reason_to_take_the_cpu() -> None:
         assert gpus.sign_of_gpu({}, Path(folder)) is not None
 
 
+def test_which_gpu_a_rank_takes() -> None:
+    assert [gpus.gpu_of_rank(local, 4, {}) for local in range(4)] == [0, 1, 2, 3]
+    assert gpus.gpu_of_rank(3, 1, {"SLURM_GPUS_ON_NODE": "4"}) == 0  # srun --gpus-per-task=1 or --gpu-bind=single:1
+    assert gpus.gpu_of_rank(1, 1, {"SLURM_GPUS_PER_TASK": "1"}) == 0
+    for env in ({}, {"SLURM_GPUS_ON_NODE": "1"}):  # two ranks and one GPU
+        with pytest.raises(LaunchError, match="local rank 1 has no GPU of its own: 1 visible"):
+            gpus.gpu_of_rank(1, 1, env)
+
+
 @without_gpu
 def test_training_does_not_fall_back_to_the_cpu_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_JOB_GPUS", "0")
