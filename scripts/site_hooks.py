@@ -1,7 +1,7 @@
 """Hooks of mkdocs: files beside docs/ become pages of the site, and links to them lead there.
 
-In the repository README.md links to `docs/data.md` and docs/data.md to `../CONTRIBUTING.md`. On the site all of them are
-in one folder, and README.md is its first page.
+In the repository README.md links to `docs/data.md` and docs/data.md to `../CONTRIBUTING.md`. On the site all of them
+are in one folder, and README.md is its first page.
 """
 
 import re
