@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from fra_dist.data.decoding.images import BadImage
+from fra_dist.data.decoding.images import BadImage, to_rgb
 from fra_dist.data.making.cleaning import decode_verified
 from fra_dist.errors import CheckpointError, ConfigError, DataError
 from fra_dist.eval.datasets.common.crop_rules import CropRule, NoFace, cut_photo, square_of
@@ -222,7 +222,7 @@ def _pixels(photo: Photo, number: int) -> NDArray[np.uint8]:
     if isinstance(photo, str | Path):
         return _read(Path(photo))
     if isinstance(photo, Image.Image):
-        return np.array(photo.convert("RGB"))
+        return _of_picture(photo, number)
     array = photo.detach().cpu().numpy() if isinstance(photo, Tensor) else photo
     if isinstance(photo, Tensor) and array.ndim == 3:
         array = array.transpose(1, 2, 0)
@@ -239,6 +239,14 @@ def _pixels(photo: Photo, number: int) -> NDArray[np.uint8]:
     if array.dtype != np.uint8:
         raise DataError(f"photo {number} has pixels of type {array.dtype}: use uint8 from 0 to 255, or floats 0 to 1")
     return np.ascontiguousarray(array)
+
+
+def _of_picture(photo: Image.Image, number: int) -> NDArray[np.uint8]:
+    """As a file of the same picture is read: turned upright by its EXIF data, transparent parts white."""
+    try:
+        return np.array(to_rgb(ImageOps.exif_transpose(photo)))
+    except (OSError, BadImage) as error:
+        raise DataError(f"photo {number} is no photo that can be used: {error}") from None
 
 
 def _read(path: Path) -> NDArray[np.uint8]:

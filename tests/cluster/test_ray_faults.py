@@ -27,7 +27,7 @@ from fra_dist.train.signals import StopFlag
 launch, address, sizes = pickle.loads(bytes.fromhex(sys.argv[1]))
 with Cluster(address, Need()) as cluster, StopFlag() as stop:
     try:
-        sys.exit(drive(launch, cluster, sizes, Pace(settle=2, grow_after=2), stop))
+        sys.exit(run_elastic(launch, cluster, sizes, Pace(settle=2, grow_after=2), stop))
     except FraError as error:
         print(error)
         sys.exit(error.exit_status)

@@ -43,6 +43,25 @@ def test_every_kind_of_photo_gives_the_same(model, tmp_path):
     torch.testing.assert_close(together.embedding, expected.embedding.expand(len(kinds), -1))
 
 
+@pytest.mark.parametrize("kind", ["transparent", "palette", "16 bits", "turned"])
+def test_an_open_picture_is_read_as_its_file(model, tmp_path, kind):
+    pixels, path = photo(), tmp_path / ("face.jpg" if kind == "turned" else "face.png")
+    exif = Image.Exif()
+    if kind == "transparent":
+        picture = Image.fromarray(np.dstack([pixels, photo(40, 60)[..., 0]]))
+    elif kind == "palette":
+        picture = Image.fromarray(pixels).quantize(8)
+        picture.info["transparency"] = 3
+    elif kind == "16 bits":
+        picture = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
+    else:
+        picture = Image.fromarray(pixels)
+        exif[0x0112] = 6
+    picture.save(path, **({"exif": exif, "quality": 95} if kind == "turned" else {}))
+    with Image.open(path) as opened:
+        assert torch.equal(model(opened).embedding, model(path).embedding)
+
+
 def test_shapes_and_sums_for_photos_of_different_sizes(model):
     found = model([photo(33, 90), photo(200, 41), photo(32, 32)])
     assert found.embedding.shape == (3, 16)
