@@ -163,8 +163,8 @@ def _store(host: str, port: int, rank: int, world: int, timeout: timedelta) -> d
     return dist.TCPStore(host, port, world, rank == 0, timeout, master_listen_fd=listening)
 
 
-def _join(place: torch.device, rank: int, world: int, timeout: timedelta) -> None:
-    backend = "nccl" if place.type == "cuda" else "gloo"
+def _join(device: torch.device, rank: int, world: int, timeout: timedelta) -> None:
+    backend = "nccl" if device.type == "cuda" else "gloo"
     if world == 1:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=timeout)
         return
@@ -176,7 +176,7 @@ def _join(place: torch.device, rank: int, world: int, timeout: timedelta) -> Non
     try:
         store = _store(*place, rank, world, timeout)
         # the GPU of the group, so that NCCL connects here, where an error is a line, and never guesses the device
-        bound = place if place.type == "cuda" else None
+        bound = device if device.type == "cuda" else None
         dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout, device_id=bound)
     except (RuntimeError, ValueError, OSError) as error:
         text = " ".join(str(error).split())[:300]
