@@ -28,7 +28,7 @@ from collections import Counter
 from pathlib import Path
 
 from fra_dist import files
-from fra_dist.cli import pretrain as pretrain_command
+from fra_dist.api import pretraining
 from fra_dist.cli.main import main
 from fra_dist.data.decoding import dali_pipeline, torch_pipeline  # noqa: F401
 from fra_dist.json_lines import read_rows
@@ -106,7 +106,7 @@ def _become(rank, port):
 def _shorten():
     """Limits of minutes are of seconds here, so that a sweep of hangs has an end."""
     prepare.SLOW = prepare._READING = trainer.SLOW = watchdog.SLOW = trainer.Hook.patience = LIMIT
-    pretrain_command._CLOSING = LIMIT / 3
+    pretraining.CLOSING = LIMIT / 3
 
 
 def _child(words, log, fault, count_of):

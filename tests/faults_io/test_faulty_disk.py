@@ -26,7 +26,7 @@ def sweep(folder, shards, phase, every, **settings):
 @pytest.mark.parametrize("fault", ["eio", "estale", "enospc", "short", "kill"])
 @pytest.mark.parametrize("phase", ["run", "resume"])
 def test_a_disk_that_errs_once_or_for_ever_loses_nothing(shards, tmp_path, phase, fault):
-    sweep(tmp_path, shards, phase, os.environ.get("FRA_DIST_SWEEP_EVERY", "23"), SWEEP_FAULTS=fault)
+    sweep(tmp_path, shards, phase, os.environ.get("FRA_DIST_SWEEP_EVERY", "47"), SWEEP_FAULTS=fault)
 
 
 @pytest.mark.faults

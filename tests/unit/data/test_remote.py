@@ -81,7 +81,7 @@ def test_what_passes_is_tried_again(
     names = ["s002.tar"] if kind == "hang" else ["s002.tar", "manifest.json", "s001.idx.npy"]
     s3.fault = lambda name, n: kind if n < times and name in names else None
     manifest = load_manifest(
-        url, False, options(cache_bytes=(1 << 30) * cached, timeout=2.0 if kind == "hang" else 20.0)
+        url, False, options(cache_bytes=(1 << 30) * cached, timeout=4.0 if kind == "hang" else 20.0)
     )
     read_everything(manifest).close()
     counters = manifest.folder.counters  # type: ignore[union-attr]
@@ -89,6 +89,8 @@ def test_what_passes_is_tried_again(
     assert spoilt == len(names) * times
     if kind in ("slow", "reset"):  # the HTTP library itself repeats some requests after a reset
         assert kind == "slow" or 0 < counters["retries"] <= spoilt
+    elif kind == "hang":  # a busy machine may be later than the limit as well
+        assert counters["retries"] >= spoilt
     else:
         assert counters["retries"] == spoilt
     assert counters["bytes_fetched"] >= sum(map(len, FLAT))
