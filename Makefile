@@ -4,6 +4,7 @@
 # make findings  which surprises of the libraries still hold (findings/README.md)
 # make check   formatter, linter, types, import directions
 # make docs    write docs/configuration.md from the schema of the configuration
+# make site    the documentation as a site, build/site/index.html
 # make lock    resolve pyproject.toml again into requirements.lock
 PYTHON ?= python3
 VENV   ?= .venv
@@ -11,7 +12,7 @@ UV      = $(VENV)/bin/uv
 READY   = $(VENV)/.ready
 JOBS   ?= 2
 
-.PHONY: setup demo test faults check docs lock findings
+.PHONY: setup demo test faults check docs site lock findings
 setup: $(READY)
 
 $(READY): requirements.lock pyproject.toml scripts/make_venv.sh scripts/uv.lock
@@ -42,6 +43,18 @@ check: setup
 
 docs: setup
 	@$(VENV)/bin/fra-dist config --markdown > docs/configuration.md
+
+# in an environment of its own, with the extra `docs` alone: building the site imports nothing of the package
+SITE = build/site-venv
+site: $(SITE)/.ready
+	@NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --quiet --strict
+	@echo "build/site/index.html"
+
+$(SITE)/.ready: pyproject.toml $(VENV)/bin/uv
+	@$(UV) venv --quiet --clear --python $(VENV)/bin/python $(SITE)
+	@$(VENV)/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' \
+		| VIRTUAL_ENV=$(SITE) $(UV) pip install --quiet -r -
+	@touch $@
 
 lock: $(VENV)/bin/uv
 	$(UV) pip compile -q pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

@@ -13,6 +13,7 @@ from fra_dist.distributed import messages
 from fra_dist.distributed.collective_waits import WAITS
 from fra_dist.distributed.collectives import ProcessGroupRanks
 from fra_dist.distributed.environment import read_ranks, read_rendezvous, several_nodes
+from fra_dist.distributed.gpus import gpu_of_rank, refuse_unusable_gpu, why_no_cuda
 from fra_dist.distributed.interface import choose_interface, listen_at
 from fra_dist.errors import FraError, LaunchError, RendezvousError
 from fra_dist.files import failure
@@ -84,7 +85,7 @@ def start(device: str = "auto", timeout_minutes: float = 10.0) -> RankContext:
     rank, world, local, node = read_ranks(os.environ)
     place = _device(device, local)
     if not dist.is_initialized():
-        _join("nccl" if place.type == "cuda" else "gloo", rank, world, timedelta(minutes=timeout_minutes))
+        _join(place, rank, world, timedelta(minutes=timeout_minutes))
         os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK=str(local))  # DeepSpeed reads them
     cross = ProcessGroupRanks() if world > 1 else SINGLE
     control = dist.new_group(backend="gloo") if world > 1 and place.type == "cuda" else None
@@ -138,15 +139,17 @@ def from_all(value: T) -> list[T]:
 
 
 def _device(wanted: str, local: int) -> torch.device:
-    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+    if wanted == "cpu":
+        return torch.device("cpu")
+    if wanted == "auto" and not torch.cuda.is_available():
+        refuse_unusable_gpu(os.environ)
         return torch.device("cpu")
     count = torch.cuda.device_count()
     if count == 0:
-        raise LaunchError("train.device=cuda, but no CUDA device is visible: use train.device=cpu or auto")
-    if local >= count:
-        raise LaunchError(f"local rank {local} has no GPU of its own: {count} visible on this node")
-    torch.cuda.set_device(local)
-    return torch.device("cuda", local)
+        raise LaunchError(f"train.device=cuda, but torch cannot use one: {why_no_cuda()}; or set train.device=cpu")
+    number = gpu_of_rank(local, count, os.environ)
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)
 
 
 def _store(host: str, port: int, rank: int, world: int, timeout: timedelta) -> dist.Store | None:
@@ -160,7 +163,8 @@ def _store(host: str, port: int, rank: int, world: int, timeout: timedelta) -> d
     return dist.TCPStore(host, port, world, rank == 0, timeout, master_listen_fd=listening)
 
 
-def _join(backend: str, rank: int, world: int, timeout: timedelta) -> None:
+def _join(device: torch.device, rank: int, world: int, timeout: timedelta) -> None:
+    backend = "nccl" if device.type == "cuda" else "gloo"
     if world == 1:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=timeout)
         return
@@ -171,7 +175,9 @@ def _join(backend: str, rank: int, world: int, timeout: timedelta) -> None:
     choose_interface(place[0], several_nodes(os.environ))
     try:
         store = _store(*place, rank, world, timeout)
-        dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
+        # the GPU of the group, so that NCCL connects here, where an error is a line, and never guesses the device
+        bound = device if device.type == "cuda" else None
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout, device_id=bound)
     except (RuntimeError, ValueError, OSError) as error:
         text = " ".join(str(error).split())[:300]
         raise RendezvousError(

@@ -1,5 +1,6 @@
 """Checks of torch, the GPU and its driver, bf16 and Triton."""
 
+import os
 import shutil
 import subprocess
 import time
@@ -29,14 +30,17 @@ def check_gpu(subject: Subject) -> CheckResult:
     """The GPUs that torch sees, the driver below them, and their free memory."""
     import torch
 
+    from fra_dist.distributed.gpus import sign_of_gpu, why_no_cuda
+
     driver = _driver()
     if not torch.cuda.is_available():
+        sign = sign_of_gpu(os.environ)
         if subject.device == "cuda":
-            return fail(f"train.device=cuda, but torch sees no GPU ({driver})", "use train.device=auto, or mend this")
-        if "no NVIDIA driver" in driver:
+            return fail(f"train.device=cuda, but {why_no_cuda()} ({driver})", "use train.device=auto, or mend this")
+        if subject.device == "cpu" or (sign is None and "no NVIDIA driver" in driver):
             return ok(f"{driver}: runs use the CPU")
         return fail(
-            f"{driver}, but torch sees no GPU",
+            f"{sign or driver}, but torch cannot use a GPU: {why_no_cuda()}",
             "is CUDA_VISIBLE_DEVICES empty, or the driver older than torch's CUDA " + str(torch.version.cuda) + "?",
         )
     found = []

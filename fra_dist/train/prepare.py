@@ -47,6 +47,8 @@ def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run
     if config.train.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
+    # images have one size: cuDNN tries its algorithms for each convolution once and keeps the fastest
+    torch.backends.cudnn.benchmark = not config.train.deterministic
     if not config.data.shards and not config.data.photos:
         raise ConfigError(
             "data.shards is empty: give the folder that `fra-dist shards make` wrote, or data.photos=DIR with a folder "

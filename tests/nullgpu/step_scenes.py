@@ -99,7 +99,7 @@ def measure(run: Callable[[int], Any], warm_ups: int = WARM_UPS + 1) -> dict[str
 def _context(group: str) -> RankContext:
     if group == "two ranks":  # rank 0 of them; the other one is the null GPU's NCCL
         os.environ["LOCAL_RANK"] = "0"  # DeepSpeed reads it
-        dist.init_process_group("nccl", store=dist.HashStore(), rank=0, world_size=2)
+        dist.init_process_group("nccl", store=dist.HashStore(), rank=0, world_size=2, device_id=torch.device("cuda", 0))
         return RankContext(0, 2, 0, 0, torch.device("cuda", 0), ProcessGroupRanks())
     if group == "deepspeed":
         return start("cuda")

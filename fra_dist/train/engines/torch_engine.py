@@ -31,7 +31,10 @@ class TorchEngine:
         self.wrapped: nn.Module = model
         if ctx.world > 1:
             # the prototypes and the norm statistics are computed over all ranks, so buffers need no broadcast
-            self.wrapped = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
+            # gradients are views of the buckets that are reduced: no second copy of them, and none is copied back
+            self.wrapped = nn.parallel.DistributedDataParallel(
+                model, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
             # for its own statistics it waits for events of the device in every hundredth step
             self.wrapped._set_ddp_runtime_logging_sample_rate(2**31 - 1)
 

@@ -140,6 +140,22 @@ def test_slurm_and_ray_that_do_not_answer(monkeypatch, tmp_path):
         assert check_ray(HERE).verdict == "ok"
 
 
+def test_an_allocated_gpu_that_torch_cannot_use(monkeypatch):
+    import torch
+
+    from fra_dist.doctor.arithmetic import check_gpu
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU that works")
+    monkeypatch.setenv("SLURM_JOB_GPUS", "0")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    found = check_gpu(HERE)
+    assert found.verdict == "fail"
+    assert "SLURM_JOB_GPUS=0" in found.text
+    assert f"built for CUDA {torch.version.cuda}" in found.text or "without CUDA" in found.text
+    assert check_gpu(Subject(device="cpu")).verdict == "ok"
+
+
 def test_limits_of_the_process():
     assert 0 < memory_limit() < 1e15
     assert "CPUs" in check_memory(HERE).text
