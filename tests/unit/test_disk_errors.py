@@ -23,7 +23,7 @@ COPY = "it concerns a copy, which is then made again from the original"
 TIDY = "it only clears away, and what stays does no harm"
 WORDS = "it only passes words on to people"
 FIRST = "whatever cannot be looked at here is then opened, and that says why it cannot be"
-OTHER = "it asks /proc, the network or a library, not a disk"
+OTHER = "it asks /proc, /dev, the network or a library, not a disk"
 REVIEWED = {
     "doctor/clusters.py:check_ray": SAID,
     "doctor/disks.py:check_run_folder": SAID,
@@ -57,6 +57,8 @@ REVIEWED = {
     "distributed/interface.py:listen_at": SORTED,
     "eval/during.py:measure_sets": SAID,
     "eval/embed/photo_stream.py:Files.read": SAID,
+    "distributed/gpus.py:_may_be_opened": OTHER,  # device files: a cgroup forbids those of other jobs
+    "distributed/gpus.py:sign_of_gpu": OTHER,
     "kernels/self_check.py:_try": SAID,
     "launch/chaos/slow_files.py:main": SAID,
     "launch/ledger.py:Ledger.save": SAID,
