@@ -12,7 +12,7 @@ from fra_dist.launch.pulse_watch import Silence
 BEATS = """
 import os, sys, time
 from fra_dist.train.liveness.pulse import Pulse
-pulse = Pulse(lambda: 1.5)
+pulse = Pulse(lambda: 4.0)
 pulse.start()
 print("up", flush=True)
 {}
@@ -61,7 +61,7 @@ def test_silence_counts_only_after_a_word(pipe, monkeypatch):
 def test_task_ends_a_trainer_that_does_not_run(tmp_path, does, why):
     command = [sys.executable, "-m", "fra_dist.launch.task", "--folder", str(tmp_path), "--"]
     task = subprocess.Popen([*command, sys.executable, "-c", BEATS.format(does)], stdout=subprocess.PIPE, text=True)
-    assert task.communicate(timeout=30)[0].startswith("up\n")
+    assert task.communicate(timeout=120)[0].startswith("up\n")
     assert task.returncode == 128 + signal.SIGKILL
     outcome = attempt_outcome(tmp_path, 1)
     assert outcome.kind == "failed"
@@ -72,5 +72,5 @@ def test_task_ends_a_trainer_that_does_not_run(tmp_path, does, why):
 
 def test_task_leaves_a_trainer_that_beats(tmp_path):
     command = [sys.executable, "-m", "fra_dist.launch.task", "--folder", str(tmp_path), "--"]
-    code = BEATS.format("time.sleep(3); pulse.stop(); time.sleep(2)")
-    assert subprocess.run([*command, sys.executable, "-c", code], timeout=30).returncode == 0
+    code = BEATS.format("time.sleep(6); pulse.stop(); time.sleep(5)")
+    assert subprocess.run([*command, sys.executable, "-c", code], timeout=120).returncode == 0
