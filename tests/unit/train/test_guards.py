@@ -205,7 +205,7 @@ def test_a_damaged_list_of_steps_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_a_list_of_steps_that_cannot_be_read_is_not_an_empty_one(tmp_path: Path) -> None:
     (tmp_path / "guard" / "passed_over.json").mkdir(parents=True)
-    with pytest.raises(TrainingError, match="cannot be read: Is a directory"):
+    with pytest.raises(TrainingError, match=r"cannot be read .*: Is a directory"):
         read_passed_over(tmp_path)
 
 
