@@ -160,7 +160,8 @@ def test_what_killed_writers_left_goes_with_the_next_start(run, config):
 
 
 def python(text, **more):
-    return subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=120, **more)
+    heeded = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # also when the tests run under nohup
+    return subprocess.run([sys.executable, "-c", heeded + text], capture_output=True, text=True, timeout=120, **more)
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
