@@ -143,7 +143,7 @@ def test_trainers_are_found_below_their_launcher(tmp_path):
     sleeper.mkdir(parents=True)
     for folder in (sleeper, sleeper.parent):  # or the installed package would be found
         (folder / "__init__.py").touch()
-    (sleeper / "main.py").write_text("import time; print('here', flush=True); time.sleep(60)")
+    (sleeper / "main.py").write_text("import os, time; os.write(1, b'here\\n'); time.sleep(60)")
     code = (
         "import os, subprocess, sys\n"
         "for rank in '10':\n"
