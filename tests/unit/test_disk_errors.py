@@ -35,7 +35,7 @@ REVIEWED = {
     "doctor/machine.py:check_temporary_folder": SAID,
     "doctor/network.py:check_host_name": SAID,
     "doctor/network.py:check_ports": SAID,
-    "data/making/photo_sets.py:_digest_of": AGAIN,
+    "data/making/photo_sets.py:_digest_of": SORTED,
     "export/places.py:_whole_folder": FIRST,
     "export/places.py:refuse_to_replace": FIRST,
     "machine_memory.py:limit_files": OTHER,

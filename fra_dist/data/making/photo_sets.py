@@ -92,12 +92,19 @@ def _content(source: Photos) -> str:
 
 
 def _digest_of(item: tuple[str, Path]) -> tuple[str, bytes]:
+    """(name, digest of the bytes). Raises DiskError where another attempt may succeed: the digest names the shards."""
     name, path = item
-    try:
+
+    def digest() -> bytes:
         with path.open("rb") as stream:
-            return name, hashlib.file_digest(stream, "blake2b").digest()
-    except OSError:  # it will be left out of the shards, and named there
-        return name, b"unreadable"
+            return hashlib.file_digest(stream, "blake2b").digest()
+
+    try:
+        return name, files.patiently(digest)
+    except OSError as error:
+        if error.errno in files.PASSING:
+            raise files.failure(error, f"cannot read {path}", DataError) from None
+        return name, b"unreadable"  # it will be left out of the shards, and named there
 
 
 def _seen(root: Path) -> dict[str, str]:

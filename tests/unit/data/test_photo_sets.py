@@ -1,5 +1,6 @@
 """Shards of a folder of photos, found again by content."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -8,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fra_dist import files
 from fra_dist.data.making import photo_sets
 from fra_dist.data.making.cleaning import PhotoRules
 from fra_dist.data.making.photo_sets import count_photos, folder_for, shards_of
 from fra_dist.data.making.shard_making import ShardOptions
-from fra_dist.errors import DataError
+from fra_dist.errors import DataError, DiskError
 
 OPTIONS = ShardOptions(photos=PhotoRules(size=32), workers=1)
 
@@ -65,3 +67,23 @@ def test_no_photos_and_no_place_are_told(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot write into"):
         shards_of(photos, tmp_path / "file", OPTIONS)
+
+
+def test_a_disk_that_errs_never_changes_which_shards_are_meant(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "PAUSES", (0.0, 0.0))
+    expected = folder_for(photos, tmp_path / "undisturbed", OPTIONS).name
+    real, left = photo_sets.hashlib.file_digest, [1]
+
+    def errs(stream: object, name: str) -> object:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(stream, name)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(photo_sets.hashlib, "file_digest", errs)
+    assert folder_for(photos, tmp_path / "once", OPTIONS).name == expected
+    left[0] = 10**9
+    with pytest.raises(DiskError, match=r"\.bmp: Input/output error"):
+        folder_for(photos, tmp_path / "always", OPTIONS)
