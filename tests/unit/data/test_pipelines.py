@@ -1,6 +1,8 @@
 """The DALI graphs against torchvision: the same pixels within stated bounds, in 0 to 255."""
 
 import io
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -237,3 +239,19 @@ def test_views_stay_as_they_are_while_later_ones_are_made() -> None:
         pipeline.redo(request(PHOTOS, epoch))
     pipeline.close()
     assert all(torch.equal(view, copy) for view, copy in zip(first, copies, strict=True))
+
+
+WITHOUT_DALI = """
+import sys, torch
+sys.modules["nvidia.dali"] = None  # as where it is not installed
+from fra_dist.config import DataConfig
+from fra_dist.data.decoding.open_pipeline import open_pipeline
+print(type(open_pipeline(DataConfig(pipeline=sys.argv[1]), torch.device("cpu"), 2)).__name__)
+"""
+
+
+@pytest.mark.parametrize(("pipeline", "warned"), [("auto", True), ("torch", False)])
+def test_doing_without_dali_is_said_unless_it_is_meant(pipeline: str, warned: bool) -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_DALI, pipeline], capture_output=True, text=True)
+    assert done.stdout == "TorchPipeline\n", done.stderr
+    assert ("warning: DALI cannot be loaded" in done.stderr) == warned
