@@ -23,7 +23,7 @@ def open_pipeline(config: DataConfig, device: torch.device, batch_size: int) -> 
             if config.pipeline == "dali":
                 raise DataError(f"DALI cannot be loaded ({error}): install it, or set data.pipeline=torch") from None
             print(
-                f"warning: DALI cannot be loaded ({error}): Pillow and torchvision read the photos, which takes longer; "
+                f"warning: DALI cannot be loaded ({error}): Pillow and torchvision read the photos, more slowly; "
                 "data.pipeline=torch says that this is meant",
                 file=sys.stderr,
                 flush=True,
