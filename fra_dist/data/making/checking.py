@@ -18,6 +18,7 @@ from fra_dist.data.shards.index import GREY, PLAIN, Rows, ShardEntry, read_index
 from fra_dist.data.shards.manifest import MANIFEST, SKIPPED, Manifest
 from fra_dist.data.shards.pixel_statistics import size_stats
 from fra_dist.errors import DataError
+from fra_dist.files import raw_bytes
 
 _KINDS = PLAIN | GREY
 _MOST = 50  # problems of one shard that are reported
@@ -119,7 +120,7 @@ def _against_manifest(manifest: Manifest) -> Iterator[str]:
         if manifest.stats.get(name, value) != value:
             yield f"{MANIFEST}: its statistics of {name} are not those of the indices"
     try:
-        lines = (manifest.local_folder / SKIPPED).read_bytes().count(b"\n")
+        lines = raw_bytes(manifest.local_folder / SKIPPED).count(b"\n")
     except OSError as error:
         if manifest.skipped:
             yield f"{SKIPPED}: cannot read: {error.strerror}"
