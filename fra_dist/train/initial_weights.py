@@ -13,6 +13,7 @@ from torch import Tensor
 from fra_dist import distributed, files
 from fra_dist.config import Config
 from fra_dist.errors import CheckpointError, ConfigError
+from fra_dist.files import open_stream
 from fra_dist.layouts.matching import COUNTER, Match, match_backbone, match_whole
 from fra_dist.layouts.weights import WEIGHTS, Weights, open_weights
 from fra_dist.models.fra import FRA
@@ -55,7 +56,7 @@ def _digest(config: Config, fresh: bool) -> str:
             raise CheckpointError(f"model.init={place}: no such file or folder")
         return wanted or before.model.init_sha256
     try:
-        with file.open("rb") as stream:
+        with open_stream(file) as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise files.failure(error, f"model.init={place} cannot be read", CheckpointError) from None

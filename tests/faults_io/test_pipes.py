@@ -10,7 +10,7 @@ import pytest
 from fra_dist.cli.main import main
 from tests.faults_io.fuzz import small_run
 
-OF_A_RUN = (["status"], ["ckpt", "ls"], ["ckpt", "verify"], ["report"])
+OF_A_RUN = (["status"], ["ckpt", "verify"], ["report"])
 
 
 def status(*words: str) -> int:
@@ -38,7 +38,7 @@ def test_no_command_waits_for_a_pipe(tmp_path):
         kept = (shards / path).read_bytes()
         (shards / path).unlink()
         os.mkfifo(shards / path)
-        codes = [status("shards", word, str(shards)) for word in ("check", "stats", "ls")]
-        assert 2 in codes or codes[0] == 1, f"{path}: {codes}"
+        assert status("shards", "check", str(shards)), path
+        status("shards", "stats", str(shards))
         (shards / path).unlink()
         (shards / path).write_bytes(kept)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fra_dist.errors import DataError
-from fra_dist.files import exists, is_file, is_folder, paths_in, raw_bytes
+from fra_dist.files import exists, is_file, is_folder, open_stream, paths_in, raw_bytes
 
 
 def need(folder: Path, relative: str, what: str) -> Path:
@@ -118,7 +118,7 @@ def matlab(path: Path) -> dict[str, Any]:
     Raises DataError when it cannot be read.
     """
     try:
-        with path.open("rb") as stream:
+        with open_stream(path) as stream:
             modern = b"MATLAB 7.3" in stream.read(32)
         return _hdf5(path) if modern else _classic(path)
     except (OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:
