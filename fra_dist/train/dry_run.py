@@ -90,7 +90,7 @@ def measured_need(config: Config, micro: int, world: int, gpu: bool) -> MemoryNe
     plain = config.model_copy(update={"train": config.train.model_copy(update={"compile": False, "precision": "fp32"})})
     model = FRA(config.model).train()
     set_execution(model, plain.train, device)
-    _, activations = _measure(plain, model, device, 2)
+    _, activations = _measure(plain, model, device, 2, rounds=1)
     narrow = config.train.precision == "bf16" or (gpu and config.train.precision == "auto")
     return MemoryNeed(_fixed(config, model, world), activations * (BF16_SHARE if narrow else 1.0), micro)
 
@@ -143,8 +143,8 @@ def _time(config: Config, sizes: Sizes | None, seconds: float, device: torch.dev
     return [*rows, f"{steps:,} steps, about {steps * per_step / 3600:,.2f} hours"]
 
 
-def _measure(config: Config, model: FRA, device: torch.device, images: int) -> tuple[float, float]:
-    """(seconds, bytes kept for backward), both for one image in two views."""
+def _measure(config: Config, model: FRA, device: torch.device, images: int, rounds: int = 2) -> tuple[float, float]:
+    """(seconds of the last round, bytes kept for backward), both for one image in two views."""
     if images < 2:
         raise ConfigError("one image a forward pass is too few for batch norm")
     sizes = [config.data.image_size] * 2 + [config.data.local_size] * config.data.local_views
@@ -162,7 +162,7 @@ def _measure(config: Config, model: FRA, device: torch.device, images: int) -> t
     dtype = precision_of(config, device)
     loss_config = config.loss.model_copy(update=_of_few(config, images))
     seconds = 0.0
-    for _ in range(2):
+    for _ in range(rounds):
         kept.clear()
         began = time.perf_counter()
         with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):

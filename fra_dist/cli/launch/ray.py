@@ -3,6 +3,7 @@
 import argparse
 import os
 import shlex
+import sys
 from pathlib import Path
 
 from fra_dist.config import Config, load_config
@@ -14,6 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--workers", default="1", metavar="MIN:MAX", help="ranks; between two bounds the run is elastic")
     add("--gpus-per-worker", type=float, default=0)
+    add("--gpu-memory", type=float, metavar="GB", help="of each GPU, to check before the start that a rank fits")
     add("--cpus-per-worker", type=float, default=1)
     add("--address", default="auto", help="of the Ray cluster; local: start one on this machine")
     add("--max-failures", type=int, default=3, help="failures in a row without a newer checkpoint")
@@ -25,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
 
     RUN/launch/state.json holds the same outcome.
     """
-    from fra_dist.launch.checks.before_launch import check_run
+    from fra_dist.launch.checks.before_launch import check_memory, check_run
     from fra_dist.launch.trainer_command import prepare_launch
     from fra_dist.launch.world import Bounds, world_sizes
 
@@ -34,7 +36,10 @@ def run(args: argparse.Namespace) -> int:
     if args.doctor:
         return _doctor(args, config)
     sizes = world_sizes(config, Bounds.parse(args.workers))
-    check_run(config, sizes)
+    found = check_run(config, sizes)
+    if args.gpus_per_worker and (args.gpu_memory or args.dry_run):
+        limit = args.gpu_memory * 1e9 if args.gpu_memory else None
+        print(f"note: {check_memory(config, found, limit, True, 'its GPU')}", file=sys.stderr, flush=True)
     if args.dry_run:
         launch = prepare_launch(args.config, args.overrides, args.max_failures, write=False)
         print(f"workers: {', '.join(map(str, sizes))}\ntrainer of each: {shlex.join(launch.trainer)}")
@@ -51,8 +56,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _doctor(args: argparse.Namespace, config: Config) -> int:
-    import sys
-
     from fra_dist.cli.doctor import show_results
     from fra_dist.doctor import nodes
     from fra_dist.doctor.subject import Subject

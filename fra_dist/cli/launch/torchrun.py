@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+import sys
 from pathlib import Path
 
 from fra_dist.errors import LaunchError
@@ -20,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the training under torchrun. Exit status 0: complete; 75: stopped and saved; otherwise torchrun's own."""
     from fra_dist.config import load_config
-    from fra_dist.launch.checks.before_launch import check_run
+    from fra_dist.launch.checks.before_launch import check_memory, check_run, memory_here
     from fra_dist.launch.torchrun import Topology, run_torchrun, torchrun_words
     from fra_dist.launch.trainer_command import Launch, trainer_command
     from fra_dist.launch.world import Bounds, world_sizes
@@ -37,9 +38,11 @@ def run(args: argparse.Namespace) -> int:
     words = torchrun_words(topology)
     nodes = Bounds.parse(args.nodes, "--nodes")
     ranks = Bounds(nodes.low * topology.ranks_per_node, nodes.high * topology.ranks_per_node)
-    check_run(config, [ranks.low] if nodes.low == nodes.high else world_sizes(config, ranks))
+    sizes = check_run(config, [ranks.low] if nodes.low == nodes.high else world_sizes(config, ranks))
     trainer = trainer_command(args.config, args.overrides)
     if args.dry_run:
+        limit, gpu, where = memory_here(topology.ranks_per_node)
+        print(f"note: {check_memory(config, sizes, limit, gpu, where)}", file=sys.stderr, flush=True)
         print(f"{shlex.join(words)} -- \\\n  {shlex.join(trainer)}")
         return 0
     return run_torchrun(Launch(Path(config.output), trainer), topology)

@@ -8,6 +8,8 @@ from fra_dist.data.making.photo_sets import count_photos
 from fra_dist.data.shards.manifest import load_manifest
 from fra_dist.data.stores.remote_folder import StoreOptions
 from fra_dist.errors import LaunchError
+from fra_dist.formats import plural
+from fra_dist.machine_memory import memory_limit
 from fra_dist.train.sizes import Sizes, derive_sizes
 
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "": 2**20}
@@ -41,6 +43,15 @@ def check_memory(config: Config, sizes: Sizes, limit: float | None, gpu: bool, w
     need = measured_need(config, sizes.micro_batch, world, gpu)
     check_fits(config, world, need, limit, where)
     return f"a rank needs about {need.total / 2**30:,.1f} of {limit / 2**30:,.1f} GiB"
+
+
+def memory_here(ranks: int) -> tuple[float, bool, str]:
+    """The memory of one of `ranks` on this machine: (bytes, whether it is a GPU's, words for an error)."""
+    import torch
+
+    if torch.cuda.is_available():
+        return float(torch.cuda.get_device_properties(0).total_memory), True, "its GPU"
+    return memory_limit() / ranks, False, f"its share of this machine, with {plural(ranks, 'rank')},"
 
 
 def memory_of_text(text: str) -> float:

@@ -3,9 +3,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from fra_dist.cli.main import main
+from fra_dist.launch.checks.before_launch import memory_here
 from fra_dist.launch.torchrun import Topology
 
 ROOT = Path(__file__).parents[3]
@@ -77,12 +79,35 @@ def test_no_check_submits_what_only_the_nodes_can_see(words, capsys):
 def test_torchrun_and_ray_show_what_they_would_start(words, tmp_path, capsys):
     common = ["--config", CONFIG, *words[4:], "--dry-run"]
     assert main(["launch", "torchrun", "--ranks-per-node", "2", *common]) == 0
-    assert "--nproc-per-node=2" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "--nproc-per-node=2" in said.out
+    assert "a rank needs about" in said.err
     assert main(["launch", "ray", "--workers", "2:5", *common]) == 0
     assert "workers: 2, 4" in capsys.readouterr().out
     assert main(["launch", "torchrun", "--ranks-per-node", "5", *common]) == 2
     assert "cannot be divided over 5 ranks" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_ray_refuses_what_does_not_fit_a_gpu(words, capsys):
+    common = ["--config", CONFIG, *words[4:], "--dry-run"]
+    gpus = ["launch", "ray", "--workers", "2", "--gpus-per-worker", "1"]
+    assert main([*gpus, *common]) == 0
+    assert "--gpu-memory GB says how much" in capsys.readouterr().err
+    assert main([*gpus, "--gpu-memory", "0.001", *common]) == 2
+    assert "its GPU has 0.0 GiB: even 2 images do not fit" in capsys.readouterr().err
+
+
+def test_a_rank_has_its_share_of_this_machine():
+    one, gpu, where = memory_here(1)
+    four = memory_here(4)[0]
+    if gpu:
+        assert four == one
+        assert where == "its GPU"
+    else:
+        assert four == one / 4
+        assert one <= psutil.virtual_memory().total
+        assert "1 rank," in where
 
 
 def test_no_slurm_here(words, capsys, monkeypatch):
