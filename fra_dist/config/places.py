@@ -2,11 +2,13 @@
 
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 from fra_dist.config.logins import put_aside
 from fra_dist.config.section import Section, section_of
 from fra_dist.errors import ConfigError
+from fra_dist.files import exists
 from fra_dist.foreign_text import without_logins
 
 _VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
@@ -59,7 +61,7 @@ def expand(path: str, where: str) -> str:
 
 def _as_one(value: Any) -> Any:
     """Several sets of shards as one text, with commas: a list in a file, or `[one, two]` on a command line."""
-    if isinstance(value, str) and value.startswith("[") and value.endswith("]") and not os.path.lexists(value):
+    if isinstance(value, str) and value.startswith("[") and value.endswith("]") and not exists(Path(value)):
         value = [part.strip().strip("'\"") for part in value[1:-1].split(",")]
     if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
         return ",".join(value)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fra_dist.data.decoding.stand_ins import stand_in
 from fra_dist.errors import CheckpointError
-from fra_dist.files import disk_errors, failure, is_folder, patiently
+from fra_dist.files import disk_errors, failure, is_folder, open_stream, patiently
 from fra_dist.layouts import inert
 
 _INSIDE = (
@@ -51,7 +51,7 @@ def read_file(path: str | Path) -> TensorFile:
         raise CheckpointError(f"{path} is a folder, not a file of weights")
 
     def beginning() -> bytes:
-        with path.open("rb") as stream:
+        with open_stream(path) as stream:
             return stream.read(_HEAD)
 
     try:
