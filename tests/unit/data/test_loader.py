@@ -226,7 +226,7 @@ def test_a_thousand_shards_and_many_starts_leave_nothing(tmp_path: Path) -> None
         return threading.active_count(), len(os.listdir("/proc/self/fd")), shared
 
     before = held()
-    for _ in range(int(os.environ.get("FRA_DIST_LOADER_STARTS", "20"))):
+    for _ in range(int(os.environ.get("FRA_DIST_LOADER_STARTS", "10"))):
         with make_loader(config(), manifest, context()) as loader:
             assert len(next(loader).ids) == 12
     assert all(now <= then for now, then in zip(held(), before, strict=True))
