@@ -87,9 +87,9 @@ def test_what_is_not_ours_is_not_sent():
 
 def test_the_end_of_another_rank_is_one_line_and_other_errors_pass():
     gloo = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [10.0.0.1]:7\nframe #0"
-    with pytest.raises(RendezvousError, match=r"lost, .*: Connection closed by peer \[10\.0\.0\.1\]:7$") as raised:
-        with messages._peers():
-            raise RuntimeError(gloo)
+    said = r"lost, .*: Connection closed by peer \[10\.0\.0\.1\]:7$"
+    with pytest.raises(RendezvousError, match=said) as raised, messages._peers():
+        raise RuntimeError(gloo)
     assert raised.value.exit_status == 1
     with pytest.raises(RuntimeError, match="out of memory"), messages._peers():
         raise RuntimeError("CUDA out of memory")
