@@ -19,7 +19,7 @@ $(READY): requirements.lock pyproject.toml scripts/make_venv.sh scripts/uv.lock
 	@sh scripts/make_venv.sh "$(PYTHON)" "$(VENV)"
 	@echo "Installing the locked packages (about 3 GB to download the first time) ..."
 	@VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet --require-hashes -r requirements.lock
-	@VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet --no-deps -e .
+	@VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet --no-deps --no-build-isolation -e .
 	@$(VENV)/bin/python -c "import fra_dist.data.decoding.pixels"  # compiles once what every run uses
 	@touch $(READY)
 

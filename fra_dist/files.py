@@ -12,6 +12,7 @@ import fnmatch
 import io
 import json
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +41,7 @@ PAUSES: Sequence[float] = (0.1, 0.4, 1.0, 2.5)
 """Seconds between the attempts at one operation."""
 _NO_FOLDER_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS})
 _PARTIAL = ".partial-"
+_TOLD = re.compile(r"unable to (?:open|mmap|map|stat|resize|read) .*\((\d+)\)\s*$", re.DOTALL)
 
 
 def patiently(operation: Callable[[], T], pauses: Sequence[float] | None = None) -> T:
@@ -68,6 +70,25 @@ def failure(error: OSError, what: str, refusal: type[FraError] = AccessError) ->
         return refusal(f"{what}: {reason}")
     advice = "free some space there" if error.errno in FULL else "look at that disk or its network"
     return DiskError(f"{what}: {reason}; {advice}, then start the same command again")
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Make the errors of a disk that safetensors and torch tell otherwise an OSError with its number.
+
+    safetensors raises FileNotFoundError for every error when it opens a file; torch, which opens it a second time,
+    raises RuntimeError("unable to open file <...>: Input/output error (5)"). Other exceptions pass.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        if exists(path):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path)) from None
+        raise
+    except RuntimeError as error:
+        if (found := _TOLD.search(str(error))) is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from None
 
 
 def status_of(path: Path) -> os.stat_result | None:

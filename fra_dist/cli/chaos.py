@@ -69,7 +69,8 @@ def _campaign(args: argparse.Namespace) -> "tuple[dict[str, float | int], Sequen
         config = campaign_config(_with_faces(config, folder, args.steps) if args.faces else config, length)
         share_of_rank(config, args.ranks)
         setup = prepare_setup(config, length, args.ranks, small_disks)
-        kinds = kinds_for(args.ranks, shards="://" not in config.data.shards)
+        setup.fault_layer = _fault_layer(folder)
+        kinds = kinds_for(args.ranks, "://" not in config.data.shards, calls=setup.fault_layer is not None)
         if not setup.damaged():
             _say("corrupt shard is left out: every sample is read early; give more data or fewer steps")
             kinds = tuple(kind for kind in kinds if kind != "corrupt shard")
@@ -92,6 +93,19 @@ def _chosen(kinds: tuple[str, ...], names: list[str]) -> tuple[str, ...]:
         if name not in kinds:
             raise LaunchError(f"--only {name}: choose from {', '.join(kinds)}")
     return tuple(kind for kind in kinds if kind in names)
+
+
+def _fault_layer(folder: Path) -> Path | None:
+    """The library that lets single calls fail, built in the folder; None, with a line that says why, when it cannot."""
+    from fra_dist.launch.chaos.erring_disk import build_layer
+    from fra_dist.launch.chaos.fault_draws import CALLS
+
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return build_layer(folder)
+    except LaunchError as error:
+        _say(f"{' and '.join(CALLS)} are left out: {error}")
+        return None
 
 
 def _with_faces(config: Config, folder: Path, steps: int) -> Config:

@@ -2,11 +2,13 @@
 
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 from fra_dist.config.logins import put_aside
 from fra_dist.config.section import Section, section_of
 from fra_dist.errors import ConfigError
+from fra_dist.files import exists
 from fra_dist.foreign_text import without_logins
 
 _VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
@@ -28,6 +30,8 @@ def expand_places(tree: Any, section: type[Section], prefix: str = "") -> Any:
             continue
         inner, many = section_of(field.annotation)
         value, here = tree[key], prefix + key
+        if here == "data.shards":
+            value = _as_one(value)
         if field.json_schema_extra and isinstance(value, str):
             found[key] = put_aside(expand(value, here))
         elif many and isinstance(value, list):
@@ -53,3 +57,12 @@ def expand(path: str, where: str) -> str:
             f"{where}={without_logins(path)}: no user of that name has a home here; write ./~... for a folder called so"
         )
     return whole
+
+
+def _as_one(value: Any) -> Any:
+    """Several sets of shards as one text, with commas: a list in a file, or `[one, two]` on a command line."""
+    if isinstance(value, str) and value.startswith("[") and value.endswith("]") and not exists(Path(value)):
+        value = [part.strip().strip("'\"") for part in value[1:-1].split(",")]
+    if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
+        return ",".join(value)
+    return value

@@ -7,7 +7,8 @@ how they are made. A record travels as its class's name and its public fields; p
 
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -18,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from fra_dist.config.section import Section
-from fra_dist.errors import FraError, LaunchError
+from fra_dist.errors import FraError, LaunchError, RendezvousError
 
 _PACKAGE = "fra_dist."
 _KIND, _VALUE = "kind", "value"
@@ -40,22 +41,39 @@ def from_bytes(data: bytes) -> Any:
 def broadcast(data: bytes, source: int = 0) -> bytes:
     """Give every rank of the default group the bytes that rank `source` passes; those of others are not looked at."""
     size = _tensor(np.array([len(data)], np.int64))
-    dist.broadcast(size, source)
+    with _peers():
+        dist.broadcast(size, source)
     own = np.frombuffer(data, np.uint8).copy() if dist.get_rank() == source else np.zeros(int(size), np.uint8)
     content = _tensor(own)
-    dist.broadcast(content, source)
+    with _peers():
+        dist.broadcast(content, source)
     return content.cpu().numpy().tobytes()
 
 
 def all_gather(data: bytes) -> list[bytes]:
     """Return the bytes of all ranks of the default group, in the order of ranks."""
     sizes = [_tensor(np.zeros(1, np.int64)) for _ in range(dist.get_world_size())]
-    dist.all_gather(sizes, _tensor(np.array([len(data)], np.int64)))
+    with _peers():
+        dist.all_gather(sizes, _tensor(np.array([len(data)], np.int64)))
     own = np.zeros(max(map(int, sizes)), np.uint8)
     own[: len(data)] = np.frombuffer(data, np.uint8)
     padded = [_tensor(np.zeros_like(own)) for _ in sizes]
-    dist.all_gather(padded, _tensor(own))
+    with _peers():
+        dist.all_gather(padded, _tensor(own))
     return [content.cpu().numpy().tobytes()[: int(size)] for content, size in zip(padded, sizes, strict=True)]
+
+
+@contextmanager
+def _peers() -> Iterator[None]:
+    """Name the end of another rank in one line (RendezvousError); its own words say why it ended."""
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error)
+        if not isinstance(error, dist.DistError) and "gloo" not in text:
+            raise
+        words = (text.splitlines() or [type(error).__name__])[0].rpartition("] ")[2]
+        raise RendezvousError(f"the connection to another rank is lost, see what that one says: {words}") from None
 
 
 def _tensor(values: Any) -> Tensor:

@@ -5,9 +5,11 @@ goes. Each rank runs under `launch.task`, so a rank that stopped with a checkpoi
 how the run ended is read from its history.
 """
 
+import ipaddress
 import os
 import platform
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,7 +20,7 @@ from typing import Any
 
 from fra_dist import files
 from fra_dist.distributed.interface import local_address, resolve
-from fra_dist.errors import DiskError, FraError, LaunchError
+from fra_dist.errors import DiskError, FraError, LaunchError, RendezvousError
 from fra_dist.exit_status import REFUSED, STOPPED
 from fra_dist.files import exists
 from fra_dist.launch.ledger import last_logged_step, last_row, newest_step, note
@@ -53,7 +55,7 @@ class Topology:
         words.append(f"--max-restarts={self.max_restarts}")
         if self.rendezvous:
             words += ["--rdzv-backend=c10d", f"--rdzv-endpoint={self.rendezvous}", f"--rdzv-id={self.run_id}"]
-            words += _address_here(self.rendezvous)
+            words += _address_here(self.rendezvous) + _host_here(self.rendezvous)
         elif self.nodes in ("1", "1:1"):
             words.append("--standalone")
         else:
@@ -68,10 +70,40 @@ def _address_here(rendezvous: str) -> list[str]:
     meet has no address.
     """
     try:
-        here = local_address(resolve(rendezvous.rpartition(":")[0].strip("[]") or rendezvous))
+        here = local_address(resolve(_split(rendezvous)[0]))
     except OSError:
         return []  # no way there: torchrun says so
     return [] if here.startswith("127.") or here == "::1" else [f"--local-addr={here}"]
+
+
+def _host_here(rendezvous: str) -> list[str]:
+    """Return torchrun's argument that makes this node host the place to meet, where torchrun would not see that it is.
+
+    It looks for the address among those of this machine's name alone, which on Debian is 127.0.1.1: no node would host.
+    """
+    host, port = _split(rendezvous)
+    address = resolve(host)
+    try:
+        named = {str(found[4][0]) for found in socket.getaddrinfo(socket.gethostname(), None)}
+    except (OSError, UnicodeError):
+        named = set()
+    if host == "localhost" or address in named or ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+        return []
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address, port))
+    except (OSError, OverflowError):
+        return []  # another node's address, or another process of this machine hosts already
+    return ["--rdzv-conf=is_host=1"]
+
+
+def _split(rendezvous: str) -> tuple[str, int]:
+    """The host and the port of a place to meet; torchrun's own port where none is given."""
+    host, _, port = rendezvous.rpartition(":")
+    if host and port.isdecimal():
+        return host.strip("[]"), int(port)
+    return rendezvous.strip("[]"), 29400
 
 
 def torchrun_words(topology: Topology) -> list[str]:
@@ -83,7 +115,7 @@ def run_torchrun(launch: Launch, topology: Topology) -> int:
     """Run this node's part of the run to its end.
 
     Returns 0 when the run is complete, 75 when it is stopped and saved, else the status with which torchrun failed.
-    Raises LaunchError with the words of a rank that refused its input.
+    Raises LaunchError with the words of a rank that refused its input, RendezvousError when the nodes did not meet.
     """
     history = launch.run / "history.jsonl"
     found = files.status_of(history)
@@ -105,7 +137,10 @@ def run_torchrun(launch: Launch, topology: Topology) -> int:
         preexec_fn=die_with_parent(os.getpid()),
     )
 
+    asked: list[int] = []
+
     def stop(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
         _ask_tasks(process.pid, number)
 
     former = {number: signal.signal(number, stop) for number in heeded()}
@@ -117,6 +152,11 @@ def run_torchrun(launch: Launch, topology: Topology) -> int:
             signal.signal(number, handler)
     if refused:
         raise LaunchError(refused)
+    if process.returncode and topology.rendezvous and not asked and not _began(records):
+        raise RendezvousError(
+            f"the nodes did not meet at {topology.rendezvous}: this command must run on {topology.nodes} nodes at the "
+            f"same time, one of which has that address, and the others must reach its port (firewalls)"
+        )
     return process.returncode if process.returncode else _ended(history, before)
 
 
@@ -172,6 +212,14 @@ def _wait(process: "subprocess.Popen[bytes]", records: Path, restarts: Restarts)
                 process.terminate()
                 process.wait()
                 return refused
+
+
+def _began(records: Path) -> bool:
+    """Whether torchrun came as far as starting a rank here."""
+    try:
+        return bool(read_records(records))
+    except DiskError:
+        return True
 
 
 def _refusal(records: Path) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fra_dist.data.decoding.stand_ins import stand_in
 from fra_dist.errors import CheckpointError
-from fra_dist.files import failure, is_folder, open_stream
+from fra_dist.files import disk_errors, failure, is_folder, open_stream, patiently
 from fra_dist.layouts import inert
 
 _INSIDE = (
@@ -49,18 +49,32 @@ def read_file(path: str | Path) -> TensorFile:
     path = Path(path)
     if is_folder(path):
         raise CheckpointError(f"{path} is a folder, not a file of weights")
-    try:
+
+    def beginning() -> bytes:
         with open_stream(path) as stream:
-            head = stream.read(_HEAD)
+            return stream.read(_HEAD)
+
+    try:
+        head = patiently(beginning)
     except FileNotFoundError:
         raise CheckpointError(f"no weights at {path}: no such file") from None
     except OSError as error:
         raise failure(error, f"{path} cannot be read", CheckpointError) from None
     if (found := stand_in(head)) is not None:
         raise CheckpointError(f"{path} is {found}")
+
+    def whole() -> TensorFile:
+        with disk_errors(path):
+            try:
+                return _read(path, head)
+            except zipfile.BadZipFile:  # zipfile takes an error of the disk for a damage: a second reading decides
+                return _read(path, head)
+
     try:
-        return _read(path, head)
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError, SafetensorError, zipfile.BadZipFile) as error:
+        return patiently(whole)
+    except OSError as error:
+        raise failure(error, f"{path} cannot be read as weights", CheckpointError) from None
+    except (ValueError, KeyError, EOFError, RuntimeError, SafetensorError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{path} cannot be read as weights: {first_line(error)}") from None
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path} holds more than weights, or is damaged: {_without_advice(error)}") from None

@@ -25,7 +25,7 @@ def chaos(tmp_path, fra_dist):
 @pytest.mark.timeout(1200)
 def test_every_kind_of_fault_ends_as_an_undisturbed_training(chaos, tmp_path):
     out = tmp_path / "out"
-    done = chaos("--faces", "--faults", "12", "--seed", "1", "--jobs", "2", "--out", out, "--json", timeout=1180)
+    done = chaos("--faces", "--faults", "14", "--seed", "1", "--jobs", "2", "--out", out, "--json", timeout=1180)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [json.loads(line) for line in (out / "faults.jsonl").read_text().splitlines()][1:]
     assert sorted(row["kind"] for row in rows) == sorted(kinds_for(1, shards=True))
@@ -33,8 +33,16 @@ def test_every_kind_of_fault_ends_as_an_undisturbed_training(chaos, tmp_path):
     printed = json.loads(done.stdout)
     assert [row["fault"] for row in printed["faults"]] == [row["fault"] for row in rows]
     total = printed["totals"]
-    assert (total["finished"], total["identical"], total["as_expected"]) == (12, 12, 12)
+    assert (total["finished"], total["identical"], total["as_expected"]) == (14, 14, 14)
     assert not list(out.glob("fault-*")), "trainings that ended well are deleted"
+
+
+def test_without_a_compiler_faults_of_single_calls_are_left_out(chaos, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = chaos("--faces", "--faults", "1", "--only", "disk error", "--out", tmp_path / "out")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "disk error and kill at a call are left out: there is no C compiler (cc)" in done.stdout
+    assert "--only disk error: choose from" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fra_dist.errors import LaunchError
-from fra_dist.launch.chaos.fault_draws import KINDS, SHARDS, Length, draw_faults, kinds_for
+from fra_dist.launch.chaos.fault_draws import CALLS, KINDS, SHARDS, Length, draw_faults, kinds_for
 from fra_dist.launch.chaos.trial import HARMS
 
 LENGTH = Length(30, 5)
@@ -52,9 +52,10 @@ def test_moments_suit_the_kind(seed, steps):
 
 
 def test_kinds_that_make_no_sense_are_left_out():
-    assert len(kinds_for(1, shards=True)) == 12
+    assert len(kinds_for(1, shards=True)) == 14
     assert set(kinds_for(2, shards=True)) == set(KINDS)
     assert not set(kinds_for(2, shards=False)) & set(SHARDS)
+    assert set(KINDS) - set(kinds_for(2, shards=True, calls=False)) == set(CALLS)
 
 
 @pytest.mark.parametrize(("steps", "every"), [(23, 3), (30, 6), (0, 1)])

@@ -21,7 +21,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -32,6 +31,7 @@ from fra_dist.api import pretraining
 from fra_dist.cli.main import main
 from fra_dist.data.decoding import dali_pipeline, torch_pipeline  # noqa: F401
 from fra_dist.json_lines import read_rows
+from fra_dist.launch.chaos.erring_disk import build_layer
 from fra_dist.report import curves, picture_hook  # noqa: F401
 from fra_dist.train import prepare, trainer
 from fra_dist.train.hooks import collapse_alarms, saving, stragglers  # noqa: F401
@@ -217,20 +217,11 @@ def run_sweep(work, shards, phase, every, first=1, faults=tuple(FAULTS), until=N
     return trials, problems
 
 
-def build(folder):
-    """Compile the fault layer into a folder and return its path."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    assert compiler, "the fault layer is compiled: install a C compiler"
-    built, source = folder / "faulty_disk.so", Path(__file__).with_name("faulty_disk.c")
-    subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", built, source, "-ldl"], check=True)
-    return built
-
-
 if __name__ == "__main__":
     words = sys.argv[1:]
     Path(words[0]).mkdir(parents=True, exist_ok=True)
     if not hasattr(ctypes.CDLL(None), "faulty_set"):
-        preloaded = {**os.environ, "LD_PRELOAD": str(build(Path(words[0]).absolute()))}
+        preloaded = {**os.environ, "LD_PRELOAD": str(build_layer(Path(words[0]).absolute()))}
         os.execve(sys.executable, [sys.executable, __file__, *words], preloaded)
     limit = time.monotonic() + float(os.environ["SWEEP_SECONDS"]) if "SWEEP_SECONDS" in os.environ else None
     chosen = tuple(os.environ.get("SWEEP_FAULTS", ",".join(FAULTS)).split(","))

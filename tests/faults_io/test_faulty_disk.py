@@ -1,11 +1,14 @@
 """A sample of the sweep in `sweep.py`: a few trials of each kind, with one rank and two."""
 
+import errno
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from fra_dist.launch.chaos.erring_disk import build_layer
 
 HERE = Path(__file__).parent
 
@@ -47,3 +50,49 @@ def test_a_disk_that_hangs_ends_the_attempt_in_bounded_time(shards, tmp_path):
 def test_a_few_reads_that_fail_at_a_resumption_lose_nothing(shards, tmp_path):
     """What the gate runs of it: one call of each of three kinds."""
     sweep(tmp_path, shards, "resume", "1000", SWEEP_FAULTS="estale", SWEEP_KINDS="otd")
+
+
+READERS = """
+import ctypes, sys
+from contextlib import ExitStack
+from pathlib import Path
+import torch
+from safetensors.torch import save_file
+from fra_dist import files
+from fra_dist.layouts.reading import read_file
+from fra_dist.train.checkpoints import compare, reading
+
+def compared(path):
+    with ExitStack() as stack:
+        return {"a": compare._open(stack, path).get_tensor("a")}
+
+files.PAUSES = (0.0, 0.0)
+disk, folder, number = ctypes.CDLL(None), Path(sys.argv[1]), int(sys.argv[2])
+save_file({"a": torch.arange(5.0)}, folder / "a.safetensors")
+torch.save({"a": torch.arange(5.0)}, folder / "a.pth")
+safe, pickled = folder / "a.safetensors", folder / "a.pth"
+for read, path in ((reading._tensors, safe), (compared, safe), (lambda p: read_file(p).tensors, safe),
+                   (lambda p: read_file(p).tensors, pickled)):
+    for kind in b"ort":
+        disk.faulty_set(str(folder).encode(), bytes([kind]), 0, 0, 0, 0)
+        read(path)
+        for nth in range(1, disk.faulty_count() + 1):
+            disk.faulty_set(str(folder).encode(), bytes([kind]), nth, 1, number, 0)
+            assert read(path)["a"].tolist() == [0, 1, 2, 3, 4], (path, nth)
+            print(kind, nth)
+"""
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_whoever_reads_tensors_survives_an_error_of_any_single_call(tmp_path, number):
+    """safetensors and torch open a file twice, and tell the errors of the two in different exceptions."""
+    layer = build_layer(tmp_path)
+    (tmp_path / "weights").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", READERS, tmp_path / "weights", str(number)],
+        env={**os.environ, "LD_PRELOAD": str(layer)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(done.stdout.splitlines()) > 8

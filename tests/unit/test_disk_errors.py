@@ -128,6 +128,7 @@ REVIEWED = {
     "launch/chaos/trainings.py:trainers": OTHER,
     "launch/pulse_watch.py:state_of": OTHER,
     "launch/torchrun.py:_address_here": OTHER,
+    "launch/torchrun.py:_host_here": OTHER,
     "launch/torchrun.py:_is_task": OTHER,
 }
 

@@ -26,8 +26,9 @@ from fra_dist.data.shards.pixel_statistics import colour_stats, size_stats
 from fra_dist.data.shards.samples import Encoded, Skip, json_bytes
 from fra_dist.data.shards.writer import ShardWriter
 from fra_dist.errors import ConfigError, DataError
-from fra_dist.files import exists, failure, write_whole
+from fra_dist.files import exists, failure, is_folder, paths_below, write_whole
 
+_PACKED = (".zip", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tar.zst", ".7z", ".rar")
 _ONE_PROCESS = 256  # entries that are not worth starting processes for
 
 
@@ -111,7 +112,7 @@ def make_shards(
     _refuse_inside(folder, source)
     entries = open_photo_source(source, options.order, options.seed, options.photos)
     if not len(entries):
-        raise DataError(f"source {source} holds no photos{_why_none(entries)}")
+        raise DataError(f"source {source} holds no photos{_why_none(entries, source)}")
     chosen = options.selection
     if chosen != Selection():
         if not isinstance(entries, Photos):
@@ -242,7 +243,12 @@ def _refuse_inside(folder: Path, source: str | Path) -> None:
         raise DataError(f"folder {folder} lies inside the source {source}: choose one outside it")
 
 
-def _why_none(source: PhotoSource) -> str:
-    if not source.skipped:
-        return " (files with the extensions of images, or with none)"
-    return f": {source.skipped[0].name!r}: {source.skipped[0].reason}"
+def _why_none(entries: PhotoSource, source: str | Path) -> str:
+    if entries.skipped:
+        return f": {entries.skipped[0].name!r}: {entries.skipped[0].reason}"
+    place = Path(source)
+    packed = [path for path in paths_below(place) if path.name.lower().endswith(_PACKED)] if is_folder(place) else []
+    if packed:
+        more = f" and {len(packed) - 1} more" if len(packed) > 1 else ""
+        return f", only packed ones: {packed[0].relative_to(place)}{more}; unpack them first"
+    return " (files with the extensions of images, or with none)"

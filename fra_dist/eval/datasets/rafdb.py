@@ -23,7 +23,7 @@ EXPRESSIONS = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "
 def read(folder: Path) -> FaceSet:
     """The faces of a RAF-DB folder. Raises DataError when a file is missing or a row cannot be read."""
     for place in (folder, folder / "DATASET"):
-        if is_folder(place / "train/1"):
+        if any(is_folder(place / split / "1") for split in ("train", "test")):
             return FaceSet("rafdb", folder, tuple(_by_folder(place)), CROP, EXPRESSIONS)
     table = need(folder, "basic/EmoLabel/list_patition_label.txt", "lines of photo and label 1 to 7")
     images = need(folder, "basic/Image/aligned", "the aligned photos")
@@ -37,11 +37,21 @@ def read(folder: Path) -> FaceSet:
 
 
 def _by_folder(folder: Path) -> Iterator[Record]:
-    """The faces in folders `train/1` to `test/7`, under the names that the official list has."""
+    """The faces in folders `train/1` to `test/7`, under the names that the official list has.
+
+    A part of the set may lack a label in one of the two; one that neither has is an error.
+    """
+    found = {}
     for split in ("train", "test"):
         labels = [name for name in names_in(need(folder, split, "folders 1 to 7 of photos")) if name[0] != "."]
-        if labels != list("1234567"):
+        if not set(labels) <= set("1234567"):
             raise DataError(f"{folder / split} has {', '.join(labels)[:80]} in it, not the folders 1 to 7")
+        found[split] = labels
+    if missing := set("1234567").difference(*found.values()):
+        raise DataError(
+            f"{folder} has no folder {min(missing)} in train or test: folders 1 to 7, a label each, are needed"
+        )
+    for split, labels in found.items():
         for label in labels:
             for photo in paths_in(folder / split / label, "*.jpg"):
                 name = photo.name.replace("_aligned", "")

@@ -36,6 +36,8 @@ class CampaignSetup:
     """The data set that the trainings read."""
     small_disks: bool
     """Whether small disks can be mounted on this machine."""
+    fault_layer: Path | None = None
+    """The library that lets single calls to the disk fail; None where it could not be built."""
     step_seconds: float = 0.05
     """Seconds that a step took in the undisturbed training."""
     start_seconds: float = 5.0

@@ -7,9 +7,11 @@ from fra_dist.errors import LaunchError
 
 SHARDS = ("corrupt shard", "vanished shard", "slow disk")
 """Kinds of faults for which the shards must be copied."""
+CALLS = ("disk error", "kill at a call")
+"""Kinds of faults for which a library is compiled and preloaded."""
 KINDS = (
     *("kill -9", "kill -9 of one rank", "SIGTERM", "SIGUSR2", "SIGSTOP", "NaN in a batch", "flipped bit in checkpoint"),
-    *("cut checkpoint", "full disk", "two starts", *SHARDS),
+    *("cut checkpoint", "full disk", "two starts", *CALLS, *SHARDS),
 )
 """Names of all kinds of faults."""
 
@@ -68,13 +70,16 @@ class Length:
                 return range(late)
 
 
-def kinds_for(ranks: int, shards: bool) -> tuple[str, ...]:
+def kinds_for(ranks: int, shards: bool, calls: bool = True) -> tuple[str, ...]:
     """List the kinds that make sense for `ranks` ranks.
 
-    `shards`: whether the shards are in a folder that can be copied.
+    `shards`: whether the shards are in a folder that can be copied. `calls`: whether the library that lets single calls
+    fail could be built.
     """
-    left_out = {"kill -9 of one rank"} if ranks == 1 else set()
-    return tuple(k for k in KINDS if k not in left_out and (shards or k not in SHARDS))
+    left_out = {*(() if shards else SHARDS), *(() if calls else CALLS)}
+    if ranks == 1:
+        left_out.add("kill -9 of one rank")
+    return tuple(kind for kind in KINDS if kind not in left_out)
 
 
 def draw_faults(count: int, seed: int, length: Length, kinds: tuple[str, ...]) -> list[Fault]:

@@ -67,6 +67,8 @@ class Training:
         self.attempts: list[TrainingStart] = []
         self.others: list[TrainingStart] = []
         """Starts beside the one that counts."""
+        self.env: Mapping[str, str] = {}
+        """Environment variables that every start gets in addition."""
         folder.mkdir(parents=True)
         self.configure(config)
 
@@ -104,7 +106,7 @@ class Training:
         with log.open("wb") as stream:
             process = subprocess.Popen(
                 [sys.executable, "-m", *words],
-                env={"OMP_NUM_THREADS": "1", **os.environ, **(env or {})},
+                env={"OMP_NUM_THREADS": "1", **os.environ, **self.env, **(env or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,

@@ -8,7 +8,7 @@ from threading import Event
 
 from fra_dist.errors import CheckpointError, LaunchError
 from fra_dist.files import exists
-from fra_dist.launch.chaos import file_faults, process_faults
+from fra_dist.launch.chaos import erring_disk, file_faults, process_faults
 from fra_dist.launch.chaos.campaign_setup import CampaignSetup
 from fra_dist.launch.chaos.fault_draws import Fault
 from fra_dist.launch.chaos.process_faults import Harm
@@ -28,6 +28,8 @@ HARMS: dict[str, type[Harm]] = {
     "flipped bit in checkpoint": file_faults.FlippedBit,
     "cut checkpoint": file_faults.Cut,
     "full disk": file_faults.FullDisk,
+    "disk error": erring_disk.ErringDisk,
+    "kill at a call": erring_disk.KilledAtACall,
     "corrupt shard": file_faults.CorruptShard,
     "vanished shard": file_faults.VanishedShard,
     "slow disk": file_faults.SlowDisk,

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from fra_dist.errors import CheckpointError
+from fra_dist.files import disk_errors, failure, patiently
 from fra_dist.train.checkpoints.reading import MODEL, OPTIMIZER, Checkpoint
 
 
@@ -93,10 +94,16 @@ def contents_of(path: Path) -> dict[str, tuple[int, int, int]]:
 
 
 def _open(stack: ExitStack, path: Path) -> safe_open:
+    def opened() -> safe_open:
+        with disk_errors(path):
+            return stack.enter_context(safe_open(path, "pt"))
+
     try:
-        return stack.enter_context(safe_open(path, "pt"))
-    except (OSError, SafetensorError) as error:
+        return patiently(opened)
+    except SafetensorError as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
+    except OSError as error:
+        raise failure(error, f"{path} cannot be read", CheckpointError) from None
 
 
 def _difference(name: str, one: Tensor, two: Tensor) -> Difference | None:

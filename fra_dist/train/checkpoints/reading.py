@@ -10,7 +10,6 @@
 `writing` writes them, and `restoring` makes models and optimisers of them.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -232,12 +231,8 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 def _load(path: Path) -> dict[str, Tensor]:
     """Load the tensors of a file. Raises OSError and SafetensorError."""
-    try:
+    with files.disk_errors(path):
         return load_file(path)
-    except FileNotFoundError:  # safetensors raises it for every error
-        if files.exists(path):
-            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path)) from None
-        raise
 
 
 def _json(path: Path, checkpoint: Path) -> dict[str, Any]:

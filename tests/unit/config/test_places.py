@@ -29,6 +29,18 @@ def test_every_path_is_expanded_in_files_and_overrides(tmp_path):
     assert load_config(None, ["data.shards=s3://bucket/$SCRATCH/~x"]).data.shards == "s3://bucket//scratch/~x"
 
 
+def test_sets_of_shards_may_be_a_list(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.yaml").write_text("data: {shards: [~/a, 'b/train-{0..3}.tar', $SCRATCH/c*2]}\n")
+    whole = "/home/someone/a,b/train-{0..3}.tar,/scratch/c*2"
+    assert load_config("c.yaml", []).data.shards == whole
+    assert load_config(None, ["data.shards=[~/a, 'b/train-{0..3}.tar', $SCRATCH/c*2]"]).data.shards == whole
+    (tmp_path / "[a, b]").mkdir()
+    assert load_config(None, ["data.shards=[a, b]"]).data.shards == "[a, b]", "a folder of that name"
+    with pytest.raises(ConfigError, match=r"data\.shards"):
+        load_config(None, ["data={shards: [a, 3]}"])
+
+
 def test_what_cannot_be_expanded_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"output=\$UNSET/x: \$UNSET is not set"):
         load_config(None, ["output=$UNSET/x"])

@@ -216,6 +216,22 @@ def test_closing_early_leaves_no_thread_and_no_file(clean: Manifest, pipeline: s
     assert len(os.listdir("/proc/self/fd")) <= files
 
 
+def test_a_thousand_shards_and_many_starts_leave_nothing(tmp_path: Path) -> None:
+    """FRA_DIST_LOADER_STARTS=1000 for the long form."""
+    manifest = write_shards(tmp_path, [[jpeg(32, 32, n)] for n in range(1000)])
+    batches(manifest, config(), stop=1)
+
+    def held() -> tuple[int, int, int]:
+        shared = Path("/proc/self/maps").read_text().count("/dev/shm/")
+        return threading.active_count(), len(os.listdir("/proc/self/fd")), shared
+
+    before = held()
+    for _ in range(int(os.environ.get("FRA_DIST_LOADER_STARTS", "10"))):
+        with make_loader(config(), manifest, context()) as loader:
+            assert len(next(loader).ids) == 12
+    assert all(now <= then for now, then in zip(held(), before, strict=True))
+
+
 def test_waiting_is_counted(clean: Manifest) -> None:
     with make_loader(config(), clean, context(), 0, 3) as loader:
         assert loader.wait_seconds == 0

@@ -336,9 +336,13 @@ def test_sources_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "nothing.tar").touch()
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad/zero.jpg").touch()
+    (tmp_path / "packed/below").mkdir(parents=True)
+    for name in ("photos.zip", "below/more.tar.gz"):
+        (tmp_path / "packed" / name).write_bytes(b"PK")
     for source, reason in (
         (tmp_path / "none", "does not exist"),
-        (tmp_path / "empty", "holds no photos"),
+        (tmp_path / "empty", r"holds no photos \(files with"),
+        (tmp_path / "packed", r"only packed ones: .*(more\.tar\.gz|photos\.zip) and 1 more; unpack them first"),
         (tmp_path / "text.tar", "not a tar"),
         (tmp_path / "nothing.tar", "not a tar"),
         (tmp_path / "photos.tar.gz", "gunzip it first"),

@@ -12,8 +12,9 @@ from fra_dist.config import load_config
 from fra_dist.data.shards.manifest import load_manifest
 from fra_dist.data.shards.shard_patterns import ShardSet
 from fra_dist.data.stores.remote_folder import RemoteFolder, StoreOptions
+from fra_dist.distributed import messages
 from fra_dist.distributed.messages import from_bytes, to_bytes
-from fra_dist.errors import DataError, DiskError, FraError, LaunchError
+from fra_dist.errors import DataError, DiskError, FraError, LaunchError, RendezvousError
 from fra_dist.train.checkpoints.reading import Checkpoint
 
 
@@ -82,3 +83,13 @@ def test_what_is_not_ours_is_not_sent():
     for value in ({1, 2}, b"x", object(), open):
         with pytest.raises(TypeError):
             to_bytes(value)
+
+
+def test_the_end_of_another_rank_is_one_line_and_other_errors_pass():
+    gloo = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [10.0.0.1]:7\nframe #0"
+    said = r"lost, .*: Connection closed by peer \[10\.0\.0\.1\]:7$"
+    with pytest.raises(RendezvousError, match=said) as raised, messages._peers():
+        raise RuntimeError(gloo)
+    assert raised.value.exit_status == 1
+    with pytest.raises(RuntimeError, match="out of memory"), messages._peers():
+        raise RuntimeError("CUDA out of memory")

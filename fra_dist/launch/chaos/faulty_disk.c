@@ -1,4 +1,7 @@
-/* A disk that errs at its N-th call: preloaded into a process, told what to do by faulty_set() (from ctypes).
+/* A disk that errs at its N-th call: preloaded into a process, told what to do by faulty_set() (from ctypes), or by a
+   file: where FRA_DIST_FAULTY_DISK=FOLDER is set when the process starts, FOLDER/PID is looked for at each call below
+   FOLDER/run, once per process; it holds the kinds, N, the number of times, errno and mode, and becomes PID.struck
+   when the fault happens.
 
    Calls are counted below one folder only. Every kind has a letter: o open, r read, w write, s fsync, n rename,
    t stat, d opendir, f flock, u unlink. modes: 0 fail with errno, 1 cut short (half the bytes), 2 kill, 3 hang. */
@@ -11,13 +14,15 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char below[PATH_MAX], kinds[16];
+static char below[PATH_MAX], kinds[16], orders[PATH_MAX + 32];
 static long wanted, left_to_fail, counted;
-static int number, mode;
+static int number, mode, busy;
+static pid_t own;
 static __thread int inside;
 
 void faulty_set(const char *folder, const char *of, long nth, long times, int error, int how) {
@@ -28,11 +33,55 @@ void faulty_set(const char *folder, const char *of, long nth, long times, int er
 
 long faulty_count(void) { return counted; }
 
+__attribute__((constructor)) static void begin(void) {
+  const char *folder = getenv("FRA_DIST_FAULTY_DISK");
+  if (!folder || strlen(folder) > PATH_MAX - 8) return;
+  snprintf(orders, sizeof orders, "%s/%d", folder, (int)getpid());
+  snprintf(below, sizeof below, "%s/run", folder);
+  own = getpid();
+}
+
+static void read_orders(void) {
+  char words[16];
+  long nth, times;
+  int error, how, kept = errno;
+  inside = 1;
+  FILE *file = fopen(orders, "re");
+  if (file) {
+    if (fscanf(file, "%15s %ld %ld %d %d", words, &nth, &times, &error, &how) == 5) {
+      strcpy(kinds, words);
+      number = error, mode = how, left_to_fail = times, counted = 0, wanted = nth;
+    }
+    fclose(file);
+  }
+  inside = 0;
+  errno = kept;
+}
+
+static void report(void) {
+  char struck[sizeof orders + 8];
+  int kept = errno;
+  inside = 1;
+  snprintf(struck, sizeof struck, "%s.struck", orders);
+  rename(orders, struck);
+  inside = 0;
+  errno = kept;
+}
+
 static int strikes(char kind, const char *path) {
-  if (!below[0] || inside || !strchr(kinds, kind) || strncmp(path, below, strlen(below))) return 0;
+  if (!below[0] || inside || strncmp(path, below, strlen(below))) return 0;
+  if (orders[0]) {
+    if (getpid() != own) return 0;
+    if (!wanted && !__sync_lock_test_and_set(&busy, 1)) {
+      if (!wanted) read_orders();
+      __sync_lock_release(&busy);
+    }
+  }
+  if (!strchr(kinds, kind)) return 0;
   long now = __sync_add_and_fetch(&counted, 1);
   if (!wanted || now < wanted || left_to_fail == 0) return 0;
   if (left_to_fail > 0) left_to_fail--;
+  if (orders[0]) report();
   if (mode == 2) kill(getpid(), SIGKILL);
   if (mode == 3) for (;;) pause();
   return 1;
