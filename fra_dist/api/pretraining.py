@@ -49,13 +49,17 @@ def pretrain(
     force: resume although settings that matter changed; fresh: begin at step 0; source: the checkpoint to resume from.
 
     Raises ConfigError, DataError, CheckpointError, LaunchError or TrainingError, each with one line. In a notebook use
-    `data={"threads": 1}` on few cores; an interrupt (Ctrl-C, the stop button) saves first.
+    `data={"threads": 1}` on few cores; an interrupt (Ctrl-C, the stop button) saves first. Runs may follow each other
+    in one process, with either `train.backend`.
 
         run = fra_dist.pretrain("debug_cpu", data={"photos": "faces"}, output="runs/mine", train={"steps": 20})
         model = fra_dist.load(run.folder)
     """
     changed = config_with(config if isinstance(config, Config | Mapping) else load_config(config), keys)
-    return run_to_end(changed, force, fresh, None if source is None else Path(source), _stay)
+    from fra_dist import distributed
+
+    with distributed.left_afterwards():
+        return run_to_end(changed, force, fresh, None if source is None else Path(source), _stay)
 
 
 def run_to_end(

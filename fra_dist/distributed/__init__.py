@@ -2,7 +2,16 @@
 
 from fra_dist.distributed.collective_waits import WAITS
 from fra_dist.distributed.collectives import ProcessGroupRanks, gather_to_main
-from fra_dist.distributed.context import RankContext, barrier, from_all, from_main, read_ranks, start, stop
+from fra_dist.distributed.context import (
+    RankContext,
+    barrier,
+    from_all,
+    from_main,
+    left_afterwards,
+    read_ranks,
+    start,
+    stop,
+)
 from fra_dist.types import SINGLE, CrossRank
 
 __all__ = [
@@ -15,6 +24,7 @@ __all__ = [
     "from_all",
     "from_main",
     "gather_to_main",
+    "left_afterwards",
     "read_ranks",
     "start",
     "stop",

@@ -1,7 +1,9 @@
 """The place of this process among the ranks, and the collectives of the hosts; `environment` reads the variables."""
 
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -94,9 +96,32 @@ def start(device: str = "auto", timeout_minutes: float = 10.0) -> RankContext:
 
 
 def stop() -> None:
-    """Leave the default process group and release it; does nothing when this process is in none."""
-    if dist.is_initialized():
+    """Leave the default process group and release it; does nothing when this process is in none.
+
+    Where DeepSpeed has used the group, DeepSpeed leaves it, which then forgets the groups that it derived from it.
+    """
+    if not dist.is_initialized():
+        return
+    users = sys.modules.get("deepspeed.comm")  # imported by the DeepSpeed engine alone
+    if users is not None and users.is_initialized():
+        users.destroy_process_group()
+    else:
         dist.destroy_process_group()
+
+
+@contextmanager
+def left_afterwards() -> Iterator[None]:
+    """Leave at the end the process group of one rank that was joined inside the block.
+
+    A group that was there before stays, and so does one of several ranks: they would have to meet anew for a next run,
+    which uses the same group instead.
+    """
+    before = dist.is_initialized()
+    try:
+        yield
+    finally:
+        if not before and dist.is_initialized() and dist.get_world_size() == 1:
+            stop()
 
 
 def barrier() -> None:

@@ -119,7 +119,7 @@ def _prepare(config: Config, force: bool, origin: Origin, watch: StartWatch) -> 
 def close(run: Run) -> None:
     """Stop the input, finish what is being saved, and release the run folder.
 
-    The process group stays: DeepSpeed cannot join a second one.
+    The process group stays: whoever called for the run leaves it (`distributed.stop`, `distributed.left_afterwards`).
     """
     with ExitStack() as parts:  # each one, even after an error of another; the last added is closed first
         parts.callback(run.folder.close)

@@ -16,7 +16,7 @@ _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "": 2**20}
 
 
 def check_run(config: Config, worlds: Sequence[int]) -> Sizes:
-    """Return the sizes of the run at the largest of `worlds`, the numbers of ranks that it may have.
+    """Return the sizes of the run at the one of `worlds`, the numbers of ranks it may have, that needs most memory.
 
     Raises DataError when shards, or the photos of data.photos, are missing or damaged, and ConfigError when the batch
     cannot be divided, the set is smaller than a batch, or the warm-up is longer than the run: what `fra-dist plan`
@@ -26,7 +26,8 @@ def check_run(config: Config, worlds: Sequence[int]) -> Sizes:
         total = count_photos(config.data.photos)
     else:
         total = load_manifest(config.data.shards, options=StoreOptions.of(config.data)).total
-    return [derive_sizes(config, total, world) for world in sorted(worlds)][-1]
+    found = [derive_sizes(config, total, world) for world in sorted(worlds)]
+    return max(found, key=lambda sizes: sizes.micro_batch)  # of equal ones the fewest ranks: ZeRO shares out least
 
 
 def check_memory(config: Config, sizes: Sizes, limit: float | None, gpu: bool, where: str) -> str:

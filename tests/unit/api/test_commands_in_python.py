@@ -57,7 +57,6 @@ def test_pretrain_trains_and_resumes_as_the_command_does(tmp_path: Path) -> None
     assert (tmp_path / "shards" / "report.html").exists()
     config = tmp_path / "tiny.yaml"
     config.write_text("name: tiny\n")
-    # A run leaves its process group to the process, and DeepSpeed remembers it; other tests share this process.
     common = [*TINY, f"data.shards={tmp_path / 'shards'}", "train.steps=3", "train.backend=torch"]
     command = ["pretrain", config, *common, f"output={tmp_path / 'command'}"]
     done = subprocess.run([sys.executable, "-m", "fra_dist.cli.main", *command], capture_output=True, text=True)
@@ -123,3 +122,32 @@ def test_make_shards_names_a_setting_that_it_lacks(tmp_path: Path) -> None:
         fra_dist.make_shards("synthetic:4@32", tmp_path / "s", sede=1)
     assert fra_dist.make_shards("synthetic:4@32", tmp_path / "s", workers=1, quality=80).total == 4
     assert not os.path.exists(tmp_path / "s" / "report.html")
+
+
+RUNS = """
+import sys
+import torch.distributed as dist
+import fra_dist
+from fra_dist.config import load_config
+
+for number, (backend, stage) in enumerate([("deepspeed", 0), ("torch", 0), ("deepspeed", 1), ("deepspeed", 0)]):
+    config = load_config(sys.argv[1], [*sys.argv[3:], f"train.backend={backend}", f"train.zero_stage={stage}"])
+    done = fra_dist.pretrain(config, output=f"{sys.argv[2]}/{number}")
+    assert (done.complete, dist.is_initialized()) == (True, False), (backend, stage)
+
+dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # the caller's own is used, and stays
+assert fra_dist.pretrain(config, output=f"{sys.argv[2]}/own").complete
+assert dist.is_initialized()
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_runs_follow_each_other_in_one_process_with_either_backend(tmp_path: Path) -> None:
+    fra_dist.make_shards("synthetic:16@32", tmp_path / "shards", workers=1, seed=3)
+    config = tmp_path / "tiny.yaml"
+    config.write_text("name: tiny\n")
+    common = [*TINY, f"data.shards={tmp_path / 'shards'}", "train.steps=3", "train.device=cpu"]
+    words = [sys.executable, "-c", RUNS, str(config), str(tmp_path / "runs"), *common]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
