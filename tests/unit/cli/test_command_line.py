@@ -134,6 +134,8 @@ def test_tables_have_json(shards, small_run, capsys):
     assert said("ckpt", "ls", small_run)[0]["step"] == 7
     assert said("ckpt", "verify", small_run)[0]["verdict"] == "good"
     assert said("ckpt", "show", small_run)["step"] == 7
-    assert "relation" in said("kernels")["kernels"]
+    found = said("kernels")
+    assert "relation" in found["kernels"]
+    assert {"machine", "cache", "layers"} == found["convolutions"].keys()
     assert {"name", "path", "about"} <= set(said("config", "list")[0])
     assert said("config", "optim.lr")[0]["default"] == "0.9"
