@@ -6,10 +6,13 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fra_dist.config import Config, load_config
 from fra_dist.errors import LaunchError
 from fra_dist.files import exists
+
+if TYPE_CHECKING:
+    from fra_dist.config import Config
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
     from fra_dist.launch.chaos.small_disks import own_mounts
 
     length = Length(args.steps, max(1, args.steps // 6))
+    from fra_dist.config import load_config
+
     config = load_config(args.config, args.overrides)
     small_disks = own_mounts()  # first: a process with several threads cannot get a user namespace of its own
     from fra_dist.launch.chaos.campaign import Campaign
@@ -79,7 +84,7 @@ def _chosen(kinds: tuple[str, ...], names: list[str]) -> tuple[str, ...]:
     return tuple(kind for kind in kinds if kind in names)
 
 
-def _with_faces(config: Config, folder: Path, steps: int) -> Config:
+def _with_faces(config: "Config", folder: Path, steps: int) -> "Config":
     """Small synthetic faces, each read once, in enough shards that some are not read at first."""
     from fra_dist.data.making.shard_making import ShardOptions, make_shards
     from fra_dist.data.shards.manifest import MANIFEST

@@ -5,10 +5,13 @@ import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fra_dist.config import Config, load_config
 from fra_dist.errors import LaunchError
 from fra_dist.files import exists
+
+if TYPE_CHECKING:
+    from fra_dist.config import Config
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +34,8 @@ def run(args: argparse.Namespace) -> int:
 
     The first difference is printed.
     """
+    from fra_dist.config import load_config
+
     config = load_config(args.config, args.overrides)
     first, second = _worlds(args.world)
     from fra_dist.launch.resume_trial import PlannedStop, TrialRun, draw_stops, resume_trial_config
@@ -69,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     return 1
 
 
-def _comparable(config: Config, elastic: bool) -> Config:
+def _comparable(config: "Config", elastic: bool) -> "Config":
     """Where the arithmetic itself is not repeatable, ask for the kind that is; says so."""
     import torch
 

@@ -83,25 +83,26 @@ class PatchConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """The convolution of the input (N, I, H, W), as `nn.Conv2d` gives it."""
         dtype = _dtype(self, input)
-        ways = None if dtype is None else self._ways(input, dtype)
-        if ways is None or not any(ways):
+        if dtype is None or not any(ways := self._ways(input, dtype)):
             return super().forward(input)
         x = input.to(dtype)
         if torch.is_grad_enabled() and self.weight.requires_grad:
             return _Convolution.apply(x, self.weight, self.stride, self.padding, ways)
         if ways.forward and not (torch.is_grad_enabled() and input.requires_grad):
-            return output(x, self.weight.to(dtype), self.stride, self.padding)
+            layer = self.layer(input.shape[2], input.shape[3], dtype)
+            return output(x, self.weight.to(dtype), layer.stride, layer.padding)
         return super().forward(input)
 
     def layer(self, height: int, width: int, dtype: torch.dtype) -> Layer:
         """Describe this convolution for maps of a size."""
-        kernel, stride, padding = ((pair[0], pair[1]) for pair in (self.kernel_size, self.stride, self.padding))  # type: ignore[misc]
+        assert not isinstance(self.padding, str)
+        kernel, stride, padding = ((pair[0], pair[1]) for pair in (self.kernel_size, self.stride, self.padding))
         return Layer(self.in_channels, self.out_channels, height, width, kernel, stride, padding, dtype)
 
-    def _ways(self, x: Tensor, dtype: torch.dtype) -> Ways | None:
+    def _ways(self, x: Tensor, dtype: torch.dtype) -> Ways:
         if self.chosen is None:
-            return FORMER if dtype == torch.float32 else None
-        return self.chosen.get(self.layer(x.shape[2], x.shape[3], dtype).name)
+            return FORMER if dtype == torch.float32 else Ways()
+        return self.chosen.get(self.layer(x.shape[2], x.shape[3], dtype).name, Ways())
 
 
 def use_patches(module: nn.Module, chosen: Mapping[str, Ways] | None = None) -> None:
@@ -180,7 +181,7 @@ class _Convolution(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, weight = ctx.saved_tensors
-        given = [None, None]
+        given: list[Tensor | None] = [None, None]
         wanted = [bool(one) for one in ctx.needs_input_grad[:2]]
         theirs = [one and not product for one, product in zip(wanted, ctx.ways[1:], strict=True)]
         if any(theirs):
@@ -211,7 +212,7 @@ def output(x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[in
     """The output (N, O, h, w), channels-last, of the input (N, I, H, W) as a product of patches and weights, without
     gradient.
     """
-    kernel = weight.shape[2:]
+    kernel = (weight.shape[2], weight.shape[3])
     matrix = weight.permute(0, 2, 3, 1).reshape(weight.shape[0], -1)  # (O, values of a patch)
     places = x.permute(0, 2, 3, 1)
     if tuple(kernel) == (1, 1) and tuple(padding) == (0, 0):

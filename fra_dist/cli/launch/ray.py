@@ -4,9 +4,12 @@ import argparse
 import os
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fra_dist.config import Config, load_config
 from fra_dist.errors import LaunchError
+
+if TYPE_CHECKING:
+    from fra_dist.config import Config
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +28,7 @@ def run(args: argparse.Namespace) -> int:
 
     RUN/launch/state.json holds the same outcome.
     """
+    from fra_dist.config import load_config
     from fra_dist.launch.checks.before_launch import check_run
     from fra_dist.launch.trainer_command import prepare_launch
     from fra_dist.launch.world import Bounds, world_sizes
@@ -50,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         return run_elastic(launch, cluster, sizes, Pace(grow_after=args.grow_after), stop)
 
 
-def _doctor(args: argparse.Namespace, config: Config) -> int:
+def _doctor(args: argparse.Namespace, config: "Config") -> int:
     import sys
 
     from fra_dist.cli.doctor import show_results
@@ -65,7 +69,7 @@ def _doctor(args: argparse.Namespace, config: Config) -> int:
     return show_results(nodes.joined_hosts(nodes.read_lines(lines)), args.json)
 
 
-def _refuse_relative(config: Config) -> None:
+def _refuse_relative(config: "Config") -> None:
     """A submitted job runs in a copy of the working directory that Ray deletes."""
     if "runtime_resources" not in os.getcwd():
         return
