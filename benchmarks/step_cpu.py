@@ -5,8 +5,8 @@
 
 ResNet-18 at 112 px with 32 images and ResNet-50 at 224 px with 8, published heads, fp32 and, where the CPU computes in
 it, bf16, on one thread. First, without dropout, everybody's first losses must agree. Then steps are timed in turn, in
-as many rounds as ten minutes allow (`--minutes`; with `--quick`, tiny sizes, two). Ratios are medians over the rounds of
-the time of a way over ours in the same round, so that other load meets both.
+as many rounds as ten minutes allow (`--minutes`; with `--quick`, tiny sizes, two). Ratios are medians over the rounds
+of the time of a way over ours in the same round, so that other load meets both.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from whole_step import OurStep, Setting, Way, plainly, published
 
-from fra_dist.train.convolution_choice import machine
+from fra_dist.train.convolution_choice import apply, machine
 from fra_dist.train.run_dir.folder import versions
 
 Row = dict[str, Any]
@@ -62,6 +62,9 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="tiny sizes")
     parser.add_argument("--published", type=Path, metavar="PATH", help="a checkout of the published code")
     parser.add_argument("--published-step", default="", metavar="FILE.py:FUNCTION", help="makes its step")
+    parser.add_argument(
+        "--convolutions", action="store_true", help="also ours with PyTorch's convolutions, and by the former rule"
+    )
     parser.add_argument("--profile", action="store_true", help="also print which operations take ours its time")
     args = parser.parse_args(words)
     if (args.published is None) != (not args.published_step):
@@ -85,6 +88,10 @@ def ways(setting: Setting, args: argparse.Namespace) -> dict[str, Way]:
     found = {"plain NCHW": plainly(setting), "plain channels-last": plainly(setting, channels_last=True)}
     if args.published:
         found["published"] = published(setting, args.published, args.published_step)
+    if args.convolutions:
+        for name, chosen in (("ours, PyTorch's", {}), ("ours, former rule", None)):
+            found[name] = step = OurStep(setting)
+            apply(step.model, chosen)
     return {**found, "ours": OurStep(setting)}
 
 
