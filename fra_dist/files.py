@@ -9,6 +9,7 @@ are one line that names the path.
 
 import errno
 import fnmatch
+import io
 import json
 import os
 import stat
@@ -151,14 +152,24 @@ def open_to_read(path: Path) -> int:
     raise OSError(number, os.strerror(number) if number == errno.EISDIR else "not a regular file", str(path))
 
 
-def raw_bytes(path: Path) -> bytes:
-    """Read a regular file, tried again after errors that may pass. Raises OSError."""
+def open_stream(path: Path | str) -> io.BufferedReader:
+    """Open a regular file to read bytes, as `open_to_read` does. Raises OSError."""
+    return os.fdopen(open_to_read(Path(path)), "rb")
+
+
+def raw_bytes(path: Path, pauses: Sequence[float] | None = None) -> bytes:
+    """Read a regular file, tried again after errors that may pass, as `patiently` does. Raises OSError."""
 
     def read() -> bytes:
-        with os.fdopen(open_to_read(path), "rb") as stream:
+        with open_stream(path) as stream:
             return stream.read()
 
-    return patiently(read)
+    return patiently(read, pauses)
+
+
+def raw_text(path: Path, pauses: Sequence[float] | None = None) -> str:
+    """Read a regular file as UTF-8, tried again after errors that may pass. Raises OSError and UnicodeDecodeError."""
+    return raw_bytes(path, pauses).decode()
 
 
 def read_bytes(path: Path) -> bytes | None:

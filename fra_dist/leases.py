@@ -15,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-from fra_dist.files import ABSENT, patiently
+from fra_dist.files import ABSENT, patiently, raw_bytes
 
 WITHOUT_FLOCK = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
 """Error numbers of flock on file systems where it does not work."""
@@ -88,7 +88,7 @@ class Lease:
                 raise
 
     def _ours(self) -> bool:
-        return self.path.read_text(errors="replace") == self.holder
+        return raw_bytes(self.path, ()).decode(errors="replace") == self.holder
 
     def _renew(self) -> None:
         while not self._stop.wait(RENEWED):

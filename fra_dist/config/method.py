@@ -48,7 +48,8 @@ class ModelConfig(Section):
     init: Place = ""
     """Weights to start from at step 0; empty: random ones. A file of a ResNet in the layout of torchvision, timm, MoCo,
     SwAV, DINO, solo-learn, Lightly, VISSL or unsupervised-face-representation, a published FRA checkpoint, an export or
-    a run of this package; with a backbone of timm, weights of that model. What matched is printed."""
+    a run of this package; with a backbone of timm, weights of that model; or `small-synthetic`, which the package
+    holds. What matched is printed."""
     init_sha256: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
     """SHA-256 of the weights of `init`, in hexadecimal digits; filled in when a run starts, so that it resumes without
     the file. Given: other weights are refused."""

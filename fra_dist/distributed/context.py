@@ -14,12 +14,13 @@ from fra_dist.distributed.collective_waits import WAITS
 from fra_dist.distributed.collectives import ProcessGroupRanks
 from fra_dist.distributed.environment import read_ranks, read_rendezvous, several_nodes
 from fra_dist.distributed.gpus import gpu_of_rank, refuse_unusable_gpu, why_no_cuda
-from fra_dist.distributed.interface import choose_interface, listen_at
+from fra_dist.distributed.interface import choose_interface, listen_at, only_here
 from fra_dist.errors import FraError, LaunchError, RendezvousError
 from fra_dist.files import failure
 from fra_dist.types import SINGLE, CrossRank
 
 T = TypeVar("T")
+_LOOPBACK_PATIENCE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -152,15 +153,22 @@ def _device(wanted: str, local: int) -> torch.device:
     return torch.device("cuda", number)
 
 
-def _store(host: str, port: int, rank: int, world: int, timeout: timedelta) -> dist.Store | None:
-    """The store through which the ranks meet, at the one address of rank 0 that the others use.
+def _store(host: str, port: int, rank: int, world: int, timeout: timedelta, several: bool = False) -> dist.Store:
+    """The store through which the ranks meet: torchrun's agent keeps one, else rank 0 does.
 
-    None under torchrun, whose agent keeps a store. Torch's own choice would be to listen at all addresses.
+    It listens at the one address of rank 0 that the others use; torch's own choice would be all of its addresses.
+    Where that address is one that only its own machine reaches, ranks on several nodes wait for it a minute at most.
     """
+    patience = min(timeout, _LOOPBACK_PATIENCE) if several and only_here(host) else timeout
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        return None
-    listening = listen_at(host, port) if rank == 0 else None
-    return dist.TCPStore(host, port, world, rank == 0, timeout, master_listen_fd=listening)
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        agents = dist.TCPStore(host, port, world, False, patience, multi_tenant=True)
+        agents.set_timeout(timeout)
+        return dist.PrefixStore(f"/worker/attempt_{attempt}", agents)
+    listening = listen_at(host, port, several) if rank == 0 else None
+    store = dist.TCPStore(host, port, world, rank == 0, timeout if rank == 0 else patience, master_listen_fd=listening)
+    store.set_timeout(timeout)
+    return store
 
 
 def _join(device: torch.device, rank: int, world: int, timeout: timedelta) -> None:
@@ -172,14 +180,18 @@ def _join(device: torch.device, rank: int, world: int, timeout: timedelta) -> No
     if place is None:
         raise LaunchError(f"{world} ranks need MASTER_ADDR and MASTER_PORT in the environment to meet")
     os.environ.update(MASTER_ADDR=place[0], MASTER_PORT=str(place[1]))
-    choose_interface(place[0], several_nodes(os.environ))
+    several = several_nodes(os.environ)
     try:
-        store = _store(*place, rank, world, timeout)
+        store = _store(*place, rank, world, timeout, several)
+        if several:
+            choose_interface(place[0], store, rank, world)
         # the GPU of the group, so that NCCL connects here, where an error is a line, and never guesses the device
         bound = device if device.type == "cuda" else None
         dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout, device_id=bound)
     except (RuntimeError, ValueError, OSError) as error:
         text = " ".join(str(error).split())[:300]
+        if several and only_here(place[0]):
+            text = f"{only_here(place[0])} ({text})"
         raise RendezvousError(
             f"rank {rank} of {world} could not meet the others at {place[0]}:{place[1]}: {text}"
         ) from None

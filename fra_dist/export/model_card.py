@@ -17,7 +17,7 @@ from fra_dist.errors import CheckpointError, DataError, FraError
 from fra_dist.export.backbone_export import left_out
 from fra_dist.export.loading_lines import loading_lines
 from fra_dist.export.weight_files import read_tensors
-from fra_dist.files import failure, is_file, is_folder, paths_below
+from fra_dist.files import failure, is_file, is_folder, paths_below, raw_bytes, raw_text
 from fra_dist.layouts.weights import WEIGHTS
 from fra_dist.train.checkpoints.reading import Checkpoint
 
@@ -91,7 +91,7 @@ def write_card(
 
 def _file(weights: Path, config: Config, form: str, count: int) -> str:
     file = weights / WEIGHTS if is_folder(weights) else weights
-    content = file.read_bytes()
+    content = raw_bytes(file)
     rows = [
         ("name", f"`{file.name}`"),
         ("format", form),
@@ -175,7 +175,7 @@ def read_results(place: str | Path, checkpoint: Checkpoint, network: str) -> lis
 
 def _result(path: Path, checkpoint: Checkpoint, network: str) -> Result:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(raw_text(path))
         about, dataset = found["network"], found["dataset"]
         result = Result(
             str(found["task"]),

@@ -190,7 +190,7 @@ def _appears(folder: Path, patience: float = 10.0) -> bool:
 
 def _write_record(path: Path, row: dict[str, object]) -> None:
     """Write a record into the bytes that were reserved for it, then give it its name. Raises OSError."""
-    handle = os.open(path.with_name(f".{path.name}"), os.O_WRONLY | os.O_CREAT, 0o666)
+    handle = os.open(path.with_name(f".{path.name}"), os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK, 0o666)
     try:
         os.pwrite(handle, json.dumps(row).encode()[:_RECORD].ljust(_RECORD), 0)
     finally:

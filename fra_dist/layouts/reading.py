@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fra_dist.data.decoding.stand_ins import stand_in
 from fra_dist.errors import CheckpointError
-from fra_dist.files import failure, is_folder
+from fra_dist.files import failure, is_folder, open_stream
 from fra_dist.layouts import inert
 
 _INSIDE = (
@@ -50,7 +50,7 @@ def read_file(path: str | Path) -> TensorFile:
     if is_folder(path):
         raise CheckpointError(f"{path} is a folder, not a file of weights")
     try:
-        with path.open("rb") as stream:
+        with open_stream(path) as stream:
             head = stream.read(_HEAD)
     except FileNotFoundError:
         raise CheckpointError(f"no weights at {path}: no such file") from None

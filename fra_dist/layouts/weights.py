@@ -18,7 +18,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from fra_dist.errors import CheckpointError
-from fra_dist.files import is_file, is_folder
+from fra_dist.files import is_file, is_folder, raw_text
 from fra_dist.layouts import resnets
 from fra_dist.layouts.published_names import from_published
 from fra_dist.layouts.reading import TensorFile, read_file, some
@@ -99,7 +99,7 @@ def folder_facts(folder: Path) -> dict[str, str]:
     """What config.json says of the weights beside it, as the metadata of a file would. Raises CheckpointError."""
     path = folder / SETTINGS
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        said = json.loads(raw_text(path))
         facts = dict(said.get("fra_dist", {}))
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{path} cannot be read as the settings of a model: {error}") from None

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from fra_dist.errors import DataError
-from fra_dist.files import failure
+from fra_dist.files import failure, raw_bytes
 from fra_dist.report.curves import PANELS, Runs, for_dark_paper, has_data, panel_svg
 from fra_dist.report.palette import CLASS_COLOURS, region_hex
 
@@ -164,7 +164,7 @@ def inline(picture: Picture) -> Markup:
     A PNG above 60 kB becomes a WebP. Raises DataError when the picture is missing or is none.
     """
     try:
-        raw = picture.image if isinstance(picture.image, bytes) else picture.image.read_bytes()
+        raw = picture.image if isinstance(picture.image, bytes) else raw_bytes(picture.image)
         with Image.open(io.BytesIO(raw)) as image:
             width, height = image.size
             kind = (image.format or "PNG").lower()

@@ -19,7 +19,7 @@ from fra_dist.data.making.photo_sources import photo_bytes
 from fra_dist.data.shards.contact_sheet import contact_sheet, sheet_ids
 from fra_dist.data.shards.manifest import SKIPPED, Manifest
 from fra_dist.errors import DataError
-from fra_dist.files import failure
+from fra_dist.files import failure, raw_text
 
 _SHOWN, _EACH, _TILE = 48, 12, 96
 _COPY = "near copy"
@@ -30,7 +30,7 @@ def write_preparation_page(manifest: Manifest, source: str, path: Path) -> Path:
 
     Returns its path. Raises DataError when it cannot be written.
     """
-    lines = (Path(str(manifest.folder)) / SKIPPED).read_text(encoding="utf-8").splitlines()
+    lines = raw_text(Path(str(manifest.folder)) / SKIPPED).splitlines()
     skipped = [json.loads(line) for line in lines]
     total = manifest.total + len(skipped)
     by_reason: dict[str, list[tuple[str, str]]] = {}
@@ -92,7 +92,7 @@ def _noted(manifest: Manifest) -> list[tuple[str, list[int]]]:
     if "crops" not in manifest.stats:
         return []
     found: dict[str, list[int]] = {}
-    for line in (Path(str(manifest.folder)) / CROPS).read_text(encoding="utf-8").splitlines():
+    for line in raw_text(Path(str(manifest.folder)) / CROPS).splitlines():
         item = json.loads(line)
         for note in item["notes"]:
             found.setdefault(note.partition(":")[0], []).append(item["sample"])

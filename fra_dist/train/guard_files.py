@@ -87,7 +87,7 @@ def _name(manifest: Manifest, sample: int) -> dict[str, str]:
 
 def _read(path: Path, what: str) -> Any:
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(files.raw_text(path))
         if not isinstance(value, list | dict):
             raise TypeError
         for step in value:

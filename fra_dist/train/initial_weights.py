@@ -13,7 +13,9 @@ from torch import Tensor
 from fra_dist import distributed, files
 from fra_dist.config import Config
 from fra_dist.errors import CheckpointError, ConfigError
+from fra_dist.files import open_stream
 from fra_dist.layouts.matching import COUNTER, Match, match_backbone, match_whole
+from fra_dist.layouts.shipped_weights import find_weights, shipped_weights
 from fra_dist.layouts.weights import WEIGHTS, Weights, open_weights
 from fra_dist.models.fra import FRA
 from fra_dist.train.checkpoints.reading import MANIFEST, Checkpoint, find_checkpoint, list_checkpoints, newest_config
@@ -47,21 +49,28 @@ def initialise(model: FRA, config: Config) -> str | None:
 
 
 def _digest(config: Config, fresh: bool) -> str:
-    wanted, place = config.model.init_sha256, Path(config.model.init)
+    wanted, place = config.model.init_sha256, _place(config)
     file = _file_of(place)
     if not files.exists(file):
         before = None if fresh else newest_config(Path(config.output) / "checkpoints")
         if before is None or not before.model.init_sha256:
-            raise CheckpointError(f"model.init={place}: no such file or folder")
+            names = ", ".join(sorted(shipped_weights()))
+            raise CheckpointError(f"model.init={place}: no such file or folder, nor weights in the package ({names})")
         return wanted or before.model.init_sha256
     try:
-        with file.open("rb") as stream:
+        with open_stream(file) as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise files.failure(error, f"model.init={place} cannot be read", CheckpointError) from None
     if wanted and found != wanted:
         raise ConfigError(f"model.init={place} has the SHA-256 {found}, but model.init_sha256 is {wanted}")
     return found
+
+
+def _place(config: Config) -> Path:
+    """The file or folder that `model.init` names; weights of the package go by their name."""
+    place = Path(config.model.init)
+    return place if files.exists(place) else find_weights(config.model.init) or place
 
 
 def _file_of(place: Path) -> Path:
@@ -78,7 +87,7 @@ def _is_run(place: Path) -> bool:
 
 def _matched(model: FRA, config: Config) -> tuple[dict[str, Tensor], str]:
     """(tensors under the model's names, what matched in one line)."""
-    place, backbone = Path(config.model.init), config.model.backbone
+    place, backbone = _place(config), config.model.backbone
     weights = _of_run(find_checkpoint(place)) if files.is_folder(place) and _is_run(place) else open_weights(place)
     own = model.state_dict()
     if weights.kind == "fra":

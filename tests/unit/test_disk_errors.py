@@ -57,6 +57,7 @@ REVIEWED = {
     "distributed/context.py:from_main": SAID,
     "distributed/interface.py:resolve.ask": SAID,
     "distributed/interface.py:listen_at": SORTED,
+    "distributed/interface.py:_machine": OTHER,  # /proc; a machine of its own
     "eval/during.py:measure_sets": SAID,
     "eval/embed/photo_stream.py:Files.read": SAID,
     "distributed/gpus.py:_may_be_opened": OTHER,  # device files: a cgroup forbids those of other jobs

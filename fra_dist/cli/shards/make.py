@@ -118,11 +118,12 @@ def _print_crops(manifest: Any) -> None:
 
 def _print_skipped(manifest: Any) -> None:
     from fra_dist.data.shards.manifest import SKIPPED
+    from fra_dist.files import raw_text
 
     if not manifest.skipped:
         return
     path = manifest.folder / SKIPPED
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = raw_text(path).splitlines()
     reasons = Counter(json.loads(line)["reason"].partition(":")[0] for line in lines)
     most = ", ".join(f"{number} {reason}" for reason, number in itertools.islice(reasons.most_common(), 6))
     print(f"left out: {manifest.skipped} ({most}); each is named in {path}")

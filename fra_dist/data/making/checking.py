@@ -18,6 +18,7 @@ from fra_dist.data.shards.index import GREY, PLAIN, Rows, ShardEntry, read_index
 from fra_dist.data.shards.manifest import MANIFEST, SKIPPED, Manifest
 from fra_dist.data.shards.pixel_statistics import size_stats
 from fra_dist.errors import DataError
+from fra_dist.files import ABSENT, open_stream, raw_bytes
 
 _KINDS = PLAIN | GREY
 _MOST = 50  # problems of one shard that are reported
@@ -119,9 +120,9 @@ def _against_manifest(manifest: Manifest) -> Iterator[str]:
         if manifest.stats.get(name, value) != value:
             yield f"{MANIFEST}: its statistics of {name} are not those of the indices"
     try:
-        lines = (manifest.local_folder / SKIPPED).read_bytes().count(b"\n")
+        lines = raw_bytes(manifest.local_folder / SKIPPED).count(b"\n")
     except OSError as error:
-        if manifest.skipped:
+        if manifest.skipped or error.errno not in ABSENT:
             yield f"{SKIPPED}: cannot read: {error.strerror}"
         return
     if lines != manifest.skipped:
@@ -139,7 +140,7 @@ def _chosen(manifest: Manifest, decode: int | None) -> list[tuple[int, ...] | No
 
 
 def _checksum(path: Path, entry: ShardEntry) -> list[str]:
-    with open(path, "rb") as file:
+    with open_stream(path) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return [] if digest == entry.sha256 else ["its bytes are not those of the manifest (the checksum differs)"]
 

@@ -8,7 +8,7 @@ from fra_dist.data.making.cleaning import Hashed, PhotoRules, clean_photo, hash_
 from fra_dist.data.making.faces.annotations import Face
 from fra_dist.data.making.parquet import SUFFIX, row_bytes
 from fra_dist.data.shards.samples import Encoded, Skip, json_bytes
-from fra_dist.files import patiently
+from fra_dist.files import open_stream, patiently
 
 MAX_BYTES = 256 << 20
 """Files larger than this are left out."""
@@ -91,7 +91,7 @@ def _hash(read: Read, rules: PhotoRules) -> Hashed | None:
 
 
 def _bytes_of(read: Read) -> bytes:
-    with open(read.file, "rb") as source:
+    with open_stream(read.file) as source:
         if read.byte < 0:
             return source.read()
         source.seek(read.byte)

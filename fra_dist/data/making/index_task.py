@@ -17,7 +17,7 @@ from fra_dist.data.shards.pixel_statistics import Moments, pixel_moments
 from fra_dist.data.shards.samples import Skip
 from fra_dist.data.shards.tar_reads import Opened
 from fra_dist.errors import DataError
-from fra_dist.files import failure, write_whole
+from fra_dist.files import failure, open_stream, write_whole
 
 IMAGE_EXTENSIONS = frozenset(["jpg", "jpeg", "png", "webp", "avif", "bmp", "gif", "tif", "tiff", "ppm", "pgm"])
 """Extensions of the members that are taken for images."""
@@ -125,7 +125,7 @@ class IndexTask:
     def _write(self, path: Path, rows: np.ndarray) -> ShardEntry:
         data = index_bytes(rows)
         try:
-            with open(path, "rb") as file:
+            with open_stream(path) as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
                 size = file.tell()
             write_whole(self.folder / index_name(self.name), data)

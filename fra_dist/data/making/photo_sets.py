@@ -21,6 +21,7 @@ from fra_dist.data.making.shard_making import ShardOptions, make_shards
 from fra_dist.data.making.workers import Progress
 from fra_dist.data.shards.manifest import MANIFEST, Manifest, load_manifest
 from fra_dist.errors import DataError
+from fra_dist.files import open_stream
 
 SEEN = "seen.json"
 _MOST_SEEN = 200
@@ -96,7 +97,7 @@ def _digest_of(item: tuple[str, Path]) -> tuple[str, bytes]:
     name, path = item
 
     def digest() -> bytes:
-        with path.open("rb") as stream:
+        with open_stream(path) as stream:
             return hashlib.file_digest(stream, "blake2b").digest()
 
     try:

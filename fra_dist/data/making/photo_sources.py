@@ -27,7 +27,7 @@ from fra_dist.data.making.synthetic_samples import FaceTask
 from fra_dist.data.order.counter_random import key, permute
 from fra_dist.data.shards.samples import Encoded, Skip
 from fra_dist.errors import DataError
-from fra_dist.files import exists, failure, is_file, is_folder, paths_below
+from fra_dist.files import exists, failure, is_file, is_folder, open_stream, paths_below
 from fra_dist.synthetic import Framing
 
 CHUNK = 32
@@ -195,7 +195,7 @@ def _list(path: Path) -> tuple[str, Listing]:
     if not is_file(path):
         raise DataError(f"source {path} is neither a folder nor a file")
     try:
-        with open(path, "rb") as file:
+        with open_stream(path) as file:
             head = file.read(512)
     except OSError as error:
         raise failure(error, f"cannot read source {path}", DataError) from None

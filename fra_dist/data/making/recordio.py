@@ -16,7 +16,7 @@ from typing import NamedTuple
 from fra_dist.data.making.listing import ListedPhoto, Listing
 from fra_dist.data.shards.samples import Skip
 from fra_dist.errors import DataError
-from fra_dist.files import failure
+from fra_dist.files import failure, open_to_read
 
 MAGIC = b"\x0a\x23\xd7\xce"
 """The number with which every record begins, as bytes."""
@@ -44,7 +44,7 @@ def list_records(path: Path) -> Listing:
     """
     photos, skipped, ignored = list[ListedPhoto](), list[Skip](), 0
     try:
-        file = os.open(path, os.O_RDONLY)
+        file = open_to_read(path)
     except OSError as error:
         raise failure(error, f"cannot read source {path}", DataError) from None
     try:

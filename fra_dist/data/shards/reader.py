@@ -20,7 +20,7 @@ from fra_dist.data.shards.missing_files import check_shard_files
 from fra_dist.data.shards.remote_source import RangeSource, cached_source
 from fra_dist.data.stores.remote_folder import RemoteFolder
 from fra_dist.errors import DataError
-from fra_dist.files import ABSENT, failure, patiently
+from fra_dist.files import ABSENT, failure, open_to_read, patiently
 
 MAX_OPEN = 64
 """Shards that one reader holds open at a time."""
@@ -78,7 +78,7 @@ class LocalSource:
         self._files.clear()
 
     def _open(self, shard: str) -> int:
-        return os.open(self.folder / shard, os.O_RDONLY | os.O_CLOEXEC)
+        return open_to_read(self.folder / shard)
 
 
 def _all_of(file: int, length: int, offset: int) -> bytes:

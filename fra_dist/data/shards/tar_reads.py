@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fra_dist.data.stores.remote_folder import RemoteFile, Window
 from fra_dist.errors import DataError
-from fra_dist.files import failure, patiently
+from fra_dist.files import failure, open_to_read, patiently
 
 Place = str | Path | RemoteFile
 """Where a tar is: a local path or a file of a remote folder."""
@@ -26,7 +26,7 @@ class Opened:
             return Window(self.path).read
         try:
             path = self.path
-            self.file = patiently(lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            self.file = patiently(lambda: open_to_read(Path(path)))
         except OSError as error:
             raise failure(error, f"cannot open {self.path}", DataError) from None
         return self._read

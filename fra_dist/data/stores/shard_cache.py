@@ -21,7 +21,7 @@ from pathlib import Path
 from fra_dist.data.stores.fetching import Counters
 from fra_dist.data.stores.file_locks import EXCLUSIVE, SHARED, inode, is_at, try_lock, wait_for_lock, write_at
 from fra_dist.errors import DataError
-from fra_dist.files import exists, failure
+from fra_dist.files import exists, failure, open_to_read, raw_bytes
 
 Chunks = Callable[[], Iterator[bytes]]
 """Starts a download and yields the pieces of the file in order."""
@@ -60,7 +60,7 @@ class ShardCache:
         """
         path = self._path(digest)
         try:
-            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            file = open_to_read(path)
         except OSError:
             return None
         if try_lock(file, SHARED):
@@ -119,7 +119,7 @@ class ShardCache:
         dropped."""
         path = self._path(digest)
         try:
-            data = path.read_bytes()
+            data = raw_bytes(path)
             os.utime(path)
         except OSError:
             return None
@@ -209,7 +209,7 @@ class ShardCache:
     def _evict(self, path: Path) -> bool:
         """Remove a file unless a process has it locked. True when it is gone."""
         try:
-            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            file = open_to_read(path)
         except FileNotFoundError:
             return True
         try:

@@ -22,7 +22,7 @@ from fra_dist.eval.datasets.celeba import read_partition, read_signs
 from fra_dist.eval.datasets.common.crop_rules import IGNORE, CropRule
 from fra_dist.eval.datasets.common.label_files import bad_row, need, rows
 from fra_dist.eval.datasets.common.labelled_face import FaceSet, Record
-from fra_dist.files import exists
+from fra_dist.files import exists, raw_bytes
 
 CROP = CropRule("middle")
 CLASSES = ("background", "hair", "skin", "brows", "eyes", "nose", "mouth")
@@ -73,7 +73,7 @@ def read_layers(folder: Path, index: int) -> NDArray[np.uint8]:
                 raise DataError(f"{path} is missing: unpack CelebAMask-HQ-mask-anno again")
             continue
         try:
-            with Image.open(io.BytesIO(path.read_bytes()), formats=("PNG",)) as picture:
+            with Image.open(io.BytesIO(raw_bytes(path)), formats=("PNG",)) as picture:
                 inside = np.asarray(picture.convert("L")) > 127
         except (OSError, SyntaxError) as error:
             raise DataError(f"mask {path} cannot be read: {error}") from None

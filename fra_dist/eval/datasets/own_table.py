@@ -23,7 +23,7 @@ from fra_dist.eval.datasets.common.crop_rules import CropRule
 from fra_dist.eval.datasets.common.label_files import bad_row, mask_file, need
 from fra_dist.eval.datasets.common.labelled_face import SPLITS, FaceSet, Record
 from fra_dist.eval.datasets.common.landmark_schemes import SCHEMES
-from fra_dist.files import exists
+from fra_dist.files import exists, raw_bytes, raw_text
 
 CROP = CropRule("middle")
 CLASSES = ("background", "hair and brows", "skin", "eyes", "nose", "mouth")
@@ -109,7 +109,7 @@ def _classes(folder: Path) -> tuple[str, ...]:
     if not exists(path):
         return CLASSES
     try:
-        return tuple(str(name) for name in json.loads(path.read_text())["classes"])
+        return tuple(str(name) for name in json.loads(raw_text(path))["classes"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
 
@@ -143,7 +143,7 @@ def _number(table: Path, number: int, text: str | None) -> float | None:
 def _size(path: Path) -> tuple[int, int]:
     """Width and height of the upright photo."""
     try:
-        head = probe(path.read_bytes())
+        head = probe(raw_bytes(path))
     except (OSError, BadImage) as error:
         raise DataError(f"photo {path} cannot be read: {error}") from None
     return head.width, head.height

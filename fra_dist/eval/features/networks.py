@@ -6,7 +6,7 @@
 | a .safetensors that `fra-dist export` wrote | its backbone, its image size and normalisation |
 | a ResNet in a file of any tool (`layouts/`) | the architecture is recognised by the names and shapes |
 | a folder or file of a whole network that `fra-dist export` wrote | its projection and regions as well |
-| a name such as `small-synthetic` | the weights of that name in the package (`export/shipped_weights.py`) |
+| a name such as `small-synthetic` | the weights of that name in the package (`layouts/shipped_weights.py`) |
 | a file with the published names of FRA, or ours | the whole network; sizes from the shapes |
 | `random:resnet50`, `random:resnet50:7`, `random:RUN` | random weights (seed 0 or 7), also of the model of a run |
 """
@@ -120,7 +120,7 @@ def _random(given: str) -> Encoder:
 
 
 def _shipped(given: str, target: bool) -> Encoder:
-    from fra_dist.export.shipped_weights import find_weights, shipped_weights
+    from fra_dist.layouts.shipped_weights import find_weights, shipped_weights
 
     path = find_weights(given)
     if path is None:

@@ -21,6 +21,7 @@ from fra_dist.eval.datasets.common.crop_rules import NoFace, Square, cut_mask, c
 from fra_dist.eval.datasets.common.labelled_face import SPLITS, FaceSet, Record
 from fra_dist.eval.datasets.common.landmark_schemes import POLYGON_CLASSES, SCHEMES, draw_polygons
 from fra_dist.eval.features.feature_cache import Cache
+from fra_dist.files import raw_bytes
 
 MASK_SIDE = 128
 """Side in pixels at which regions are scored against masks."""
@@ -203,7 +204,7 @@ def _look(record: Record) -> tuple[bytes, int, int]:
         return hashlib.blake2b(record.pixels.tobytes(), digest_size=16).digest(), *record.pixels.shape[:2]
     assert record.image is not None
     try:
-        data = record.image.read_bytes()
+        data = raw_bytes(record.image)
         head = probe(data)
     except (OSError, BadImage) as error:
         raise DataError(f"photo {record.image} cannot be read: {error}") from None
@@ -216,7 +217,7 @@ def _cut(record: Record, square: Square, size: int) -> NDArray[np.uint8]:
     else:
         assert record.image is not None
         try:
-            photo = decode(record.image.read_bytes())
+            photo = decode(raw_bytes(record.image))
         except (OSError, BadImage) as error:
             raise DataError(f"photo {record.image} cannot be read: {error}") from None
     return cut_photo(photo, square, size)

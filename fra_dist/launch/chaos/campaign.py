@@ -12,7 +12,7 @@ from typing import Any
 
 from fra_dist.config import Config
 from fra_dist.errors import LaunchError
-from fra_dist.files import exists, paths_below
+from fra_dist.files import exists, paths_below, raw_text
 from fra_dist.formats import clock_text
 from fra_dist.launch.chaos.campaign_setup import CampaignSetup, damage_photos
 from fra_dist.launch.chaos.fault_draws import Fault
@@ -115,7 +115,7 @@ def read_results(path: Path, about: dict[str, Any]) -> list[FaultResult]:
 
     `about` says what the campaign is. Raises LaunchError when the file belongs to another campaign.
     """
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if exists(path) else []
+    lines = [json.loads(line) for line in raw_text(path).splitlines()] if exists(path) else []
     if lines and lines[0] != about:
         raise LaunchError(f"{path} is of another campaign: name a new --out")
     return [FaultResult(**line) for line in lines[1:] if "kind" in line]

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fra_dist.files import raw_bytes
+
 FOLDER = "ranks"
 """The folder of the heartbeats in the run folder."""
 PARTS = {"data": "waiting for data", "step": "forward and backward", "agree": "agreeing with the others"}
@@ -55,7 +57,7 @@ class Heartbeats:
         Raises OSError.
         """
         self.folder.mkdir(exist_ok=True)
-        handle = os.open(self._path(heartbeat.rank), os.O_WRONLY | os.O_CREAT, 0o666)
+        handle = os.open(self._path(heartbeat.rank), os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK, 0o666)
         try:
             os.pwrite(handle, json.dumps(asdict(heartbeat)).encode().ljust(_SIZE), 0)
         finally:
@@ -69,7 +71,7 @@ class Heartbeats:
         found = {}
         for rank in range(self.world):
             try:
-                row: dict[str, Any] = json.loads(self._path(rank).read_bytes())
+                row: dict[str, Any] = json.loads(raw_bytes(self._path(rank), ()))
                 heartbeat = Heartbeat(**row)
             except (OSError, ValueError, TypeError):
                 continue

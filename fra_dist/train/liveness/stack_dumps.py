@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fra_dist import json_lines
 from fra_dist.errors import LaunchError
+from fra_dist.files import raw_text
 from fra_dist.train.liveness.heartbeats import Heartbeat
 from fra_dist.train.run_dir.fence import read_attempt
 
@@ -42,7 +43,7 @@ def record_verdict(folder: Path, text: str, attempt: int, step: int) -> str:
 def _first_verdict(folder: Path) -> str:
     """Return what the rank that was first has written; empty while that cannot be read."""
     try:
-        return (folder / "verdict.txt").read_text().strip()
+        return raw_text(folder / "verdict.txt", ()).strip()
     except (OSError, ValueError):
         return ""
 

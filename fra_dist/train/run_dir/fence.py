@@ -95,7 +95,7 @@ def read_attempt(folder: Path, patience: float = 2.0) -> dict[str, Any]:
     path, end = folder / "attempt.json", time.monotonic() + patience
     while True:
         try:
-            value = json.loads(path.read_text())
+            value = json.loads(files.raw_text(path, ()))
             return {**value, "attempt": int(value["attempt"])}
         except FileNotFoundError:
             return {}
@@ -113,7 +113,7 @@ def read_attempt(folder: Path, patience: float = 2.0) -> dict[str, Any]:
 def is_locked(folder: Path) -> bool:
     """Whether some process is writing to the run folder. Raises Unreadable when the disk does not say."""
     try:
-        handle = os.open(folder / ".lock", os.O_RDONLY)
+        handle = files.open_to_read(folder / ".lock")
     except FileNotFoundError:
         return False
     except OSError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fra_dist.errors import ConfigError
-from fra_dist.files import exists
+from fra_dist.files import exists, raw_text
 from fra_dist.train.sinks.sink import Row
 
 INSTALL = (
@@ -36,7 +36,7 @@ class MlflowRun:
         self._client = MlflowClient(tracking_uri=uri)
         known = folder / "mlflow.run"
         if exists(known):
-            self._id = known.read_text().strip()
+            self._id = raw_text(known).strip()
             return
         experiment = self._client.get_experiment_by_name("fra_dist")
         where = experiment.experiment_id if experiment else self._client.create_experiment("fra_dist")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fra_dist.errors import ConfigError
-from fra_dist.files import exists
+from fra_dist.files import exists, raw_text
 from fra_dist.train.sinks.sink import Row
 
 INSTALL = 'log.wandb needs wandb: pip install "fra-dist[wandb]", in a checkout: .venv/bin/uv pip install wandb'
@@ -30,7 +30,7 @@ class WandbRun:
         self._run = wandb.init(
             project=project,
             name=name,
-            id=known.read_text().strip(),
+            id=raw_text(known).strip(),
             resume="allow",
             mode=mode,
             dir=str(folder),

@@ -1,10 +1,21 @@
+import re
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
+import torch.distributed as dist
 
 from fra_dist.distributed.environment import first_host, several_nodes
-from fra_dist.distributed.interface import VARIABLE, choose_interface, interface_of, local_address, resolve
+from fra_dist.distributed.interface import (
+    VARIABLE,
+    choose_interface,
+    interface_of,
+    local_address,
+    only_here,
+    resolve,
+)
 from fra_dist.errors import LaunchError, RendezvousError
 
 LISTS = {
@@ -38,13 +49,30 @@ def test_a_name_without_an_address_is_one_line_with_the_cure():
     assert time.monotonic() - began < 60
 
 
-def test_loopback_is_good_for_one_machine_and_refused_for_several():
-    environment = {}
-    choose_interface("127.0.0.1", several_nodes=False, environment=environment)
-    assert environment == {}
-    with pytest.raises(RendezvousError, match=r"no other node reaches.*/etc/hosts"):
-        choose_interface("127.0.0.1", several_nodes=True, environment=environment)
-    choose_interface("127.0.0.1", several_nodes=True, environment={VARIABLE: "eth7"})  # the user knows better
+def chosen(host: str, world: int, environments: dict[int, dict[str, str]]) -> dict[int, dict[str, str]]:
+    """What the ranks of this machine have in their environments after they chose."""
+    store = dist.HashStore()
+    store.set_timeout(timedelta(seconds=20))
+    with ThreadPoolExecutor(world) as pool:
+        for done in [
+            pool.submit(choose_interface, host, store, rank, world, environments[rank]) for rank in range(world)
+        ]:
+            done.result(60)
+    return environments
+
+
+def test_loopback_is_good_enough_where_all_ranks_are_on_one_machine():
+    assert chosen("127.0.0.1", 3, {0: {}, 1: {}, 2: {}}) == {0: {}, 1: {}, 2: {}}
+
+
+def test_what_the_user_chose_stays():
+    mine = {VARIABLE: "eth7"}
+    assert chosen("127.0.0.1", 2, {0: dict(mine), 1: dict(mine)}) == {0: mine, 1: mine}
+
+
+def test_an_address_that_only_its_own_machine_reaches():
+    assert re.search("127.0.0.1.*no other machine reaches.*/etc/hosts.*MASTER_ADDR", only_here("127.0.0.1"))
+    assert only_here("203.0.113.7") == ""
 
 
 def test_the_interface_of_an_address():

@@ -1,6 +1,7 @@
 """`model.init`: what a run starts from, what is said of it, and resuming without the file."""
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,17 @@ def test_a_run_from_weights_resumes_without_them_and_not_from_others(tmp_path: P
     path.write_bytes((tmp_path / "gone.pth").read_bytes() + b" ")
     with pytest.raises(ConfigError, match=r"model\.init_sha256"):
         run("parts", 4, train={"steps": 4})
+
+
+def test_weights_of_the_package_by_their_name(tmp_path: Path) -> None:
+    shipped = fra_dist.load("small-synthetic")
+    config = parse_config({"model": {**SIZES, "init": "small-synthetic", "backbone": "fpn_tiny"}})
+    started = with_digest(config)
+    fra = FRA(started.model)
+    told = initialise(fra, started)
+    assert told is not None
+    assert re.fullmatch("[0-9a-f]{64}", started.model.init_sha256)
+    own, theirs = fra.online.backbone.state_dict(), shipped.network.backbone.state_dict()
+    assert all(torch.equal(own[name], value) for name, value in theirs.items() if value.is_floating_point())
+    with pytest.raises(CheckpointError, match="no such file or folder, nor weights in the package .*small-synthetic"):
+        with_digest(parse_config({"model": {**SIZES, "init": "small-synthetc", "backbone": "tiny"}}))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fra_dist.errors import DataError
-from fra_dist.files import exists, is_file, is_folder, paths_in
+from fra_dist.files import exists, is_file, is_folder, open_stream, paths_in, raw_bytes
 
 
 def need(folder: Path, relative: str, what: str) -> Path:
@@ -91,7 +91,7 @@ def mask_file(path: Path, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Raises DataError if it cannot be read.
     """
     try:
-        return table[read_mask(path.read_bytes())]
+        return table[read_mask(raw_bytes(path))]
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"mask {path} cannot be read: {error}") from None
 
@@ -118,7 +118,7 @@ def matlab(path: Path) -> dict[str, Any]:
     Raises DataError when it cannot be read.
     """
     try:
-        with path.open("rb") as stream:
+        with open_stream(path) as stream:
             modern = b"MATLAB 7.3" in stream.read(32)
         return _hdf5(path) if modern else _classic(path)
     except (OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:

@@ -13,7 +13,7 @@ from fra_dist.eval.datasets import open_set
 from fra_dist.eval.features.feature_cache import Cache
 from fra_dist.eval.features.networks import open_encoder
 from fra_dist.eval.quick_look import look_at, look_at_baselines, look_at_guesses, prepare_to_look, quick_settings
-from fra_dist.export.shipped_weights import FOLDER, find_weights, shipped_weights
+from fra_dist.layouts.shipped_weights import FOLDER, find_weights, shipped_weights
 from fra_dist.synthetic import render
 
 NAME = "small-synthetic"
