@@ -4,15 +4,18 @@ import argparse
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fra_dist.cli.line.json_output import add_json, print_json, told_aside
 from fra_dist.errors import LaunchError
 from fra_dist.files import exists
 
 if TYPE_CHECKING:
     from fra_dist.config import Config
+    from fra_dist.launch.chaos.trial import FaultResult
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="DIR", help="for faults.jsonl and what went wrong; an interrupted campaign resumes"
     )
     parser.add_argument("--only", action="append", metavar="KIND", help="no other kinds, for example 'full disk'")
+    add_json(parser, "totals, and a row a fault")
     parser.add_argument("--keep", action="store_true", help="keep all run folders in DIR")
 
 
@@ -39,6 +43,14 @@ def run(args: argparse.Namespace) -> int:
 
     Exit status 0: every training finished and is identical to the undisturbed one; 1: not; 2: bad input.
     """
+    with told_aside(args.json):
+        total, rows = _campaign(args)
+    if args.json:
+        print_json({"totals": total, "faults": [asdict(row) for row in rows]})
+    return 0 if total["as_expected"] == args.faults else 1
+
+
+def _campaign(args: argparse.Namespace) -> "tuple[dict[str, float | int], Sequence[FaultResult]]":
     for name in ("faults", "ranks", "jobs"):
         if getattr(args, name) < 1:
             raise LaunchError(f"--{name} {getattr(args, name)}: give a number above 0")
@@ -74,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         total = campaign_totals(rows)
         _say(table(rows))
         _say(json.dumps(total))
-    return 0 if total["as_expected"] == args.faults else 1
+    return total, rows
 
 
 def _chosen(kinds: tuple[str, ...], names: list[str]) -> tuple[str, ...]:

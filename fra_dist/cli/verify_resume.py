@@ -4,9 +4,11 @@ import argparse
 import contextlib
 import tempfile
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from fra_dist.cli.line.json_output import add_json, print_json, told_aside
 from fra_dist.errors import LaunchError
 from fra_dist.files import exists
 
@@ -27,6 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep", type=Path, metavar="DIR", help="a new folder for both runs, instead of a temporary one"
     )
+    add_json(parser, "whether both are the same, the stops and each difference")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,6 +37,14 @@ def run(args: argparse.Namespace) -> int:
 
     The first difference is printed.
     """
+    with told_aside(args.json):
+        document = _compare(args)
+    if args.json:
+        print_json(document)
+    return 0 if document["same"] else 1
+
+
+def _compare(args: argparse.Namespace) -> dict[str, Any]:
     from fra_dist.config import load_config
 
     config = load_config(args.config, args.overrides)
@@ -69,9 +80,17 @@ def run(args: argparse.Namespace) -> int:
     if verdict.good:
         how = f"resumed with {second} instead of {first} ranks" if first != second else f"stopped {len(stops)} times"
         _say(f"verdict: the run that was {how} is the same" + (" to the bit" if first == second else ", to rounding"))
-        return 0
-    _say("verdict: not the same")
-    return 1
+    else:
+        _say("verdict: not the same")
+    return {
+        "same": verdict.good,
+        "to_the_bit": verdict.good and first == second,
+        "ranks": [first, second],
+        "steps": steps,
+        "stops": [asdict(stop) for stop in stops],
+        "compared": list(verdict.lines),
+        "differences": list(verdict.faults),
+    }
 
 
 def _comparable(config: "Config", elastic: bool) -> "Config":

@@ -25,12 +25,14 @@ def chaos(tmp_path, fra_dist):
 @pytest.mark.timeout(1200)
 def test_every_kind_of_fault_ends_as_an_undisturbed_training(chaos, tmp_path):
     out = tmp_path / "out"
-    done = chaos("--faces", "--faults", "12", "--seed", "1", "--jobs", "2", "--out", out, timeout=1180)
+    done = chaos("--faces", "--faults", "12", "--seed", "1", "--jobs", "2", "--out", out, "--json", timeout=1180)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [json.loads(line) for line in (out / "faults.jsonl").read_text().splitlines()][1:]
     assert sorted(row["kind"] for row in rows) == sorted(kinds_for(1, shards=True))
     assert all(row["outcome"] == "finished" and row["identical"] and not row["difference"] for row in rows)
-    total = json.loads(done.stdout.splitlines()[-1])
+    printed = json.loads(done.stdout)
+    assert [row["fault"] for row in printed["faults"]] == [row["fault"] for row in rows]
+    total = printed["totals"]
     assert (total["finished"], total["identical"], total["as_expected"]) == (12, 12, 12)
     assert not list(out.glob("fault-*")), "trainings that ended well are deleted"
 

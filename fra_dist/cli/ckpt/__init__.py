@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         subs[name] = ways.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
     place = "a run folder (its newest good checkpoint) or a checkpoint folder"
     subs["ls"].add_argument("path", type=Path, metavar="RUN", help="a run folder or its folder of checkpoints")
-    for name in ("ls", "show", "verify"):
+    for name in ("ls", "show", "verify", "diff"):
         subs[name].add_argument("--json", action="store_true", help="as JSON")
     subs["show"].add_argument("path", type=Path, metavar="PATH", help=place)
     subs["show"].add_argument("--config", action="store_true", help="also print every setting")

@@ -4,9 +4,11 @@ import argparse
 import json
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from fra_dist import files
+from fra_dist.cli.line.json_output import print_json
 from fra_dist.config import dump_config
 from fra_dist.errors import CheckpointError
 from fra_dist.files import exists, is_file
@@ -141,11 +143,16 @@ def diff(args: argparse.Namespace) -> int:
     settings = [text for _, text in compare_configs(one.config, two.config)]
     if one.step != two.step:
         settings.insert(0, f"step: {one.step} -> {two.step}")
+    tensors = {file: list(differences(one.path / file, two.path / file)) for file in (MODEL, OPTIMIZER)}
+    if args.json:
+        same = not settings and not any(tensors.values())
+        rows = {file: [asdict(row) for row in found] for file, found in tensors.items()}
+        print_json({"same": same, "settings": settings, "tensors": rows})
+        return 0 if same else 1
     for text in settings:
         print(text)
     count = 0
-    for file in (MODEL, OPTIMIZER):
-        found = list(differences(one.path / file, two.path / file))
+    for file, found in tensors.items():
         count += len(found)
         print(
             f"{file}: {plural(len(found), 'tensor')} {'differs' if len(found) == 1 else 'differ'}"

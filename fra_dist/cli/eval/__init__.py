@@ -7,9 +7,12 @@ fra-dist eval CHECKPOINT --data LABELLED_SHARDS [--out FILE]                    
 """
 
 import argparse
+from collections.abc import Callable
+from typing import Any
 
 from fra_dist.cli.line import arguments
 from fra_dist.cli.line.any_order import RawHelpWithDefaults
+from fra_dist.cli.line.json_output import add_json, print_json, told_aside
 from fra_dist.errors import ConfigError
 from fra_dist.eval.task_names import TASKS
 
@@ -58,6 +61,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", metavar="DIR", help="folder of the data set; for a quick look: labelled shards")
     parser.add_argument("--out", metavar="PATH", help="folder for results (for a quick look: a JSON file)")
+    add_json(parser, "what the result files hold; of a suite a list")
     parser.add_argument(
         "--limit", type=arguments.count, metavar="N", help="faces of each part at most (quick look: 2000 in all)"
     )
@@ -110,17 +114,23 @@ def run(args: argparse.Namespace) -> int:
         from fra_dist.cli.eval.tasks import make_miniature
 
         return make_miniature(args)
-    if args.what == "all":
-        from fra_dist.cli.eval.tasks import run_suite
+    documents: list[dict[str, Any]] = []
+    with told_aside(args.json):
+        status = _way(args.what)(args, documents)
+    if args.json:
+        print_json(documents if args.what == "all" else documents[0])
+    return status
 
-        return run_suite(args)
-    if args.what in TASKS:
-        from fra_dist.cli.eval.tasks import run_one
 
-        return run_one(args)
-    from fra_dist.cli.eval.quick import run_quick
+def _way(what: str) -> "Callable[[argparse.Namespace, list[dict[str, Any]]], int]":
+    """What does a task, a suite or a quick look and appends its documents to a list."""
+    if what not in TASKS and what != "all":
+        from fra_dist.cli.eval.quick import run_quick
 
-    return run_quick(args)
+        return run_quick
+    from fra_dist.cli.eval.tasks import run_one, run_suite
+
+    return run_suite if what == "all" else run_one
 
 
 def _numbers(text: str) -> list[float]:

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 LIMIT = 2000
 
 
-def run_quick(args: argparse.Namespace) -> int:
-    """Raises CheckpointError or DataError when the checkpoint, the shards or the output cannot be used."""
+def run_quick(args: argparse.Namespace, documents: list[dict[str, Any]]) -> int:
+    """Print what was measured as tables and append all of it to `documents`.
+
+    Raises CheckpointError or DataError when the checkpoint, the shards or the output cannot be used.
+    """
     from fra_dist.cli.eval.tasks import cache_of, chosen_beside
     from fra_dist.eval.datasets import labelled_shards
     from fra_dist.eval.features.networks import on_device, open_encoder
@@ -57,14 +60,15 @@ def run_quick(args: argparse.Namespace) -> int:
     step = f", step {encoder.about['step']}" if "step" in encoder.about else ""
     print(f"{encoder.about['checkpoint']}{step}, {len(prepared)} photos ({parts})\n")
     _show(looks)
+    document = {
+        "network": encoder.describe(),
+        "dataset": prepared.describe(),
+        "settings": settings.model_dump(mode="json"),
+        "looks": [look.to_json() for look in looks],
+        "versions": versions(encoder.device),
+    }
+    documents.append(document)
     if out is not None:
-        document = {
-            "network": encoder.describe(),
-            "dataset": prepared.describe(),
-            "settings": settings.model_dump(mode="json"),
-            "looks": [look.to_json() for look in looks],
-            "versions": versions(encoder.device),
-        }
         _write(out, document)
         print(out)
     return 0

@@ -18,8 +18,8 @@ TOLD = ("seed", "labels", "draws", "modes", "reader", "loss", "norm", "embedding
 TUNED = ("epochs", "batch", "lr", "patience")
 
 
-def run_one(args: argparse.Namespace) -> int:
-    """One task. Raises ConfigError, CheckpointError or DataError."""
+def run_one(args: argparse.Namespace, documents: list[dict[str, Any]]) -> int:
+    """One task, whose result is appended to `documents`. Raises ConfigError, CheckpointError or DataError."""
     from fra_dist.eval.datasets import find_reader
     from fra_dist.eval.features.networks import on_device, open_encoder
     from fra_dist.eval.results import settings_of
@@ -33,12 +33,16 @@ def run_one(args: argparse.Namespace) -> int:
     values["tune"] = {key: getattr(args, key) for key in TUNED if getattr(args, key) is not None}
     entry = TaskEntry(task=args.what, dataset=args.dataset, data=args.data, settings=settings_of(values))
     encoder = on_device(open_encoder(args.checkpoint, args.image_size, args.normalise, args.target))
-    _do(encoder, entry, cache_of(args), Path(args.out or f"eval/{args.what}-{args.dataset}"), chosen_beside(args))
+    out = Path(args.out or f"eval/{args.what}-{args.dataset}")
+    documents.append(_do(encoder, entry, cache_of(args), out, chosen_beside(args))[0])
     return 0
 
 
-def run_suite(args: argparse.Namespace) -> int:
-    """Every task of a file; one that fails is reported and the others continue. Status 2 when any failed."""
+def run_suite(args: argparse.Namespace, documents: list[dict[str, Any]]) -> int:
+    """Every task of a file, whose results are appended to `documents`; one that fails is reported and the others go on.
+
+    Status 2 when any failed.
+    """
     from fra_dist.eval.features.networks import on_device, open_encoder
     from fra_dist.eval.settings import load_suite
 
@@ -54,9 +58,12 @@ def run_suite(args: argparse.Namespace) -> int:
     for entry in suite.tasks:
         name = entry.name or f"{entry.task}-{entry.dataset}"
         try:
-            rows.append(f"## {name}\n\n{_do(encoder, entry, cache, out / name, chosen_beside(args))}")
+            document, row = _do(encoder, entry, cache, out / name, chosen_beside(args))
+            documents.append(document)
+            rows.append(f"## {name}\n\n{row}")
         except FraError as error:
             failed += 1
+            documents.append({"task": entry.task, "dataset": entry.dataset, "not_measured": str(error)})
             rows.append(f"## {name}\n\nnot measured: {error}\n")
             print(f"{name}: not measured: {error}\n")
     try:
@@ -91,7 +98,9 @@ def make_miniature(args: argparse.Namespace) -> int:
     return 0
 
 
-def _do(encoder: "Encoder", entry: "TaskEntry", cache: "Cache", out: Path, beside: Sequence[str]) -> str:
+def _do(
+    encoder: "Encoder", entry: "TaskEntry", cache: "Cache", out: Path, beside: Sequence[str]
+) -> tuple[dict[str, Any], str]:
     from fra_dist.api.evaluation import measure
     from fra_dist.eval.results import as_lines, scores_beside
     from fra_dist.eval.score_grid import OWN, as_columns, grid_of, with_beside
@@ -111,7 +120,7 @@ def _do(encoder: "Encoder", entry: "TaskEntry", cache: "Cache", out: Path, besid
         spent = ", ".join(f"{name} {found['seconds']} s" for name, found in document["beside"].items())
         print(f"the baselines took {spent} (--beside none leaves them out)")
     print(f"{out / 'result.json'}\n")
-    return (out / "row.md").read_text()
+    return document, (out / "row.md").read_text()
 
 
 def cache_of(args: argparse.Namespace) -> "Cache":

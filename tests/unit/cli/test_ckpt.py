@@ -103,6 +103,14 @@ def test_diff(run, capsys):
     assert "more; --all shows them" in said
     assert call("diff", step(run, 1), step(run, 2), "--all") == 1
     assert "more" not in capsys.readouterr().out
+    assert call("diff", step(run, 1), step(run, 2), "--json") == 1
+    found = json.loads(capsys.readouterr().out)
+    assert not found["same"]
+    assert found["settings"] == ["step: 1 -> 2"]
+    (momentum,) = [row for row in found["tensors"]["optimizer.safetensors"] if row["name"].startswith("online.weight/")]
+    assert (momentum["why"], momentum["absolute"], momentum["relative"]) == ("values", 1.0, 0.5)
+    assert call("diff", run, step(run, 3), "--json") == 0
+    assert json.loads(capsys.readouterr().out)["same"]
 
 
 def test_diff_of_other_settings_and_shapes(run, config, capsys, tmp_path):

@@ -29,12 +29,16 @@ def test_a_checkpoint_is_measured_beside_its_floors(small_run, shards, tmp_path,
 
 def test_alone_and_limited(byol_run, shards, tmp_path, capsys):
     out = tmp_path / "scores.json"
-    assert main(["eval", str(byol_run), "--data", str(shards), "--out", str(out), "--alone", "--limit", "20"]) == 0
+    words = ["eval", str(byol_run), "--data", str(shards), "--out", str(out), "--alone", "--limit", "20"]
+    assert main([*words, "--json"]) == 0
+    printed, told = capsys.readouterr()
     result = json.loads(out.read_text())
+    assert json.loads(printed) == result
     (own,) = result["looks"]
     assert {name.split("/")[0] for name in own["scores"]["regions"]} == {"clusters", "random_prototypes"}
     assert sum(result["dataset"]["faces"].values()) == 20
-    assert "untrained" not in capsys.readouterr().out
+    assert "20 photos" in told
+    assert "untrained" not in told
 
 
 @pytest.mark.parametrize(

@@ -47,9 +47,13 @@ def test_a_suite_goes_on_after_a_task_that_fails(faces, tmp_path, capsys):
         """
     )
     words = ["eval", "all", str(suite), "--checkpoint", "random:tiny:3", "--out", str(tmp_path / "out"), "--no-cache"]
-    assert main(words) == 2
-    said = capsys.readouterr().out
+    assert main([*words, "--json"]) == 2
+    printed, said = capsys.readouterr()
     assert "verification-rafdb: not measured" in said
+    measured, missed = json.loads(printed)
+    assert measured == json.loads((tmp_path / "out/alignment-csv/result.json").read_text())
+    assert (missed["task"], missed["dataset"]) == ("verification", "rafdb")
+    assert "nowhere" in missed["not_measured"]
     text = (tmp_path / "out/suite.md").read_text()
     assert "linear/100%/nme_inter_ocular" in text
     assert "not measured" in text

@@ -1,5 +1,7 @@
 """Real runs that are stopped and resumed, at the same and at other numbers of ranks."""
 
+import json
+
 import pytest
 
 from tests.helpers.tiny import TINY
@@ -30,10 +32,14 @@ def test_killed_and_signalled(verify, tmp_path):
 
 
 def test_fewer_ranks(verify):
-    done = verify(*ELASTIC, "--world", "2:1")
+    done = verify(*ELASTIC, "--world", "2:1", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "samples: 12 of 12 steps the same" in done.stdout
-    assert "is the same, to rounding" in done.stdout
+    assert "is the same, to rounding" in done.stderr
+    found = json.loads(done.stdout)
+    assert (found["same"], found["to_the_bit"], found["ranks"], found["steps"]) == (True, False, [2, 1], 12)
+    assert "samples: 12 of 12 steps the same" in found["compared"]
+    assert found["differences"] == []
+    assert [0 < stop["step"] < 12 for stop in found["stops"]] == [True]
 
 
 def test_more_ranks_and_the_whole_trajectory_in_float64(verify):

@@ -121,5 +121,5 @@ def test_weights_of_the_package_by_their_name(tmp_path: Path) -> None:
     assert re.fullmatch("[0-9a-f]{64}", started.model.init_sha256)
     own, theirs = fra.online.backbone.state_dict(), shipped.network.backbone.state_dict()
     assert all(torch.equal(own[name], value) for name, value in theirs.items() if value.is_floating_point())
-    with pytest.raises(CheckpointError, match="no such file or folder, nor weights in the package .*small-synthetic"):
+    with pytest.raises(CheckpointError, match=r"no such file or folder, nor weights in the package .*small-synthetic"):
         with_digest(parse_config({"model": {**SIZES, "init": "small-synthetc", "backbone": "tiny"}}))
