@@ -32,6 +32,7 @@ from fra_dist.distributed import SINGLE, CrossRank, RankContext
 from fra_dist.errors import ConfigError
 from fra_dist.layouts.published_names import to_published
 from fra_dist.models.fra import FRA
+from fra_dist.train.convolution_choice import convolutions_of_run
 from fra_dist.train.engines.build import build_engine
 from fra_dist.train.execution import set_execution
 from fra_dist.train.optim.parameter_groups import build_optimizer
@@ -101,6 +102,7 @@ class OurStep:
         sizes = derive_sizes(config, STEPS * setting.batch, ctx.world)
         self.model = setting.model(config, ctx.cross).to(setting.device)
         set_execution(self.model, config.train, setting.device)
+        self.told = convolutions_of_run(self.model, config, setting.device, sizes.micro_batch, None)[1]
         optimizer = build_optimizer(self.model, config.optim)
         engine = build_engine(config, self.model, optimizer, ctx, sizes)
         self.step = Step(config, self.model, engine, optimizer, ctx, sizes)

@@ -13,7 +13,8 @@ from fra_dist.eval.features.encoder import Encoder
 from fra_dist.eval.features.feature_cache import Cache
 from fra_dist.eval.results import run_task, settings_of, write_result
 from fra_dist.eval.scores.intervals import Score
-from fra_dist.eval.settings import TASKS, TaskEntry, checked
+from fra_dist.eval.settings import TaskEntry, checked
+from fra_dist.eval.task_names import TASKS
 from fra_dist.eval.tasks.common import TaskResult
 from fra_dist.files import exists, is_folder
 

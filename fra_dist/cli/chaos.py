@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fra_dist.cli.line.json_output import add_json, print_json, told_aside
-from fra_dist.config import Config, load_config
 from fra_dist.errors import LaunchError
 from fra_dist.files import exists
 
 if TYPE_CHECKING:
+    from fra_dist.config import Config
     from fra_dist.launch.chaos.trial import FaultResult
 
 
@@ -58,6 +58,8 @@ def _campaign(args: argparse.Namespace) -> "tuple[dict[str, float | int], Sequen
     from fra_dist.launch.chaos.small_disks import own_mounts
 
     length = Length(args.steps, max(1, args.steps // 6))
+    from fra_dist.config import load_config
+
     config = load_config(args.config, args.overrides)
     small_disks = own_mounts()  # first: a process with several threads cannot get a user namespace of its own
     from fra_dist.launch.chaos.campaign import Campaign
@@ -108,7 +110,7 @@ def _fault_layer(folder: Path) -> Path | None:
         return None
 
 
-def _with_faces(config: Config, folder: Path, steps: int) -> Config:
+def _with_faces(config: "Config", folder: Path, steps: int) -> "Config":
     """Small synthetic faces, each read once, in enough shards that some are not read at first."""
     from fra_dist.data.making.shard_making import ShardOptions, make_shards
     from fra_dist.data.shards.manifest import MANIFEST

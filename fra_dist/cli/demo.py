@@ -9,9 +9,12 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fra_dist.config import Config, load_config
 from fra_dist.files import exists
+
+if TYPE_CHECKING:
+    from fra_dist.config import Config
 
 TRAIN, TEST = "synthetic:2400@72/600:face", "synthetic:600@72/120:face"
 QUICK_TRAIN, QUICK_TEST = "synthetic:96@48/24:face", "synthetic:64@48/12:face"
@@ -66,10 +69,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def demo_configs(path: str, out: Path, quick: bool = False) -> dict[str, Config]:
+def demo_configs(path: str, out: Path, quick: bool = False) -> dict[str, "Config"]:
     """The three runs by name; they differ only in their form of the method."""
     common = [f"data.shards={out / 'shards' / 'train'}", *(_QUICK if quick else [])]
     forms = {FRA_FORM: ("fra", []), PUBLISHED: ("published", _OF_PUBLISHED), BYOL: ("byol", _OF_BYOL)}
+    from fra_dist.config import load_config
+
     return {
         name: load_config(path, [*common, f"name={short}", f"output={out / short}", *changes])
         for name, (short, changes) in forms.items()

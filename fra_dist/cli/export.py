@@ -38,13 +38,14 @@ def run(args: argparse.Namespace) -> int:
 
     Raises CheckpointError, ConfigError or DataError when that cannot be done.
     """
+    from fra_dist.train.checkpoints.reading import find_checkpoint
+
+    checkpoint = find_checkpoint(args.checkpoint)  # what is none is refused before torch is imported
     from fra_dist.export.formats import export_model
     from fra_dist.export.loading_lines import loading_lines
     from fra_dist.export.model_card import CardText, read_results, write_card
     from fra_dist.formats import size_text
-    from fra_dist.train.checkpoints.reading import find_checkpoint
 
-    checkpoint = find_checkpoint(args.checkpoint)
     results = [] if args.scores is None else read_results(args.scores, checkpoint, args.network)
     made = export_model(args.checkpoint, args.format, args.out, args.network, args.overwrite)
     config, text = made.exported.config, CardText(args.data, args.terms)

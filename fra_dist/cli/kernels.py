@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from typing import Any
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +26,8 @@ def run(args: argparse.Namespace) -> int:
         checks = list(check_kernels(device))
     if args.json:
         paths = {name: {"path": one.path, "reason": one.reason} for name, one in kernels.describe().items()}
-        print(json.dumps({"kernels": paths, "checks": [vars(one) for one in checks]}, indent=1, default=str))
+        facts = {"kernels": paths, "checks": [vars(one) for one in checks], "convolutions": convolutions()}
+        print(json.dumps(facts, indent=1, default=str))
     else:
         if checks:
             print(f"{'kernel':<20} {'dtype':<10} {'difference':>11}  against plain PyTorch in float64")
@@ -33,4 +35,25 @@ def run(args: argparse.Namespace) -> int:
             print(f"{one.kernel:<20} {one.dtype:<10} {one.difference:>11.2g}  {one.problem or 'as it should be'}")
         for name, choice in kernels.describe().items():
             print(f"{name:<20} {choice}")
+        print(f"{'convolutions':<20} {_words(convolutions())}")
     return 1 if any(one.problem is not None for one in checks) else 0
+
+
+def convolutions() -> dict[str, Any]:
+    """Return what runs on this CPU measured so far: {"machine", "cache", "layers": {name: passes that are products}}.
+
+    Raises DiskError or AccessError when the cache cannot be read.
+    """
+    from fra_dist.train.convolution_choice import cache_path, machine, read_cache
+
+    known = read_cache(cache_path())
+    layers = {name: [part for part, product in ways._asdict().items() if product] for name, ways in known.items()}
+    return {"machine": machine(), "cache": str(cache_path()), "layers": layers}
+
+
+def _words(found: dict[str, Any]) -> str:
+    layers = found["layers"]
+    if not layers:
+        return f"nothing measured yet on {found['machine']}: a run does it at its start on a CPU"
+    products = sum(bool(passes) for passes in layers.values())
+    return f"{len(layers)} layers measured on {found['machine']}: matrix products in {products}; {found['cache']}"

@@ -4,18 +4,16 @@ import argparse
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from fra_dist.config import Config, load_config
-from fra_dist.data.loading.loader import make_plan
-from fra_dist.data.order.plan import Plan
-from fra_dist.data.order.plan_quality import measure_shuffle, rank_bytes, shards_of_rank, working_set
-from fra_dist.data.shards.manifest import Manifest, load_manifest
-from fra_dist.data.stores.remote_folder import StoreOptions
 from fra_dist.errors import ConfigError
 from fra_dist.formats import plural, size_text
-from fra_dist.train.sizes import Sizes, derive_sizes
+
+if TYPE_CHECKING:  # the rest is imported when it is used: help and refusals need none of it
+    from fra_dist.config import Config
+    from fra_dist.data.order.plan import Plan
+    from fra_dist.data.shards.manifest import Manifest
+    from fra_dist.train.sizes import Sizes
 
 _STEPS = 32
 """Steps over which the ranks' bytes are compared."""
@@ -35,6 +33,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what the run would read. Raises ConfigError or DataError with the reason when the run could not work."""
+    from fra_dist.config import load_config
+
     config = load_config(args.config, args.overrides)
     if args.ranks < 1 or (args.per_node is not None and args.per_node < 1) or not args.rate > 0:
         raise ConfigError("--ranks, --per-node and --rate must be above 0")
@@ -46,6 +46,11 @@ def run(args: argparse.Namespace) -> int:
     per_node = min(args.per_node or 8, args.ranks)
     if args.ranks % per_node:
         raise ConfigError(f"--ranks {args.ranks} is not a multiple of --per-node {per_node}")
+    from fra_dist.data.loading.run_plan import make_plan
+    from fra_dist.data.shards.manifest import load_manifest
+    from fra_dist.data.stores.remote_folder import StoreOptions
+    from fra_dist.train.sizes import derive_sizes
+
     manifest = load_manifest(config.data.shards, False, StoreOptions.of(config.data))
     sizes = derive_sizes(config, manifest.total, args.ranks)
     plan = make_plan(config, manifest)
@@ -59,13 +64,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def plan_facts(
-    config: Config, manifest: Manifest, plan: Plan, sizes: Sizes, ranks: int, per_node: int, rate: float
+    config: "Config", manifest: "Manifest", plan: "Plan", sizes: "Sizes", ranks: int, per_node: int, rate: float
 ) -> Iterator[tuple[str, str]]:
     """Each fact of the plan as a heading and a sentence.
 
     ranks: how many ranks the run has; per_node: how many of them are on a node; rate: images per second of each rank,
     for the read rate that the disks must give.
     """
+    import numpy as np
+
+    from fra_dist.data.order.plan_quality import rank_bytes, shards_of_rank, working_set
+
     shard_bytes = np.array([shard.bytes for shard in manifest.shards], np.float64)
     total, each = float(shard_bytes.sum()), float(shard_bytes.sum()) / manifest.total
     small, large = int(manifest.sizes.min()), int(manifest.sizes.max())
@@ -93,7 +102,7 @@ def plan_facts(
     yield "read rate", f"{rates} at {rate:,.0f} images/s a rank"
 
 
-def _cache(config: Config, need: float) -> str:
+def _cache(config: "Config", need: float) -> str:
     bound = config.data.cache_gb
     if bound == 0:
         return "data.cache_gb=0: every sample is a request of its own"
@@ -102,7 +111,9 @@ def _cache(config: Config, need: float) -> str:
     return f"more than data.cache_gb={bound:g}: with a URL, shards would be fetched again and again"
 
 
-def _order(plan: Plan) -> str:
+def _order(plan: "Plan") -> str:
+    from fra_dist.data.order.plan_quality import measure_shuffle
+
     found = measure_shuffle(plan)
     return (
         f"a sample moves {found.moved_mean:,.0f} places on average, {found.moved_max:,} at most; "
@@ -111,7 +122,7 @@ def _order(plan: Plan) -> str:
     )
 
 
-def _last_batch(plan: Plan) -> str:
+def _last_batch(plan: "Plan") -> str:
     rest = plan.samples % plan.global_batch
     if rest == 0:
         return "an epoch is a whole number of batches"

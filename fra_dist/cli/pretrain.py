@@ -1,12 +1,11 @@
 """`fra-dist pretrain CONFIG key=value ...`: start a run, or resume it."""
 
 import argparse
+import os
 from pathlib import Path
 
 from fra_dist.cli.line import arguments
-from fra_dist.config import load_config
 from fra_dist.exit_status import FAILED
-from fra_dist.train.liveness.bounded import leave_within
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -43,8 +42,14 @@ def run(args: argparse.Namespace) -> int:
 
     After 75 and 130 the same command resumes the run.
     """
+    from fra_dist.config import load_config
+
     port = [f"log.metrics_port={args.metrics_port}"] if args.metrics_port else []
     config = load_config(args.config, [*args.overrides, *port])
+    if config.data.shards and not config.data.photos and os.environ.get("WORLD_SIZE", "1") == "1":
+        from fra_dist.data.shards.manifest import refuse_missing
+
+        refuse_missing(config.data.shards)  # before torch, whose import takes seconds; of several ranks, the first asks
     if args.dry_run:
         from fra_dist.train.dry_run import describe_run
 
@@ -55,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from fra_dist import distributed
     from fra_dist.api.pretraining import CLOSING, run_to_end
+    from fra_dist.train.liveness.bounded import leave_within
 
     status = FAILED
     try:

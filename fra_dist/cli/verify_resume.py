@@ -6,12 +6,14 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fra_dist.cli.line.json_output import add_json, print_json, told_aside
-from fra_dist.config import Config, load_config
 from fra_dist.errors import LaunchError
 from fra_dist.files import exists
+
+if TYPE_CHECKING:
+    from fra_dist.config import Config
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace) -> dict[str, Any]:
+    from fra_dist.config import load_config
+
     config = load_config(args.config, args.overrides)
     first, second = _worlds(args.world)
     from fra_dist.launch.resume_trial import PlannedStop, TrialRun, draw_stops, resume_trial_config
@@ -89,7 +93,7 @@ def _compare(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _comparable(config: Config, elastic: bool) -> Config:
+def _comparable(config: "Config", elastic: bool) -> "Config":
     """Where the arithmetic itself is not repeatable, ask for the kind that is; says so."""
     import torch
 

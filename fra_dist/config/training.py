@@ -88,7 +88,8 @@ class TrainConfig(Section):
     cuda_graphs: bool = False
     """Record forward and backward once as a CUDA graph and replay it; one GPU, with train.backend=torch."""
     deterministic: bool = False
-    """Use only algorithms that give the same bits every time, which are slower on a GPU."""
+    """Use only algorithms that give the same bits every time, which are slower on a GPU; on a CPU, PyTorch's
+    convolutions, without a measurement."""
     watchdog_seconds: NonNegative | None = None
     """Seconds without progress after which an attempt is ended; null: from the measured time of a step, 120 at the
     least; 0: never."""

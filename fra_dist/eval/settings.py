@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fra_dist.config.section import Count, Positive, Seed, Whole
 from fra_dist.errors import ConfigError
 
-TASKS = ("expression", "attributes", "alignment", "verification", "regions", "consistency")
 Way = Literal[
     "heatmaps",
     "clusters",

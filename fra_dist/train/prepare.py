@@ -17,6 +17,7 @@ from fra_dist.models.fra import FRA
 from fra_dist.models.map_ceiling import coarse_map_warning
 from fra_dist.train.checkpoints.background_writer import Saver
 from fra_dist.train.checkpoints.restoring import restore_model
+from fra_dist.train.convolution_choice import convolutions_of_run
 from fra_dist.train.engines.build import build_engine
 from fra_dist.train.engines.deepspeed_options import check_extra
 from fra_dist.train.execution import set_execution, trust_kernels
@@ -94,6 +95,14 @@ def _prepare(config: Config, force: bool, origin: Origin, watch: StartWatch) -> 
     elif (told := initialise(model, config)) is not None and ctx.is_main:
         print(told, flush=True)
         folder.note("notice", text=told)
+    watch.part("measuring convolutions", SLOW)
+    images = sizes.micro_batch * (2 if model.views_grouped else 1)
+    memory = None if checkpoint is None else checkpoint.memory
+    convolutions, told = convolutions_of_run(model, config, ctx.device, images, memory)
+    if told is not None and ctx.is_main:
+        folder.note("convolutions", text=told)
+        if checkpoint is not None:
+            print(f"note: {told}", file=sys.stderr)
     watch.part("building the engine and the input", SLOW)
     completed = checkpoint.step if checkpoint else 0
     saver = Saver(folder.checkpoints, config.checkpoint, folder.check, newest=folder.own_step(checkpoint))
@@ -109,6 +118,7 @@ def _prepare(config: Config, force: bool, origin: Origin, watch: StartWatch) -> 
     guard = Guard(config.guard, config.log.every_steps, passed_over, retried)
     run = Run(config, ctx, folder, manifest, sizes, model, optimizer, engine, step, loader, completed, saver, guard)
     run.hosts = hosts
+    run.memory.update(convolutions)
     if checkpoint is not None:
         run.memory.update(checkpoint.memory)
         engine.load_optimizer_state(checkpoint.optimizer())

@@ -14,7 +14,7 @@ from fra_dist.cli.line import arguments
 from fra_dist.cli.line.any_order import RawHelpWithDefaults
 from fra_dist.cli.line.json_output import add_json, print_json, told_aside
 from fra_dist.errors import ConfigError
-from fra_dist.eval.settings import TASKS
+from fra_dist.eval.task_names import TASKS
 
 _TUNED = ("epochs", "batch", "lr", "patience")
 _OWN: dict[str, tuple[str, ...]] = {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fra_dist import files
 from fra_dist.errors import ConfigError, DataError
-from fra_dist.eval.settings import TASKS
+from fra_dist.eval.task_names import TASKS
 from fra_dist.files import is_folder
 
 if TYPE_CHECKING:

@@ -5,9 +5,12 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fra_dist.config import Config, load_config
 from fra_dist.errors import LaunchError
+
+if TYPE_CHECKING:
+    from fra_dist.config import Config
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
 
     RUN/launch/state.json holds the same outcome.
     """
+    from fra_dist.config import load_config
     from fra_dist.launch.checks.before_launch import check_memory, check_run
     from fra_dist.launch.trainer_command import prepare_launch
     from fra_dist.launch.world import Bounds, world_sizes
@@ -55,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         return run_elastic(launch, cluster, sizes, Pace(grow_after=args.grow_after), stop)
 
 
-def _doctor(args: argparse.Namespace, config: Config) -> int:
+def _doctor(args: argparse.Namespace, config: "Config") -> int:
     from fra_dist.cli.doctor import show_results
     from fra_dist.doctor import nodes
     from fra_dist.doctor.subject import Subject
@@ -68,7 +72,7 @@ def _doctor(args: argparse.Namespace, config: Config) -> int:
     return show_results(nodes.joined_hosts(nodes.read_lines(lines)), args.json)
 
 
-def _refuse_relative(config: Config) -> None:
+def _refuse_relative(config: "Config") -> None:
     """A submitted job runs in a copy of the working directory that Ray deletes."""
     if "runtime_resources" not in os.getcwd():
         return

@@ -21,7 +21,7 @@ from fra_dist.data.loading.batch import Batch
 from fra_dist.data.loading.feeder import EncodedBatch, Feeder
 from fra_dist.data.loading.prefetch import Prefetcher, start_prefetcher
 from fra_dist.data.loading.quarantine import Quarantine
-from fra_dist.data.order.plan import Plan
+from fra_dist.data.loading.run_plan import make_plan
 from fra_dist.data.shards.manifest import Manifest
 from fra_dist.data.shards.reader import ShardReader, open_shard_source
 from fra_dist.data.shards.remote_source import STATS
@@ -31,13 +31,6 @@ from fra_dist.distributed import RankContext
 CLOSE_PATIENCE = 10.0
 """Seconds that closing a loader waits for a read of the data disk to end; after that the thread dies with the
 process."""
-
-
-def make_plan(config: Config, manifest: Manifest) -> Plan:
-    """The reading plan of a configuration on a data set. Raises DataError when there are fewer samples than a global
-    batch."""
-    data = config.data
-    return Plan(manifest.sizes, config.seed, config.train.global_batch, data.shuffle_streams, data.shuffle_window)
 
 
 def make_loader(

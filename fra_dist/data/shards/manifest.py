@@ -23,7 +23,7 @@ from fra_dist.data.shards.pixel_statistics import stats_misfit
 from fra_dist.data.shards.shard_patterns import shard_sets
 from fra_dist.data.stores.remote_folder import RemoteFolder, StoreOptions, is_remote
 from fra_dist.errors import DataError
-from fra_dist.files import failure, write_whole
+from fra_dist.files import exists, failure, write_whole
 
 MANIFEST = "manifest.json"
 """File name of the manifest."""
@@ -60,6 +60,16 @@ def load_manifest(folder: str | Path, check_files: bool = True, options: StoreOp
         if check_files:
             check_shard_files(where, sets[-1][0].shards, indices=False)
     return joined(sets)
+
+
+def refuse_missing(folder: str | Path) -> None:
+    """Raise the DataError of `load_manifest` when a local folder of shards has no manifest; nothing is read.
+
+    Raises DiskError or AccessError when that cannot be known.
+    """
+    for place, _, _ in shard_sets(str(folder)):
+        if not is_remote(place) and not exists(Path(place) / MANIFEST):
+            _read(Path(place))
 
 
 def _read(folder: Path | RemoteFolder) -> Manifest:

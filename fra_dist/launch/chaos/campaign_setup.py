@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fra_dist.config import Config
-from fra_dist.data.loading.loader import make_plan
+from fra_dist.data.loading.run_plan import make_plan
 from fra_dist.data.shards.manifest import MANIFEST, Manifest, load_manifest
 from fra_dist.data.stores.remote_folder import RemoteFolder
 from fra_dist.errors import ConfigError, LaunchError

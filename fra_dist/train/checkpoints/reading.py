@@ -17,15 +17,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 
 from fra_dist import files
 from fra_dist.config import Config, parse_config
 from fra_dist.errors import CheckpointError, FraError
+
+if TYPE_CHECKING:
+    from torch import Tensor  # imported with the first tensors: what is no checkpoint is refused sooner
 
 FORMAT = 1
 """The version of the format that this package writes and reads."""
@@ -58,14 +59,14 @@ class Checkpoint:
     averaged: list[int] = field(default_factory=list)
     """The steps whose mean it is, when `fra-dist ckpt average` made it; it then has no optimiser state. Else empty."""
 
-    def model(self) -> dict[str, Tensor]:
+    def model(self) -> dict[str, "Tensor"]:
         """Read every parameter and buffer of the model onto the CPU, by name.
 
         Raises CheckpointError or DiskError when the file cannot be read.
         """
         return _tensors(self.path / MODEL)
 
-    def optimizer(self) -> dict[str, Tensor]:
+    def optimizer(self) -> dict[str, "Tensor"]:
         """Read the optimiser's state onto the CPU, by PARAMETER/STATE.
 
         Raises CheckpointError or DiskError when the file cannot be read.
@@ -220,7 +221,7 @@ def find_checkpoint(path: str | Path) -> Checkpoint:
     return found
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
+def _tensors(path: Path) -> dict[str, "Tensor"]:
     try:
         return files.patiently(lambda: _load(path))
     except SafetensorError as error:
@@ -229,8 +230,10 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         raise files.failure(error, f"{path} cannot be read", CheckpointError) from None
 
 
-def _load(path: Path) -> dict[str, Tensor]:
+def _load(path: Path) -> dict[str, "Tensor"]:
     """Load the tensors of a file. Raises OSError and SafetensorError."""
+    from safetensors.torch import load_file
+
     with files.disk_errors(path):
         return load_file(path)
 

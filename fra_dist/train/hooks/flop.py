@@ -7,7 +7,6 @@ counted (the attention of a small decoder), so the share is a little too small.
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from fra_dist.data.order.views import views_of
 from fra_dist.train.engines.protocol import precision_of
@@ -50,6 +49,8 @@ def flop_of_image(run: Run) -> float:
 
 
 def _forward(network: nn.Module, image: torch.Tensor) -> int:
+    from torch.utils.flop_counter import FlopCounterMode  # imports Triton, for runs that count
+
     modes = [(module, module.training) for module in network.modules()]
     counter = FlopCounterMode(display=False)
     try:

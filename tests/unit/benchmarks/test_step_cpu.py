@@ -8,11 +8,24 @@ import step_cpu
 
 
 def test_everybody_is_checked_and_timed(tmp_path: Path, checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--quick", "--rounds", "1", "--out", str(tmp_path / "rows"), "--dtypes", "float32", "--profile"]
+    words = [
+        "--quick",
+        "--rounds",
+        "1",
+        "--out",
+        str(tmp_path / "rows"),
+        "--dtypes",
+        "float32",
+        "--profile",
+        "--convolutions",
+    ]
     words += ["--published", str(checkout), "--published-step", f"{checkout / 'adapter.py'}:make_step"]
     assert step_cpu.main(words) == 0
     rows = [json.loads(line) for line in (tmp_path / "rows" / "step_cpu.jsonl").read_text().splitlines()]
-    assert [row["way"] for row in rows] == ["plain NCHW", "plain channels-last", "published", "ours"]
+    assert [row["way"] for row in rows] == [
+        *("plain NCHW", "plain channels-last", "published"),
+        *("ours, PyTorch's", "ours, former rule", "ours"),
+    ]
     assert all(row["ms"] > 0 and row["versions"]["torch"] and row["load"] >= 0 for row in rows)
     assert rows[-1]["over_ours"] == rows[-1]["cpu_over_ours"] == 1
     shown = capsys.readouterr().out

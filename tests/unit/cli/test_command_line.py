@@ -122,6 +122,41 @@ def test_code_for_each_shell(shell, capsys):
     assert "fra-dist" in capsys.readouterr().out
 
 
+HELP = ["pretrain", "launch torchrun", "launch slurm", "launch ray", "replay", "status", "report", "ckpt ls", "plan"]
+HELP += ["verify-resume", "chaos", "doctor", "shards make", "heatmaps", "eval expression", "embed", "export", "convert"]
+HELP += ["kernels", "config", "init", "demo", "completion"]
+
+
+def test_help_imports_nothing_slow():
+    code = "import sys\nfrom fra_dist.cli.main import main\n"
+    code += f"for words in {HELP}:\n    try:\n        main([*words.split(), '--help'])\n    except SystemExit as end:\n"
+    code += "        assert end.code == 0, words\n"
+    code += "    slow = {'torch', 'numpy', 'pydantic', 'scipy', 'ray', 'PIL'} & set(sys.modules)\n"
+    code += "    assert not slow, (words, slow)\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "pretrain debug_cpu data.shards=nowhere",
+        "plan debug_cpu data.shards=nowhere",
+        "status nowhere",
+        "export nowhere --out mine",
+        "verify-resume nowhere",
+    ],
+)
+def test_wrong_paths_are_refused_before_torch_is_imported(line, tmp_path):
+    code = "import sys\nfrom fra_dist.cli.main import main\nstatus = main(sys.argv[1:])\n"
+    code += "assert 'torch' not in sys.modules\nsys.exit(status)\n"
+    command = [sys.executable, "-c", code, *line.split()]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2, done.stderr
+    assert "nowhere" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_tables_have_json(shards, small_run, capsys):
     def said(*words):
         assert main([*map(str, words), "--json"]) == 0
@@ -134,6 +169,8 @@ def test_tables_have_json(shards, small_run, capsys):
     assert said("ckpt", "ls", small_run)[0]["step"] == 7
     assert said("ckpt", "verify", small_run)[0]["verdict"] == "good"
     assert said("ckpt", "show", small_run)["step"] == 7
-    assert "relation" in said("kernels")["kernels"]
+    found = said("kernels")
+    assert "relation" in found["kernels"]
+    assert {"machine", "cache", "layers"} == found["convolutions"].keys()
     assert {"name", "path", "about"} <= set(said("config", "list")[0])
     assert said("config", "optim.lr")[0]["default"] == "0.9"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -61,6 +62,7 @@ def test_a_run_explains_itself(undisturbed):
     assert json.loads((undisturbed / "versions.json").read_text())["torch"]
     assert [json.loads(line)["event"] for line in (undisturbed / "history.jsonl").read_text().splitlines()] == [
         "start",
+        "convolutions",
         "checkpoint",
         "complete",
     ]
@@ -108,6 +110,40 @@ def test_a_signal_saves_and_the_same_command_goes_on(undisturbed, config, shards
     assert not (run / "curves.png").exists(), "pictures would keep a run that is to stop"
     assert fra_dist(*words(config, shards, run)).returncode == 0
     assert_same_run(undisturbed, run)
+
+
+def test_a_resumed_run_computes_as_it_began_with_another_cache_or_none(config, shards, tmp_path, fra_dist):
+    def pretrain(name, cache, *more):
+        done = fra_dist(
+            *words(config, shards, tmp_path / name, "train.backend=torch", *more), FRA_DIST_CACHE=str(tmp_path / cache)
+        )
+        assert done.returncode == 0, done.stderr
+
+    def memory(name, step):
+        state = tmp_path / name / "checkpoints" / f"step-{step:08d}" / "state.json"
+        return json.loads(state.read_text())["memory"]["convolutions"]
+
+    def rewrite(cache, words):
+        [path] = (tmp_path / cache / "convolutions").iterdir()
+        record = json.loads(path.read_text())
+        assert record["layers"]
+        path.write_text(json.dumps({**record, "layers": {layer: words for layer in record["layers"]}}))
+
+    pretrain("measured", "one")
+    rewrite("one", ["forward", "input", "weight"])
+    pretrain("whole", "one")
+    pretrain("stopped", "one", "checkpoint.every_steps=4")
+    for cache in ("none", "one"):
+        rewrite("one", [])
+        shutil.copytree(tmp_path / "stopped", tmp_path / f"resumed-{cache}")
+        shutil.rmtree(tmp_path / f"resumed-{cache}" / "checkpoints" / "step-00000008")
+        pretrain(f"resumed-{cache}", cache)
+        assert_same_run(tmp_path / "whole", tmp_path / f"resumed-{cache}")
+        assert memory(f"resumed-{cache}", 8) == memory("whole", 8)
+    assert not (tmp_path / "none").exists()
+    pretrain("other", "one")
+    first, second = weights(tmp_path / "whole", 8), weights(tmp_path / "other", 8)
+    assert not all(first[k].equal(second[k]) for k in first), "the choice makes no difference here"
 
 
 def test_torch_backend_has_the_same_result(undisturbed, config, shards, tmp_path, fra_dist):

@@ -1,4 +1,4 @@
-"""The weight gradient as a matrix product, against PyTorch's in float64."""
+"""The passes of a convolution as matrix products, against PyTorch's in float64."""
 
 import copy
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from fra_dist.models import convolution
-from fra_dist.models.convolution import PatchConv2d, use_patches, weight_gradient
+from fra_dist.models.convolution import Layer, PatchConv2d, Ways, layers_of, use_patches, weight_gradient
 
 LAST = torch.channels_last
 
@@ -31,12 +31,15 @@ def gradients(module: nn.Module, x: Tensor, seed: int = 0) -> tuple[Tensor, list
     stride=st.sampled_from([(1, 1), (2, 2), (1, 2)]),
     padding=st.sampled_from([(0, 0), (1, 1), (0, 1)]),
     at_once=st.sampled_from([1, 9000, 2**19]),
+    ways=st.tuples(st.booleans(), st.booleans(), st.booleans()),
 )
-def test_gradients_are_those_of_float64(images, channels, size, kernel, stride, padding, at_once) -> None:
+def test_gradients_are_those_of_float64(images, channels, size, kernel, stride, padding, at_once, ways) -> None:
     own = nn.Conv2d(*channels, kernel, stride, padding, bias=False)
     exact = copy.deepcopy(own).double()
     use_patches(own)
     assert type(own) is PatchConv2d
+    layer = own.layer(*size, torch.float32)
+    use_patches(own, {layer.name: Ways(ways[0], ways[1] and layer.can_turn, ways[2])})
     x = torch.randn(images, channels[0], *size).contiguous(memory_format=LAST)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(convolution, "_PATCHES", at_once)
@@ -45,8 +48,8 @@ def test_gradients_are_those_of_float64(images, channels, size, kernel, stride, 
     torch.testing.assert_close(y.double(), wanted_y, rtol=1e-5, atol=1e-5)
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-5 * float(other.abs().max()))
-    laid_out = torch.empty_like(own.weight, memory_format=LAST)
-    assert found[1].stride() == laid_out.stride()  # as the weights lie, so that nobody has to copy
+    if ways[2]:  # as the weights lie, so that nobody has to copy
+        assert found[1].stride() == torch.empty_like(own.weight, memory_format=LAST).stride()
 
 
 def test_the_product_is_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,3 +98,79 @@ def test_gradients_repeat_to_the_bit() -> None:
     x = torch.randn(9, 64, 7, 7).contiguous(memory_format=LAST)
     first, second = gradients(own, x)[1], gradients(own, x)[1]
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+ALL = Ways(True, True, True)
+LAYERS = [(3, 1, 1), (1, 1, 0), (1, 2, 0)]
+"""Kernel, stride, padding."""
+
+
+def chosen(layer: Layer, ways: Ways = ALL) -> dict[str, Ways]:
+    return {layer.name: ways}
+
+
+@pytest.mark.parametrize("shape", LAYERS)
+@pytest.mark.parametrize("at_once", [9000, 2**19])
+def test_in_bf16_products_are_as_near_as_pytorch(
+    shape: tuple[int, int, int], at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convolution, "_PATCHES", at_once)
+    theirs = nn.Conv2d(64, 72, *shape, bias=False).to(memory_format=LAST)
+    own, exact = copy.deepcopy(theirs), copy.deepcopy(theirs).double()
+    use_patches(own)
+    use_patches(own, chosen(own.layer(6, 5, torch.bfloat16)))
+    x = torch.randn(7, 64, 6, 5).bfloat16().float().contiguous(memory_format=LAST)
+    with torch.autocast("cpu", torch.bfloat16):
+        (y, found), (their_y, their_found) = gradients(own, x), gradients(theirs, x)
+    wanted_y, wanted = gradients(exact, x.double())
+    y, their_y, wanted_y = y.detach(), their_y.detach(), wanted_y.detach()
+    assert y.dtype == their_y.dtype == torch.bfloat16
+    for one, other, right in zip([y, *found], [their_y, *their_found], [wanted_y, *wanted], strict=True):
+        error, their_error = (float((value.double() - right).norm() / right.norm()) for value in (one, other))
+        assert error < max(1.5 * their_error, 1e-3)
+    assert found[0].dtype == found[1].dtype == torch.float32
+
+
+@pytest.mark.parametrize("shape", LAYERS)
+def test_what_is_chosen_runs(shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    for name in ("output", "input_gradient", "weight_gradient", "pytorch_gradients"):
+        real = getattr(convolution, name)
+        monkeypatch.setattr(
+            convolution, name, lambda *given, real=real, name=name: (calls.append(name), real(*given))[1]
+        )
+    own = nn.Conv2d(64, 64, *shape, bias=False)
+    use_patches(own)
+    x = torch.randn(2, 64, 5, 5).contiguous(memory_format=LAST)
+    layer = own.layer(5, 5, torch.float32)
+    for ways, wanted in (
+        (ALL, {"output", "input_gradient", "weight_gradient"}),
+        (Ways(input=True), {"input_gradient", "pytorch_gradients"}),
+        (Ways(weight=True), {"weight_gradient", "pytorch_gradients"}),
+        (Ways(), set()),
+    ):
+        calls.clear()
+        use_patches(own, chosen(layer, ways))
+        gradients(own, x)
+        assert wanted <= set(calls)
+        assert ("pytorch_gradients" in calls) == ("pytorch_gradients" in wanted)
+    calls.clear()
+    use_patches(own, chosen(layer))
+    gradients(own, x[..., :4].contiguous(memory_format=LAST))  # a size that nobody chose for
+    assert calls == []
+    with torch.no_grad():
+        y = own(x)
+        assert calls == ["output"]
+    assert torch.equal(y, own(x).detach())
+
+
+def test_layers_are_found_and_nothing_of_the_network_changes() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 64, 3, bias=False), nn.BatchNorm2d(64), nn.Conv2d(64, 96, 1, 2, bias=False))
+    network[1].eval()
+    use_patches(network)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    found = layers_of(network, [10, 6], torch.bfloat16)
+    assert [layer.name for layer in found] == [f"64x{n}x{n}-96_k1x1_s2x2_p0x0_bfloat16" for n in (8, 4)]
+    assert (network.training, network[1].training, network[2].training) == (True, False, True)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert not network[2]._forward_pre_hooks

@@ -1,0 +1,230 @@
+"""Which way each convolution of a run is computed on a CPU: measured once, kept for later starts, fixed inside a run.
+
+    a new run       each pass of each layer is PyTorch's or a matrix product, whichever a measurement finds faster; the
+                    findings are kept in the user's cache, by CPU, PyTorch, threads, layer and images
+    in checkpoints  the choice and where it was measured: a resumed run computes as it began, on any machine, whether or
+                    not there is a cache
+    other runs      of checkpoints without a choice keep `models.convolution.FORMER`, with which they began; with
+                    train.deterministic all passes are PyTorch's
+
+A product must take less than 90 % of PyTorch's time to be chosen, so that a measurement seldom decides differently when
+it is repeated. Ranks use what rank 0 found.
+"""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fra_dist import files
+from fra_dist.config import Config
+from fra_dist.distributed import from_main
+from fra_dist.errors import AccessError, DiskError
+from fra_dist.models.convolution import (
+    Layer,
+    Ways,
+    input_gradient,
+    layers_of,
+    output,
+    pytorch_gradients,
+    use_patches,
+    weight_gradient,
+)
+from fra_dist.models.fra import FRA
+
+MEMORY = "convolutions"
+"""The entry of a checkpoint's memory: {"machine": str, "layers": {name: names of the passes that are products}}."""
+_GAIN = 0.9
+"""A product is chosen below this share of PyTorch's time."""
+_ROUNDS = 3
+_ROWS = 1024
+"""Images are measured until the output has this many places: more hardly change which way is faster."""
+_LEAST = 4
+_FOLDER = "convolutions"
+
+
+def convolutions_of_run(
+    model: FRA, config: Config, device: torch.device, images: int, memory: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], str | None]:
+    """Apply the choice of a run to its model; every rank calls it.
+
+    images: of one pass through the backbone; memory: that of the checkpoint which the run resumes from, None for a new
+    run. Returns what the run's memory is to hold, and what people should know: how the choice was made, or that it was
+    made elsewhere.
+    """
+    if device.type != "cpu" or not config.train.channels_last or config.train.compile:
+        # the record goes on with the run, which may come back to a CPU
+        return {MEMORY: memory[MEMORY]} if memory and MEMORY in memory else {}, None
+    if memory is not None:
+        return _resumed(model, memory)
+    use_patches(model.online.backbone)
+    sizes = [config.data.image_size, *([config.data.local_size] if config.data.local_views else [])]
+    dtype = torch.bfloat16 if config.train.precision == "bf16" else torch.float32
+    layers = [] if config.train.precision == "fp64" else layers_of(model.online.backbone, sizes, dtype)
+    told: str | None = None
+    chosen: dict[str, Ways] = {}
+    if layers and not config.train.deterministic:
+        chosen, told = from_main(lambda: choose(layers, images))
+    apply(model, chosen)
+    return {MEMORY: {"machine": machine(), "layers": {name: _words(ways) for name, ways in chosen.items()}}}, told
+
+
+def apply(model: FRA, chosen: Mapping[str, Ways] | None) -> None:
+    """Have the backbones of both networks compute as `chosen` says, by names of layers; None: the former rule."""
+    for backbone in (model.online.backbone, model.target.backbone):
+        use_patches(backbone, chosen)
+
+
+def choose(layers: Iterable[Layer], images: int) -> tuple[dict[str, Ways], str]:
+    """Return the ways of layers that get `images` at a time, from the cache or measured; and a sentence about it."""
+    path, notes = cache_path(), []
+    try:
+        known = read_cache(path)
+    except (DiskError, AccessError) as error:
+        known = {}
+        notes.append(f"; the cache of measurements was not used: {error}")
+    found, new = {}, {}
+    start = time.perf_counter()
+    layers = list(layers)
+    for layer in layers:
+        some = images_of(layer, images)
+        key = f"{layer.name}_n{some}"
+        if key not in known:
+            known[key] = new[key] = measure(layer, some)
+        found[layer.name] = known[key]
+    if new:
+        seconds = time.perf_counter() - start
+        notes.insert(0, f", {len(new)} measured now in {seconds:.1f} s")
+        if len(notes) == 1:
+            try:
+                # another run may have measured the same at the same time: what it found first holds for both
+                known = new | read_cache(path)
+                files.make_folder(path.parent)
+                files.write_object(path, {"machine": machine(), "layers": {k: _words(w) for k, w in known.items()}})
+                found = {layer.name: known[f"{layer.name}_n{images_of(layer, images)}"] for layer in layers}
+            except (DiskError, AccessError, OSError) as error:
+                notes.append(f"; the cache of measurements cannot be written: {error}")
+    return found, f"convolutions: {summary(found.values())}{''.join(notes)} ({machine()})"
+
+
+def summary(ways: Iterable[Ways]) -> str:
+    """Say how many layers there are and how many passes of each kind are products."""
+    ways = list(ways)
+    counts = ", ".join(f"{sum(getattr(one, name) for one in ways)} {name}" for name in Ways._fields)
+    return f"matrix products for {counts} passes of {len(ways)} layers, PyTorch's for the others"
+
+
+def machine() -> str:
+    """What a measurement holds for: the CPU and what it computes in, PyTorch, and the number of threads."""
+    threads = torch.get_num_threads()
+    arithmetic = [torch.backends.cpu.get_cpu_capability()]
+    arithmetic += ["bf16"] if torch.cpu._is_avx512_bf16_supported() else []
+    arithmetic += ["AMX"] if torch.cpu._is_amx_tile_supported() else []
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA")
+    arithmetic += [f"at most {limit}"] if limit else []
+    words = [_cpu_name(), "+".join(arithmetic), f"torch {torch.__version__}"]
+    return ", ".join([*words, f"{threads} thread{'' if threads == 1 else 's'}"])
+
+
+def cache_path() -> Path:
+    """The file of the measurements that hold for this machine, in $FRA_DIST_CACHE or the user's cache folder."""
+    named = os.environ.get("FRA_DIST_CACHE")
+    home = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fra_dist"
+    name = "".join(c if c.isalnum() or c in ".+" else "_" for c in machine())
+    return home / _FOLDER / f"{name}.json"
+
+
+def read_cache(path: Path) -> dict[str, Ways]:
+    """Read measurements by layer and images; empty when there are none or the file is damaged.
+
+    Raises DiskError or AccessError when it cannot be read.
+    """
+    return parse(files.read_object(path)) or {}
+
+
+def parse(record: Any) -> dict[str, Ways] | None:
+    """Read the layers of a record; None when it is not a whole one."""
+    layers = record.get("layers") if isinstance(record, dict) else None
+    if not isinstance(layers, dict):
+        return None
+    found = {}
+    for name, words in layers.items():
+        if not isinstance(words, list) or any(word not in Ways._fields for word in words):
+            return None
+        found[name] = Ways(*(field in words for field in Ways._fields))
+    return found
+
+
+def images_of(layer: Layer, images: int) -> int:
+    """How many of `images` a layer is measured with."""
+    down, right = layer.stride
+    places = -(-layer.height // down) * -(-layer.width // right)
+    return min(images, max(_LEAST, -(-_ROWS // places)))
+
+
+@torch.no_grad()
+def measure(layer: Layer, images: int) -> Ways:
+    """Time both ways of each pass of a layer in turn, and choose."""
+    random = torch.Generator().manual_seed(0)  # of its own: the run draws what it would have drawn
+
+    def numbers(*shape: int) -> Tensor:
+        drawn = torch.randn(shape, generator=random).to(layer.dtype)
+        return drawn.contiguous(memory_format=torch.channels_last)
+
+    x = numbers(images, layer.inputs, layer.height, layer.width)
+    weight = numbers(layer.outputs, layer.inputs, *layer.kernel)
+    dy = numbers(*torch.conv2d(x, weight, None, layer.stride, layer.padding).shape)
+    at = (layer.stride, layer.padding)
+    forward = _faster(lambda: torch.conv2d(x, weight, None, *at), lambda: output(x, weight, *at))
+    of_input = layer.can_turn and _faster(
+        lambda: pytorch_gradients(x, dy, weight, *at, True, False), lambda: input_gradient(x, dy, weight, *at)
+    )
+    of_weight = _faster(
+        lambda: pytorch_gradients(x, dy, weight, *at, False, True),
+        lambda: weight_gradient(x, dy, layer.kernel, *at),
+    )
+    return Ways(forward, of_input, of_weight)
+
+
+def _faster(pytorch: Callable[[], Any], product: Callable[[], Any]) -> bool:
+    """Whether a product is faster. One thread is timed by the processor, which other load disturbs least."""
+    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
+    times: tuple[list[float], list[float]] = ([], [])
+    for number in range(_ROUNDS + 1):
+        for run, seconds in zip((pytorch, product), times, strict=True):
+            start = clock()
+            run()
+            if number:  # the first call plans and allocates
+                seconds.append(clock() - start)
+    return min(times[1]) < _GAIN * min(times[0])
+
+
+def _resumed(model: FRA, memory: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+    record = memory.get(MEMORY)
+    chosen = parse(record)
+    apply(model, chosen)
+    if chosen is None:
+        return {}, None
+    assert isinstance(record, dict)
+    made, here = record.get("machine"), machine()
+    told = f"convolutions are computed as measured on {made}, where the run began; this is {here}: results may differ "
+    told += "in their last bits from those of a run that stayed there"
+    return {MEMORY: record}, told if made != here else None
+
+
+def _words(ways: Ways) -> list[str]:
+    return [name for name in Ways._fields if getattr(ways, name)]
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
