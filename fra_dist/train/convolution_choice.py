@@ -8,7 +8,8 @@
                     train.deterministic all passes are PyTorch's
 
 A product must take less than 90 % of PyTorch's time to be chosen, so that a measurement seldom decides differently when
-it is repeated. Ranks use what rank 0 found.
+it is repeated. Where it cannot be kept, `FORMER` holds: a run that is begun again gives the same bits. Ranks use what
+rank 0 found.
 """
 
 import os
@@ -67,10 +68,12 @@ def convolutions_of_run(
     dtype = torch.bfloat16 if config.train.precision == "bf16" else torch.float32
     layers = [] if config.train.precision == "fp64" else layers_of(model.online.backbone, sizes, dtype)
     told: str | None = None
-    chosen: dict[str, Ways] = {}
+    chosen: dict[str, Ways] | None = {}
     if layers and not config.train.deterministic:
         chosen, told = from_main(lambda: choose(layers, images))
     apply(model, chosen)
+    if chosen is None:
+        return {}, told
     return {MEMORY: {"machine": machine(), "layers": {name: _words(ways) for name, ways in chosen.items()}}}, told
 
 
@@ -80,36 +83,32 @@ def apply(model: FRA, chosen: Mapping[str, Ways] | None) -> None:
         use_patches(backbone, chosen)
 
 
-def choose(layers: Iterable[Layer], images: int) -> tuple[dict[str, Ways], str]:
-    """Return the ways of layers that get `images` at a time, from the cache or measured; and a sentence about it."""
-    path, notes = cache_path(), []
+def choose(layers: Iterable[Layer], images: int) -> tuple[dict[str, Ways] | None, str]:
+    """Return the ways of layers that get `images` at a time, from the cache or measured; and a sentence about it.
+
+    None instead of the ways when the cache cannot be used: a second measurement might decide otherwise.
+    """
+    keys = {layer: f"{layer.name}_n{images_of(layer, images)}" for layer in layers}
+    told = ""
     try:
+        path = cache_path()
         known = read_cache(path)
-    except (DiskError, AccessError) as error:
-        known = {}
-        notes.append(f"; the cache of measurements was not used: {error}")
-    found, new = {}, {}
-    start = time.perf_counter()
-    layers = list(layers)
-    for layer in layers:
-        some = images_of(layer, images)
-        key = f"{layer.name}_n{some}"
-        if key not in known:
-            known[key] = new[key] = measure(layer, some)
-        found[layer.name] = known[key]
-    if new:
-        seconds = time.perf_counter() - start
-        notes.insert(0, f", {len(new)} measured now in {seconds:.1f} s")
-        if len(notes) == 1:
-            try:
-                # another run may have measured the same at the same time: what it found first holds for both
-                known = new | read_cache(path)
-                files.make_folder(path.parent)
-                files.write_object(path, {"machine": machine(), "layers": {k: _words(w) for k, w in known.items()}})
-                found = {layer.name: known[f"{layer.name}_n{images_of(layer, images)}"] for layer in layers}
-            except (DiskError, AccessError, OSError) as error:
-                notes.append(f"; the cache of measurements cannot be written: {error}")
-    return found, f"convolutions: {summary(found.values())}{''.join(notes)} ({machine()})"
+        missing = {key: layer for layer, key in keys.items() if key not in known}
+        if missing:
+            files.make_folder(path.parent)
+            start = time.perf_counter()
+            new = {key: measure(layer, images_of(layer, images)) for key, layer in missing.items()}
+            told = f", {len(new)} measured now in {time.perf_counter() - start:.1f} s"
+            known = new | read_cache(path)  # what another run found first, at the same time, holds for both
+            files.write_object(path, _record(known))
+    except (DiskError, AccessError, OSError) as error:
+        return None, f"convolutions: as ever, because no measurement can be kept in the cache: {error}"
+    found = {layer.name: known[key] for layer, key in keys.items()}
+    return found, f"convolutions: {summary(found.values())}{told} ({machine()})"
+
+
+def _record(known: Mapping[str, Ways]) -> dict[str, Any]:
+    return {"machine": machine(), "layers": {key: _words(ways) for key, ways in known.items()}}
 
 
 def summary(ways: Iterable[Ways]) -> str:
@@ -132,11 +131,21 @@ def machine() -> str:
 
 
 def cache_path() -> Path:
-    """The file of the measurements that hold for this machine, in $FRA_DIST_CACHE or the user's cache folder."""
+    """The file of the measurements that hold for this machine, in $FRA_DIST_CACHE or the user's cache folder.
+
+    Raises AccessError for a user without a home.
+    """
     named = os.environ.get("FRA_DIST_CACHE")
-    home = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fra_dist"
+    home = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache") / "fra_dist"
     name = "".join(c if c.isalnum() or c in ".+" else "_" for c in machine())
     return home / _FOLDER / f"{name}.json"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError as error:  # a user without a name and a home
+        raise AccessError(f"{error} Set HOME or FRA_DIST_CACHE") from None
 
 
 def read_cache(path: Path) -> dict[str, Ways]:

@@ -97,19 +97,34 @@ def test_a_damaged_cache_is_measured_again(cache: Path, measured: list[str], con
 def test_a_cache_that_cannot_be_read_is_said_and_left_alone(cache: Path, measured: list[str]) -> None:
     cache.mkdir(parents=True)
     found, said = choose([LAYER], 8)
-    assert found == {LAYER.name: Ways(forward=True)}
-    assert "was not used" in said
+    assert found is None
+    assert str(cache) in said
+    assert measured == []
     assert cache.is_dir()
 
 
-def test_a_cache_that_cannot_be_written_is_said(cache: Path, measured: list[str]) -> None:
+def test_what_cannot_be_kept_is_not_relied_on(cache: Path, measured: list[str]) -> None:
     cache.parent.parent.write_text("a file in place of the folder")
-    assert "cannot be written" in choose([LAYER], 8)[1]
+    found, said = choose([LAYER], 8)
+    assert found is None
+    assert "no measurement can be kept in the cache" in said
+    assert measured == []
+
+
+def test_a_user_without_a_home(measured: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("FRA_DIST_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    found, said = choose([LAYER], 8)
+    assert found is None
+    assert "Set HOME or FRA_DIST_CACHE" in said
 
 
 def test_who_measured_first_is_right_for_both(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def meanwhile(layer: Layer, images: int) -> Ways:
-        cache.parent.mkdir(parents=True)
         cache.write_text(json.dumps({"layers": {f"{layer.name}_n{images}": ["weight"]}}))
         return ALL
 
