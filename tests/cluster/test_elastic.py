@@ -1,6 +1,5 @@
 """The real trainer on 4, 2, 3 and 1 gloo ranks one after the other: one run, with one order of samples."""
 
-import json
 import os
 import subprocess
 import sys
@@ -105,4 +104,4 @@ def test_batch_that_cannot_be_divided(small_shards: Path, run: Path) -> None:
     assert "cannot be divided over 5 ranks" in said.stderr
     assert "use 2 or 3 or 4 or 6 ranks" in said.stderr
     assert not (run / "checkpoints").exists()
-    assert json.loads((next(run.glob("launch/torchrun-*")) / "rank-0.json").read_text())["code"] == 2
+    assert not run.exists()
