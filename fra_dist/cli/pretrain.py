@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
     port = [f"log.metrics_port={args.metrics_port}"] if args.metrics_port else []
     config = load_config(args.config, [*args.overrides, *port])
-    if config.data.shards and not config.data.photos and os.environ.get("WORLD_SIZE", "1") == "1":
+    if config.data.shards and not config.data.photos and not args.dry_run and os.environ.get("WORLD_SIZE", "1") == "1":
         from fra_dist.data.shards.manifest import refuse_missing
 
         refuse_missing(config.data.shards)  # before torch, whose import takes seconds; of several ranks, the first asks

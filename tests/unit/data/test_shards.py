@@ -170,19 +170,19 @@ def test_bad_photos_are_named_and_left_out(tmp_path: Path) -> None:
 
 def test_what_may_not_be_opened(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Permissions mean nothing to root, so the refusals are played."""
-    real_open, real_scan = open, os.scandir
+    real_open, real_scan = os.open, os.scandir
 
-    def refuse(path: object, *rest: object, **named: object) -> object:
+    def refuse(path: str | Path, *rest: int, **named: int) -> int:
         if str(path).endswith("person 0/00.jpg"):
             raise PermissionError(13, "Permission denied", str(path))
-        return real_open(path, *rest, **named)  # type: ignore[call-overload]
+        return real_open(path, *rest, **named)
 
     def refuse_folder(path: object) -> object:
         if str(path).endswith("person 1"):
             raise PermissionError(13, "Permission denied", str(path))
         return real_scan(path)  # type: ignore[call-overload]
 
-    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr("fra_dist.files.os.open", refuse)
     monkeypatch.setattr("fra_dist.data.making.listing.os.scandir", refuse_folder)
     manifest = make_shards(photos, tmp_path / "out", ONE)
     skipped = (tmp_path / "out/skipped.jsonl").read_text()
