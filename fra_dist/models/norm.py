@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fra_dist.distributed import SINGLE, CrossRank
 from fra_dist.errors import ConfigError
-from fra_dist.kernels.batch_norm import batch_norm, follow, takes
+from fra_dist.kernels.batch_norm import Running, batch_norm, takes
 
 
 class BatchNorm(_BatchNorm):
@@ -54,16 +54,13 @@ class BatchNorm(_BatchNorm):
         self._check_input_dim(input)
         weight = input.new_ones(input.shape[1]) if self.weight is None else self.weight
         bias = torch.zeros_like(weight) if self.bias is None else self.bias
-        out, mean, var = batch_norm(
-            input, weight, bias, residual, cross=self.cross, groups=self.groups, relu=relu, eps=self.eps
-        )
+        running = None
         if self.running_mean is not None:
             assert self.running_var is not None
             assert self.num_batches_tracked is not None
-            count = input.numel() // input.shape[1] // self.groups * self.cross.world
-            running = self.running_mean, self.running_var, self.num_batches_tracked
-            follow(*running, mean, var, count, self.momentum)
-        return out
+            running = Running(self.running_mean, self.running_var, self.num_batches_tracked, self.momentum)
+        options: dict[str, Any] = {"cross": self.cross, "groups": self.groups, "relu": relu, "eps": self.eps}
+        return batch_norm(input, weight, bias, residual, running=running, **options)[0]
 
 
 @contextmanager

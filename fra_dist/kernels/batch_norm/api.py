@@ -9,7 +9,7 @@ pass over the group alone would give, over all ranks. act is ReLU or nothing. Th
     dx = w/√(σ² + ε) (g − mean(g) − x̂ mean(g x̂))    dw = Σ g x̂    db = Σ g    d residual = g
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,6 +23,23 @@ KERNEL = dispatch.register("batch_norm")
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
+class Running(NamedTuple):
+    """Running statistics of a layer, updated in place."""
+
+    mean: Tensor
+    """The running mean, (C,)."""
+    var: Tensor
+    """The running unbiased variance, (C,)."""
+    tracked: Tensor
+    """How many statistics were followed so far, 0-dim int64."""
+    momentum: float | None
+    """The share of new statistics, or None for the plain mean over all that were followed."""
+
+    def fits(self, dtype: torch.dtype) -> bool:
+        """Whether a kernel can update them, from statistics of that type."""
+        return self.momentum is not None and self.mean.dtype == self.var.dtype == dtype
+
+
 def batch_norm(
     x: Tensor,
     weight: Tensor,
@@ -33,18 +50,27 @@ def batch_norm(
     groups: int = 1,
     relu: bool = False,
     eps: float = 1e-5,
+    running: Running | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Normalise x by the statistics of each group over all ranks, with an optional residual and ReLU.
 
     x: (N, C, ...) with N a multiple of `groups`; weight, bias: (C,); residual: like x. Every rank holds equally many
-    values. Differentiable once in x, weight, bias and residual.
+    values. Differentiable once in x, weight, bias and residual. `running` follows the statistics in place, as `follow`
+    lets it.
 
     Returns y, like x, and the mean μ and the biased variance σ² of each group, (G, C), without gradient, in fp32
     (float64 for a float64 x). Raises ValueError for shapes that do not fit together, and ConfigError if the Triton
     kernels are insisted on (`dispatch.force`) and cannot take the call.
     """
     _check(x, weight, bias, residual, groups)
-    return _BatchNorm.apply(x, weight, bias, residual, groups, relu, eps, cross, takes(x, residual))
+    triton = takes(x, residual)
+    one_launch = triton and cross.world == 1 and not torch.compiler.is_compiling()
+    kept = running if one_launch and running is not None and running.fits(torch.float32) else None
+    y, mean, var = _BatchNorm.apply(x, weight, bias, residual, groups, relu, eps, cross, triton, one_launch, kept)
+    if running is not None and kept is None:
+        count = x.numel() // x.shape[1] // groups * cross.world
+        follow(running.mean, running.var, running.tracked, mean, var, count, running.momentum)
+    return y, mean, var
 
 
 def takes(x: Tensor, residual: Tensor | None = None) -> bool:
@@ -79,15 +105,22 @@ class _BatchNorm(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, groups: int, relu: bool,
-        eps: float, cross: CrossRank, triton: bool,
+        eps: float, cross: CrossRank, triton: bool, one_launch: bool, running: Running | None,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         parts = _parts(triton, x)
-        # moments of C numbers in float64: one collective, and no cancellation to speak of
-        moments = cross.mean(parts.moments(x, groups))
-        exact = torch.promote_types(x.dtype, torch.float32)
-        mean, var, inverse, scale, shift = parts.finish(moments, cast(weight, exact), cast(bias, exact), eps)
+        exact = torch.float32 if one_launch else torch.promote_types(x.dtype, torch.float32)
+        gain, base = cast(weight, exact), cast(bias, exact)
+        if one_launch:
+            buffers = None if running is None else (running.mean, running.var, running.tracked)
+            momentum = 0.0 if running is None or running.momentum is None else running.momentum
+            mean, var, inverse, scale, shift = parts.settle(x, groups, gain, base, eps, buffers, momentum)
+        else:
+            # moments of C numbers in float64: one collective, and no cancellation to speak of
+            moments = cross.mean(parts.moments(x, groups))
+            mean, var, inverse, scale, shift = parts.finish(moments, gain, base, eps)
         y = parts.transform(x, scale, shift, residual, relu)
         ctx.relu, ctx.cross, ctx.triton, ctx.with_residual = relu, cross, triton, residual is not None
+        ctx.one_launch = one_launch
         ctx.save_for_backward(x, y if relu else None, weight, mean, inverse, scale)
         ctx.mark_non_differentiable(mean, var)
         if not torch.compiler.is_compiling():  # which does not know it
@@ -99,15 +132,19 @@ class _BatchNorm(torch.autograd.Function):
         x, y, weight, mean, inverse, scale = ctx.saved_tensors
         parts, dy = _parts(ctx.triton, x), grads[0]
         if dy is None:
-            return (None,) * 9
+            return (None,) * 11
         if y is not None and not ctx.triton:
             dy, y = torch.ops.aten.threshold_backward(dy, y, 0), None
-        own = parts.sums(dy, x, y, mean, inverse)
-        count = x.numel() // x.shape[1] // len(mean) * ctx.cross.world
-        level, slope = cast(ctx.cross.sum(own) / count, mean.dtype).unbind()
+        if ctx.one_launch:
+            means, totals = parts.settle_sums(dy, x, y, mean, inverse)
+        else:
+            own = parts.sums(dy, x, y, mean, inverse)
+            count = x.numel() // x.shape[1] // len(mean) * ctx.cross.world
+            means, totals = cast(ctx.cross.sum(own) / count, mean.dtype), own.sum(dim=1)
+        level, slope = means.unbind()
         dx, d_residual = parts.gradients(dy, x, y, mean, inverse, scale, level, slope, ctx.with_residual)
-        d_bias, d_weight = cast(own.sum(dim=1), weight.dtype).unbind()
-        return dx, d_weight, d_bias, d_residual, None, None, None, None, None
+        d_bias, d_weight = cast(totals, weight.dtype).unbind()
+        return dx, d_weight, d_bias, d_residual, *[None] * 7
 
 
 def _parts(triton: bool, x: Tensor) -> Any:

@@ -22,15 +22,29 @@ BLOCK = 128
 
 def moments(x: Tensor, groups: int) -> Tensor:
     """Mean and mean square of this rank's values, (2, G, C) float64, by the kernel."""
-    rows, channels, settings = _shape(x, groups)
-    splits, length = _splits(rows, settings["BR"])
-    partial = x.new_empty((splits, 2, groups, channels), dtype=torch.float32)
-    grid = (groups * triton.cdiv(channels, settings["BC"]), splits)
-    _launch(kernels.moments_kernel, grid, settings, x, partial, rows, channels, groups, splits, length)
+    partial, rows = _partial_moments(x, groups)
+    splits, channels = partial.shape[0], x.shape[1]
     result = x.new_empty((2, groups, channels), dtype=torch.float64)
     settings = {"SP": triton.next_power_of_2(splits), "BC": COLLECTED, "num_warps": 4}
     grid = (groups * triton.cdiv(channels, COLLECTED), 1)
     _launch(kernels.collect_kernel, grid, settings, x, partial, result, rows, channels, groups, splits)
+    return result
+
+
+def settle(
+    x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float, running: tuple[Tensor, Tensor, Tensor] | None,
+    momentum: float,
+) -> Tensor:  # fmt: skip
+    """`moments`, `finish` and, with `running` (mean, variance, number of statistics), `follow` on one rank, by two
+    kernel launches: (5, G, C) fp32 as `finish` returns it."""
+    partial, rows = _partial_moments(x, groups)
+    splits, channels = partial.shape[0], x.shape[1]
+    result = partial.new_empty((5, groups, channels))
+    settings = {"G": groups, "SP": triton.next_power_of_2(splits), "BC": COLLECTED, "FOLLOW": running is not None}
+    kept = (result, result, result) if running is None else running
+    numbers = (eps, momentum, rows / max(rows - 1, 1), rows, channels, splits)
+    arguments = (x, partial, weight, bias, result, *kept, *numbers)
+    _launch(kernels.settle_kernel, (triton.cdiv(channels, COLLECTED), 1), settings | {"num_warps": 4}, *arguments)
     return result
 
 
@@ -68,6 +82,33 @@ def transform(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None, 
 
 def sums(dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor) -> Tensor:
     """The two sums of the backward pass over this rank's values, Σ g and Σ g x̂: (2, G, C) fp32."""
+    return _partial_sums(dy, x, y, mean, inverse)[0].sum(dim=0)
+
+
+def settle_sums(dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
+    """What `sums` is for on one rank, by two kernel launches: means of g and g x̂, (2, G, C), and their sums over all
+    groups, (2, C), the gradients of bias and weight; fp32."""
+    partial, rows = _partial_sums(dy, x, y, mean, inverse)
+    splits, _, groups, channels = partial.shape
+    means, totals = partial.new_empty((2, groups, channels)), partial.new_empty((2, channels))
+    settings = {"G": groups, "SP": triton.next_power_of_2(splits), "BC": COLLECTED, "num_warps": 4}
+    arguments = (partial, means, totals, rows, channels, splits)
+    _launch(kernels.settle_sums_kernel, (triton.cdiv(channels, COLLECTED), 1), settings, *arguments)
+    return means, totals
+
+
+def _partial_moments(x: Tensor, groups: int) -> tuple[Tensor, int]:
+    """Sums of x − k and (x − k)² of each part of the rows, (splits, 2, G, C) fp32, and the rows of a group."""
+    rows, channels, settings = _shape(x, groups)
+    splits, length = _splits(rows, settings["BR"])
+    partial = x.new_empty((splits, 2, groups, channels), dtype=torch.float32)
+    grid = (groups * triton.cdiv(channels, settings["BC"]), splits)
+    _launch(kernels.moments_kernel, grid, settings, x, partial, rows, channels, groups, splits, length)
+    return partial, rows
+
+
+def _partial_sums(dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor) -> tuple[Tensor, int]:
+    """Σ g and Σ g x̂ of each part of the rows, (splits, 2, G, C) fp32, and the rows of a group."""
     groups = len(mean)
     rows, channels, settings = _shape(x, groups)
     splits, length = _splits(rows, settings["BR"])
@@ -76,7 +117,7 @@ def sums(dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor)
     grid = (groups * triton.cdiv(channels, settings["BC"]), splits)
     arguments = (dy, x, x if y is None else y, mean, inverse, partial, rows, channels, groups, splits, length)
     _launch(kernels.sums_kernel, grid, settings, *arguments)
-    return partial.sum(dim=0)
+    return partial, rows
 
 
 def gradients(

@@ -112,6 +112,23 @@ def _(
     return torch.empty_like(x), torch.empty_like(x) if with_residual else x.new_empty(0)
 
 
+def settle(
+    x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float, running: tuple[Tensor, Tensor, Tensor] | None,
+    momentum: float,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """`launch.settle`, for one rank outside of torch.compile: mean, variance, its inverse root, scale and shift."""
+    dispatch.launches["batch_norm_settle"] += 1
+    with _device_of(x):
+        return launch.settle(x, groups, weight, bias, eps, running, momentum).unbind()
+
+
+def settle_sums(dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
+    """`launch.settle_sums`, for one rank outside of torch.compile: means (2, G, C) and sums (2, C) of g and g x̂."""
+    dispatch.launches["batch_norm_settle_sums"] += 1
+    with _device_of(x):
+        return launch.settle_sums(_like(dy, x), x, y, mean, inverse)
+
+
 def _like(dy: Tensor, x: Tensor) -> Tensor:
     """A gradient in the layout of the map: autograd may hand over any, such as one that is expanded."""
     if dy.stride() == x.stride():
@@ -138,6 +155,7 @@ class Fused:
     """The passes of `reference.Reference`, computed by the Triton kernels. No gradient flows through them."""
 
     moments, transform, sums = _directly(moments), _directly(transform), _directly(sums)
+    settle, settle_sums = staticmethod(settle), staticmethod(settle_sums)
     follow, _finish, _gradients = _directly(follow), _directly(finish), _directly(gradients)
 
     @staticmethod

@@ -1,5 +1,6 @@
-"""Triton kernels of batch norm: two for the forward pass over the maps, two for the backward pass, and three that turn
-a few numbers a channel into others.
+"""Triton kernels of batch norm: two for the forward pass over the maps, two for the backward pass, and five that turn a
+few numbers a channel into others. Of these, one rank alone needs a single one a pass: `settle` (forward) and
+`settle_sums` (backward); the others leave room for a collective in between.
 
 A map is rows of C channels, R of them a group. The reducing kernels give a program a block of channels and every
 SPLITS-th part of a group's rows, and leave partial sums to be added in a fixed order; the others own a tile. Each pass
@@ -79,6 +80,70 @@ def finish_kernel(
     tl.store(result + 2 * N + i, inverse, mask=i < N)
     tl.store(result + 3 * N + i, scale, mask=i < N)
     tl.store(result + 4 * N + i, shift, mask=i < N)
+
+
+@triton.jit
+def settle_kernel(
+    x, partial, weight, bias, result, running_mean, running_var, tracked, eps, momentum, correction, R, C, splits,
+    G: tl.constexpr, SP: tl.constexpr, BC: tl.constexpr, FOLLOW: tl.constexpr,
+):  # fmt: skip
+    """Collect, finish and, if FOLLOW, follow, for the channels of one rank, group by group."""
+    c = tl.program_id(0) * BC + tl.arange(0, BC)
+    split = tl.arange(0, SP)
+    long = tl.program_id(0).to(tl.int64) * 0  # a map may have 2³¹ values
+    inside = (split < splits)[:, None] & (c < C)[None, :]
+    gain = tl.load(weight + c, mask=c < C, other=0.0).to(tl.float32)
+    base = tl.load(bias + c, mask=c < C, other=0.0).to(tl.float32)
+    if FOLLOW:
+        centre = tl.load(running_mean + c, mask=c < C, other=0.0)
+        spread = tl.load(running_var + c, mask=c < C, other=0.0)
+    for group in tl.static_range(G):
+        place = partial + (split[:, None] * 2 * G + group) * C + c[None, :]
+        offset = tl.sum(tl.load(place, mask=inside, other=0.0).to(tl.float64), axis=0) / R
+        square = tl.sum(tl.load(place + G * C, mask=inside, other=0.0).to(tl.float64), axis=0) / R
+        first = tl.load(x + (long + group) * R * C + c, mask=c < C, other=0.0).to(tl.float32).to(tl.float64)
+        mean = (first + offset).to(tl.float32)
+        var = (square - offset * offset).to(tl.float32)
+        var = tl.where(var < 0.0, 0.0, var)  # keeps NaN
+        inverse = 1.0 / tl.sqrt_rn(var + eps)
+        scale = gain * inverse
+        out = result + group * C + c
+        tl.store(out, mean, mask=c < C)
+        tl.store(out + G * C, var, mask=c < C)
+        tl.store(out + 2 * G * C, inverse, mask=c < C)
+        tl.store(out + 3 * G * C, scale, mask=c < C)
+        tl.store(out + 4 * G * C, base - mean * scale, mask=c < C)
+        if FOLLOW:
+            centre += (mean - centre) * momentum
+            spread += (var * correction - spread) * momentum
+    if FOLLOW:
+        tl.store(running_mean + c, centre, mask=c < C)
+        tl.store(running_var + c, spread, mask=c < C)
+        if tl.program_id(0) == 0:
+            tl.store(tracked, tl.load(tracked) + G)
+
+
+@triton.jit
+def settle_sums_kernel(
+    partial, means, totals, R, C, splits,
+    G: tl.constexpr, SP: tl.constexpr, BC: tl.constexpr,
+):  # fmt: skip
+    """Means of g and g x̂ of each group, and their sums over all groups, from the partial sums of one rank."""
+    c = tl.program_id(0) * BC + tl.arange(0, BC)
+    split = tl.arange(0, SP)
+    inside = (split < splits)[:, None] & (c < C)[None, :]
+    levels = tl.zeros((BC,), tl.float32)
+    slopes = tl.zeros((BC,), tl.float32)
+    for group in tl.static_range(G):
+        place = partial + (split[:, None] * 2 * G + group) * C + c[None, :]
+        level = tl.sum(tl.load(place, mask=inside, other=0.0), axis=0)
+        slope = tl.sum(tl.load(place + G * C, mask=inside, other=0.0), axis=0)
+        tl.store(means + group * C + c, level / R, mask=c < C)
+        tl.store(means + (G + group) * C + c, slope / R, mask=c < C)
+        levels += level
+        slopes += slope
+    tl.store(totals + c, levels, mask=c < C)
+    tl.store(totals + C + c, slopes, mask=c < C)
 
 
 @triton.jit

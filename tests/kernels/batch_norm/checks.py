@@ -7,12 +7,29 @@ from torch import Tensor
 
 from fra_dist.distributed import SINGLE
 from fra_dist.kernels import describe, dispatch, force
-from fra_dist.kernels.batch_norm import batch_norm, follow
+from fra_dist.kernels.batch_norm import Running, batch_norm, follow
+from fra_dist.types import CrossRank
 
 TOLERANCE = {torch.float32: 2e-6, torch.float16: 1e-3, torch.bfloat16: 1e-2}
 """Largest error over the largest value. Moments and the gradients of weight and bias are fp32 always."""
 NAMES = ("y", "mean", "var", "d x", "d weight", "d bias", "d residual")
 PASSES = ("moments", "finish", "transform", "sums", "gradients")
+ONE_RANK = ("settle", "transform", "settle_sums", "gradients")
+"""The passes where no collective has to come in between."""
+
+
+class Twins:
+    """Two ranks with the same images: what each of them gets is what one rank gets alone, by way of the collectives."""
+
+    rank, world = 0, 2
+
+    @staticmethod
+    def mean(x: Tensor) -> Tensor:
+        return x
+
+    @staticmethod
+    def sum(x: Tensor) -> Tensor:
+        return 2 * x
 
 
 @dataclass(frozen=True)
@@ -62,23 +79,28 @@ CASES = {
 }
 
 
-def results(case: Case, inputs: list[Tensor], given: Tensor) -> list[Tensor]:
+def results(case: Case, inputs: list[Tensor], given: Tensor, cross: CrossRank = SINGLE) -> list[Tensor]:
     """Outputs and gradients in the order of NAMES."""
     tensors = [tensor.requires_grad_() for tensor in inputs]
-    y, mean, var = batch_norm(*tensors, cross=SINGLE, groups=case.groups, relu=case.relu, eps=case.eps)
+    y, mean, var = batch_norm(*tensors, cross=cross, groups=case.groups, relu=case.relu, eps=case.eps)
     return [y, mean, var, *torch.autograd.grad(y, tensors, given.to(y.dtype))]
 
 
 def check(case: Case, device: str = "cpu") -> None:
-    """Raises AssertionError naming the results that are off."""
+    """Raises AssertionError naming the results that are off, of one rank alone or of one of two."""
     inputs = case.inputs(device)
     given = torch.randn(inputs[0].shape, generator=torch.Generator().manual_seed(1)).to(inputs[0])
-    before = dispatch.launches.copy()
-    with force("triton"):
-        found = results(case, [x.clone() for x in inputs], given)
-    assert dispatch.launches - before == {f"batch_norm_{name}": 1 for name in PASSES}
-    assert describe()["batch_norm"].path == "triton"
     wanted = results(case, [x.double() for x in inputs], given)
+    for cross, passes in ((SINGLE, ONE_RANK), (Twins(), PASSES)):
+        before = dispatch.launches.copy()
+        with force("triton"):
+            found = results(case, [x.clone() for x in inputs], given, cross)
+        assert dispatch.launches - before == {f"batch_norm_{name}": 1 for name in passes}
+        assert describe()["batch_norm"].path == "triton"
+        _compare(case, found, wanted)
+
+
+def _compare(case: Case, found: list[Tensor], wanted: list[Tensor]) -> None:
     wrong = {}
     # cancellation: the variance of numbers far from zero is known only so well in fp32
     scale = max(1.0, (case.centre / case.size) ** 2 / 100)
@@ -98,11 +120,11 @@ def check_not_a_number(device: str = "cpu") -> None:
     inputs[0].data[1, 3, 2, 1] = torch.nan
     given = torch.ones_like(inputs[0])
     outcomes = []
-    for path in ("triton", "reference"):
+    for path, cross in (("triton", SINGLE), ("triton", Twins()), ("reference", SINGLE)):
         with force(path):
-            outcomes.append(results(case, [x.clone() for x in inputs], given))
-    for ours, right in zip(*outcomes, strict=True):
-        assert torch.equal(ours.isnan(), right.isnan())
+            outcomes.append(results(case, [x.clone() for x in inputs], given, cross))
+    for *ours, right in zip(*outcomes, strict=True):
+        assert all(torch.equal(one.isnan(), right.isnan()) for one in ours)
 
 
 def check_expanded_gradient(device: str = "cpu") -> None:
@@ -136,5 +158,37 @@ def check_running_statistics(device: str = "cpu") -> None:
     torch.testing.assert_close(state[0], ((5 * running[0] + mean.sum(dim=0)) / 8).to(device))
 
 
-OTHERS = ("few splits", "NaN", "expanded gradient", "running statistics", "operators", "torch.compile", "refusals")
+def check_running_with_the_norm(device: str = "cpu") -> None:
+    """They follow the statistics of a pass, on one rank in the same launch."""
+    x, weight, bias = Case(6, 130, 3, 3, groups=3, residual=False).inputs(device)
+    generator = torch.Generator().manual_seed(3)
+    before = [torch.rand(x.shape[1], generator=generator) for _ in range(2)]
+    outcomes = []
+    for path in ("triton", "reference"):
+        state = Running(*[value.clone().to(device) for value in before], torch.tensor(5, device=device), 0.3)
+        launched = dispatch.launches.copy()
+        with force(path):
+            batch_norm(x, weight, bias, cross=SINGLE, groups=3, running=state)
+        assert (dispatch.launches - launched)["batch_norm_follow"] == 0
+        assert (dispatch.launches - launched)["batch_norm_settle"] == (path == "triton")
+        outcomes.append(state)
+    ours, right = outcomes
+    for one, other in zip(ours[:3], right[:3], strict=True):
+        torch.testing.assert_close(one, other)
+    assert int(ours.tracked) == 8
+    mean_of_all = ours._replace(momentum=None)
+    batch_norm(x, weight, bias, cross=SINGLE, groups=3, running=mean_of_all)  # not the kernel's
+    assert int(mean_of_all.tracked) == 11
+
+
+OTHERS = (
+    "few splits",
+    "NaN",
+    "expanded gradient",
+    "running statistics",
+    "running with the norm",
+    "operators",
+    "torch.compile",
+    "refusals",
+)
 """Checks of `interpreted.py` beside CASES."""

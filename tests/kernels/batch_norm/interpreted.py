@@ -14,6 +14,7 @@ from tests.kernels.batch_norm.checks import (
     check_expanded_gradient,
     check_not_a_number,
     check_running_statistics,
+    check_running_with_the_norm,
 )
 from tests.kernels.batch_norm.mutants import MUTANTS
 from tests.kernels.interpreting import main
@@ -74,5 +75,6 @@ if __name__ == "__main__":
     cases = {name: lambda case=case: check(case) for name, case in CASES.items()}
     more = {"few splits": check_few_splits, "NaN": check_not_a_number, "expanded gradient": check_expanded_gradient}
     more["running statistics"] = check_running_statistics
+    more["running with the norm"] = check_running_with_the_norm
     others = {"operators": check_operators, "torch.compile": check_compiled, "refusals": check_refusals}
     main(cases | more, others, launch, MUTANTS)
