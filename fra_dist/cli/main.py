@@ -92,6 +92,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FraError as error:
         print(f"fra-dist {chosen}: {without_logins(str(error))}", file=sys.stderr)
         return error.exit_status
+    except RuntimeError as error:
+        if "torch" not in sys.modules or (lost := _lost_peer(error)) is None:
+            raise
+        print(f"fra-dist {chosen}: {lost}", file=sys.stderr)
+        return lost.exit_status
     except BrokenPipeError:
         to_null(sys.stdout)  # the interpreter would try to write the rest
         return BROKEN_PIPE
@@ -121,6 +126,12 @@ def _prepare_process(words: Sequence[str]) -> None:
         protect()
     if words[:1] in (["pretrain"], ["launch"]):
         EARLY.begin()
+
+
+def _lost_peer(error: RuntimeError) -> FraError | None:
+    from fra_dist.distributed.messages import lost_peer  # imports torch
+
+    return lost_peer(error)
 
 
 def _named(error: OSError) -> str:

@@ -69,11 +69,19 @@ def _peers() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        text = str(error)
-        if not isinstance(error, dist.DistError) and "gloo" not in text:
+        lost = lost_peer(error)
+        if lost is None:
             raise
-        words = (text.splitlines() or [type(error).__name__])[0].rpartition("] ")[2]
-        raise RendezvousError(f"the connection to another rank is lost, see what that one says: {words}") from None
+        raise lost from None
+
+
+def lost_peer(error: RuntimeError) -> RendezvousError | None:
+    """Return the error in one line for a collective that failed because another rank ended; None for other errors."""
+    text = str(error)
+    if not isinstance(error, dist.DistError) and "gloo" not in text:
+        return None
+    words = (text.splitlines() or [type(error).__name__])[0].rpartition("] ")[2]
+    return RendezvousError(f"the connection to another rank is lost, see what that one says: {words}")
 
 
 def _tensor(values: Any) -> Tensor:

@@ -37,4 +37,4 @@ class SampleLog(Hook):
     def end(self, run: Run) -> None:
         """Write the lines of samples that are still in memory to the log's file."""
         if self.rows is not None:
-            self.rows.flush()
+            self.rows.finish()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fra_dist import json_lines
+from fra_dist.formats import plural
 
 _WAITING = 10_000
 
@@ -43,3 +44,10 @@ class RowFile:
             return
         self.waiting.clear()
         self._warned = False
+
+    def finish(self) -> None:
+        """Try a last time, and say on standard error how many rows are lost. Never raises because of the disk."""
+        self.flush()
+        if self.waiting:
+            lost = plural(len(self.waiting), "row")
+            print(f"warning: {self.path} could not be written to the end: {lost} lost", file=sys.stderr)
