@@ -18,29 +18,28 @@ from numba import carray, cfunc, njit, types
 from numpy.typing import NDArray
 
 from fra_dist.data.order.views import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParams, blur_radius
+from fra_dist.kernels.view_pixels.columns import FACTORS, FLIP, GREY, MEAN, RADIUS, SCALE, SOLARISE, WEIGHTS
 
 F = np.float32
 """The type of all pixel arithmetic."""
 _compile: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"nnan", "ninf", "nsz"}}
 _FULL = F(255)
 
-# Columns of `pack`.
-_FACTORS, _GREY, _SIGMA, _RADIUS, _SOLARISE, _FLIP, _MEAN, _STD = 4, 8, 9, 10, 11, 12, 13, 16
-_NUMBERS = 19
 
 
 def pack(params: ViewParams, size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float32]:
-    """The parameters of B views as the rows (B, 19) that `augment_normalise` takes.
+    """The parameters of B views as rows of numbers (B, N), in the columns of `kernels.view_pixels.columns`.
 
     size: side of the views in pixels; mean, std: of each channel, in [0, 1].
     """
-    out = np.empty((len(params), _NUMBERS), np.float32)
-    out[:, :_FACTORS] = params.order
     p, radius = params, blur_radius(params.sigma, size)
-    columns = (p.brightness, p.contrast, p.saturation, p.hue, p.grey, p.sigma, radius, p.solarise, p.flip)
-    out[:, _FACTORS:_MEAN] = np.array(columns).T
-    out[:, _MEAN:_STD] = np.multiply(mean, 255)
-    out[:, _STD:] = np.multiply(std, 255)
+    out = np.zeros((len(p), WEIGHTS + 1 + int(radius.max(initial=0))), np.float32)
+    out[:, :FACTORS] = p.order
+    columns = (p.brightness, p.contrast, p.saturation, p.hue, p.grey, radius, p.solarise, p.flip)
+    out[:, FACTORS:MEAN] = np.array(columns).T
+    out[:, MEAN:SCALE] = np.multiply(mean, 255)
+    out[:, SCALE:WEIGHTS] = F(1) / np.multiply(std, 255).astype(F)
+    _blur_weights(out[:, WEIGHTS:], p.sigma.astype(F), radius)
     return out
 
 
@@ -114,14 +113,25 @@ def _mirrored(i, n):  # type: ignore[no-untyped-def]
 
 
 @njit(**_compile)
-def _blur(planes, n, sigma, radius):  # type: ignore[no-untyped-def]
-    """Gaussian blur of n x n planes, rows first, then columns."""
+def _blur_weights(out, sigmas, radii):  # type: ignore[no-untyped-def]
+    """Weights of a Gaussian kernel's middle, of its neighbours and so on, for each image: into out (B, ...)."""
+    for i in range(len(radii)):
+        sigma, radius, total = sigmas[i], radii[i], 0.0
+        if radius == 0:
+            continue
+        for k in range(-radius, radius + 1):
+            total += math.exp(-(k**2) / (2.0 * sigma * sigma))
+        for k in range(radius + 1):
+            out[i, k] = math.exp(-(k**2) / (2.0 * sigma * sigma)) / total
+
+
+@njit(**_compile)
+def _blur(planes, n, half, radius):  # type: ignore[no-untyped-def]
+    """Gaussian blur of n x n planes, rows first, then columns; half: the weights from the middle on."""
     taps = 2 * radius + 1
-    weights, total = np.empty(taps, F), 0.0
+    weights = np.empty(taps, F)
     for k in range(taps):
-        total += math.exp(-((k - radius) ** 2) / (2.0 * sigma * sigma))
-    for k in range(taps):
-        weights[k] = math.exp(-((k - radius) ** 2) / (2.0 * sigma * sigma)) / total
+        weights[k] = half[abs(k - radius)]
     padded, rows, sums = np.empty(n + 2 * radius, F), np.empty(n * n, F), np.empty(n, F)
     for c in range(3):
         plane = planes[c]
@@ -149,9 +159,9 @@ def _blur(planes, n, sigma, radius):  # type: ignore[no-untyped-def]
 
 @njit(**_compile)
 def _normalise(out, planes, numbers, n):  # type: ignore[no-untyped-def]
-    threshold, flip = numbers[_SOLARISE], numbers[_FLIP] > 0
+    threshold, flip = numbers[SOLARISE], numbers[FLIP] > 0
     for c in range(3):
-        plane, mean, scale = planes[c], numbers[_MEAN + c], F(1) / numbers[_STD + c]
+        plane, mean, scale = planes[c], numbers[MEAN + c], numbers[SCALE + c]
         for i in range(plane.size):
             value = plane[i]
             plane[i] = ((_FULL - value if value >= threshold else value) - mean) * scale
@@ -178,7 +188,7 @@ def augment_normalise(out, image, numbers):  # type: ignore[no-untyped-def]
                 planes[c, y * n + x] = image[y, x, c]
     for k in range(4):
         operation = int(numbers[k])
-        factor = numbers[_FACTORS + operation]
+        factor = numbers[FACTORS + operation]
         if operation == BRIGHTNESS and factor != 1:
             _affine(planes, factor, F(0))
         elif operation == CONTRAST and factor != 1:
@@ -187,10 +197,10 @@ def augment_normalise(out, image, numbers):  # type: ignore[no-untyped-def]
             _saturation(planes, factor)
         elif operation == HUE and factor != 0:
             _hue(planes, factor)
-    if numbers[_GREY] > 0:
+    if numbers[GREY] > 0:
         _saturation(planes, F(0))
-    if numbers[_RADIUS] > 0:
-        _blur(planes, n, numbers[_SIGMA], int(numbers[_RADIUS]))
+    if numbers[RADIUS] > 0:
+        _blur(planes, n, numbers[WEIGHTS:], int(numbers[RADIUS]))
     _normalise(out, planes, numbers, n)
 
 
@@ -217,7 +227,7 @@ def _for_dali(signature: Any) -> Callable[[Callable[..., None]], Any]:
 def finish_sample(outs, out_shapes, out_ranks, out_count, ins, in_shapes, in_ranks, in_count):  # type: ignore[no-untyped-def]
     """Call `augment_normalise` for a sample, by the signature of DALI's NumbaFunction: image and numbers go in."""
     n = in_shapes[0][0]
-    numbers = carray(ins[1], (4 * _NUMBERS,)).view(F)
+    numbers = carray(ins[1], (4 * in_shapes[1][0],)).view(F)
     augment_normalise(carray(outs[0], (3, n, n)), carray(ins[0], (n, n, 3)), numbers)
 
 
