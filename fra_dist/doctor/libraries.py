@@ -61,7 +61,10 @@ def _decode(pipeline: "Pipeline", config: DataConfig) -> Tensor:
     sides, ids = np.full(2, 96), np.arange(2)
     views = (draw_views(view, 0, 0, ids, n, sides, sides) for n, (view, _) in enumerate(views_of(config)))
     pipeline.submit(Request(photos, [probe(photo) for photo in photos], tuple(views)))
-    view = pipeline.collect()[0].clone()
+    decoded = pipeline.collect()
+    if pipeline.stream is not None:
+        pipeline.stream.synchronize()
+    view = decoded[0].clone()
     pipeline.close()
     return view
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from fra_dist import distributed, files
 from fra_dist.config import Config
+from fra_dist.data.decoding.pipeline import ViewForm
 from fra_dist.data.loading.loader import Loader, make_loader
 from fra_dist.data.loading.quarantine import read_quarantine
 from fra_dist.data.shards.manifest import Manifest
@@ -14,6 +15,7 @@ from fra_dist.distributed import RankContext
 from fra_dist.errors import CheckpointError, ConfigError
 from fra_dist.train.checkpoints.reading import MANIFEST, Checkpoint, find_checkpoint, list_checkpoints, newest_good
 from fra_dist.train.checkpoints.writing import set_aside
+from fra_dist.train.engines.protocol import precision_of
 from fra_dist.train.guards import MEMORY
 from fra_dist.train.run_dir.folder import RunFolder, harmful_differences
 from fra_dist.train.sizes import Sizes
@@ -140,4 +142,5 @@ def load_batches(
     Every rank calls it. All of them use the list that rank 0 reads, however late a shared disk shows it to them.
     """
     bad = distributed.from_main(lambda: [sample.id for sample in read_quarantine(folder.path)])
-    return make_loader(config, manifest, ctx, start, sizes.total_steps, known_bad=bad, check_files=False)
+    form = ViewForm(precision_of(config, ctx.device), config.train.channels_last)
+    return make_loader(config, manifest, ctx, start, sizes.total_steps, known_bad=bad, check_files=False, form=form)

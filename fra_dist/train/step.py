@@ -157,6 +157,10 @@ class Step:
         places = torch.arange(first, first + self.sizes.micro_batch, device=self.ctx.device)
         return image_keys(self._number(step), places * self.ctx.world + self.ctx.rank)
 
+    def _in_dtype(self, view: Tensor) -> Tensor:
+        """Return the view in the dtype of the step; one that the loader has rounded for autocast stays as it is."""
+        return view if view.dtype == torch.bfloat16 else view.to(self.dtype)
+
     def _seed(self, step: int) -> None:
         """Seed what a backbone may draw by seed, step and rank alone, so that a resumed run draws the same."""
         torch.manual_seed(drawing_seed(self.config.seed, step, self.ctx.rank))
@@ -181,7 +185,7 @@ class Step:
         size, count = self.sizes.micro_batch, self.sizes.accumulation
         for i in range(count):
             first, end = i * size, (i + 1) * size
-            some = [v[first:end].to(self.dtype).contiguous(memory_format=layout) for v in views]
+            some = [self._in_dtype(v[first:end]).contiguous(memory_format=layout) for v in views]
             yield some, placement and placement.part(first, end), i == count - 1
 
 

@@ -117,13 +117,13 @@ def test_scaled_photos(kind: str, orientation: int) -> None:
 # views
 
 
-@pytest.fixture(params=["torch", "once", "crops", "once chain"])
+@pytest.fixture(params=["torch", "once", "crops", "once, as a GPU"])
 def pipeline(request: pytest.FixtureRequest) -> Pipeline:
     config = DataConfig(image_size=56, threads=1)
     if request.param == "torch":
         return TorchPipeline(config, torch.device("cpu"))
-    decode, _, chain = request.param.partition(" ")
-    return DaliPipeline(config.model_copy(update={"decode": decode}), torch.device("cpu"), 4, chain=bool(chain))
+    decode, _, as_gpu = request.param.partition(", ")
+    return DaliPipeline(config.model_copy(update={"decode": decode}), torch.device("cpu"), 4, as_gpu=bool(as_gpu))
 
 
 def test_views(pipeline: Pipeline) -> None:

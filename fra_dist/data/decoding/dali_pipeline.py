@@ -14,9 +14,9 @@ from torch import Tensor
 from fra_dist.config import DataConfig
 from fra_dist.data.decoding import pixels
 from fra_dist.data.decoding.dali_graph import build_graph
+from fra_dist.data.decoding.device_views import DeviceViews
 from fra_dist.data.decoding.images import BadImage, PhotoHeader, check_agreement, decode
-from fra_dist.data.decoding.jitter_slots import chain_numbers
-from fra_dist.data.decoding.pipeline import Request, UndecodableError
+from fra_dist.data.decoding.pipeline import HOST_FORM, Request, UndecodableError, ViewForm
 from fra_dist.data.order.views import views_of
 
 Outcome = tuple[Tensor, ...] | UndecodableError
@@ -28,20 +28,33 @@ _FAILURES = (RuntimeError, IndexError, ValueError)  # what DALI makes of an erro
 class DaliPipeline:
     """Implements `pipeline.Pipeline` with DALI, on the CPU or a GPU.
 
-    batch_size: photos of the largest request; chain: use the chain of DALI operators on a CPU too.
+    batch_size: photos of the largest request; form: of the views that a GPU gives; as_gpu: end the graph with the
+    resize on a CPU too, as it ends on a GPU.
     """
 
-    def __init__(self, config: DataConfig, device: torch.device, batch_size: int, chain: bool = False) -> None:
+    def __init__(
+        self,
+        config: DataConfig,
+        device: torch.device,
+        batch_size: int,
+        form: ViewForm = HOST_FORM,
+        as_gpu: bool = False,
+    ) -> None:
         self.config, self.device, self.batch_size = config, device, batch_size
         self.gpu_index = (device.index or 0) if device.type == "cuda" else None
         self.sizes = [size for _, size in views_of(config)]
-        self.chain = chain or self.gpu_index is not None
-        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        apart = as_gpu or self.gpu_index is not None
+        self.finishing = DeviceViews(config, device, form) if apart else None
         self.waiting: deque[tuple[Request, dict[int, str]]] = deque()
         """Requests under way, oldest first; with what is wrong when they were not given to DALI at all."""
         self.done: deque[Outcome] = deque()
         self.pool = ThreadPoolExecutor(config.threads, thread_name_prefix="fra-odd")
-        self.pipe = build_graph(self.config, self.batch_size, self.gpu_index, self.chain)
+        self.pipe = self._build()
+
+    @property
+    def stream(self) -> torch.cuda.Stream | None:
+        """The stream on which a GPU makes the views."""
+        return None if self.finishing is None else self.finishing.stream
 
     def submit(self, request: Request) -> None:
         """Start to decode and augment a request's photos in DALI's threads, and return at once."""
@@ -65,20 +78,23 @@ class DaliPipeline:
         self.pool.shutdown(wait=True)
         self.pipe = None
 
+    def _build(self) -> Any:
+        return build_graph(self.config, self.batch_size, self.gpu_index, finished=self.finishing is None)
+
     def _next(self) -> Outcome:
         """Outcome of the oldest request under way. A failure may leave the pipeline dead, so it is built again."""
         request, reasons = self.waiting[0]
         if not reasons:
             try:
-                outcome: Outcome = self._outputs()
+                outcome: Outcome = self._outputs(request)
             except _FAILURES:
-                self.pipe = build_graph(self.config, self.batch_size, self.gpu_index, self.chain)
+                self.pipe = self._build()
                 reasons, spared = self._find_bad(request)
                 if not reasons:
                     if not spared:
                         raise
                     self._feed(request)
-                    outcome = self._outputs()
+                    outcome = self._outputs(request)
                 # The new graph knows nothing of the requests that the old one was fed.
                 for later, failed in list(self.waiting)[1:]:
                     if not failed:
@@ -97,9 +113,9 @@ class DaliPipeline:
             alone = tuple(params.take([i]) for params in request.params)
             try:
                 self._feed(Request([request.images[i]], [request.heads[i]], alone))
-                self._outputs()
+                self.pipe.outputs()
             except _FAILURES:
-                self.pipe = build_graph(self.config, self.batch_size, self.gpu_index, self.chain)
+                self.pipe = self._build()
                 bitmap = _as_bitmap(request.images[i], request.heads[i])
                 if isinstance(bitmap, BadImage):
                     reasons[i] = str(bitmap)
@@ -107,23 +123,17 @@ class DaliPipeline:
                     images[i], spared = bitmap, spared + 1
         return reasons, spared
 
-    def _outputs(self) -> tuple[Tensor, ...]:
-        return tuple(self._tensor(output) for output in self.pipe.outputs())
+    def _outputs(self, request: Request) -> tuple[Tensor, ...]:
+        """The views that are ready next, in DALI's own memory on a CPU.
 
-    def _tensor(self, output: Any) -> Tensor:
-        """On the CPU DALI's own memory, which lives as long as the tensor; on a GPU a copy.
-
-        There memory that is freed while the trainer's stream still reads it could be DALI's again too early; torch's
-        is held back by `record_stream`.
+        On a GPU DALI's pixels are read where they are: their stream is waited for by ours, not by the host.
         """
-        theirs = torch.from_dlpack(output.as_tensor())
-        if self.stream is None:
-            return theirs
-        with torch.cuda.stream(self.stream):
-            ours = theirs.clone()
-        self.stream.synchronize()
-        ours.record_stream(torch.cuda.default_stream(self.device))
-        return ours
+        if self.finishing is None:
+            return tuple(torch.from_dlpack(output.as_tensor()) for output in self.pipe.outputs())
+        with self.finishing.on_stream():
+            outputs = self.pipe.outputs(cuda_stream=self.stream) if self.stream else self.pipe.outputs()
+            crops = [torch.from_dlpack(output.as_tensor()) for output in outputs]
+        return self.finishing.finish(crops, request.params)
 
     def _feed(self, request: Request) -> dict[int, str]:
         """Start on a request; when there are photos that DALI need not even try, say which and why instead."""
@@ -140,9 +150,7 @@ class DaliPipeline:
         for view, (params, size) in enumerate(zip(request.params, self.sizes, strict=True)):
             box = params.box
             numbers: dict[str, NDArray[Any]] = {"start": box[:, [1, 0]], "shape": box[:, [3, 2]] - box[:, [1, 0]]}
-            if self.chain:
-                numbers |= chain_numbers(params, size)
-            else:
+            if self.finishing is None:
                 numbers["numbers"] = pixels.pack(params, size, self.config.mean, self.config.std)
             for name, values in numbers.items():
                 self.pipe.feed_input(f"view{view}.{name}", np.ascontiguousarray(values))

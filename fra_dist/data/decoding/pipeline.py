@@ -7,6 +7,7 @@ their results come out in the same order.
 from collections.abc import Mapping, MutableSequence, Sequence
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from fra_dist.data.decoding.images import PhotoHeader
@@ -27,6 +28,19 @@ class Request(NamedTuple):
     """Augmentation parameters of each view, of B photos each."""
 
 
+class ViewForm(NamedTuple):
+    """How a step wants its views. Only a GPU writes other forms than this one, as it writes the batch anyway."""
+
+    dtype: torch.dtype = torch.float32
+    """The dtype of the pixels."""
+    channels_last: bool = False
+    """Whether the three channels of a pixel are neighbours in memory."""
+
+
+HOST_FORM = ViewForm()
+"""The form of views on a CPU."""
+
+
 class UndecodableError(Exception):
     """Some photos of a request cannot be decoded.
 
@@ -41,12 +55,19 @@ class UndecodableError(Exception):
 class Pipeline(Protocol):
     """Decodes and augments batches of photos. An instance belongs to one thread."""
 
+    @property
+    def stream(self) -> torch.cuda.Stream | None:
+        """The stream on which views are made: they are ready when what it holds at their return is done; None: at
+        once."""
+        ...
+
     def submit(self, request: Request) -> None:
         """Start to decode and augment a request's photos in the background, and return at once."""
         ...
 
     def collect(self) -> tuple[Tensor, ...]:
-        """The views of the oldest request not collected yet, each (B, 3, S, S) float32, normalised, on the device.
+        """The views of the oldest request not collected yet, each (B, 3, S, S), normalised, on the device; in float32
+        from a CPU, in the form that the pipeline was opened for from a GPU.
 
         Raises UndecodableError, after which the next `collect` belongs to the next request.
         """

@@ -26,7 +26,6 @@ _compile: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {
 _FULL = F(255)
 
 
-
 def pack(params: ViewParams, size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float32]:
     """The parameters of B views as rows of numbers (B, N), in the columns of `kernels.view_pixels.columns`.
 

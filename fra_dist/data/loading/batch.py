@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -50,9 +51,12 @@ class Batch:
     epochs: NDArray[np.int64]
     """(B,): epoch of each sample."""
     views: tuple[Tensor, ...]
-    """One tensor per view, (B, 3, S, S) float32, normalised, on the device; S is `data.image_size` for the first two
-    and `data.local_size` for the local views."""
+    """One tensor per view, (B, 3, S, S), normalised, on the device; S is `data.image_size` for the first two and
+    `data.local_size` for the local views. float32, or bfloat16 on a GPU where a step computes in it."""
     geometry: Geometry
     """How the views lie in their photos."""
     quarantined: tuple[BadSample, ...] = ()
     """Bad samples that this rank met for the first time while preparing this batch."""
+    ready: torch.cuda.Event | None = None
+    """Recorded on the stream that makes the views, after them; None on a CPU. The loader has let the stream that is
+    current where `next` was called wait for it."""

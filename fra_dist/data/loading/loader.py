@@ -14,9 +14,11 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Self
 
+import torch
+
 from fra_dist.config import Config
 from fra_dist.data.decoding.open_pipeline import open_pipeline
-from fra_dist.data.decoding.pipeline import Pipeline, UndecodableError
+from fra_dist.data.decoding.pipeline import HOST_FORM, Pipeline, UndecodableError, ViewForm
 from fra_dist.data.loading.batch import Batch
 from fra_dist.data.loading.feeder import EncodedBatch, Feeder
 from fra_dist.data.loading.prefetch import Prefetcher, start_prefetcher
@@ -41,11 +43,12 @@ def make_loader(
     stop_step: int | None = None,
     known_bad: Iterable[int] = (),
     check_files: bool = True,
+    form: ViewForm = HOST_FORM,
 ) -> "Loader":
     """A loader of this rank's batches for steps start_step .. stop_step - 1 (without end when stop_step is None).
 
     known_bad: ids that an earlier attempt found undecodable; they are replaced without being read again. check_files:
-    check first that every shard is there; it is enough that one rank of a node does so.
+    check first that every shard is there; it is enough that one rank of a node does so. form: of the views on a GPU.
 
     Raises ConfigError when the ranks cannot share the batch, DataError when the data set is too small or incomplete.
     """
@@ -57,7 +60,7 @@ def make_loader(
         reader.check()
     quarantine = Quarantine(known_bad)
     feeder = Feeder(config, plan, reader, quarantine, ctx.rank, ctx.world)
-    pipeline = open_pipeline(config.data, ctx.device, config.train.global_batch // ctx.world)
+    pipeline = open_pipeline(config.data, ctx.device, config.train.global_batch // ctx.world, form)
     ahead = start_prefetcher(config.data, reader.source, manifest, plan, ctx, (start_step, stop_step))
     return Loader(feeder, pipeline, start_step, stop_step, ahead)
 
@@ -105,6 +108,7 @@ class Loader:
         item = self._out.get()
         self.wait_seconds += time.perf_counter() - before
         if isinstance(item, Batch):
+            _wait_on_stream(item)
             return item
         self.close()
         if item is None:
@@ -127,6 +131,16 @@ class Loader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _wait_on_stream(batch: Batch) -> None:
+    """Let the current stream wait for the views, which another one makes; the host waits for nothing."""
+    if batch.ready is None:
+        return
+    stream = torch.cuda.current_stream(batch.views[0].device)
+    stream.wait_event(batch.ready)
+    for view in batch.views:  # whose memory is the other stream's, and not free before this one is through with it
+        view.record_stream(stream)
 
 
 def _finish(
@@ -207,4 +221,5 @@ def _collect(feeder: Feeder, pipeline: Pipeline, batch: EncodedBatch) -> Batch:
         views=views,
         geometry=batch.geometry(),
         quarantined=tuple(batch.found),
+        ready=None if pipeline.stream is None else pipeline.stream.record_event(),
     )

@@ -49,13 +49,13 @@ def _jitter(pixels: tuple[Tensor, ...], numbers: Tensor, operation: Tensor) -> t
     anchor = torch.where(which == c.SATURATION, grey, torch.where(which == c.CONTRAST, mean, 0.0))
     offset = (1 - factor) * anchor
     scaled = (_whole(plane * factor + offset) for plane in pixels)
-    turned = _hue(*pixels, factor)
+    turned = _hue(factor, *pixels)
     turning, still = which == c.HUE, (which == c.HUE) & (factor == 0)
     chosen = zip(pixels, scaled, turned, strict=True)
     return tuple(torch.where(still, old, torch.where(turning, hue, other)) for old, other, hue in chosen)
 
 
-def _hue(r: Tensor, g: Tensor, b: Tensor, shift: Tensor) -> tuple[Tensor, ...]:
+def _hue(shift: Tensor, r: Tensor, g: Tensor, b: Tensor) -> tuple[Tensor, ...]:
     """Turn the hue by `shift` circles; the formula is explained in `data/decoding/pixels.py`."""
     high, low = r.maximum(g).maximum(b), r.minimum(g).minimum(b)
     chroma = high - low

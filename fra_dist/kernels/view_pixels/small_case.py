@@ -21,9 +21,11 @@ def _numbers(n: int) -> Tensor:
     numbers = torch.zeros(6, c.WEIGHTS + 4)
     for image in range(6):
         numbers[image, c.ORDER : c.FACTORS] = torch.tensor([0.0, 1.0, 2.0, 3.0]).roll(image)
-        numbers[image, c.FACTORS : c.GREY] = torch.tensor([0.7, 1.3, 0.8, 0.1]) if image < 5 else torch.tensor([1.0, 1, 1, 0])
+        numbers[image, c.FACTORS : c.GREY] = (
+            torch.tensor([0.7, 1.3, 0.8, 0.1]) if image < 5 else torch.tensor([1.0, 1, 1, 0])
+        )
         numbers[image, c.RADIUS] = image % 4
-        weights = torch.exp(-torch.arange(image % 4 + 1.0) ** 2 / 2)
+        weights = torch.exp(-(torch.arange(image % 4 + 1.0) ** 2) / 2)
         numbers[image, c.WEIGHTS : c.WEIGHTS + len(weights)] = weights / (2 * weights.sum() - weights[0])
     numbers[:, c.GREY] = torch.tensor([0.0, 0, 1, 0, 0, 0])
     numbers[:, c.SOLARISE] = torch.tensor([256.0, 128, 256, 256, 256, 128])

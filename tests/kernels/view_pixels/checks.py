@@ -85,7 +85,7 @@ CASES = {
     "solarise": Case(20, only=("solarise",)),
     "solarise all": Case(20, only=("solarise",), threshold=0),
     "flip": Case(21, only=("flip",)),
-    "flipped blur": Case(128, count=6, only=("flip", "sigma")),
+    "flipped blur": Case(128, count=2, only=("flip", "sigma")),
     "one pixel": Case(1),
     "several tiles": Case(72),
     "odd": Case(47),

@@ -1,7 +1,11 @@
 """Ways to break the kernel: name -> (source as it is, broken source, the check that is expected to notice)."""
 
 MUTANTS = {
-    "to the nearest": ("return x.to(tl.int32).to(tl.float32)", "return (x + 0.5).to(tl.int32).to(tl.float32)", "brightness"),
+    "to the nearest": (
+        "return x.to(tl.int32).to(tl.float32)",
+        "return (x + 0.5).to(tl.int32).to(tl.float32)",
+        "brightness",
+    ),
     "a grey of equal shares": ("plus(b * 0.114, plus(r * 0.2989, g * 0.587))", "(r + g + b) * 0.333", "saturation"),
     "no upper limit": ("tl.minimum(plus(x * factor, offset), 255.0)", "plus(x * factor, offset)", "brightness"),
     "no lower limit": (", 255.0), 0.0))", ", 255.0), -255.0))", "contrast"),
@@ -10,8 +14,16 @@ MUTANTS = {
     "hues turn together": ("tl.where(b > r, turn, -turn)", "tl.where(r > b, turn, -turn)", "hue"),
     "no jitter after the third": ("row, mean, 4)", "row, mean, 3)", "every order"),
     "contrast about the first mean": ("row, 0.0, place)", "row, 0.0, 0)", "every order"),
-    "contrast about the middle": ("tl.where(operation == CONTRAST, mean, 0.0)", "tl.where(operation == CONTRAST, 128.0, 0.0)", "contrast"),
-    "the mean of one block": ("for first in range(0, todo, PIXELS):", "for first in range(0, tl.minimum(todo, 1), PIXELS):", "contrast"),
+    "contrast about the middle": (
+        "tl.where(operation == CONTRAST, mean, 0.0)",
+        "tl.where(operation == CONTRAST, 128.0, 0.0)",
+        "contrast",
+    ),
+    "the mean of one block": (
+        "for first in range(0, todo, PIXELS):",
+        "for first in range(0, tl.minimum(todo, 1), PIXELS):",
+        "contrast",
+    ),
     "hue by the factor of another": ("tl.load(row + FACTORS + operation)", "tl.load(row + FACTORS + k)", "every order"),
     "the edge twice": ("2 * n - 2 - i", "2 * n - 1 - i", "blur"),
     "no edge on the left": ("i = tl.where(i < 0, -i, i)", "i = tl.where(i < 0, 0, i)", "blur"),
@@ -27,5 +39,9 @@ MUTANTS = {
     "grey ignored": ("grey = tl.load(row + GREY) > 0", "grey = tl.load(row + GREY) > 1", "grey"),
     "one mean for all channels": ("row + MEAN + channel", "row + MEAN", "nothing"),
     "rows of other images": ("row = numbers + tl.program_id(0).to(tl.int64) * columns", "row = numbers", "brightness"),
-    "the last tiles left out": ("tiles = tl.cdiv(lines, LINES) * tl.cdiv(width, ACROSS)", "tiles = (lines // LINES) * tl.cdiv(width, ACROSS)", "several tiles"),
+    "the last tiles left out": (
+        "tiles = tl.cdiv(lines, LINES) * tl.cdiv(width, ACROSS)",
+        "tiles = (lines // LINES) * tl.cdiv(width, ACROSS)",
+        "several tiles",
+    ),
 }
