@@ -22,6 +22,7 @@ from fra_dist.kernels.lars_ema import follow as follow_targets
 from fra_dist.kernels.lars_ema import lars_ema, squares
 from fra_dist.kernels.region_attention import region_attention
 from fra_dist.kernels.relation import balanced_assignment
+from fra_dist.kernels.view_pixels import view_pixels as view_pixels_kernel
 from tests.gpu import (
     test_batch_norm,
     test_decoder_attention,
@@ -29,6 +30,7 @@ from tests.gpu import (
     test_lars_ema,
     test_region_attention,
     test_relation_kernel,
+    test_view_pixels,
 )
 from tests.kernels.batch_norm import checks as batch_norm_checks
 from tests.kernels.decoder_attention import checks as decoder_attention_checks
@@ -36,6 +38,7 @@ from tests.kernels.dropout_mask import checks as dropout_mask_checks
 from tests.kernels.lars_ema import checks as lars_ema_checks
 from tests.kernels.region_attention import checks as region_attention_checks
 from tests.kernels.relation import checks as relation_checks
+from tests.kernels.view_pixels import checks as view_pixels_checks
 from tests.nullgpu.null_gpu import Counters
 
 Run = Callable[[], Any]
@@ -99,6 +102,11 @@ def relation(case: relation_checks.Case) -> Run:
     return run
 
 
+def view_pixels(case: view_pixels_checks.Case) -> Run:
+    images, numbers = torch.from_numpy(case.images()).to(DEVICE), torch.from_numpy(case.numbers()).to(DEVICE)
+    return lambda: view_pixels_kernel(images, numbers, case.dtype, case.channels_last)
+
+
 KERNELS: dict[str, tuple[Callable[[Any], Run], dict[str, Any]]] = {
     "batch_norm": (batch_norm, batch_norm_checks.CASES | test_batch_norm.LARGE),
     "decoder_attention": (decoder_attention, test_decoder_attention.SMALL | test_decoder_attention.LARGE),
@@ -106,6 +114,7 @@ KERNELS: dict[str, tuple[Callable[[Any], Run], dict[str, Any]]] = {
     "lars_ema": (lars, lars_ema_checks.CASES | {"large": test_lars_ema.LARGE}),
     "region_attention": (region, region_attention_checks.CASES | test_region_attention.LARGE),
     "relation": (relation, relation_checks.CASES | test_relation_kernel.LARGE),
+    "view_pixels": (view_pixels, view_pixels_checks.CASES | test_view_pixels.LARGE),
 }
 CHOSEN = {
     "batch_norm": ["small", "rows, plain", "56x56, 64 channels, torch.bfloat16", "7x7, 2048 channels, torch.bfloat16"],
@@ -118,6 +127,7 @@ CHOSEN = {
         "28x28, 8 regions, nchw, torch.float32",
     ],
     "relation": ["7x7", "28x28, 64 regions", "bf16"],
+    "view_pixels": ["odd", "224 px", "224 px, planes"],
 }
 """Every kernel, small and large, and what it is recompiled for: each such case takes seconds."""
 

@@ -128,7 +128,7 @@ def view_kernel(
     images, numbers, levels, rows, out, n, columns,
     CHANNELS_LAST: tl.constexpr, PIXELS: tl.constexpr, LINES: tl.constexpr, ACROSS: tl.constexpr,
 ):  # fmt: skip
-    """out (B, 3, n, n) from images (B, n, n, 3) and numbers (B, columns); levels, rows: room of its size, uint8, fp32."""
+    """out (B, 3, n, n) from images (B, n, n, 3) and numbers (B, columns); levels, rows: room of that size."""
     size = tl.program_id(0).to(tl.int64) * n * n * 3
     row = numbers + tl.program_id(0).to(tl.int64) * columns
     images += size
