@@ -1,7 +1,7 @@
 """Kernels compiled for a GPU that is not there, in a process without the interpreter, and their machine code.
 
-A report is a list, one entry a kernel: name, capability, shared memory in bytes, registers, stack in bytes and a count
-of each machine instruction.
+A report is a list, one entry a kernel: name, capability, shared memory in bytes, registers, stack in bytes, a count of
+each machine instruction, and how many barriers stand in loops that hold no matrix product.
 """
 
 import functools
@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-MOST_SHARED = {80: 166_912, 90: 232_448}
+MOST_SHARED = {80: 166_912, 90: 232_448, 100: 232_448, 120: 101_376}
+"""Bytes of shared memory that a block may have, by compute capability (A100, H100, B200, RTX 50)."""
 
 Report = list[dict[str, Any]]
 
@@ -108,7 +109,26 @@ def _inspect(name: str, compiled: Any) -> dict[str, Any]:
         "registers": int(found[1]),
         "stack": int(found[2]),
         "instructions": instructions,
+        "looped_barriers": looped_barriers(code),
     }
+
+
+def looped_barriers(code: str) -> int:
+    """Barriers of a block inside loops without a matrix product, in nvdisasm's text.
+
+    There a barrier only makes warps wait for each other between loads that could be under way together; with a matrix
+    product it guards the tiles in shared memory.
+    """
+    lines = code.splitlines()
+    labels = {found[1]: number for number, line in enumerate(lines) if (found := re.match(r"\s*(\.L_\w+):", line))}
+    inside: set[int] = set()
+    for number, line in enumerate(lines):
+        found = re.search(r"\bBRA\S*\s.*`\((\.L_\w+)\)", line)
+        start = labels.get(found[1], number) if found else number
+        loop = range(start, number)
+        if not any(re.search(r"\s[A-Z]*MMA[.\s]", lines[i]) for i in loop):
+            inside.update(i for i in loop if re.search(r"\sBAR\.", lines[i]))
+    return len(inside)
 
 
 def _tool(name: str, *arguments: str) -> str:
