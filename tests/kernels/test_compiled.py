@@ -7,7 +7,7 @@ from importlib import import_module
 
 import pytest
 
-from tests.kernels.compiling import HERE, assert_fits, compiler
+from tests.kernels.compiling import HERE, assert_fits, compiler, looped_barriers
 
 KERNELS = sorted(path.parent.name for path in HERE.glob("*/compiled.py"))
 OF = {kernel: import_module(f"tests.kernels.{kernel}.compiled") for kernel in KERNELS}
@@ -15,8 +15,13 @@ OF = {kernel: import_module(f"tests.kernels.{kernel}.compiled") for kernel in KE
 
 NEWER = (100, 120)
 """Compute capabilities for which each kernel's QUICK shape is compiled as well."""
-LOOPED_BARRIERS: dict[str, tuple[str, ...]] = {}
-"""Kernels that still have barriers in loops without a matrix product, by folder: to shrink, never to grow."""
+MEMORY_BOUND = ("batch_norm", "dropout_mask", "lars_ema", "relation", "view_pixels")
+"""Kernels without matrix products, which must hold the same on newer GPUs; the others only have to fit there."""
+LOOPED_BARRIERS = {"batch_norm": ("moments_kernel", "sums_kernel")}
+"""Kernels that still have barriers in loops without a matrix product, by folder: to shrink, never to grow.
+
+batch_norm reduces each tile of pixels across warps before it adds it up; one reduction after the loop would do.
+"""
 
 
 def shapes():
@@ -39,7 +44,22 @@ def test_fits_the_gpu_and_is_what_it_should_be(compiled, kernel, shape):
     for one in report:
         assert_fits(one, shape[0])
         assert one["looped_barriers"] == 0 or one["name"] in LOOPED_BARRIERS.get(kernel, ()), one["name"]
-    OF[kernel].inspect(report, shape)
+    if shape in OF[kernel].SHAPES or kernel in MEMORY_BOUND:
+        OF[kernel].inspect(report, shape)
+
+
+def test_a_kernel_listed_for_its_barriers_still_has_them(compiled):
+    for kernel, names in LOOPED_BARRIERS.items():
+        report = compiled(kernel, *OF[kernel].QUICK)
+        assert {one["name"] for one in report if one["looped_barriers"]} == set(names)
+
+
+def test_barriers_in_loops_are_found():
+    loop = ".L_x_1:\n /*0010*/ {} ;\n /*0020*/ BAR.SYNC.DEFER_BLOCKING 0x0 ;\n /*0030*/ @!P0 BRA `(.L_x_1) ;\n"
+    after = " /*0040*/ BAR.SYNC.DEFER_BLOCKING 0x0 ;\n /*0050*/ BRA `(.L_x_2) ;\n.L_x_2:\n"
+    assert looped_barriers(loop.format("FADD R1, R2, R3") + after) == 1
+    assert looped_barriers(loop.format("HGMMA.64x64x16.F32.BF16 R24, gdesc[UR4]") + after) == 0
+    assert looped_barriers(after) == 0
 
 
 @pytest.mark.slow

@@ -41,7 +41,9 @@ def main() -> None:
         with counters.during() as asked:
             for batch in batches:
                 views = batch.views
-    shown = [[str(view.dtype), view.device.type, view.is_contiguous(memory_format=torch.channels_last)] for view in views]
+    shown = [
+        [str(view.dtype), view.device.type, view.is_contiguous(memory_format=torch.channels_last)] for view in views
+    ]
     print(json.dumps({**asked, "views": shown}))
 
 

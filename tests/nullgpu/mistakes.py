@@ -16,7 +16,7 @@ import triton.language as tl
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import fra_dist.train.step
 from fra_dist.train.step import Step
-from tests.nullgpu.step_scenes import SCENES, measure, one_rank, prepare
+from tests.nullgpu.step_scenes import SCENES, measure, one_rank, prepare, refuse_recompiling
 
 Spoil = Callable[[Step], None]
 
@@ -59,6 +59,18 @@ def parameter_on_the_host(step: Step) -> None:
     predictor.weight.data = predictor.weight.data.cpu()
 
 
+def compiled_again(loss: torch.Tensor) -> None:
+    """What a compiled function does that depends on a number of the step."""
+
+    @torch.compile(backend="eager")
+    def labelled(x: torch.Tensor, label: str) -> torch.Tensor:
+        return x + len(label)
+
+    refuse_recompiling()
+    for step in range(20):
+        labelled(loss.detach(), f"step {step}")
+
+
 KEPT: list[torch.Tensor] = []
 MISTAKES: dict[str, tuple[str, Spoil]] = {
     "none": ("eager", lambda step: None),
@@ -71,6 +83,7 @@ MISTAKES: dict[str, tuple[str, Spoil]] = {
     "parameter": ("eager", parameter_on_the_host),
     "grid": ("eager", in_the_loss(launch((1, 70_000)))),
     "block": ("eager", in_the_loss(launch((1,), warps=64))),
+    "compiled again": ("eager", in_the_loss(compiled_again)),
     "item in a capture": ("graphs", in_the_loss(lambda loss: loss.item())),
     "synchronize in a capture": ("graphs", in_the_loss(lambda loss: torch.cuda.synchronize())),
 }

@@ -106,6 +106,13 @@ def _context(group: str) -> RankContext:
     return one_rank()
 
 
+def refuse_recompiling() -> None:
+    """Make it an error, not a silent way back to uncompiled code, that dynamo compiles a function too often."""
+    import torch._dynamo
+
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
+
+
 def one_rank() -> RankContext:
     return RankContext(0, 1, 0, 0, torch.device("cuda", 0), SINGLE)
 
@@ -113,6 +120,8 @@ def one_rank() -> RankContext:
 def prepare(words: list[str], ctx: RankContext) -> tuple[Callable[[int], Any], Step]:
     """A function that does a step of that number, and what does it."""
     config = load_config(None, [*COMMON, *words])
+    if config.train.compile:
+        refuse_recompiling()
     sizes = derive_sizes(config, 100 * IMAGES, ctx.world)
     torch.manual_seed(0)
     model = FRA(config.model, cross=ctx.cross).train().to(ctx.device)

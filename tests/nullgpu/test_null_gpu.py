@@ -22,6 +22,7 @@ ENDED = {
     "parameter": "Expected all tensors to be on the same device",
     "grid": "invalid argument",
     "block": "out of resource: threads",
+    "compiled again": "FailOnRecompileLimitHit",
     "item in a capture": "not permitted when stream is capturing",
     "synchronize in a capture": "not permitted when stream is capturing",
 }
