@@ -1,6 +1,6 @@
-"""Batches of a loader without DALI on the null GPU: prints, as JSON, what the later ones ask of it.
+"""Batches of a loader on the null GPU: prints, as JSON, what the later ones ask of it.
 
-Run by `test_loader_on_null_gpu.py`. Words: a folder of shards, a mistake or none.
+Run by `test_loader_on_null_gpu.py`. Words: a folder of shards, `data.pipeline`, a mistake or none.
 """
 
 import json
@@ -25,14 +25,14 @@ WARM, MEASURED = 8, 12
 
 
 def main() -> None:
-    shards, mistake = sys.argv[1:]
+    shards, pipeline, mistake = sys.argv[1:]
     torch.set_num_threads(1)
     proper = DeviceViews.finish
     if mistake == "pageable":
         DeviceViews.finish = lambda self, crops, params: proper(self, [crop.clone() for crop in crops], params)
     elif mistake == "synchronize":
         DeviceViews.finish = lambda self, *words: (proper(self, *words), self.stream.synchronize())[0]
-    config = load_config(None, [*TINY, "data.pipeline=torch", "train.device=cuda"])
+    config = load_config(None, [*TINY, f"data.pipeline={pipeline}", "train.device=cuda"])
     counters, steps = Counters(), WARM + MEASURED
     with force("triton"), make_loader(config, load_manifest(shards), one_rank(), 0, steps, form=FORM) as loader:
         batches = iter(loader)

@@ -20,7 +20,7 @@ from tests.kernels.view_pixels.mutants import MUTANTS
 @st.composite
 def views(draw: st.DrawFn) -> tuple[int, ViewParams]:
     """The side of some views and how they are augmented, over the whole range that the configuration allows."""
-    n, count = draw(st.integers(1, 40)), draw(st.integers(1, 3))
+    n, count = draw(st.integers(1, 24)), draw(st.integers(1, 3))
 
     def some(strategy: st.SearchStrategy) -> np.ndarray:
         return np.array(draw(st.lists(strategy, min_size=count, max_size=count)))
@@ -42,7 +42,7 @@ def views(draw: st.DrawFn) -> tuple[int, ViewParams]:
     )
 
 
-@settings(max_examples=120, deadline=None, database=None, derandomize="CI" in os.environ)
+@settings(max_examples=60, deadline=None, database=None, derandomize="CI" in os.environ)
 @given(views(), st.integers(0, 2**32 - 1), st.sampled_from([IMAGENET, HALVES]), st.booleans())
 def check_any_arguments(view: tuple[int, ViewParams], seed: int, normalise: tuple, channels_last: bool) -> None:
     n, params = view
