@@ -32,7 +32,8 @@ def pack(params: ViewParams, size: int, mean: tuple[float, ...], std: tuple[floa
     size: side of the views in pixels; mean, std: of each channel, in [0, 1].
     """
     p, radius = params, blur_radius(params.sigma, size)
-    out = np.zeros((len(p), WEIGHTS + 1 + int(radius.max(initial=0))), np.float32)
+    needed = WEIGHTS + 1 + int(radius.max(initial=0))
+    out = np.zeros((len(p), -(-needed // 4) * 4), np.float32)  # rows of 16 bytes, as a GPU reads best
     out[:, :FACTORS] = p.order
     columns = (p.brightness, p.contrast, p.saturation, p.hue, p.grey, radius, p.solarise, p.flip)
     out[:, FACTORS:MEAN] = np.array(columns).T

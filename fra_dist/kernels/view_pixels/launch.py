@@ -1,10 +1,9 @@
 """Launches the Triton kernel that finishes views."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
+from fra_dist.kernels.launcher import launch as _launch
 from fra_dist.kernels.view_pixels import triton as kernels
 
 SETTINGS = {"PIXELS": 1024, "LINES": 16, "ACROSS": 128, "num_warps": 8, "enable_fp_fusion": False}
@@ -22,7 +21,3 @@ def finish(images: Tensor, numbers: Tensor, dtype: torch.dtype, channels_last: b
         settings = {**SETTINGS, "CHANNELS_LAST": channels_last}
         _launch(kernels.view_kernel, (count,), settings, images, numbers, levels, rows, out, n, numbers.shape[1])
     return out
-
-
-def _launch(kernel: Any, grid: tuple[int, ...], settings: dict[str, Any], *arguments: Any) -> None:
-    kernel[grid](*arguments, **settings)
