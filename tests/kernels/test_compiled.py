@@ -17,6 +17,12 @@ NEWER = (100, 120)
 """Compute capabilities for which each kernel's QUICK shape is compiled as well."""
 MEMORY_BOUND = ("batch_norm", "dropout_mask", "lars_ema", "relation", "view_pixels")
 """Kernels without matrix products, which must hold the same on newer GPUs; the others only have to fit there."""
+LOOPED_BARRIERS = {"view_pixels": ("view_kernel",)}
+"""Kernels that still have barriers in loops without a matrix product, by folder: to shrink, never to grow.
+
+view_pixels brings a tile from the threads that read it to those that write it, once a tile and not once a tap: reads of bytes
+and writes of the result have different widths.
+"""
 
 
 def shapes():
@@ -38,9 +44,15 @@ def test_fits_the_gpu_and_is_what_it_should_be(compiled, kernel, shape):
     assert [one["name"] for one in report] == OF[kernel].KERNELS
     for one in report:
         assert_fits(one, shape[0])
-        assert one["looped_barriers"] == 0, one["name"]
+        assert one["looped_barriers"] == 0 or one["name"] in LOOPED_BARRIERS.get(kernel, ()), one["name"]
     if shape in OF[kernel].SHAPES or kernel in MEMORY_BOUND:
         OF[kernel].inspect(report, shape)
+
+
+def test_a_kernel_listed_for_its_barriers_still_has_them(compiled):
+    for kernel, names in LOOPED_BARRIERS.items():
+        report = compiled(kernel, *OF[kernel].QUICK)
+        assert {one["name"] for one in report if one["looped_barriers"]} == set(names)
 
 
 def test_barriers_in_loops_are_found():

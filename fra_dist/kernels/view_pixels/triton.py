@@ -1,7 +1,7 @@
 """The Triton kernel that finishes views: a program owns an image.
 
 It goes over the image up to four times: for the mean that contrast needs, for all colours, and for the rows and the
-columns of a blur. Between the passes stand barriers, none inside a loop. `levels` and `rows` lie in memory as the
+columns of a blur. Between the passes stand barriers. `levels` and `rows` lie in memory as the
 result does, in lines: of n pixels with three channels each if channels come last, else of n pixels of one channel.
 
 Compiled without fused multiply-add (`launch.py`), so that each operation rounds as on the CPU.
