@@ -5,6 +5,10 @@ default) works for every model.
 """
 
 import argparse
+from pathlib import Path
+
+from fra_dist.errors import CheckpointError
+from fra_dist.files import exists
 
 FORMATS = ("network", "huggingface", "onnx", "torch-export", "torchvision", "timm", "safetensors", "published")
 _ABOUT = """formats
@@ -38,8 +42,14 @@ def run(args: argparse.Namespace) -> int:
 
     Raises CheckpointError, ConfigError or DataError when that cannot be done.
     """
+    from fra_dist.layouts.shipped_weights import shipped_weights
     from fra_dist.train.checkpoints.reading import find_checkpoint
 
+    if not exists(Path(args.checkpoint)) and args.checkpoint in shipped_weights():
+        raise CheckpointError(
+            f"{args.checkpoint} are weights that were exported already, and an export starts from a run: "
+            f'fra_dist.load("{args.checkpoint}") uses them, model.init={args.checkpoint} starts a run from them'
+        )
     checkpoint = find_checkpoint(args.checkpoint)  # what is none is refused before torch is imported
     from fra_dist.export.formats import export_model
     from fra_dist.export.loading_lines import loading_lines

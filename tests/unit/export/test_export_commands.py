@@ -40,3 +40,5 @@ def test_export_says_where_and_how_to_load(save, tmp_path, capsys):
     assert out.exists()
     assert main(["export", str(tmp_path / "nowhere")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+    assert main(["export", "small-synthetic"]) == 2
+    assert 'an export starts from a run: fra_dist.load("small-synthetic") uses them' in capsys.readouterr().err
