@@ -78,12 +78,10 @@ def _draw_map(parts: "Parts", source: "PhotoList", blocks: Blocks, out: Path, wa
     rows = np.arange(count) if wanted.way == "pca" else evenly_spaced(count, SCATTERED)
     if wanted.way == "pca":
         places, shares = principal_plane(blocks)
-        notes = f"Their two directions of largest variance, with {shares[0]:.0%} and {shares[1]:.0%} of it."
+        notes = f"Placed along the two directions of largest variance, which hold {shares[0]:.0%} and {shares[1]:.0%} of it."
     else:
-        places, notes = (
-            scattered(take(blocks, rows)),
-            "t-SNE of them." if len(rows) == count else f"t-SNE of {len(rows)} of them.",
-        )
+        places = scattered(take(blocks, rows))
+        notes = "Placed by t-SNE." if len(rows) == count else f"{len(rows)} of them, spread evenly, placed by t-SNE."
     _write_places(out / NAMES["places"], rows, places)
     pictured = evenly_spaced(len(rows), PHOTOS)
     photos = _photos(parts, source, rows[pictured])
