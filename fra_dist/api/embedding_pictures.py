@@ -78,7 +78,7 @@ def _draw_map(parts: "Parts", source: "PhotoList", blocks: Blocks, out: Path, wa
     rows = np.arange(count) if wanted.way == "pca" else evenly_spaced(count, SCATTERED)
     if wanted.way == "pca":
         places, shares = principal_plane(blocks)
-        notes = f"Placed along the two directions of largest variance, which hold {shares[0]:.0%} and {shares[1]:.0%} of it."
+        notes = f"Placed along their two directions of largest variance ({shares[0]:.0%} and {shares[1]:.0%} of it)."
     else:
         places = scattered(take(blocks, rows))
         notes = "Placed by t-SNE." if len(rows) == count else f"{len(rows)} of them, spread evenly, placed by t-SNE."
