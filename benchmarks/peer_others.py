@@ -159,6 +159,7 @@ def spdl_input(settings: Settings) -> Iterator[Views]:
     from spdl.pipeline import PipelineBuilder
 
     both, photos = BothViews(settings), [str(path) for path in _photos(settings)]
+    spdl.io.load_image(photos[0])  # in the pipeline a missing FFmpeg would fail at each photo, and never end
 
     def views(path: str) -> Views:
         return both(Image.fromarray(spdl.io.to_numpy(spdl.io.load_image(path))))

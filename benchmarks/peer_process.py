@@ -20,7 +20,9 @@ Answer = dict[str, float]
 class PeerProcess:
     """A process that serves one way. Raises RuntimeError with the end of its output when it fails."""
 
-    def __init__(self, python: Path, script: Path, settings: dict[str, Any], log: Path) -> None:
+    def __init__(
+        self, python: Path, script: Path, settings: dict[str, Any], variables: dict[str, str], log: Path
+    ) -> None:
         self.log = log
         with log.open("w") as output:
             self._process = subprocess.Popen(
@@ -29,7 +31,7 @@ class PeerProcess:
                 stdout=subprocess.PIPE,
                 stderr=output,
                 text=True,
-                env=os.environ | {"OMP_NUM_THREADS": str(settings["threads"])},
+                env=os.environ | {"OMP_NUM_THREADS": str(settings["threads"])} | variables,
             )
 
     def ask(self, warm: int, count: int) -> Answer:

@@ -100,6 +100,7 @@ def environment(folder: Path) -> tuple[Path, list[str]]:
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
         install(python, "-r", str(REQUIREMENTS))
+        link_ffmpeg(folder)
         notes = []
         try:
             install(python, FFCV)
@@ -109,6 +110,17 @@ def environment(folder: Path) -> tuple[Path, list[str]]:
             notes = [f"{FFCV} installs here, but this benchmark has no way with it yet"]
         stamp.write_text(json.dumps({"requirements": wanted, "notes": notes}))
     return python, json.loads(stamp.read_text())["notes"]
+
+
+def link_ffmpeg(folder: Path) -> None:
+    """Let spdl find the FFmpeg that PyAV brings, by the names of a system that has it."""
+    links = folder / "ffmpeg"
+    links.mkdir()
+    for library in folder.resolve().glob("lib/python*/site-packages/av.libs/lib*.so.*"):
+        name, _, version = library.name.partition(".so.")
+        short = f"{name.partition('-')[0]}.so.{version.partition('.')[0]}"
+        for link in {short, library.name}:
+            (links / link).symlink_to(library)
 
 
 def install(python: Path, *what: str) -> None:
@@ -172,8 +184,12 @@ def compare(part: Row, python: Path, args: argparse.Namespace, end: float) -> li
     logs = Path(part["scratch"])
     running, failed = {}, {}
     for number, (name, own) in enumerate(ways(part).items()):
-        side = (Path(sys.executable), HERE / "peer_ours.py") if name == OURS else (python, HERE / "peer_others.py")
-        running[name] = PeerProcess(*side, part | own, logs / f"{number}.log")
+        log = logs / f"{number}.log"
+        if name == OURS:
+            running[name] = PeerProcess(Path(sys.executable), HERE / "peer_ours.py", part | own, {}, log)
+        else:
+            ffmpeg = {"LD_LIBRARY_PATH": str(args.environment / "ffmpeg")}
+            running[name] = PeerProcess(python, HERE / "peer_others.py", part | own, ffmpeg, log)
     try:
         answers = take_turns(running, failed, part, args, end)
     finally:
