@@ -36,6 +36,7 @@ from peer_process import Answer, PeerProcess, last_line
 from fra_dist.config import Config
 from fra_dist.data.making.shard_making import ShardOptions, make_shards
 from fra_dist.train.convolution_choice import machine
+from fra_dist.train.precision import cpu_computes_bf16
 from fra_dist.train.run_dir.folder import versions
 
 HERE = Path(__file__).parent
@@ -86,8 +87,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     )
     args = parser.parse_args(words)
     args.minutes = args.minutes or (2 if args.quick else 10)
-    bf16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    args.dtypes = args.dtypes or ["float32", *(["bfloat16"] if bf16 else [])]
+    args.dtypes = args.dtypes or ["float32", *(["bfloat16"] if cpu_computes_bf16() else [])]
     return args
 
 
