@@ -98,17 +98,11 @@ def _prepare(config: Config, force: bool, origin: Origin, watch: StartWatch) -> 
         folder.note("notice", text=told)
     memory = None if checkpoint is None else checkpoint.memory
     executed, precision, told = precision_of_run(config, ctx.device, memory)
-    if told is not None and ctx.is_main:
-        folder.note("precision", text=told)
-        if checkpoint is not None:
-            print(f"note: {told}", file=sys.stderr)
+    _tell(folder, "precision", told, resumed=checkpoint is not None)
     watch.part("measuring convolutions", SLOW)
     images = sizes.micro_batch * (2 if model.views_grouped else 1)
     convolutions, told = convolutions_of_run(model, executed, ctx.device, images, memory)
-    if told is not None and ctx.is_main:
-        folder.note("convolutions", text=told)
-        if checkpoint is not None:
-            print(f"note: {told}", file=sys.stderr)
+    _tell(folder, "convolutions", told, resumed=checkpoint is not None)
     watch.part("building the engine and the input", SLOW)
     completed = checkpoint.step if checkpoint else 0
     saver = Saver(folder.checkpoints, config.checkpoint, folder.check, newest=folder.own_step(checkpoint))
@@ -142,6 +136,15 @@ def close(run: Run) -> None:
         parts.callback(run.engine.close)
         parts.callback(run.saver.close)  # before another process may write here
         parts.callback(run.loader.close)
+
+
+def _tell(folder: RunFolder, event: str, told: str | None, resumed: bool) -> None:
+    """Write how a run is computed into its history; of a run that resumes also to people, who may not expect it."""
+    if told is None or not folder.is_main:
+        return
+    folder.note(event, text=told)
+    if resumed:
+        print(f"note: {told}", file=sys.stderr)
 
 
 def _collective_minutes(config: Config) -> float:
