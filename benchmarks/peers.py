@@ -62,12 +62,12 @@ def main(words: list[str] | None = None) -> int:
         settings = photos(Path(scratch), 64 if args.quick else 768) | {"threads": args.threads}
         chosen = [part for part in parts(args) if part["part"] in args.only]
         end = time.monotonic() + 60 * args.minutes
-        rows = []
+        theirs = installed(python)
         for number, part in enumerate(chosen):
             now = time.monotonic()
-            rows += compare(settings | part, python, args, now + (end - now) / (len(chosen) - number))
-    if args.out:
-        write(args.out, rows, installed(python), notes)
+            rows = compare(settings | part, python, args, now + (end - now) / (len(chosen) - number))
+            if args.out:
+                write(args.out, rows, theirs, notes)
     return 0
 
 
