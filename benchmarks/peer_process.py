@@ -7,6 +7,7 @@ of the process and of all its descendants, such as workers that decode photos.
 import contextlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -91,7 +92,8 @@ def tree_seconds() -> float:
         new = {pid for pid, (parent, _) in parents.items() if parent in new} - found
         found |= new
         ticks += sum(parents[pid][1] for pid in new)
-    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + ended.ru_utime + ended.ru_stime + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def last_line(text: str) -> str:
