@@ -50,9 +50,9 @@ class FRA(nn.Module):
         together.
         """
         views = (torch.cat([view1, view2]),) if self.views_grouped else (view1, view2)
-        online = self._look(self.online, views)
-        with torch.no_grad():
+        with torch.no_grad():  # first, while nothing is kept for the backward pass: its maps need memory of their own
             target = self._look(self.target, views)
+        online = self._look(self.online, views)
         crops = self._look_at_parts(local_views, online) if local_views else ()
         seen = (*online, *crops)
         prediction = self._predict(self.predictor, [view.global_embedding for view in seen])
@@ -98,8 +98,11 @@ class FRA(nn.Module):
             raise ConfigError("the backbone has a batch norm of its own, whose views cannot be grouped")
         self.views_grouped = True
 
-    def set_heatmap_temperature(self, temperature: float) -> None:
-        """Set the heatmaps' temperature for training from here on; inference always has that of the last step."""
+    def set_heatmap_temperature(self, temperature: float | Tensor) -> None:
+        """Set the heatmaps' temperature for training from here on; inference always has that of the last step.
+
+        A 0-dim tensor on the device may change its value afterwards, also between replays of a CUDA graph.
+        """
         self.online.temperature = self.target.temperature = temperature
 
     def set_dropout_keys(self, keys: Tensor | None) -> None:
