@@ -206,18 +206,27 @@ def take_turns(
     """What each way answered in each round. One that fails is left out, with the reason in `failed`; ours may not."""
     warm = 1 if part["part"] == "step" else AHEAD
     count = {"step": 1, "loop": 2, "input": 2 if args.quick else 8}[part["part"]]
-    for name, process in running.items():  # start, and compile what is compiled at the first batch
+
+    def ask(name: str, ahead: int, units: int) -> Answer | None:
         try:
-            process.ask(warm, 1)
+            return running[name].ask(ahead, units)
         except RuntimeError as error:
             if name == OURS:
                 raise SystemExit(f"peers: {OURS}: {error}") from None
             failed[name] = str(error)
+            return None
+
+    for name in running:  # start, and compile what is compiled at the first batch
+        ask(name, warm, 1)
     answers: dict[str, list[Answer]] = {name: [] for name in running if name not in failed}
     for number in range(2 if args.quick else max(2, args.rounds)):
         began = time.monotonic()
-        for name in answers:
-            answers[name].append(running[name].ask(0 if part["part"] == "step" else AHEAD // 2, count))
+        for name, before in list(answers.items()):
+            answer = ask(name, 0 if part["part"] == "step" else AHEAD // 2, count)
+            if answer is None:
+                del answers[name]
+            else:
+                before.append(answer)
         if number >= 1 and 2 * time.monotonic() - began > end:
             break
     return answers

@@ -18,7 +18,8 @@ from fra_dist.train.trainer import train
 from tests.helpers.tiny import TINY
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
-AUTO = load_config(None, [*TINY, "train.precision=auto", "train.backend=torch"])
+WORDS = [*TINY, "train.precision=auto", "train.backend=torch", "loss.relation=0"]
+AUTO = load_config(None, WORDS)
 
 
 @pytest.fixture
@@ -61,6 +62,12 @@ def test_auto_follows_the_machine(cpu_with, device: torch.device, able: bool, ex
     assert AUTO.train.precision == "auto"
 
 
+@pytest.mark.parametrize(("device", "expected"), [(CPU, "fp32"), (GPU, "bf16")])
+def test_with_the_relation_term_a_cpu_stays_in_fp32(cpu_with, device: torch.device, expected: str) -> None:
+    cpu_with(True)
+    assert decided(load_config(None, [*WORDS, "loss.relation=0.1"]), device).train.precision == expected
+
+
 def test_one_rank_without_bf16_keeps_all_in_fp32(cpu_with, monkeypatch: pytest.MonkeyPatch) -> None:
     cpu_with(True)
     monkeypatch.setattr(precision, "from_all", lambda own: [own, False])
@@ -100,7 +107,7 @@ def test_a_run_on_a_cpu_with_bf16_goes_on_in_it_on_one_without(
     cpu_with, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [f"data.shards={shards}", f"output={tmp_path / 'run'}", "train.steps=4", "checkpoint.every_steps=2"]
-    config = load_config(None, [*TINY, *words, "train.precision=auto", "train.backend=torch"])
+    config = load_config(None, [*WORDS, *words])
     cpu_with(True)
     assert _trained(config, NEWEST) == [torch.bfloat16] * 4
     first, _ = list_checkpoints(tmp_path / "run" / "checkpoints")
