@@ -129,7 +129,7 @@ def webdataset_input(settings: Settings, exact: bool) -> Iterator[Views]:
 
     shards = sorted(str(path) for path in Path(settings["shards"]).glob("*.tar"))
     both = BothViews(settings, exact)
-    samples = webdataset.WebDataset(shards, shardshuffle=len(shards), repeat=True, nodesplitter=None, empty_check=False)
+    samples = webdataset.WebDataset(shards, shardshuffle=len(shards), nodesplitter=None, empty_check=False).repeat()
     yield from _loader(samples.shuffle(256).decode("pil").to_tuple("jpg").map(lambda sample: both(sample[0])), settings)
 
 
