@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import platform
-import random
 import statistics
 import tempfile
 import time
@@ -25,10 +24,9 @@ from typing import Any
 
 import torch
 import webdataset
-from PIL import Image, ImageFilter
-from torchvision.transforms import v2
+from usual_transforms import usual_transform
 
-from fra_dist.config import Config, ViewConfig, parse_config
+from fra_dist.config import Config, parse_config
 from fra_dist.data.loading.loader import make_loader
 from fra_dist.data.making.shard_making import ShardOptions, make_shards
 from fra_dist.data.shards.manifest import Manifest, load_manifest
@@ -51,39 +49,11 @@ def ours(args: argparse.Namespace, manifest: Manifest, size: int, pipeline: str,
             yield batch.views
 
 
-class ApproximateBlur:
-    """Pillow's box filters in place of a Gaussian, as many training scripts use."""
-
-    def __init__(self, sigma: tuple[float, float]) -> None:
-        self.sigma = sigma
-
-    def __call__(self, image: Image.Image) -> Image.Image:
-        return image.filter(ImageFilter.GaussianBlur(random.uniform(*self.sigma)))
-
-
-def transform(view: ViewConfig, size: int, config: Config, exact: bool) -> v2.Compose:
-    """torchvision's transforms: on tensors with the exact blur, or on Pillow images with Pillow's blur."""
-    jitter = v2.ColorJitter(view.brightness, view.contrast, view.saturation, view.hue)
-    blur = v2.GaussianBlur(23, view.blur_sigma) if exact else ApproximateBlur(view.blur_sigma)
-    return v2.Compose(
-        [
-            v2.PILToTensor() if exact else v2.Identity(),
-            v2.RandomResizedCrop(size, view.crop_scale, view.crop_ratio, antialias=True),
-            v2.RandomHorizontalFlip(view.flip),
-            v2.RandomApply([jitter], view.jitter),
-            v2.RandomGrayscale(view.grey),
-            v2.RandomApply([blur], view.blur),
-            v2.RandomSolarize(view.solarise_threshold, view.solarise),
-            v2.Identity() if exact else v2.PILToTensor(),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(config.data.mean, config.data.std),
-        ]
-    )
-
-
 def usual(args: argparse.Namespace, manifest: Manifest, size: int, exact: bool = True) -> Iterator[Any]:
     config = settings(args, size, "torch")
-    first, second = (transform(view, size, config, exact) for view in (config.data.view1, config.data.view2))
+    data = config.data
+    views = (view.model_dump() for view in (data.view1, data.view2))
+    first, second = (usual_transform(view, size, data.mean, data.std, exact) for view in views)
     urls = [str(manifest.path(shard)) for shard in range(len(manifest.shards))]
     samples = (
         webdataset.WebDataset(urls, shardshuffle=len(urls), repeat=True, nodesplitter=None)

@@ -23,6 +23,7 @@ import torch
 from whole_step import OurStep, Setting, Way, plainly, published
 
 from fra_dist.train.convolution_choice import apply, machine
+from fra_dist.train.precision import cpu_computes_bf16
 from fra_dist.train.run_dir.folder import versions
 
 Row = dict[str, Any]
@@ -71,17 +72,12 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
         parser.error("--published and --published-step go together")
     args.minutes = args.minutes or (2 if args.quick else 10)
     args.rounds = args.rounds or (2 if args.quick else 7)
-    args.dtypes = args.dtypes or ["float32", *(["bfloat16"] if computes_bf16() else [])]
+    args.dtypes = args.dtypes or ["float32", *(["bfloat16"] if cpu_computes_bf16() else [])]
     return args
 
 
-def computes_bf16() -> bool:
-    """Whether products of bf16 matrices run as such, not by way of fp32."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
 def _bf16_words() -> str:
-    return "yes" if computes_bf16() else "not computed by this CPU"
+    return "yes" if cpu_computes_bf16() else "not computed by this CPU"
 
 
 def ways(setting: Setting, args: argparse.Namespace) -> dict[str, Way]:

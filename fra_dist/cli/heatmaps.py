@@ -31,6 +31,9 @@ def run(args: argparse.Namespace) -> int:
 
     Raises CheckpointError or DataError when none can be drawn.
     """
+    from fra_dist.layouts.shipped_weights import refuse_missing_weights
+
+    refuse_missing_weights(args.checkpoint)  # before torch, whose import takes seconds
     from fra_dist.api.pictures import heatmaps
 
     gallery = heatmaps(

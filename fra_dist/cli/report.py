@@ -28,6 +28,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the page and print its path. Raises DataError for what is no run, or a file that cannot be written."""
+    from fra_dist.report.run_files import refuse_no_run
+
+    for folder in args.folders:
+        refuse_no_run(folder)  # before torch, whose import takes seconds
     from fra_dist.report.run_report import write_run_report
 
     default = args.folders[0] / "report.html" if len(args.folders) == 1 else Path("report.html")

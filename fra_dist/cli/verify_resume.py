@@ -100,6 +100,9 @@ def _comparable(config: "Config", elastic: bool) -> "Config":
     if config.train.device != "cpu" and torch.cuda.is_available() and not config.train.deterministic:
         _say("on a GPU: with train.deterministic=true")
         config = config.model_copy(update={"train": config.train.model_copy(update={"deterministic": True})})
+    if elastic and config.train.precision == "auto":
+        _say("with train.precision=fp32: in bf16 another number of ranks rounds otherwise")
+        config = config.model_copy(update={"train": config.train.model_copy(update={"precision": "fp32"})})
     if elastic and config.train.micro_batch:
         _say("with train.micro_batch, batch statistics depend on the number of ranks: differences are no fault then")
     return config

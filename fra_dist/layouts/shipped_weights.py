@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path
 
 from fra_dist.errors import CheckpointError
+from fra_dist.files import exists
 
 FOLDER = Path(__file__).parents[1] / "weights"
 SUMS = "SHA256SUMS"
@@ -44,3 +45,18 @@ def find_weights(name: str, folder: Path = FOLDER) -> Path | None:
             f"{path} is not what was shipped (SHA-256 {found[:12]}, not {expected[:12]}): install the package again"
         )
     return path
+
+
+def refuse_missing_weights(given: str) -> None:
+    """Raise CheckpointError for a network that is neither a path nor in the package, before torch is imported.
+
+    given: as for `fra_dist.load`, or `random:...`, which needs no file.
+    """
+    if not given.startswith("random:") and not exists(Path(given)) and given not in shipped_weights():
+        raise no_weights(given)
+
+
+def no_weights(given: str) -> CheckpointError:
+    """The error about a name that is neither a path nor that of weights in the package."""
+    names = ", ".join(sorted(shipped_weights())) or "none"
+    return CheckpointError(f"no checkpoint at {given}: no such file or folder, nor weights in the package ({names})")

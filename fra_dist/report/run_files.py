@@ -64,9 +64,14 @@ def read_runs(folders: Sequence[Path]) -> list[RunFiles]:
     return [_read(folder, name) for folder, name in zip(folders, names, strict=True)]
 
 
-def _read(folder: Path, name: str) -> RunFiles:
+def refuse_no_run(folder: Path) -> None:
+    """Raise DataError for a folder that holds no run; needs no torch."""
     if not files.exists(folder / "config.yaml"):
         raise DataError(f"{folder} is not a run folder: it has no config.yaml")
+
+
+def _read(folder: Path, name: str) -> RunFiles:
+    refuse_no_run(folder)
     history = [row for row in read_rows(folder / "history.jsonl") if isinstance(row.get("event"), str)]
     events = [row for row in history if row["event"] in _SHOWN]
     saved = sum(row["event"] == "checkpoint" for row in history)

@@ -23,6 +23,7 @@ from fra_dist.train.engines.protocol import precision_of
 from fra_dist.train.execution import set_execution
 from fra_dist.train.initial_weights import initialise
 from fra_dist.train.memory_need import BF16_SHARE, MemoryNeed, check_fits
+from fra_dist.train.precision import decided
 from fra_dist.train.sizes import Sizes, derive_sizes
 from fra_dist.train.step import check_map_sizes
 
@@ -67,7 +68,7 @@ def describe_run(config: Config) -> DryRun:
             if sizes
             else min(config.train.micro_batch or config.train.global_batch, config.train.global_batch)
         )
-        seconds, activations = _measure(config, model, ctx.device, min(micro, 8))
+        seconds, activations = _measure(decided(config, ctx.device), model, ctx.device, min(micro, 8))
         need = MemoryNeed(_fixed(config, model, ctx.world), activations, micro)
         parts += ["", _memory(need), "", *_time(config, sizes, seconds, ctx.device)]
         return DryRun("\n".join(parts), _too_large(config, need, ctx))

@@ -28,6 +28,7 @@ from fra_dist.train.liveness.bounded import StartWatch
 from fra_dist.train.liveness.watchdog import SLOW
 from fra_dist.train.optim.parameter_groups import build_optimizer
 from fra_dist.train.own_photos import with_shards
+from fra_dist.train.precision import precision_of_run
 from fra_dist.train.resume import NEWEST, Origin, choose_checkpoint, guard_state, load_batches
 from fra_dist.train.run_dir.folder import RunFolder
 from fra_dist.train.run_dir.shared_folder import meet_in
@@ -95,14 +96,13 @@ def _prepare(config: Config, force: bool, origin: Origin, watch: StartWatch) -> 
     elif (told := initialise(model, config)) is not None and ctx.is_main:
         print(told, flush=True)
         folder.note("notice", text=told)
+    memory = None if checkpoint is None else checkpoint.memory
+    executed, precision, told = precision_of_run(config, ctx.device, memory)
+    _tell(folder, "precision", told, resumed=checkpoint is not None)
     watch.part("measuring convolutions", SLOW)
     images = sizes.micro_batch * (2 if model.views_grouped else 1)
-    memory = None if checkpoint is None else checkpoint.memory
-    convolutions, told = convolutions_of_run(model, config, ctx.device, images, memory)
-    if told is not None and ctx.is_main:
-        folder.note("convolutions", text=told)
-        if checkpoint is not None:
-            print(f"note: {told}", file=sys.stderr)
+    convolutions, told = convolutions_of_run(model, executed, ctx.device, images, memory)
+    _tell(folder, "convolutions", told, resumed=checkpoint is not None)
     watch.part("building the engine and the input", SLOW)
     completed = checkpoint.step if checkpoint else 0
     saver = Saver(folder.checkpoints, config.checkpoint, folder.check, newest=folder.own_step(checkpoint))
@@ -112,13 +112,13 @@ def _prepare(config: Config, force: bool, origin: Origin, watch: StartWatch) -> 
     if coarse and ctx.is_main:
         print(f"warning: {coarse}", file=sys.stderr)
     loader = load_batches(config, manifest, ctx, folder, completed, sizes)  # its first batches, while DeepSpeed loads
-    engine = build_engine(config, model, optimizer, ctx, sizes)
-    step = Step(config, model, engine, optimizer, ctx, sizes)
+    engine = build_engine(executed, model, optimizer, ctx, sizes)
+    step = Step(executed, model, engine, optimizer, ctx, sizes)
     passed_over, retried = distributed.from_main(lambda: (read_passed_over(folder.path), read_retried(folder.path)))
     guard = Guard(config.guard, config.log.every_steps, passed_over, retried)
     run = Run(config, ctx, folder, manifest, sizes, model, optimizer, engine, step, loader, completed, saver, guard)
     run.hosts = hosts
-    run.memory.update(convolutions)
+    run.memory.update(convolutions | precision)
     if checkpoint is not None:
         run.memory.update(checkpoint.memory)
         engine.load_optimizer_state(checkpoint.optimizer())
@@ -136,6 +136,15 @@ def close(run: Run) -> None:
         parts.callback(run.engine.close)
         parts.callback(run.saver.close)  # before another process may write here
         parts.callback(run.loader.close)
+
+
+def _tell(folder: RunFolder, event: str, told: str | None, resumed: bool) -> None:
+    """Write how a run is computed into its history; of a run that resumes also to people, who may not expect it."""
+    if told is None or not folder.is_main:
+        return
+    folder.note(event, text=told)
+    if resumed:
+        print(f"note: {told}", file=sys.stderr)
 
 
 def _collective_minutes(config: Config) -> float:

@@ -38,5 +38,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run one sub-command. Exit status 0: done; 1: `verify` found damage, or `diff` a difference; 2: bad input."""
+    from fra_dist.train.checkpoints.reading import refuse_missing_checkpoint
+
+    named = [args.first, args.second] if args.way == "diff" else args.paths if args.way == "average" else [args.path]
+    for path in named:
+        refuse_missing_checkpoint(path)  # before torch, whose import takes seconds
     module = importlib.import_module("fra_dist.cli.ckpt.actions")
     return int(getattr(module, args.way)(args))

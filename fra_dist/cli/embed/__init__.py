@@ -61,6 +61,9 @@ def run(args: argparse.Namespace) -> int:
 
     Raises CheckpointError, ConfigError or DataError for what cannot be used.
     """
+    from fra_dist.layouts.shipped_weights import refuse_missing_weights
+
+    refuse_missing_weights(args.checkpoint)  # before torch, whose import takes seconds
     from fra_dist.api.embedding import EmbedOptions, embed
     from fra_dist.api.face_model import FaceModel, load
     from fra_dist.eval.embed.result_files import MANIFEST

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fra_dist import files
+from fra_dist.data.shards.manifest import refuse_missing
 from fra_dist.errors import ConfigError, DataError
 from fra_dist.eval.task_names import TASKS
 from fra_dist.files import is_folder
+from fra_dist.layouts.shipped_weights import refuse_missing_weights
 
 if TYPE_CHECKING:
     from fra_dist.eval.quick_look import Look
@@ -26,6 +28,12 @@ def run_quick(args: argparse.Namespace, documents: list[dict[str, Any]]) -> int:
 
     Raises CheckpointError or DataError when the checkpoint, the shards or the output cannot be used.
     """
+    if args.data is None:
+        raise ConfigError(
+            f"{args.what!r} is neither a task ({', '.join(TASKS)}, all) nor, without --data, a checkpoint to look at"
+        )
+    refuse_missing_weights(args.what)  # before torch, whose import takes seconds
+    refuse_missing(args.data)
     from fra_dist.cli.eval.tasks import cache_of, chosen_beside
     from fra_dist.eval.datasets import labelled_shards
     from fra_dist.eval.features.networks import on_device, open_encoder
@@ -39,10 +47,6 @@ def run_quick(args: argparse.Namespace, documents: list[dict[str, Any]]) -> int:
     from fra_dist.eval.regions.segmenters import regions_of
     from fra_dist.train.run_dir.folder import versions
 
-    if args.data is None:
-        raise ConfigError(
-            f"{args.what!r} is neither a task ({', '.join(TASKS)}, all) nor, without --data, a checkpoint to look at"
-        )
     out, beside = Path(args.out) if args.out else None, chosen_beside(args)
     if out is not None and (is_folder(out) or not is_folder(out.parent)):
         raise DataError(f"cannot write {out}: give a file in a folder that exists")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fra_dist.errors import ConfigError, DataError, FraError
 from fra_dist.files import failure
+from fra_dist.layouts.shipped_weights import refuse_missing_weights
 
 if TYPE_CHECKING:
     from fra_dist.eval.features.encoder import Encoder
@@ -20,14 +21,15 @@ TUNED = ("epochs", "batch", "lr", "patience")
 
 def run_one(args: argparse.Namespace, documents: list[dict[str, Any]]) -> int:
     """One task, whose result is appended to `documents`. Raises ConfigError, CheckpointError or DataError."""
+    for option in ("checkpoint", "dataset", "data"):
+        if getattr(args, option) is None:
+            raise ConfigError(f"{args.what} needs --{option}")
+    refuse_missing_weights(args.checkpoint)  # before torch, whose import takes seconds
     from fra_dist.eval.datasets import find_reader
     from fra_dist.eval.features.networks import on_device, open_encoder
     from fra_dist.eval.results import settings_of
     from fra_dist.eval.settings import TaskEntry
 
-    for option in ("checkpoint", "dataset", "data"):
-        if getattr(args, option) is None:
-            raise ConfigError(f"{args.what} needs --{option}")
     find_reader(args.dataset)
     values: dict[str, Any] = {key: getattr(args, key) for key in TOLD}
     values["tune"] = {key: getattr(args, key) for key in TUNED if getattr(args, key) is not None}
@@ -43,7 +45,6 @@ def run_suite(args: argparse.Namespace, documents: list[dict[str, Any]]) -> int:
 
     Status 2 when any failed.
     """
-    from fra_dist.eval.features.networks import on_device, open_encoder
     from fra_dist.eval.settings import load_suite
 
     if args.suite is None:
@@ -52,6 +53,9 @@ def run_suite(args: argparse.Namespace, documents: list[dict[str, Any]]) -> int:
     checkpoint = args.checkpoint or suite.checkpoint
     if checkpoint is None:
         raise ConfigError(f"suite {args.suite} names no checkpoint: give --checkpoint")
+    refuse_missing_weights(checkpoint)
+    from fra_dist.eval.features.networks import on_device, open_encoder
+
     size = args.image_size or suite.image_size
     encoder = on_device(open_encoder(checkpoint, size, args.normalise, args.target))
     out, cache, rows, failed = Path(args.out or "eval"), cache_of(args), [], 0

@@ -120,12 +120,11 @@ def _random(given: str) -> Encoder:
 
 
 def _shipped(given: str, target: bool) -> Encoder:
-    from fra_dist.layouts.shipped_weights import find_weights, shipped_weights
+    from fra_dist.layouts.shipped_weights import find_weights, no_weights
 
     path = find_weights(given)
     if path is None:
-        names = ", ".join(sorted(shipped_weights())) or "none"
-        raise CheckpointError(f"no checkpoint at {given}: no such file or folder, nor weights in the package ({names})")
+        raise no_weights(given)
     return replace(_file(str(path), target), name=given)
 
 

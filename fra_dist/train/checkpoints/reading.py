@@ -199,14 +199,19 @@ def _size_and_sum(part: Path) -> tuple[int, str]:
         return os.fstat(stream.fileno()).st_size, hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def refuse_missing_checkpoint(path: Path) -> None:
+    """Raise CheckpointError when there is no such file or folder; needs no torch."""
+    if not files.exists(path):
+        raise CheckpointError(f"no checkpoint at {path}: no such file or folder")
+
+
 def find_checkpoint(path: str | Path) -> Checkpoint:
     """Find the checkpoint that `path` means: a checkpoint folder, a file in one, or a run folder (its newest good one).
 
     Raises CheckpointError when there is none.
     """
     place = Path(path)
-    if not files.exists(place):
-        raise CheckpointError(f"no checkpoint at {place}: no such file or folder")
+    refuse_missing_checkpoint(place)
     if not files.is_folder(place):
         place = place.parent
     if files.exists(place / MANIFEST) or place.name.startswith("step-"):

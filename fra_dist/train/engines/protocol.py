@@ -83,7 +83,9 @@ class Engine(Protocol):
 
 
 def precision_of(config: Config, device: torch.device) -> torch.dtype:
-    """Return the autocast type of a run: `auto` is bfloat16 on a GPU and float32 on a CPU."""
+    """Return the autocast type of a run. `auto` is bfloat16 on a GPU and float32 on a CPU here; a run that the trainer
+    prepares has decided it before (`train/precision.py`).
+    """
     if config.train.precision == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     return torch.bfloat16 if config.train.precision == "bf16" else torch.float32

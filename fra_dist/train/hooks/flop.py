@@ -68,7 +68,7 @@ def speed_in_flop(run: Run, flop: float, images_per_second: float) -> dict[str, 
     """Return speed/tflops, of one rank, and on a GPU whose peak is known, in bf16, speed/mfu, the share of it."""
     rate = flop * images_per_second / run.ctx.world
     found = {"speed/tflops": rate / 1e12}
-    if run.ctx.device.type == "cuda" and precision_of(run.config, run.ctx.device) == torch.bfloat16:
+    if run.ctx.device.type == "cuda" and precision_of(run.step.config, run.ctx.device) == torch.bfloat16:
         peak = peak_of(torch.cuda.get_device_name(run.ctx.device))
         if peak is not None:
             found["speed/mfu"] = rate / peak

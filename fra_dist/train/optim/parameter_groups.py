@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from fra_dist.config import OptimConfig
+from fra_dist.train.optim.adamw import AdamW
 from fra_dist.train.optim.lars import LARS
 
 
@@ -37,7 +38,7 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimi
         return LARS(groups, lr=config.lr, momentum=config.momentum, trust=config.trust)
     for group in groups:
         del group["adapt"]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)  # fused: it honours found_inf
+    return AdamW(groups, lr=config.lr, betas=config.betas, fused=True)  # fused: it honours found_inf
 
 
 def _leave_the_compiler_out() -> None:

@@ -175,9 +175,9 @@ def test_a_mean_of_small_differences_is_not_lost_in_rounding(config, tmp_path):
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["ls", "NONE"], "no checkpoints in"),
+        (["ls", "NONE"], "no such file"),
         (["show", "NONE"], "no such file"),
-        (["verify", "NONE"], "no checkpoints in"),
+        (["verify", "NONE"], "no such file"),
         (["diff", "RUN", "NONE"], "no such file"),
         (["average", "RUN", "--last", "9", "--out", "NONE"], "has 3 checkpoints"),
         (["average", "RUN", "--last", "1", "--out", "NONE"], "two checkpoints or more"),
