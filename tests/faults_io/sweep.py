@@ -5,8 +5,8 @@
 WORK: an empty folder. PHASE: `run` (a small run from its start) or `resume` (resuming after step 4). EVERY: every how
 many calls one is struck; 1 for the complete sweep, which takes hours. Prints a line a trial that ended badly and a last
 line of counts; status 1 with any. Environment: SWEEP_RANKS=2 for two ranks, of which SWEEP_STRUCK=0 or 1 meets the
-faults; SWEEP_FAULTS and SWEEP_KINDS choose among `FAULTS`; SWEEP_SECONDS ends it early. The fault layer is compiled
-into WORK and preloaded.
+faults; SWEEP_FAULTS and SWEEP_KINDS choose among `FAULTS`; SWEEP_SECONDS ends it early; SWEEP_LIMIT (30) is LIMIT below.
+The fault layer is compiled into WORK and preloaded.
 
 A trial is the faulty attempt and then the same command without a fault, once more where that one refuses. It is good
 when nothing printed a traceback or hung, and the run ends in the same bits and rows as an undisturbed one. A hang must
@@ -46,7 +46,7 @@ FAULTS = {
     "kill": (0, 2, "owsn"),
     "hang": (0, 3, "orwsntdfu"),
 }
-PATIENCE, LIMIT = 120, 30
+PATIENCE, LIMIT = 120, int(os.environ.get("SWEEP_LIMIT", "30"))
 """PATIENCE: seconds after which an attempt hangs. LIMIT: seconds that the watchdog and a start may take."""
 RANKS, STRUCK = int(os.environ.get("SWEEP_RANKS", "1")), int(os.environ.get("SWEEP_STRUCK", "0"))
 STEPS, HALF = 6, 4
@@ -226,7 +226,7 @@ if __name__ == "__main__":
     words = sys.argv[1:]
     Path(words[0]).mkdir(parents=True, exist_ok=True)
     if not hasattr(ctypes.CDLL(None), "faulty_set"):
-        preloaded = {**os.environ, "LD_PRELOAD": str(build_layer(Path(words[0]).absolute()))}
+        preloaded = {"OMP_NUM_THREADS": "1", **os.environ, "LD_PRELOAD": str(build_layer(Path(words[0]).absolute()))}
         os.execve(sys.executable, [sys.executable, __file__, *words], preloaded)
     limit = time.monotonic() + float(os.environ["SWEEP_SECONDS"]) if "SWEEP_SECONDS" in os.environ else None
     chosen = tuple(os.environ.get("SWEEP_FAULTS", ",".join(FAULTS)).split(","))
