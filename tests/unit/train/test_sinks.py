@@ -46,6 +46,13 @@ def test_csv_has_a_line_a_step_and_columns_that_came_late(tmp_path):
     assert table[1]["loss/total"] == table[0]["probe/faces/expression/linear"] == ""
 
 
+def test_csv_joins_the_rows_of_a_step_and_leaves_out_damaged_ones(tmp_path):
+    source = tmp_path / "metrics.jsonl"
+    source.write_text('{"step": 1, "a": 1}\n{"step": 1, "b": 2}\n{"a": 9}\n[3]\n{"step": "x"}\n{"step": 2, "a": 3}\n')
+    CsvFile(source, tmp_path / "metrics.csv").close()
+    assert (tmp_path / "metrics.csv").read_text() == "step,a,b\n1,1,2\n2,3,\n"
+
+
 def test_prometheus_serves_the_newest_row_on_the_loopback_only():
     port = free_port()
     saved = [None]
