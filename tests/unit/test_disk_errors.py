@@ -123,6 +123,7 @@ REVIEWED = {
     "config/shipped.py:_is_there": FIRST,
     "config/shipped.py:copy_shipped": FIRST,
     "data/making/shard_making.py:_refuse_inside": FIRST,
+    "report/user_photos.py:_matches": FIRST,
     "report/user_photos.py:find_photos": FIRST,
     "data/decoding/images.py:turn_of": OTHER,
     "data/decoding/open_pipeline.py:open_pipeline": OTHER,

@@ -105,7 +105,7 @@ class RunFolder:
         """Write the rows that are still in memory, as far as the disk takes them, and release the folder."""
         if self._claim is not None:
             for rows in self._rows.values():
-                rows.flush()
+                rows.finish()
             self._claim.release()
             self._claim = None
 
