@@ -96,7 +96,7 @@ def test_a_photo_that_the_disk_does_not_tell_of_is_not_a_photo_that_is_not_there
     path = tmp_path / "a.jpg"
     path.write_bytes(b"whatever")
 
-    def fail(path, **options):
+    def fail(path, *flags, **options):
         raise OSError(number, os.strerror(number), path)
 
     with monkeypatch.context() as patch:
