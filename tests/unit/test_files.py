@@ -99,6 +99,20 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch, call):
     assert os.listdir(tmp_path) == ["state.json"]
 
 
+def test_a_link_that_leads_nowhere_is_not_nothing(tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to("/a/disk/that/is/not/mounted")
+    for read in (files.read_bytes, files.names_in, json_lines.read_rows):
+        assert not read(tmp_path / "none")
+        assert not read(tmp_path / "none" / "deeper")
+        with pytest.raises(AccessError, match="link: No such file"):
+            read(link)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AccessError, match="Not a directory"):
+        files.names_in(tmp_path / "file")
+    assert files.names_in(tmp_path / "file" / "deeper") == []
+
+
 def test_what_killed_writers_left_is_swept_and_nothing_else(tmp_path):
     for name in (".config.yaml.partial-7", "config.yaml", ".lock", ".partial-00000002-7"):
         (tmp_path / name).write_text("")

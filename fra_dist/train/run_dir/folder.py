@@ -157,6 +157,16 @@ class RunFolder:
         )
         return [float(row[name]) for row in rows]
 
+    def last_saved(self) -> int | None:
+        """Return the step of the newest checkpoint that the history tells of since the last start at step 0, if any.
+
+        Raises DiskError or AccessError.
+        """
+        for _, row in json_lines.from_end(self.path / "history.jsonl"):
+            if row.get("event") in ("start", "checkpoint"):
+                return json_lines.step_of_row(row) if row["event"] == "checkpoint" else None
+        return None
+
     def _sample_logs(self) -> list[Path]:
         return files.paths_in(self.path / SAMPLES, "*.jsonl")
 
