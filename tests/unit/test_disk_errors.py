@@ -39,6 +39,7 @@ REVIEWED = {
     "export/places.py:_whole_folder": FIRST,
     "export/places.py:refuse_to_replace": FIRST,
     "machine_memory.py:limit_files": OTHER,
+    "train/execution.py:_name_user": OTHER,
     "train/convolution_choice.py:choose": SAID,
     "train/convolution_choice.py:_cpu_name": OTHER,
     "machine_memory.py:memory_limit": OTHER,
