@@ -98,6 +98,7 @@ REVIEWED = {
     "leases.py:age_of": SORTED,
     "leases.py:is_locked_by_other": SORTED,
     "leases.py:lock": SORTED,
+    "data/stores/file_locks.py:can_lock": SORTED,
     "data/stores/file_locks.py:inode": COPY,
     "data/stores/remote_folder.py:RemoteFolder.sizes": COPY,
     "data/stores/shard_cache.py:ShardCache.get_small": COPY,
