@@ -18,7 +18,14 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SETTINGS = ["data.image_size=32", "data.threads=1", "train.global_batch=8", "train.device=cpu", "train.backend=torch"]
+SETTINGS = [
+    "data.image_size=32",
+    "data.threads=1",
+    "data.pipeline=torch",
+    "train.global_batch=8",
+    "train.device=cpu",
+    "train.backend=torch",
+]
 SETTINGS += ["model.backbone=tiny", "model.regions=4", "model.width=16", "model.hidden=32", "optim.warmup_steps=1"]
 SETTINGS += ["model.decoder.layers=1", "model.decoder.heads=2", "model.decoder.feedforward=32"]
 SETTINGS += ["log.every_steps=1", "log.samples=true", "log.heatmaps_every=0", "checkpoint.every_steps=2"]
