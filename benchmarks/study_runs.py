@@ -77,6 +77,7 @@ class Study:
         row = self._row(variant, seed, config, folder, found)
         row |= {"seconds_training": round(seconds), "seconds_measuring": round(time.process_time() - began)}
         if self.args.out is not None:
+            self.args.out.mkdir(parents=True, exist_ok=True)
             with (self.args.out / "study.jsonl").open("a") as stream:
                 stream.write(json.dumps(row) + "\n")
         folder.mkdir(parents=True, exist_ok=True)

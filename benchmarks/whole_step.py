@@ -71,6 +71,7 @@ class Setting:
             model |= {"regions": 4, "width": 32, "hidden": 64}
             model["decoder"] |= {"layers": 1, "heads": 2, "feedforward": 32}
         train = {"global_batch": self.batch, "steps": STEPS, "backend": "torch", "device": self.device.type, **train}
+        train.setdefault("cuda_graphs", False)
         train.setdefault("precision", {"bfloat16": "bf16", "float32": "fp32", "float64": "fp64"}[self.dtype])
         optim = {"warmup_steps": 1}
         return parse_config({"data": {"image_size": self.size}, "model": model, "train": train, "optim": optim})

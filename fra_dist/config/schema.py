@@ -54,10 +54,6 @@ class Config(Section):
         if self.model.decoder is None and (self.loss.local > 0 or self.loss.relation > 0):
             raise ValueError("model.decoder is null (plain BYOL): set loss.local=0 and loss.relation=0 as well")
         self._pixels_are_trained()
-        if self.train.cuda_graphs:
-            for name in ("heatmap_temperature_end", "revive_dead"):
-                if getattr(self.model, name) is not None:
-                    raise ValueError(f"model.{name} changes what a step does: set train.cuda_graphs=false")
         best, saved, probed = self.checkpoint.keep_best or "", self.checkpoint.every_steps, self.probe.every_steps
         if best.startswith("probe/") and (not probed or (saved % probed and probed % saved)):
             raise ValueError(

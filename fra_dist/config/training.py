@@ -85,8 +85,9 @@ class TrainConfig(Section):
     group_views: bool | None = None
     """Both views in one pass through each network, with the batch statistics of a pass over each; null: on a GPU, or on
     several ranks, where it halves kernel launches and collectives."""
-    cuda_graphs: bool = False
-    """Record forward and backward once as a CUDA graph and replay it; one GPU, with train.backend=torch."""
+    cuda_graphs: bool | None = None
+    """Record forward and backward as CUDA graphs after a few steps and replay them, in a fraction of the host's time;
+    null: on a GPU, where that can be done and its gradients prove right; true: an error where it cannot be done."""
     deterministic: bool = False
     """Use only algorithms that give the same bits every time, which are slower on a GPU; on a CPU, PyTorch's
     convolutions, without a measurement."""
@@ -105,8 +106,8 @@ class TrainConfig(Section):
             )
         if self.compile and self.activation_checkpointing:
             raise ValueError("train.compile and train.activation_checkpointing do not go together: choose one")
-        if self.cuda_graphs and self.backend != "torch":
-            raise ValueError("train.cuda_graphs needs train.backend=torch")
+        if self.cuda_graphs and self.zero_stage:
+            raise ValueError("train.cuda_graphs and train.zero_stage do not go together: choose one")
         if self.cuda_graphs and self.activation_checkpointing:
             raise ValueError("train.cuda_graphs and train.activation_checkpointing do not go together: choose one")
         if self.precision == "fp64" and self.backend != "torch":

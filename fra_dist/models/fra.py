@@ -98,8 +98,11 @@ class FRA(nn.Module):
             raise ConfigError("the backbone has a batch norm of its own, whose views cannot be grouped")
         self.views_grouped = True
 
-    def set_heatmap_temperature(self, temperature: float) -> None:
-        """Set the heatmaps' temperature for training from here on; inference always has that of the last step."""
+    def set_heatmap_temperature(self, temperature: float | Tensor) -> None:
+        """Set the heatmaps' temperature for training from here on; inference always has that of the last step.
+
+        A 0-dim tensor on the device may change its value afterwards, also between replays of a CUDA graph.
+        """
         self.online.temperature = self.target.temperature = temperature
 
     def set_dropout_keys(self, keys: Tensor | None) -> None:

@@ -31,7 +31,7 @@ class FRANetwork(nn.Module):
     def __init__(self, config: ModelConfig, backbone: nn.Module, cross: CrossRank) -> None:
         super().__init__()
         channels = channels_of(backbone)
-        self.temperature = config.heatmap_temperature
+        self.temperature: float | Tensor = config.heatmap_temperature
         self.final_temperature = config.heatmap_temperature_end or config.heatmap_temperature
         self.prototype_momentum = config.prototype_momentum
         self.cross = cross

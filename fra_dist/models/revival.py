@@ -23,20 +23,22 @@ from fra_dist.models.decoder import RegionDecoder
 class Revival(nn.Module):
     """Counts how long each region has been dead and revives it.
 
-    Call `note` in every forward pass of a step, `update` once.
+    Call `note` in every forward pass of a step, `update` once after these.
     """
 
     idle: Tensor
     """(Q,) steps in a row that each region was dead."""
     revived: Tensor
     """0-dim: how many times a region was revived so far."""
+    seen: Tensor
+    """(Q,) share of each region, summed over what was noted since the last update; not saved, it is 0 between steps."""
 
     def __init__(self, config: ReviveConfig, regions: int, cross: CrossRank) -> None:
         super().__init__()
         self.config, self.cross = config, cross
         self.register_buffer("idle", torch.zeros(regions, dtype=torch.int64))
         self.register_buffer("revived", torch.zeros((), dtype=torch.int64))
-        self.seen: Tensor | None = None
+        self.register_buffer("seen", torch.zeros(regions), persistent=False)
 
     @torch.no_grad()
     def note(self, similarities: Sequence[Tensor]) -> None:
@@ -45,15 +47,13 @@ class Revival(nn.Module):
         for similarity in similarities:
             hard = (similarity.argmax(dim=1, keepdim=True) == numbers).to(similarity.dtype)
             share = hard.mean(dim=(0, 2, 3))
-            self.seen = share if self.seen is None else self.seen + share
+            self.seen.add_(share)
 
     @torch.no_grad()
     def update(self, online: RegionDecoder, target: RegionDecoder, seed: int) -> None:
         """Give regions that have been dead for long enough a new query, in both networks."""
-        if self.seen is None:
-            return
         share = self.cross.mean(self.seen / self.seen.sum())
-        self.seen = None
+        self.seen.zero_()
         idle = torch.where(share < self.config.share, self.idle + 1, 0)
         revived = idle >= self.config.steps
         self.idle.copy_(torch.where(revived, 0, idle))
@@ -62,7 +62,8 @@ class Revival(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         for (weight, shift), (_, followed) in zip(online.shifted(), target.shifted(), strict=True):
             now = weight + shift
-            noise = torch.randn(weight.shape, generator=generator).to(weight.device, weight.dtype, non_blocking=True)
+            drawn = torch.randn(weight.shape, generator=generator, pin_memory=weight.is_cuda)
+            noise = drawn.to(weight.device, weight.dtype, non_blocking=True)
             new = now.index_select(0, largest) + self.config.noise * now.std() * noise
             shift.copy_(torch.where(revived[:, None], new - weight, shift))
             followed.copy_(shift)  # the target's weights come to the online ones by themselves

@@ -1,6 +1,6 @@
 """One optimiser step: micro batches, losses, update, target. There is no host synchronisation in it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -16,10 +16,9 @@ from fra_dist.losses.geometry import Placement, shown_pixels
 from fra_dist.losses.total import fra_loss
 from fra_dist.models.dropout import image_keys
 from fra_dist.models.fra import FRA
-from fra_dist.train.engines.cuda_graphs import Graphed, check_graphs
+from fra_dist.train.engines.cuda_graphs import Pass, recorded_passes, summed
 from fra_dist.train.engines.kept_buffers import KeptBuffers
-from fra_dist.train.engines.protocol import Engine, Update
-from fra_dist.train.engines.torch_engine import TorchEngine
+from fra_dist.train.engines.protocol import Engine
 from fra_dist.train.optim.ema import Following
 from fra_dist.train.optim.lars import LARS
 from fra_dist.train.optim.schedule import ema_momentum, heatmap_temperature, learning_rate, weight_decay
@@ -60,10 +59,8 @@ class Step:
         self.following = Following(model)
         if isinstance(optimizer, LARS):
             optimizer.followers = self.following
-        self.graphed: Graphed | None = None
-        if config.train.cuda_graphs:
-            check_graphs(config, ctx, sizes)
-            self.graphed = Graphed(self._recorded, [p for p in model.parameters() if p.requires_grad])
+        self.temperature = torch.empty((), dtype=self.dtype, device=ctx.device)
+        self.recorded = recorded_passes(config, ctx, self._pass, model, self.buffers)
 
     def run(self, step: int, views: Views, geometry: Geometry | None = None) -> dict[str, Tensor]:
         """Do step number `step` (from 0) on this rank's share of the batch.
@@ -76,52 +73,35 @@ class Step:
             group["lr"] = self.learning_rate(step)
             if group["decayed"]:
                 group["weight_decay"] = self.weight_decay(step)
-        self.model.set_heatmap_temperature(self.heatmap_temperature(step))
+        self._set_heatmap_temperature(step)
         self.following.begin(self.ema_momentum(step))
         placement = self._placement(geometry)
-        self._seed(step)
         self.buffers.remember()
-        sums: dict[str, Tensor] = {}
-        for number, (some, part, last) in enumerate(self._micro_batches(views, placement)):
-            terms, update = self._pass(some, self._keys(step, number), part, last)
-            for name, value in terms.items():
-                sums[name] = sums.get(name, 0) + value.detach()  # type: ignore[assignment]
-        assert update is not None
+
+        def passes() -> Iterator[Pass]:
+            self._seed(step)
+            return self._passes(step, views, placement)
+
+        sums = summed(map(self._pass, passes())) if self.recorded is None else self.recorded(passes)
+        update = self.engine.update(sums["total"])
         self.model.revive_regions(self._number(step))
         self.model.move_prototypes()
         self.buffers.restore_unless(update.applied)
         self.following.finish(update.applied)
-        means = {name: value / self.sizes.accumulation for name, value in sums.items()}
+        means = dict(zip(sums, torch._foreach_div(list(sums.values()), self.sizes.accumulation), strict=True))
         if self.model.revival is not None:
             means["regions/revived"] = self.model.revival.revived.to(self.dtype)
         return {**means, "step/applied": update.applied, "gradient/norm": update.gradient_norm}
 
-    def _pass(
-        self, views: Sequence[Tensor], keys: Tensor, placement: Placement | None, last: bool
-    ) -> tuple[Mapping[str, Tensor], Update | None]:
-        """Do forward, losses and backward of a micro batch, and the update after the last one."""
-        if self.graphed is not None:
-            assert isinstance(self.engine, TorchEngine)
-            places = () if placement is None else placement.tensors()
-            terms = self.graphed(keys, *places, *views)
-            return terms, self.engine.update(terms["total"])
-        terms = self._terms(views, keys, placement, last)
-        return terms, self.engine.backward(terms["total"], last)
-
-    def _terms(
-        self, views: Sequence[Tensor], keys: Tensor, placement: Placement | None, last: bool
-    ) -> dict[str, Tensor]:
+    def _pass(self, some: Pass) -> dict[str, Tensor]:
+        """Do forward, losses and backward of a micro batch: what a CUDA graph holds."""
+        keys, *tensors = some.tensors
+        placement = Placement(*tensors[: some.placed]) if some.placed else None
         self.model.set_dropout_keys(keys)
-        view1, view2, *local_views = views
-        output = self.engine(view1, view2, last, *local_views)
-        return fra_loss(output, self.config.loss, self.ctx.cross, placement)
-
-    def _recorded(self, keys: Tensor, *tensors: Tensor) -> dict[str, Tensor]:
-        """Do the part of a step that a CUDA graph holds: forward, losses and backward."""
-        assert isinstance(self.engine, TorchEngine)
-        placed = (2 if self.map is None else 3) if self.config.loss.needs_places else 0
-        terms = self._terms(tensors[placed:], keys, Placement(*tensors[:placed]) if placed else None, last=True)
-        self.engine.differentiate(terms["total"], last=True)
+        view1, view2, *local_views = tensors[some.placed :]
+        output = self.engine(view1, view2, some.last, *local_views)
+        terms = fra_loss(output, self.config.loss, self.ctx.cross, placement)
+        self.engine.differentiate(terms["total"], some.last)
         return {name: value.detach() for name, value in terms.items()}
 
     def learning_rate(self, step: int) -> float:
@@ -146,6 +126,14 @@ class Step:
         return heatmap_temperature(
             step, self.sizes.total_steps, model.heatmap_temperature, model.heatmap_temperature_end
         )
+
+    def _set_heatmap_temperature(self, step: int) -> None:
+        temperature = self.heatmap_temperature(step)
+        if self.recorded is None or self.config.model.heatmap_temperature_end is None:
+            self.model.set_heatmap_temperature(temperature)
+        else:  # a recording would keep a number of the host
+            self.temperature.fill_(temperature)
+            self.model.set_heatmap_temperature(self.temperature)
 
     def _number(self, step: int) -> int:
         """Return a number made of the seed and the step, modulo 2^64, for all that a step draws."""
@@ -174,15 +162,14 @@ class Step:
         shown = self.ctx.cross.mean(shown_pixels(placement, *self.map, self.dtype))
         return replace(placement, shown=shown)
 
-    def _micro_batches(
-        self, views: Views, placement: Placement | None
-    ) -> Iterator[tuple[list[Tensor], Placement | None, bool]]:
+    def _passes(self, step: int, views: Views, placement: Placement | None) -> Iterator[Pass]:
         layout = torch.channels_last if self.config.train.channels_last else torch.contiguous_format
         size, count = self.sizes.micro_batch, self.sizes.accumulation
         for i in range(count):
             first, end = i * size, (i + 1) * size
             some = [v[first:end].to(self.dtype).contiguous(memory_format=layout) for v in views]
-            yield some, placement and placement.part(first, end), i == count - 1
+            places = () if placement is None else placement.part(first, end).tensors()
+            yield Pass([self._keys(step, i), *places, *some], len(places), i == 0, i == count - 1)
 
 
 def drawing_seed(seed: int, step: int, rank: int) -> int:

@@ -16,7 +16,7 @@ import triton.language as tl
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import fra_dist.train.step
 from fra_dist.train.step import Step
-from tests.nullgpu.step_scenes import SCENES, measure, one_rank, prepare
+from tests.nullgpu.step_scenes import SCENES, TORCH, measure, one_rank, prepare
 
 Spoil = Callable[[Step], None]
 
@@ -71,8 +71,8 @@ MISTAKES: dict[str, tuple[str, Spoil]] = {
     "parameter": ("eager", parameter_on_the_host),
     "grid": ("eager", in_the_loss(launch((1, 70_000)))),
     "block": ("eager", in_the_loss(launch((1,), warps=64))),
-    "item in a capture": ("graphs", in_the_loss(lambda loss: loss.item())),
-    "synchronize in a capture": ("graphs", in_the_loss(lambda loss: torch.cuda.synchronize())),
+    "item in a capture": ("graphs, insisted", in_the_loss(lambda loss: loss.item())),
+    "synchronize in a capture": ("graphs, insisted", in_the_loss(lambda loss: torch.cuda.synchronize())),
 }
 
 
@@ -87,7 +87,8 @@ def main() -> None:
 
 
 def attempt(scene: str, spoil: Spoil) -> dict[str, Any]:
-    run, step = prepare(SCENES["torch"][scene], one_rank())
+    words = [TORCH, "train.cuda_graphs=true"] if scene == "graphs, insisted" else SCENES["torch"][scene]
+    run, step = prepare(words, one_rank())
     spoil(step)
     try:
         return measure(run)

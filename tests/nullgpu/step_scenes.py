@@ -31,14 +31,19 @@ from tests.helpers.tiny import TINY
 from tests.nullgpu.null_gpu import Counters
 
 COMMON = [*TINY, "train.device=cuda", "train.precision=bf16", "optim.clip=1.0", "model.decoder.query_offset=true"]
+COMMON += ["train.cuda_graphs=false"]
+GRAPHS = "train.cuda_graphs=null"
 ACCUMULATED = "train.micro_batch=2"
 TORCH = "train.backend=torch"
 SCENES: dict[str, dict[str, list[str]]] = {
     "torch": {
         "eager": [TORCH],
-        "graphs": [TORCH, "train.cuda_graphs=true"],
+        "graphs": [TORCH, GRAPHS],
         "accumulated": [TORCH, ACCUMULATED],
-        "adamw, graphs": [TORCH, "optim.name=adamw", "train.cuda_graphs=true"],
+        "accumulated, graphs": [TORCH, ACCUMULATED, GRAPHS],
+        "adamw, graphs": [TORCH, "optim.name=adamw", GRAPHS],
+        "revival, graphs": [TORCH, "model.revive_dead={}", "model.heatmap_temperature_end=0.5", GRAPHS],
+        "clusters, graphs": [TORCH, "model.prototypes=clusters", GRAPHS],
         "fp32, crops": [TORCH, "train.precision=fp32", "loss.match=present", "log.gradient_noise=true"],
     },
     "compiled": {
@@ -46,13 +51,17 @@ SCENES: dict[str, dict[str, list[str]]] = {
     },
     "deepspeed": {
         "stage 0": [],
+        "stage 0, graphs": [GRAPHS],
         "stage 0, accumulated": [ACCUMULATED],
+        "stage 0, accumulated, graphs": [ACCUMULATED, GRAPHS],
         "stage 1": ["train.zero_stage=1"],
         "stage 2": ["train.zero_stage=2"],
     },
     "two ranks": {
         "torch": [TORCH],
+        "torch, graphs": [TORCH, "train.cuda_graphs=true"],
         "stage 0": [],
+        "stage 0, graphs": [GRAPHS],
         "stage 1": ["train.zero_stage=1"],
         "stage 2": ["train.zero_stage=2"],
     },
@@ -62,7 +71,7 @@ SCENES: dict[str, dict[str, list[str]]] = {
     },
 }
 """Settings of each scene; of `resnet50`, the published model at 224 px, the switches of `train`."""
-WARM = dict.fromkeys(SCENES, WARM_UPS + 1) | {"deepspeed": 10, "two ranks": 11}
+WARM = dict.fromkeys(SCENES, WARM_UPS + 1) | {"deepspeed": 10, "two ranks": 12}
 """Steps before those that are measured. DistributedDataParallel times its first ten itself, and waits for that."""
 IMAGES = 8
 MEASURED = 2
@@ -100,10 +109,17 @@ def _context(group: str) -> RankContext:
     if group == "two ranks":  # rank 0 of them; the other one is the null GPU's NCCL
         os.environ["LOCAL_RANK"] = "0"  # DeepSpeed reads it
         dist.init_process_group("nccl", store=dist.HashStore(), rank=0, world_size=2, device_id=torch.device("cuda", 0))
-        return RankContext(0, 2, 0, 0, torch.device("cuda", 0), ProcessGroupRanks())
+        return FirstOfTwo(0, 2, 0, 0, torch.device("cuda", 0), ProcessGroupRanks())
     if group == "deepspeed":
         return start("cuda")
     return one_rank()
+
+
+class FirstOfTwo(RankContext):
+    """The other rank is pretended, so hosts agree with themselves."""
+
+    def agree_any(self, *flags: bool) -> list[bool]:
+        return list(flags)
 
 
 def one_rank() -> RankContext:

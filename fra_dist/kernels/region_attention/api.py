@@ -20,15 +20,15 @@ _KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def region_attention(
-    features: Tensor, pixels: Tensor, prototypes: Tensor, temperature: float, epsilon: float = EPSILON
+    features: Tensor, pixels: Tensor, prototypes: Tensor, temperature: float | Tensor, epsilon: float = EPSILON
 ) -> tuple[Tensor, Tensor]:
     """Similarities (B, Q, H, W) in fp32 and region features (B, Q, C) in the dtype of `features`.
 
     features: (B, C, H, W) backbone map; pixels: (B, D, H, W) pixel projections, any norm; prototypes: (Q, D), any norm;
-    temperature: τ; epsilon: ε. Any strides and any mix of fp32, bf16 and fp16, with or without autocast: sums are in
-    fp32. If an input is float64, everything is. Differentiable once in the three tensors. Raises ValueError for shapes
-    that do not fit together, and ConfigError if the Triton kernel is insisted on (`dispatch.force`) and cannot take the
-    call.
+    temperature: τ, a number or 0-dim fp32 on the device, which gets no gradient; epsilon: ε. Any strides and any mix of
+    fp32, bf16 and fp16, with or without autocast: sums are in fp32. If an input is float64, everything is.
+    Differentiable once in the three tensors. Raises ValueError for shapes that do not fit together, and ConfigError if
+    the Triton kernel is insisted on (`dispatch.force`) and cannot take the call.
     """
     _check_shapes(features, pixels, prototypes)
     if dispatch.use_triton(KERNEL, _obstacle(features, pixels, prototypes), on_gpu=features.is_cuda):

@@ -51,7 +51,7 @@ def forward_outputs(
 
 
 def forward(
-    features: Tensor, pixels: Tensor, prototypes: Tensor, temperature: float, epsilon: float,
+    features: Tensor, pixels: Tensor, prototypes: Tensor, temperature: float | Tensor, epsilon: float,
     similarity: Tensor, regions: Tensor, mass: Tensor, pixel_scale: Tensor, prototype_scale: Tensor,
 ) -> None:  # fmt: skip
     """Fill the five tensors of `forward_outputs`. Needs B, H·W, C and D of at least 1, and Q from 1 to 64."""
@@ -69,6 +69,7 @@ def forward(
     settings = _settings("pool", features, count, "BC")
     blocks = triton.cdiv(channels, settings["BC"])
     strides, settings["FLAT"] = _layout(features)
+    settings["ON_DEVICE"] = isinstance(temperature, Tensor)
     _launch(
         kernels.pool_kernel, batch * blocks, settings,
         features, similarity, regions, mass, temperature, epsilon, channels, area, width, blocks, *strides,
@@ -80,7 +81,7 @@ def backward(
     inputs: tuple[Tensor, Tensor, Tensor],
     saved: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
     gradients: tuple[Tensor, Tensor, Tensor],
-    temperature: float,
+    temperature: float | Tensor,
     epsilon: float,
 ) -> None:
     """Fill `gradients`, those of `inputs`.
@@ -96,7 +97,7 @@ def _features_backward(
     features: Tensor,
     saved: tuple[Tensor, ...],
     gradient: Tensor,
-    temperature: float,
+    temperature: float | Tensor,
     epsilon: float,
 ) -> Tensor:
     """Fill the gradient of the features; return the whole gradient of the similarities, (B, Q, H, W)."""
@@ -106,6 +107,7 @@ def _features_backward(
     settings = _settings("features_backward", features, similarity.shape[1], "BC")
     blocks = triton.cdiv(height * width, settings["BU"])
     strides, d_strides, settings["FLAT"] = _layouts(features, gradient)
+    settings["ON_DEVICE"] = isinstance(temperature, Tensor)
     total = torch.empty_like(similarity)
     _launch(
         kernels.features_backward_kernel, batch * blocks, settings,

@@ -17,18 +17,20 @@ BACKWARD = "fra_dist::region_attention_backward"
 
 
 def fused(
-    features: Tensor, pixels: Tensor, prototypes: Tensor, temperature: float, epsilon: float
+    features: Tensor, pixels: Tensor, prototypes: Tensor, temperature: float | Tensor, epsilon: float
 ) -> tuple[Tensor, Tensor]:
     """`api.region_attention` by the Triton kernels, with gradients in features, pixels and prototypes."""
-    similarity, regions, *_ = forward_operator(features, pixels, prototypes, float(temperature), float(epsilon))
+    known, on_device = (0.0, temperature) if isinstance(temperature, Tensor) else (float(temperature), None)
+    similarity, regions, *_ = forward_operator(features, pixels, prototypes, known, float(epsilon), on_device)
     return similarity, regions
 
 
 @torch.library.custom_op(FORWARD, mutates_args=())
 def forward_operator(
-    features: Tensor, pixels: Tensor, prototypes: Tensor, temperature: float, epsilon: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The forward kernels as an operator.
+    features: Tensor, pixels: Tensor, prototypes: Tensor, temperature: float, epsilon: float,
+    on_device: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """The forward kernels as an operator; on_device: a temperature that counts instead of the number.
 
     Returns similarity (B, Q, H, W), regions (B, Q, C), mass (B, Q), and the inverse norms of pixels (B, H·W) and
     prototypes (Q,).
@@ -37,13 +39,14 @@ def forward_operator(
     if features.shape[0] > 0:
         dispatch.launches["region_attention"] += 1
         with torch.cuda.device_of(features):
-            launch.forward(features, pixels, prototypes, temperature, epsilon, *outputs)
+            given = temperature if on_device is None else on_device
+            launch.forward(features, pixels, prototypes, given, epsilon, *outputs)
     return outputs
 
 
 @forward_operator.register_fake
 def _(
-    features: Tensor, pixels: Tensor, prototypes: Tensor, temperature: float, epsilon: float
+    features: Tensor, pixels: Tensor, prototypes: Tensor, *_rest: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     return launch.forward_outputs(features, pixels, prototypes)
 
@@ -62,6 +65,7 @@ def backward_operator(
     prototype_scale: Tensor,
     temperature: float,
     epsilon: float,
+    on_device: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The backward kernels as an operator: gradients of features, pixels and prototypes,
     each in its tensor's dtype and layout."""
@@ -76,7 +80,7 @@ def backward_operator(
             (features, pixels, prototypes),
             saved,
             gradients,
-            temperature,
+            temperature if on_device is None else on_device,
             epsilon,
         )
     return gradients
@@ -90,14 +94,15 @@ def _(
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *tensors, ctx.temperature, ctx.epsilon = inputs
+    *tensors, ctx.temperature, ctx.epsilon, ctx.on_device = inputs
     ctx.save_for_backward(*tensors, *output)
     ctx.mark_non_differentiable(*output[2:])
 
 
 def _differentiate(ctx: Any, d_similarity: Tensor, d_regions: Tensor, *_unused: Any) -> tuple[Tensor | None, ...]:
-    gradients = backward_operator(d_similarity, d_regions, *ctx.saved_tensors, ctx.temperature, ctx.epsilon)
-    return *gradients, None, None
+    settings = ctx.temperature, ctx.epsilon, ctx.on_device
+    gradients = backward_operator(d_similarity, d_regions, *ctx.saved_tensors, *settings)
+    return *gradients, None, None, None
 
 
 forward_operator.register_autograd(_differentiate, setup_context=_save)

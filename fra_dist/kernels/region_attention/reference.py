@@ -10,13 +10,13 @@ NORM_FLOOR = 1e-12
 """Smallest norm that a vector is divided by, so that zero vectors stay finite."""
 
 
-def heatmaps(similarity: Tensor, temperature: float, epsilon: float = EPSILON) -> Tensor:
+def heatmaps(similarity: Tensor, temperature: float | Tensor, epsilon: float = EPSILON) -> Tensor:
     """Soft assignment of pixels to regions: (B, Q, H, W) similarities -> (B, Q, H, W), each pixel sums to 1 + Qε."""
     return (similarity / temperature).softmax(dim=1) + epsilon
 
 
 def reference(
-    features: Tensor, pixels: Tensor, prototypes: Tensor, temperature: float, epsilon: float = EPSILON
+    features: Tensor, pixels: Tensor, prototypes: Tensor, temperature: float | Tensor, epsilon: float = EPSILON
 ) -> tuple[Tensor, Tensor]:
     """`api.region_attention` in plain PyTorch: it defines the result, and is the path for CPUs.
 

@@ -75,8 +75,11 @@ def similarity_kernel(
 def pool_kernel(
     f, s, r, mass, temperature, epsilon, C, HW, W, blocks, fb, fc, fh, fw,
     Q: tl.constexpr, QP: tl.constexpr, BU: tl.constexpr, BC: tl.constexpr, FLAT: tl.constexpr, HALF: tl.constexpr,
+    ON_DEVICE: tl.constexpr,
 ):  # fmt: skip
     """Region features of one image, for one block of channels."""
+    if ON_DEVICE:
+        temperature = tl.load(temperature)
     image = (tl.program_id(0) // blocks).to(tl.int64)
     block = tl.program_id(0) % blocks
     c = block * BC + tl.arange(0, BC)
@@ -103,8 +106,11 @@ def features_backward_kernel(
     f, s, r, mass, ds, dr, df, ds_total, temperature, epsilon, C, HW, W, blocks,
     fb, fc, fh, fw, gb, gc, gh, gw,
     Q: tl.constexpr, QP: tl.constexpr, BU: tl.constexpr, BC: tl.constexpr, FLAT: tl.constexpr, HALF: tl.constexpr,
+    ON_DEVICE: tl.constexpr,
 ):  # fmt: skip
     """Gradient of the features, and the whole gradient of the similarities, for one block of pixels."""
+    if ON_DEVICE:
+        temperature = tl.load(temperature)
     image = (tl.program_id(0) // blocks).to(tl.int64)
     u = (tl.program_id(0) % blocks) * BU + tl.arange(0, BU)
     q = tl.arange(0, QP)

@@ -39,7 +39,6 @@ class DeepSpeedEngine:
         )
         self.module, self.optimizer, self.names = model, optimizer, parameter_names(model)
         self.clip, self.sum_ranks = config.optim.clip, ctx.cross.sum
-        self.loss: Tensor | None = None
         self.noise: GradientNoise | None = None
         if config.log.gradient_noise:
             self.noise = GradientNoise(sizes.global_batch, self.sum_ranks if config.train.zero_stage else None)
@@ -55,21 +54,21 @@ class DeepSpeedEngine:
                 lay_out_weights(model)  # shared out, they are views of flat tensors, which stay as they are
 
     def __call__(self, view1: Tensor, view2: Tensor, last: bool, *local_views: Tensor) -> FRAOutput:
+        self.engine.set_gradient_accumulation_boundary(last)  # instead of its own count, which a replay goes past
         return self.engine(view1, view2, *local_views)
 
-    def backward(self, loss: Tensor, last: bool) -> Update | None:
-        """Compute gradients of a micro batch and, on the `last` one, update the weights; see `Engine.backward`."""
+    def differentiate(self, loss: Tensor, last: bool) -> None:
+        """Compute the gradients of a micro batch; see `Engine.differentiate`."""
         self.engine.backward(loss)
-        total = loss.detach() if self.loss is None else self.loss + loss.detach()
-        self.loss = None if last else total
-        update = None
-        if last:
-            shared = self.partition is not None
-            gradients = self.partition.gradients() if self.partition is not None else self._gradients()
-            update = judge_gradients(
-                self.optimizer, gradients, total, self.clip, self.sum_ranks, shared=shared, noise=self.noise
-            )
-        self.engine.step()  # counts micro batches itself
+
+    def update(self, total: Tensor) -> Update:
+        """Update the weights; see `Engine.update`."""
+        shared = self.partition is not None
+        gradients = self.partition.gradients() if self.partition is not None else self._gradients()
+        update = judge_gradients(
+            self.optimizer, gradients, total, self.clip, self.sum_ranks, shared=shared, noise=self.noise
+        )
+        self.engine.step()
         return update
 
     def model_state(self) -> dict[str, Tensor]:

@@ -1,5 +1,7 @@
 """A copy of the buffers that forward changes, so that a skipped step can leave them as they were."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -19,11 +21,24 @@ class KeptBuffers:
     @torch.no_grad()
     def remember(self) -> None:
         """Copy the model's buffers, as they are now, on the device; `restore_unless` may put them back."""
-        self.kept = {dtype: torch.cat(views) for dtype, views in self.views.items()}
+        self.kept = self.copy()
+
+    @torch.no_grad()
+    def copy(self) -> dict[torch.dtype, Tensor]:
+        """Return a copy of the model's buffers as they are now, for `put`."""
+        return {dtype: torch.cat(views) for dtype, views in self.views.items()}
+
+    @torch.no_grad()
+    def put(self, copy: Mapping[torch.dtype, Tensor]) -> None:
+        """Put back what `copy` returned."""
+        for dtype, views in self.views.items():
+            torch._foreach_copy_(views, list(copy[dtype].split([view.numel() for view in views])))
+
+    def restore(self) -> None:
+        """Put back what `remember` copied."""
+        self.put(self.kept)
 
     @torch.no_grad()
     def restore_unless(self, applied: Tensor) -> None:
         """Put back what `remember` copied where `applied`, a 0-dim tensor, is 0; decided on the device."""
-        for dtype, views in self.views.items():
-            chosen = torch.where(applied > 0, torch.cat(views), self.kept[dtype])
-            torch._foreach_copy_(views, list(chosen.split([view.numel() for view in views])))
+        self.put({dtype: torch.where(applied > 0, now, self.kept[dtype]) for dtype, now in self.copy().items()})

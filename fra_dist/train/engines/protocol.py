@@ -27,9 +27,9 @@ class Update:
 
 
 class Engine(Protocol):
-    """What carries a training step: for each micro batch it is called for the forward pass, then `backward` is.
+    """What carries a training step: for each micro batch it is called for the forward pass, then `differentiate` is.
 
-    `backward` updates the weights on the last micro batch of a step.
+    `update` ends the step.
     """
 
     noise: GradientNoise | None
@@ -39,12 +39,19 @@ class Engine(Protocol):
         """Run the forward pass of a micro batch on views of (B, 3, S, S); `last`: the last micro batch of the step."""
         ...
 
-    def backward(self, loss: Tensor, last: bool) -> Update | None:
-        """Compute the gradients of a micro batch and, on the `last` one of a step, update the weights.
+    def differentiate(self, loss: Tensor, last: bool) -> None:
+        """Compute the gradients of a micro batch; `last`: the last one of the step.
 
-        `loss` is the mean over the micro batch; gradients are averaged over micro batches and ranks. Returns the update
-        when `last`, otherwise None. A loss or gradient that is not finite, on any rank and in any micro batch, leaves
-        weights and optimiser as they were; that is decided on the device.
+        `loss` is the mean over the micro batch; gradients are averaged over micro batches and ranks. A CUDA graph may
+        hold this and the forward pass, so nothing that the host counts belongs here.
+        """
+        ...
+
+    def update(self, total: Tensor) -> Update:
+        """Update the weights by the gradients of all micro batches. `total` is the loss summed over these.
+
+        A loss or gradient that is not finite, on any rank and in any micro batch, leaves weights and optimiser as they
+        were; that is decided on the device.
         """
         ...
 

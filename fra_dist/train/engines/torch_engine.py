@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from fra_dist.config import Config
 from fra_dist.distributed import RankContext
 from fra_dist.models.outputs import FRAOutput
 from fra_dist.train.checkpoints.restoring import optimizer_tensors, restore_optimizer
+from fra_dist.train.engines.cuda_graphs import recording_stream
 from fra_dist.train.engines.gradient_noise import GradientNoise
 from fra_dist.train.engines.protocol import Update, judge_gradients, parameter_names, precision_of
 from fra_dist.train.sizes import Sizes
@@ -27,14 +29,14 @@ class TorchEngine:
         self.noise = GradientNoise(sizes.global_batch) if config.log.gradient_noise else None
         self.dtype = precision_of(config, ctx.device)
         self.device_type = ctx.device.type
-        self.loss: Tensor | None = None
         self.wrapped: nn.Module = model
         if ctx.world > 1:
             # the prototypes and the norm statistics are computed over all ranks, so buffers need no broadcast
             # gradients are views of the buckets that are reduced: no second copy of them, and none is copied back
-            self.wrapped = nn.parallel.DistributedDataParallel(
-                model, broadcast_buffers=False, gradient_as_bucket_view=True
-            )
+            with _where_it_may_be_recorded(config, ctx.device):
+                self.wrapped = nn.parallel.DistributedDataParallel(
+                    model, broadcast_buffers=False, gradient_as_bucket_view=True
+                )
             # for its own statistics it waits for events of the device in every hundredth step
             self.wrapped._set_ddp_runtime_logging_sample_rate(2**31 - 1)
 
@@ -43,20 +45,13 @@ class TorchEngine:
         with autocast, self._reduced_when(last):
             return self.wrapped(view1, view2, *local_views)
 
-    def backward(self, loss: Tensor, last: bool) -> Update | None:
-        """Compute gradients of a micro batch and, on the `last` one, update the weights; see `Engine.backward`."""
-        self.differentiate(loss, last)
-        total = loss.detach() if self.loss is None else self.loss + loss.detach()
-        self.loss = None if last else total
-        return self.update(total) if last else None
-
     def differentiate(self, loss: Tensor, last: bool) -> None:
-        """Compute the gradients of a micro batch: the first half of `backward`, which a CUDA graph may hold."""
+        """Compute the gradients of a micro batch; see `Engine.differentiate`."""
         with self._reduced_when(last):
             (loss / self.accumulation).backward()
 
     def update(self, total: Tensor) -> Update:
-        """Update the weights: the second half of `backward`. `total` is the loss summed over micro batches."""
+        """Update the weights; see `Engine.update`."""
         gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
         update = judge_gradients(
             self.optimizer, gradients, total, self.clip, self.sum_ranks, shared=False, noise=self.noise
@@ -90,3 +85,10 @@ class TorchEngine:
         if last or not isinstance(self.wrapped, nn.parallel.DistributedDataParallel):
             return nullcontext()
         return self.wrapped.no_sync()
+
+
+def _where_it_may_be_recorded(config: Config, device: torch.device) -> AbstractContextManager[Any]:
+    """On the stream of recordings, if one is asked for: what is made here runs on the stream where it was made."""
+    if device.type == "cuda" and config.train.cuda_graphs:
+        return torch.cuda.stream(recording_stream(device))
+    return nullcontext()

@@ -28,6 +28,8 @@ class Case:
     epsilon: float = EPSILON
     pixel_size: float = 1.0
     prototype_size: float = 1.0
+    on_device: bool = False
+    """Whether the temperature is given as a tensor."""
 
     def inputs(self, device: str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
         generator = torch.Generator().manual_seed(self.batch + self.channels + self.regions)
@@ -61,6 +63,7 @@ CASES = {
     "one column": Case(2, 12, 20, 50, 1, 3, layout="sliced"),
     "wide": Case(5, 68, 520, 1, 3, 3),
     "hard softmax": Case(2, 12, 20, 3, 3, 6, temperature=0.005),
+    "temperature on the device": Case(2, 12, 20, 3, 3, 6, temperature=0.07, on_device=True),
     "pixels below the norm floor": Case(2, 12, 20, 3, 3, 6, pixel_size=1e-13),
     "prototypes below the norm floor": Case(2, 12, 20, 3, 3, 6, prototype_size=1e-13),
     "tiny vectors": Case(2, 12, 20, 3, 3, 6, pixel_size=1e-6, prototype_size=1e-6),
@@ -79,8 +82,9 @@ def compare(case: Case, device: str = "cpu") -> dict[str, float]:
     """Errors of outputs and gradients relative to the largest value, from kernels that provably ran."""
     inputs = tuple(x.requires_grad_() for x in case.inputs(device))
     before = dispatch.launches.copy()
+    temperature = torch.tensor(case.temperature, device=device) if case.on_device else case.temperature
     with force("triton"):
-        outputs = region_attention(*inputs, case.temperature, case.epsilon)
+        outputs = region_attention(*inputs, temperature, case.epsilon)
     given = tuple(torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(x) for x in outputs)
     results = *outputs, *gradients(outputs, inputs, given)
     assert dispatch.launches - before == {"region_attention": 1, "region_attention_backward": 1}

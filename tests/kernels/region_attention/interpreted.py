@@ -55,10 +55,11 @@ def check_operators() -> None:
     """Schema, autograd, fake tensors and symbolic shapes, by PyTorch's own check of both operators."""
     features, pixels, prototypes = CASES["one column"].inputs()
     inputs = tuple(x.requires_grad_() for x in (features, pixels, prototypes))
-    torch.library.opcheck(forward_operator, (*inputs, 0.3, 1e-7))
+    torch.library.opcheck(forward_operator, (*inputs, 0.3, 1e-7, None))
+    torch.library.opcheck(forward_operator, (*inputs, 0.0, 1e-7, torch.tensor(0.3)))
     plain = tuple(x.detach() for x in inputs)
-    saved = forward_operator(*plain, 0.3, 1e-7)
-    arguments = (torch.ones_like(saved[0]), torch.ones_like(saved[1]), *plain, *saved, 0.3, 1e-7)
+    saved = forward_operator(*plain, 0.3, 1e-7, None)
+    arguments = (torch.ones_like(saved[0]), torch.ones_like(saved[1]), *plain, *saved, 0.3, 1e-7, None)
     torch.library.opcheck(backward_operator, arguments)
 
 
