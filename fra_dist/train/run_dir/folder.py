@@ -163,7 +163,7 @@ class RunFolder:
         Raises DiskError or AccessError.
         """
         for _, row in json_lines.from_end(self.path / "history.jsonl"):
-            if row.get("event") in ("start", "checkpoint"):
+            if row.get("event") in ("start", "fresh start", "checkpoint"):
                 return json_lines.step_of_row(row) if row["event"] == "checkpoint" else None
         return None
 
@@ -189,10 +189,10 @@ class RunFolder:
         former = [name.removeprefix("former-") for name in files.names_in(self.path, "former-*")]
         number = 1 + max((int(name) for name in former if name.isdecimal()), default=0)
         target = self.path / f"former-{number}"
+        self.note("fresh start", text=f"checkpoints and metrics move to {target.name}")  # before they are missed
         target.mkdir()
         for path in old:
             path.rename(target / path.name)
-        self.note("notice", text=f"a fresh start: checkpoints and metrics were moved to {target.name}")
 
     def _compare(self, config: Config, force: bool) -> list[str]:
         before = newest_config(self.checkpoints)
