@@ -108,13 +108,18 @@ def status_of(path: Path) -> os.stat_result | None:
 
 
 def is_nothing(error: OSError, path: Path) -> bool:
-    """Whether `error`, met at a path, says that there is nothing: not even a link to a disk that is not mounted."""
+    """Whether `error`, met at a path, says that there is nothing: not even a link to a disk that is not mounted.
+
+    Raises DiskError or AccessError when that cannot be known.
+    """
     if error.errno not in ABSENT:
         return False
     try:
-        os.lstat(path)
+        patiently(lambda: os.lstat(path))
     except OSError as second:
-        return second.errno in ABSENT
+        if second.errno in ABSENT:
+            return True
+        raise failure(second, f"cannot look at {path}") from None
     return False
 
 

@@ -79,7 +79,6 @@ REVIEWED = {
     "train/run_dir/fence.py:read_attempt": SAID,
     "train/run_dir/row_file.py:RowFile.flush": SAID,
     "train/trainer.py:Run._describe": SAID,
-    "files.py:is_nothing": SORTED,
     "files.py:patiently": AGAIN,
     "leases.py:Lease._renew": AGAIN,
     "launch/elastic.py:_show": AGAIN,

@@ -113,6 +113,14 @@ def test_a_link_that_leads_nowhere_is_not_nothing(tmp_path):
     assert files.names_in(tmp_path / "file" / "deeper") == []
 
 
+def test_an_error_while_looking_for_a_link_is_an_error_of_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.os, "lstat", Flaky(os.lstat, errno.EIO, times=2))
+    assert files.read_bytes(tmp_path / "none") is None
+    monkeypatch.setattr(files.os, "lstat", Flaky(os.lstat, errno.EIO, times=-1))
+    with pytest.raises(DiskError, match="cannot look at .*none: Input/output"):
+        files.names_in(tmp_path / "none")
+
+
 def test_what_killed_writers_left_is_swept_and_nothing_else(tmp_path):
     for name in (".config.yaml.partial-7", "config.yaml", ".lock", ".partial-00000002-7"):
         (tmp_path / name).write_text("")
