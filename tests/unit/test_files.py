@@ -117,7 +117,7 @@ def test_an_error_while_looking_for_a_link_is_an_error_of_the_disk(tmp_path, mon
     monkeypatch.setattr(files.os, "lstat", Flaky(os.lstat, errno.EIO, times=2))
     assert files.read_bytes(tmp_path / "none") is None
     monkeypatch.setattr(files.os, "lstat", Flaky(os.lstat, errno.EIO, times=-1))
-    with pytest.raises(DiskError, match="cannot look at .*none: Input/output"):
+    with pytest.raises(DiskError, match=r"cannot look at .*none: Input/output"):
         files.names_in(tmp_path / "none")
 
 
