@@ -50,9 +50,9 @@ class FRA(nn.Module):
         together.
         """
         views = (torch.cat([view1, view2]),) if self.views_grouped else (view1, view2)
-        online = self._look(self.online, views)
-        with torch.no_grad():
+        with torch.no_grad():  # first, while nothing is kept for the backward pass: its maps need memory of their own
             target = self._look(self.target, views)
+        online = self._look(self.online, views)
         crops = self._look_at_parts(local_views, online) if local_views else ()
         seen = (*online, *crops)
         prediction = self._predict(self.predictor, [view.global_embedding for view in seen])

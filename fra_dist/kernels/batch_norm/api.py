@@ -121,7 +121,10 @@ class _BatchNorm(torch.autograd.Function):
         y = parts.transform(x, scale, shift, residual, relu)
         ctx.relu, ctx.cross, ctx.triton, ctx.with_residual = relu, cross, triton, residual is not None
         ctx.one_launch = one_launch
-        ctx.save_for_backward(x, y if relu else None, weight, mean, inverse, scale)
+        by_input = triton and relu and residual is None  # the sign of y is known without reading it
+        ctx.save_for_backward(
+            x, y if relu and not by_input else None, weight, mean, inverse, scale, shift if by_input else None
+        )
         ctx.mark_non_differentiable(mean, var)
         if not torch.compiler.is_compiling():  # which does not know it
             ctx.set_materialize_grads(False)  # no zeros for the statistics, whose gradients nobody asks for
@@ -129,20 +132,20 @@ class _BatchNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        x, y, weight, mean, inverse, scale = ctx.saved_tensors
+        x, y, weight, mean, inverse, scale, shift = ctx.saved_tensors
         parts, dy = _parts(ctx.triton, x), grads[0]
         if dy is None:
             return (None,) * 11
         if y is not None and not ctx.triton:
             dy, y = torch.ops.aten.threshold_backward(dy, y, 0), None
         if ctx.one_launch:
-            means, totals = parts.settle_sums(dy, x, y, mean, inverse)
+            means, totals = parts.settle_sums(dy, x, y, mean, inverse, scale, shift)
         else:
-            own = parts.sums(dy, x, y, mean, inverse)
+            own = parts.sums(dy, x, y, mean, inverse, scale, shift)
             count = x.numel() // x.shape[1] // len(mean) * ctx.cross.world
             means, totals = cast(ctx.cross.sum(own) / count, mean.dtype), own.sum(dim=1)
         level, slope = means.unbind()
-        dx, d_residual = parts.gradients(dy, x, y, mean, inverse, scale, level, slope, ctx.with_residual)
+        dx, d_residual = parts.gradients(dy, x, y, mean, inverse, scale, shift, level, slope, ctx.with_residual)
         d_bias, d_weight = cast(totals, weight.dtype).unbind()
         return dx, d_weight, d_bias, d_residual, *[None] * 7
 

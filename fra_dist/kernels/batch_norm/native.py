@@ -38,7 +38,7 @@ class Native:
         return y.relu_() if relu else y
 
     @staticmethod
-    def sums(dy: Tensor, x: Tensor, _: None, mean: Tensor, inverse: Tensor) -> Tensor:
+    def sums(dy: Tensor, x: Tensor, _: None, mean: Tensor, inverse: Tensor, *_rest: object) -> Tensor:
         """The sums Σ g and Σ g x̂ of this rank's values, (2, G, C)."""
         groups, wanted = len(mean), [False, True, True]
         found = []
@@ -50,8 +50,8 @@ class Native:
 
     @staticmethod
     def gradients(
-        dy: Tensor, x: Tensor, _: None, mean: Tensor, inverse: Tensor, factor: Tensor, level: Tensor, slope: Tensor,
-        with_residual: bool,
+        dy: Tensor, x: Tensor, _y: None, mean: Tensor, inverse: Tensor, factor: Tensor, _shift: None, level: Tensor,
+        slope: Tensor, with_residual: bool,
     ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
         """The gradient of x, and the residual's gradient, None without a residual."""
         tilt = factor * inverse * slope

@@ -81,33 +81,37 @@ def _(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None, relu: bo
 
 
 @_operator("batch_norm_sums")
-def sums(dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor) -> Tensor:
+def sums(
+    dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, scale: Tensor, shift: Tensor | None
+) -> Tensor:
     """Operator for `launch.sums`: Σ g and Σ g x̂, (2, G, C) fp32."""
     dispatch.launches["batch_norm_sums"] += 1
     with _device_of(x):
-        return launch.sums(_like(dy, x), x, y, mean, inverse)
+        return launch.sums(_like(dy, x), x, y, mean, inverse, scale, shift)
 
 
 @sums.register_fake
-def _(dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor) -> Tensor:
+def _(
+    dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, scale: Tensor, shift: Tensor | None
+) -> Tensor:
     return mean.new_empty((2, *mean.shape))
 
 
 @_operator("batch_norm_gradients")
 def gradients(
-    dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, factor: Tensor, level: Tensor,
-    slope: Tensor, with_residual: bool,
+    dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, factor: Tensor, shift: Tensor | None,
+    level: Tensor, slope: Tensor, with_residual: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Operator for `launch.gradients`: the gradient of x and the residual's gradient, empty without a residual."""
     dispatch.launches["batch_norm_gradients"] += 1
     with _device_of(x):
-        return launch.gradients(_like(dy, x), x, y, mean, inverse, factor, level, slope, with_residual)
+        return launch.gradients(_like(dy, x), x, y, mean, inverse, factor, shift, level, slope, with_residual)
 
 
 @gradients.register_fake
 def _(
-    dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, factor: Tensor, level: Tensor,
-    slope: Tensor, with_residual: bool,
+    dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, factor: Tensor, shift: Tensor | None,
+    level: Tensor, slope: Tensor, with_residual: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     return torch.empty_like(x), torch.empty_like(x) if with_residual else x.new_empty(0)
 
@@ -122,11 +126,13 @@ def settle(
         return launch.settle(x, groups, weight, bias, eps, running, momentum).unbind()
 
 
-def settle_sums(dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
+def settle_sums(
+    dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, scale: Tensor, shift: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """`launch.settle_sums`, for one rank outside of torch.compile: means (2, G, C) and sums (2, C) of g and g x̂."""
     dispatch.launches["batch_norm_settle_sums"] += 1
     with _device_of(x):
-        return launch.settle_sums(_like(dy, x), x, y, mean, inverse)
+        return launch.settle_sums(_like(dy, x), x, y, mean, inverse, scale, shift)
 
 
 def _like(dy: Tensor, x: Tensor) -> Tensor:

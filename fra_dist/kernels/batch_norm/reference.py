@@ -30,7 +30,7 @@ class Reference:
         return cast(y.relu() if relu else y, x.dtype)
 
     @staticmethod
-    def sums(dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor) -> Tensor:
+    def sums(dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, *_: object) -> Tensor:
         """The sums Σ g and Σ g x̂ of this rank's values, (2, G, C); g is dy where y is positive, or dy if y is None."""
         gradient = cast(Reference._rectified(dy, y), mean.dtype)
         unit = (cast(x, mean.dtype) - _over(mean, x)) * _over(inverse, x)
@@ -38,8 +38,8 @@ class Reference:
 
     @staticmethod
     def gradients(
-        dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, factor: Tensor, level: Tensor,
-        slope: Tensor, with_residual: bool,
+        dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, factor: Tensor, _: Tensor | None,
+        level: Tensor, slope: Tensor, with_residual: bool,
     ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
         """The gradient of x, and the residual's gradient, None without a residual."""
         gradient = Reference._rectified(dy, y)

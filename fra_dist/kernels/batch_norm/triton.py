@@ -4,8 +4,11 @@ few numbers a channel into others. Of these, one rank alone needs a single one a
 
 A map is rows of C channels, R of them a group. The reducing kernels give a program a block of channels and every
 SPLITS-th part of a group's rows, and leave partial sums to be added in a fixed order; the others own a tile. Each pass
-reads what it needs once: moments x; transform x (and the residual); sums dy, x, y; gradients dy, x, y. Sums are fp32,
-and what is made of them float64 until ranks have been added up.
+reads what it needs once: moments x; transform x (and the residual); sums dy, x; gradients dy, x. Where ReLU came after
+a residual the last two read y as well; without one, the sign of y is that of scale x + shift. Sums are fp32, and what
+is made of them float64 until ranks have been added up.
+
+The reducing kernels add up tiles and reduce one tile after their loop: no barrier waits inside of it.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -13,6 +16,9 @@ and what is made of them float64 until ranks have been added up.
 
 import triton
 import triton.language as tl
+
+EVERYWHERE, FROM_OUTPUT, FROM_INPUT = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
+"""How the backward kernels know where ReLU let values through: no ReLU, by y, or by scale x + shift."""
 
 
 @triton.jit
@@ -27,18 +33,18 @@ def moments_kernel(
     split = tl.program_id(1)
     base = x + group.to(tl.int64) * R * C
     first = tl.load(base + c, mask=c < C, other=0.0).to(tl.float32)
-    total = tl.zeros((BC,), tl.float32)
-    square = tl.zeros((BC,), tl.float32)
+    total = tl.zeros((BR, BC), tl.float32)
+    square = tl.zeros((BR, BC), tl.float32)
     for start in range(split * length, (split + 1) * length, BR):
         row = start + tl.arange(0, BR)
         inside = (row < R)[:, None] & (c < C)[None, :]
         value = tl.load(base + row.to(tl.int64)[:, None] * C + c[None, :], mask=inside, other=0.0).to(tl.float32)
         value = tl.where(inside, value - first[None, :], 0.0)
-        total += tl.sum(value, axis=0)
-        square += tl.sum(value * value, axis=0)
+        total += value
+        square += value * value
     place = partial + (split * 2 * G + group) * C + c
-    tl.store(place, total, mask=c < C)
-    tl.store(place + G * C, square, mask=c < C)
+    tl.store(place, tl.sum(total, axis=0), mask=c < C)
+    tl.store(place + G * C, tl.sum(square, axis=0), mask=c < C)
 
 
 @triton.jit
@@ -187,9 +193,19 @@ def transform_kernel(
 
 
 @triton.jit
+def rectified(given, value, y, inside, scale, shift, MASK: tl.constexpr):
+    """The gradient where ReLU let the value through: by the tile at y, by its sign before ReLU, or everywhere."""
+    if MASK == FROM_OUTPUT:
+        given = tl.where(tl.load(y, mask=inside, other=0.0).to(tl.float32) > 0.0, given, 0.0)
+    if MASK == FROM_INPUT:
+        given = tl.where(value * scale[None, :] + shift[None, :] > 0.0, given, 0.0)
+    return given
+
+
+@triton.jit
 def sums_kernel(
-    dy, x, y, mean, inverse, partial, R, C, G, splits, length,
-    BR: tl.constexpr, BC: tl.constexpr, RELU: tl.constexpr,
+    dy, x, y, mean, inverse, scale, shift, partial, R, C, G, splits, length,
+    BR: tl.constexpr, BC: tl.constexpr, MASK: tl.constexpr,
 ):  # fmt: skip
     """Sums of g and g x̂ over a part of a group's rows."""
     blocks = tl.cdiv(C, BC)
@@ -199,28 +215,29 @@ def sums_kernel(
     origin = group.to(tl.int64) * R * C
     centre = tl.load(mean + group * C + c, mask=c < C, other=0.0)
     factor = tl.load(inverse + group * C + c, mask=c < C, other=0.0)
-    level = tl.zeros((BC,), tl.float32)
-    slope = tl.zeros((BC,), tl.float32)
+    a = tl.load(scale + group * C + c, mask=c < C, other=0.0)
+    b = tl.load(shift + group * C + c, mask=c < C, other=0.0)
+    level = tl.zeros((BR, BC), tl.float32)
+    slope = tl.zeros((BR, BC), tl.float32)
     for start in range(split * length, (split + 1) * length, BR):
         row = start + tl.arange(0, BR)
         inside = (row < R)[:, None] & (c < C)[None, :]
         place = origin + row.to(tl.int64)[:, None] * C + c[None, :]
-        given = tl.load(dy + place, mask=inside, other=0.0).to(tl.float32)
-        if RELU:
-            given = tl.where(tl.load(y + place, mask=inside, other=0.0).to(tl.float32) > 0.0, given, 0.0)
         value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
+        given = tl.load(dy + place, mask=inside, other=0.0).to(tl.float32)
+        given = rectified(given, value, y + place, inside, a, b, MASK)
         unit = tl.where(inside, (value - centre[None, :]) * factor[None, :], 0.0)
-        level += tl.sum(given, axis=0)
-        slope += tl.sum(given * unit, axis=0)
+        level += given
+        slope += given * unit
     place = partial + (split * 2 * G + group) * C + c
-    tl.store(place, level, mask=c < C)
-    tl.store(place + G * C, slope, mask=c < C)
+    tl.store(place, tl.sum(level, axis=0), mask=c < C)
+    tl.store(place + G * C, tl.sum(slope, axis=0), mask=c < C)
 
 
 @triton.jit
 def gradients_kernel(
-    dy, x, y, mean, inverse, factor, level, slope, dx, d_residual, R, C,
-    BR: tl.constexpr, BC: tl.constexpr, ADD: tl.constexpr, RELU: tl.constexpr,
+    dy, x, y, mean, inverse, factor, shift, level, slope, dx, d_residual, R, C,
+    BR: tl.constexpr, BC: tl.constexpr, ADD: tl.constexpr, MASK: tl.constexpr,
 ):  # fmt: skip
     """One tile of dx, and of the residual's gradient if ADD."""
     blocks = tl.cdiv(C, BC)
@@ -230,15 +247,17 @@ def gradients_kernel(
     inside = (row < R)[:, None] & (c < C)[None, :]
     place = group.to(tl.int64) * R * C + row.to(tl.int64)[:, None] * C + c[None, :]
     channel = group * C + c
+    value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
+    a = tl.load(factor + channel, mask=c < C, other=0.0)
+    b = tl.load(shift + channel, mask=c < C, other=0.0)
     given = tl.load(dy + place, mask=inside, other=0.0).to(tl.float32)
-    if RELU:
-        given = tl.where(tl.load(y + place, mask=inside, other=0.0).to(tl.float32) > 0.0, given, 0.0)
+    given = rectified(given, value, y + place, inside, a, b, MASK)
     centre = tl.load(mean + channel, mask=c < C, other=0.0)
-    scale = tl.load(inverse + channel, mask=c < C, other=0.0)
-    unit = (tl.load(x + place, mask=inside, other=0.0).to(tl.float32) - centre[None, :]) * scale[None, :]
+    spread = tl.load(inverse + channel, mask=c < C, other=0.0)
+    unit = (value - centre[None, :]) * spread[None, :]
     inner = given - tl.load(level + channel, mask=c < C, other=0.0)[None, :]
     inner -= unit * tl.load(slope + channel, mask=c < C, other=0.0)[None, :]
-    result = inner * tl.load(factor + channel, mask=c < C, other=0.0)[None, :]
+    result = inner * a[None, :]
     tl.store(dx + place, result.to(dx.dtype.element_ty), mask=inside)
     if ADD:
         tl.store(d_residual + place, given.to(d_residual.dtype.element_ty), mask=inside)

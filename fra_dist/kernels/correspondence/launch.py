@@ -3,12 +3,13 @@
 from typing import Any
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 
 from fra_dist.kernels.correspondence import triton as kernels
 from fra_dist.kernels.dispatch import interpreted
+from fra_dist.kernels.launcher import cdiv, next_power_of_2
+from fra_dist.kernels.launcher import launch as _launch
 
 TILES = {
     # Whether vectors are multiplied in 16 bits: pixels of the own block and of the other one, columns of a step of the
@@ -27,7 +28,7 @@ def forward(
     Needs B, H·W and D of at least 1.
     """
     settings = _settings(queries, "BU")
-    blocks = triton.cdiv(queries.shape[1], settings["BU"])
+    blocks = cdiv(queries.shape[1], settings["BU"])
     given = queries, keys, *_targets(rows, columns, spread), found, mass
     numbers = 1 / temperature, 1 / (2 * spread**2), queries.shape[2], rows.shape[1], columns.shape[1], blocks
     _launch(kernels.forward_kernel, len(queries) * blocks, settings, *given, *numbers)
@@ -47,7 +48,7 @@ def backward(
     for kernel, own, gradient in owners:
         settings = _settings(queries, own)
         settings["BG"] = min(TILES[settings["HALF"] is not None][3], _padded(queries))
-        blocks, chunks = triton.cdiv(queries.shape[1], settings[own]), triton.cdiv(queries.shape[2], settings["BG"])
+        blocks, chunks = cdiv(queries.shape[1], settings[own]), cdiv(queries.shape[2], settings["BG"])
         _launch(kernel, len(queries) * blocks * chunks, settings, *saved, gradient, *numbers, blocks, chunks)
 
 
@@ -70,7 +71,7 @@ def _settings(vectors: Tensor, own: str) -> dict[str, Any]:
 
 
 def _padded(vectors: Tensor) -> int:
-    return max(16, triton.next_power_of_2(vectors.shape[2]))
+    return max(16, next_power_of_2(vectors.shape[2]))
 
 
 def _half(vectors: Tensor) -> Any:
@@ -80,7 +81,3 @@ def _half(vectors: Tensor) -> Any:
     multiplies the raw bits of bf16.
     """
     return tl.bfloat16 if vectors.dtype == torch.bfloat16 and not interpreted() else None
-
-
-def _launch(kernel: Any, programs: int, settings: dict[str, Any], *arguments: Any) -> None:
-    kernel[(programs,)](*arguments, **settings)

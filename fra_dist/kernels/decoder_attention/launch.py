@@ -3,12 +3,13 @@
 from typing import Any
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 
 from fra_dist.kernels.decoder_attention import triton as kernels
 from fra_dist.kernels.dispatch import interpreted
+from fra_dist.kernels.launcher import cdiv, next_power_of_2
+from fra_dist.kernels.launcher import launch as _launch
 
 TILES = {
     # Kernel, whether the map is multiplied in 16 bits: rows, pixels, warps.
@@ -30,7 +31,7 @@ def forward(
     The backward pass needs the log-sums.
     """
     settings = _settings("pool", rows, memory, keep)
-    blocks = triton.cdiv(rows.shape[1], settings["BR"])
+    blocks = cdiv(rows.shape[1], settings["BR"])
     pooled = torch.empty_like(rows)
     total, logsum = (rows.new_empty(rows.shape[:2], dtype=torch.float32) for _ in range(2))
     _launch(
@@ -49,14 +50,14 @@ def backward(
     d_rows, d_memory, level = torch.empty_like(rows), torch.empty_like(memory), torch.empty_like(total)
     mask = memory if keep is None else keep
     settings = _settings("rows_backward", rows, memory, keep)
-    blocks = triton.cdiv(rows.shape[1], settings["BR"])
+    blocks = cdiv(rows.shape[1], settings["BR"])
     _launch(
         kernels.rows_backward_kernel, len(rows) * blocks, settings,
         rows, memory, code, mask, pooled, total, logsum, d_pooled, d_total, d_rows, level, scale, keep_scale,
         *_sizes(rows, memory), blocks,
     )  # fmt: skip
     settings = _settings("memory_backward", rows, memory, keep)
-    blocks = triton.cdiv(memory.shape[1], settings["BU"])
+    blocks = cdiv(memory.shape[1], settings["BU"])
     _launch(
         kernels.memory_backward_kernel, len(rows) * blocks, settings,
         rows, memory, code, mask, logsum, d_pooled, d_total, level, d_memory, scale, keep_scale,
@@ -73,8 +74,8 @@ def _settings(kernel: str, rows: Tensor, memory: Tensor, keep: Tensor | None) ->
     """Compile-time arguments. A product's sides are at least 16."""
     half = _half(memory)
     most_rows, pixels, warps = TILES[kernel, half is not None]
-    padded = max(16, triton.next_power_of_2(memory.shape[2]))
-    wanted = min(most_rows, max(16, triton.next_power_of_2(rows.shape[1])))
+    padded = max(16, next_power_of_2(memory.shape[2]))
+    wanted = min(most_rows, max(16, next_power_of_2(rows.shape[1])))
     settings = {"BR": wanted, "BU": pixels, "DP": padded, "DROP": keep is not None, "HALF": half}
     return settings | {"num_warps": warps, "num_stages": 1}
 
@@ -86,7 +87,3 @@ def _half(memory: Tensor) -> Any:
 
 
 _TYPES = {torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
-
-
-def _launch(kernel: Any, programs: int, settings: dict[str, Any], *arguments: Any) -> None:
-    kernel[(programs,)](*arguments, **settings)

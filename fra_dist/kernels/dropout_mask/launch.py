@@ -1,12 +1,11 @@
 """Launches the Triton kernel of dropout's masks."""
 
-from typing import Any
-
 import torch
-import triton
 from torch import Tensor
 
 from fra_dist.kernels.dropout_mask import triton as kernels
+from fra_dist.kernels.launcher import cdiv
+from fra_dist.kernels.launcher import launch as _launch
 
 BLOCK = 1024
 """Elements that a program owns: 8 per thread."""
@@ -18,10 +17,6 @@ def mask(keys: Tensor, shape: list[int], call: int, span: int, threshold: int) -
     elements = keep.numel() // max(shape[0], 1)
     if keep.numel():
         arguments = (keys, keep.view(torch.uint8), call, span, threshold, len(keys), elements)
-        grid = (shape[0] * triton.cdiv(elements, BLOCK),)
+        grid = (shape[0] * cdiv(elements, BLOCK),)
         _launch(kernels.mask_kernel, grid, {"BLOCK": BLOCK, "num_warps": 4}, *arguments)
     return keep
-
-
-def _launch(kernel: Any, grid: tuple[int, ...], settings: dict[str, Any], *arguments: Any) -> None:
-    kernel[grid](*arguments, **settings)

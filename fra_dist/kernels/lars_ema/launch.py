@@ -2,16 +2,16 @@
 which reach the device without a host synchronisation."""
 
 import functools
-from collections.abc import Callable
 from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 
 from fra_dist.kernels.lars_ema import triton as kernels
+from fra_dist.kernels.launcher import cdiv
+from fra_dist.kernels.launcher import launch as _launch
 
 CHUNK = 8192
 """Elements that a program owns: a constant, so the order of the sums is the same on every GPU."""
@@ -102,7 +102,7 @@ def _sizes(tensors: list[Tensor]) -> tuple[int, ...]:
 def _tables(
     sizes: tuple[int, ...], decays: tuple[float, ...], adapt: tuple[bool, ...], chunk: int, device: torch.device
 ) -> Tables:
-    chunks = [triton.cdiv(size, chunk) for size in sizes]
+    chunks = [cdiv(size, chunk) for size in sizes]
     owner = [i for i, count in enumerate(chunks) for _ in range(count)]
     upload = functools.partial(_upload, device=device)
     return Tables(
@@ -136,8 +136,3 @@ def _upload(values: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
     """From pinned memory, which the allocator keeps until the copy is done: the host does not wait."""
     table = torch.tensor(values if isinstance(values, tuple) else list(values), dtype=dtype)
     return table if device.type == "cpu" else table.pin_memory().to(device, non_blocking=True)
-
-
-def _launch(kernel: Callable[..., Any], programs: int, settings: dict[str, Any], *arguments: Any) -> None:
-    if programs:
-        kernel[(programs,)](*arguments, **settings)  # type: ignore[index]

@@ -3,11 +3,12 @@
 from typing import Any
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 
 from fra_dist.kernels.dispatch import interpreted
+from fra_dist.kernels.launcher import cdiv, next_power_of_2
+from fra_dist.kernels.launcher import launch as _launch
 from fra_dist.kernels.region_attention import triton as kernels
 
 TILES = {
@@ -59,7 +60,7 @@ def forward(
     count, depth = prototypes.shape
     area = height * width
     settings = _settings("similarity", pixels, count, "BD")
-    blocks = triton.cdiv(area, settings["BU"])
+    blocks = cdiv(area, settings["BU"])
     strides, settings["FLAT"] = _layout(pixels)
     _launch(
         kernels.similarity_kernel, batch * blocks, settings,
@@ -67,7 +68,7 @@ def forward(
         *strides, *prototypes.stride(),
     )  # fmt: skip
     settings = _settings("pool", features, count, "BC")
-    blocks = triton.cdiv(channels, settings["BC"])
+    blocks = cdiv(channels, settings["BC"])
     strides, settings["FLAT"] = _layout(features)
     settings["ON_DEVICE"] = isinstance(temperature, Tensor)
     _launch(
@@ -105,7 +106,7 @@ def _features_backward(
     similarity, regions, mass = saved[:3]
     batch, channels, height, width = features.shape
     settings = _settings("features_backward", features, similarity.shape[1], "BC")
-    blocks = triton.cdiv(height * width, settings["BU"])
+    blocks = cdiv(height * width, settings["BU"])
     strides, d_strides, settings["FLAT"] = _layouts(features, gradient)
     settings["ON_DEVICE"] = isinstance(temperature, Tensor)
     total = torch.empty_like(similarity)
@@ -129,8 +130,8 @@ def _pixels_backward(
     batch, depth, height, width = pixels.shape
     count = prototypes.shape[0]
     settings = _settings("pixels_backward", pixels, count, "BD")
-    blocks = triton.cdiv(height * width, settings["BU"])
-    splits, chunks = min(batch * blocks, MOST_SPLITS), triton.cdiv(depth, settings["BD"])
+    blocks = cdiv(height * width, settings["BU"])
+    splits, chunks = min(batch * blocks, MOST_SPLITS), cdiv(depth, settings["BD"])
     partial = similarity.new_empty((splits, count, depth))
     strides, d_strides, settings["FLAT"] = _layouts(pixels, pixels_gradient)
     _launch(
@@ -139,7 +140,7 @@ def _pixels_backward(
         depth, height * width, width, blocks, batch * blocks, splits, chunks,
         *strides, *prototypes.stride(), *d_strides,
     )  # fmt: skip
-    padded = triton.next_power_of_2(depth)
+    padded = next_power_of_2(depth)
     _launch(
         kernels.prototypes_backward_kernel, count, {"DP": padded, "STEP": max(1, 4096 // padded)},
         prototypes, prototype_scale, partial, prototypes_gradient, depth, count, splits,
@@ -147,14 +148,10 @@ def _pixels_backward(
     )  # fmt: skip
 
 
-def _launch(kernel: Any, programs: int, settings: dict[str, Any], *arguments: Any) -> None:
-    kernel[(programs,)](*arguments, **settings)
-
-
 def _settings(kernel: str, images: Tensor, count: int, axis: str) -> dict[str, Any]:
     """Compile-time arguments of a kernel that steps along `axis`."""
     half = _half(images)
-    padded = max(16, triton.next_power_of_2(count))
+    padded = max(16, next_power_of_2(count))
     pixels, step, warps = TILES[kernel, half is not None][(padded > 16) + (padded > 32)]
     return {"Q": count, "QP": padded, "BU": pixels, axis: step, "HALF": half, "num_warps": warps}
 

@@ -6,9 +6,10 @@ Tensors are contiguous.
 from typing import Any
 
 import torch
-import triton
 from torch import Tensor
 
+from fra_dist.kernels.launcher import cdiv, next_power_of_2
+from fra_dist.kernels.launcher import launch as _launch
 from fra_dist.kernels.relation import triton as kernels
 
 TILE = 1024
@@ -28,7 +29,7 @@ def mass(teacher: Tensor, bias: Tensor, temperature: float) -> Tensor:
     arguments = (teacher, bias, partial, 1 / temperature, number, pixels, length)
     _launch(kernels.mass_kernel, (views, splits), settings, *arguments)
     result = bias.new_empty(bias.shape, dtype=torch.float64)
-    settings = {"Q": settings["Q"], "QP": settings["QP"], "SP": triton.next_power_of_2(splits), "num_warps": 4}
+    settings = {"Q": settings["Q"], "QP": settings["QP"], "SP": next_power_of_2(splits), "num_warps": 4}
     _launch(kernels.combine_kernel, (views,), settings, partial, result, splits, number)
     return result
 
@@ -36,7 +37,7 @@ def mass(teacher: Tensor, bias: Tensor, temperature: float) -> Tensor:
 def shift(bias: Tensor, mass: Tensor) -> Tensor:
     """The bias after one Sinkhorn round, (V, Q): bias − log(mass), by the kernel."""
     result = torch.empty_like(bias)
-    grid = (triton.cdiv(bias.numel(), 128),)
+    grid = (cdiv(bias.numel(), 128),)
     _launch(kernels.shift_kernel, grid, {"BLOCK": 128, "num_warps": 4}, bias, mass, result, bias.numel())
     return result
 
@@ -63,22 +64,18 @@ def gradient(
     result = torch.empty_like(student)
     scales = 1 / student_temperature, 1 / teacher_temperature, 1 / (number * student_temperature)
     arguments = (student, teacher, bias, d_cross_entropy, slope, result, *scales, number, pixels)
-    _launch(kernels.gradient_kernel, (views, triton.cdiv(number, settings["BU"])), settings, *arguments)
+    _launch(kernels.gradient_kernel, (views, cdiv(number, settings["BU"])), settings, *arguments)
     return result
 
 
 def _shape(similarity: Tensor) -> tuple[int, int, int, dict[str, Any]]:
     """Views, pixels of a view, pixels of an image, and the tile."""
     views, images, regions, pixels = similarity.shape
-    padded = max(2, triton.next_power_of_2(regions))
+    padded = max(2, next_power_of_2(regions))
     return views, images * pixels, pixels, {"Q": regions, "QP": padded, "BU": max(32, TILE // padded), "num_warps": 4}
 
 
 def _splits(number: int, tile: int) -> tuple[int, int]:
     """Parts, none empty, and pixels of each, a whole number of tiles."""
-    length = triton.cdiv(triton.cdiv(number, tile), MOST_SPLITS) * tile
-    return triton.cdiv(number, length), length
-
-
-def _launch(kernel: Any, grid: tuple[int, ...], settings: dict[str, Any], *arguments: Any) -> None:
-    kernel[grid](*arguments, **settings)
+    length = cdiv(cdiv(number, tile), MOST_SPLITS) * tile
+    return cdiv(number, length), length

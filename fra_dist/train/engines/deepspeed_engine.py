@@ -38,6 +38,7 @@ class DeepSpeedEngine:
             model=model, optimizer=optimizer, config=dictionary, dist_init_required=False
         )
         self.module, self.optimizer, self.names = model, optimizer, parameter_names(model)
+        self.trained = [p for p in model.parameters() if p.requires_grad]
         self.clip, self.sum_ranks = config.optim.clip, ctx.cross.sum
         self.noise: GradientNoise | None = None
         if config.log.gradient_noise:
@@ -99,7 +100,7 @@ class DeepSpeedEngine:
         self.engine.destroy()
 
     def _gradients(self) -> list[Tensor]:
-        return [p.grad for p in self.module.parameters() if p.grad is not None]
+        return [p.grad for p in self.trained if p.grad is not None]
 
 
 def _import_deepspeed(device: torch.device) -> Any:

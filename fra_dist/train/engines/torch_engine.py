@@ -24,6 +24,7 @@ class TorchEngine:
         self, config: Config, model: nn.Module, optimizer: torch.optim.Optimizer, ctx: RankContext, sizes: Sizes
     ) -> None:
         self.module, self.optimizer, self.names = model, optimizer, parameter_names(model)
+        self.trained = [p for p in model.parameters() if p.requires_grad]
         self.clip, self.sum_ranks = config.optim.clip, ctx.cross.sum
         self.accumulation = sizes.accumulation
         self.noise = GradientNoise(sizes.global_batch) if config.log.gradient_noise else None
@@ -52,7 +53,7 @@ class TorchEngine:
 
     def update(self, total: Tensor) -> Update:
         """Update the weights; see `Engine.update`."""
-        gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
+        gradients = [p.grad for p in self.trained if p.grad is not None]
         update = judge_gradients(
             self.optimizer, gradients, total, self.clip, self.sum_ranks, shared=False, noise=self.noise
         )

@@ -68,6 +68,7 @@ CASES = {
     "small": Case(4, 20, 5, 7),
     "three groups": Case(6, 130, 3, 3, groups=3, residual=False),
     "one pixel": Case(8, 3, 1, 1, groups=2, relu=False),
+    "ReLU without residual": Case(4, 20, 5, 7, residual=False, centre=0.5),
     "rows": Case(16, 48, None, groups=2, residual=False),
     "rows, plain": Case(12, 16, None, groups=1, relu=False, residual=False),
     "large eps": Case(4, 20, 5, 7, eps=0.5),

@@ -22,12 +22,12 @@ from tests.kernels.interpreting import main
 
 def check_few_splits() -> None:
     """Several tiles a program, and groups whose rows are no whole number of parts."""
-    before = launch.MOST_SPLITS, launch.TILE
-    launch.MOST_SPLITS, launch.TILE = 2, 256
+    before = launch.MOST_SPLITS, launch.TILE, launch.REDUCED_TILE
+    launch.MOST_SPLITS, launch.TILE, launch.REDUCED_TILE = 2, 256, 256
     try:
         check(Case(6, 20, 7, 11))
     finally:
-        launch.MOST_SPLITS, launch.TILE = before
+        launch.MOST_SPLITS, launch.TILE, launch.REDUCED_TILE = before
 
 
 def check_operators() -> None:
@@ -39,8 +39,10 @@ def check_operators() -> None:
     running = torch.zeros(x.shape[1]), torch.ones(x.shape[1]), torch.tensor(0)
     torch.library.opcheck(operators.follow, (*running, *values, 0.1, 1.2))
     torch.library.opcheck(operators.transform, (x, *values, residual, True))
-    torch.library.opcheck(operators.sums, (residual, x, x, *values))
-    torch.library.opcheck(operators.gradients, (residual, x, x, *values, *values, values[0], True))
+    torch.library.opcheck(operators.sums, (residual, x, x, *values, values[0], None))
+    torch.library.opcheck(operators.sums, (residual, x, None, *values, *values))
+    torch.library.opcheck(operators.gradients, (residual, x, x, *values, values[0], None, *values, True))
+    torch.library.opcheck(operators.gradients, (residual, x, None, *values, *values, *values, False))
 
 
 def check_compiled() -> None:
