@@ -150,8 +150,11 @@ def _size(tensor: Tensor) -> int:
 
 def report(step: Step, args: argparse.Namespace) -> None:
     """Print the table, and what the goal asks for."""
-    print(f"{args.backbone}, {args.size} px, {args.images} images, two views, one GPU; on paper, nothing was measured\n")
-    print(f"| part | {' | '.join(f'GB, {way}' for way in WAYS)} | TFLOP | ms on an H100, this |\n|---|---|---|---|---|---|")
+    print(
+        f"{args.backbone}, {args.size} px, {args.images} images, two views, one GPU; on paper, nothing was measured\n"
+    )
+    print(f"| part | {' | '.join(f'GB, {way}' for way in WAYS)} | TFLOP | ms on an H100, this |")
+    print("|---|---|---|---|---|---|")
     total = 0.0
     for part in step.bytes["this"]:
         numbers = [step.bytes[way][part] / 1e9 for way in WAYS]
@@ -163,15 +166,21 @@ def report(step: Step, args: argparse.Namespace) -> None:
     flop = sum(step.flop.values()) / 1e12
     print(f"| all | {' | '.join(f'{number:.1f}' for number in sums)} | {flop:.2f} | {total:.1f} |\n")
     print(f"bytes: {sums[2] / sums[1]:.2f} x c5c9a06, {sums[2] / sums[0]:.2f} x plain")
-    print(f"at {SHARE_OF_MEMORY:.0%} of {MEMORY / 1e12} TB/s, or {SHARE_OF_TENSOR_CORES:.0%} of {TENSOR_CORES / 1e12:.0f}")
+    print(
+        f"at {SHARE_OF_MEMORY:.0%} of {MEMORY / 1e12} TB/s, or {SHARE_OF_TENSOR_CORES:.0%} of {TENSOR_CORES / 1e12:.0f}"
+    )
     print(f"TFLOP/s where that takes longer: {args.images / total * 1000:.0f} images/s")
     rest = total - _milliseconds(step, "this", "convolutions")
     left = args.images / GOAL * 1000 - rest
     if left <= 0:
-        print(f"{GOAL} images/s: {rest:.0f} ms without convolutions are more than the {args.images / GOAL * 1000:.0f} ms")
+        print(
+            f"{GOAL} images/s: {rest:.0f} ms without convolutions are more than the {args.images / GOAL * 1000:.0f} ms"
+        )
     else:
         need = step.flop["convolutions"] / left / 1e9
-        print(f"{GOAL} images/s: convolutions would have to run at {need:.0f} TFLOP/s, {need * 1e12 / TENSOR_CORES:.0%}")
+        print(
+            f"{GOAL} images/s: convolutions would have to run at {need:.0f} TFLOP/s, {need * 1e12 / TENSOR_CORES:.0%}"
+        )
 
 
 def _milliseconds(step: Step, way: str, part: str) -> float:

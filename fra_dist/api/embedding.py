@@ -10,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fra_dist.api.embedding_pictures import draw_pictures
+from fra_dist.api.embedding_pictures import Wanted, draw_pictures
 from fra_dist.api.face_model import FaceModel, load
 from fra_dist.errors import DataError
+from fra_dist.eval.embed.colourings import read_label_table
 from fra_dist.eval.embed.compute import ABOUT, KINDS, check_kinds
 from fra_dist.eval.embed.embedding_run import embed as embed_parts
 from fra_dist.eval.embed.photo_stream import Files, PhotoList, open_shards
@@ -71,6 +72,10 @@ class EmbedOptions:
     """How the map of pooled features is made."""
     neighbours: int = 9
     """Photos beside each query on the sheet of neighbours; 0: no sheet."""
+    labels: str | Path | None = None
+    """A table (CSV) with a column key (path of a photo below its folder) and columns of labels to colour the map by."""
+    clusters: int = 8
+    """Most clusters to colour the map by; 0: none."""
     fresh: bool = False
     """Begin again, whatever the folder holds."""
 
@@ -100,6 +105,7 @@ def embed(
     check_format(chosen.format)
     if exists(folder / MANIFEST) and not chosen.fresh:
         raise DataError(f"{folder} holds embeddings already: give another --out, or --fresh to replace them")
+    table = None if chosen.labels is None else read_label_table(chosen.labels)
     source = find_source([photos] if isinstance(photos, str | Path) else photos, chosen.limit)
     if not isinstance(model, FaceModel):
         model = load(model) if isinstance(model, str | Path) else model()
@@ -118,7 +124,8 @@ def embed(
     if not parts.names():
         first = next(parts.bad())
         raise DataError(f"none of {len(source)} photos could be decoded ({first['key']}: {first['reason']})")
-    return _finish(chosen, encoder, source, parts, began)
+    wanted = Wanted(chosen.map, chosen.neighbours, chosen.clusters, table, str(chosen.labels))
+    return _finish(chosen, encoder, source, parts, wanted, began)
 
 
 def find_source(places: Sequence[str | Path], limit: int | None) -> PhotoList:
@@ -135,7 +142,9 @@ def find_source(places: Sequence[str | Path], limit: int | None) -> PhotoList:
     return Files(found[:limit], Path(words[0]) if len(words) == 1 and is_folder(Path(words[0])) else Path())
 
 
-def _finish(options: EmbedOptions, encoder: Encoder, source: PhotoList, parts: Parts, began: float) -> Embeddings:
+def _finish(
+    options: EmbedOptions, encoder: Encoder, source: PhotoList, parts: Parts, wanted: Wanted, began: float
+) -> Embeddings:
     """Write the result, draw, write the manifest."""
     arrays = write_embeddings(parts, options.format)
     rows, left_out = parts.shape(parts.names()[0])[0], sum(1 for _ in parts.bad())
@@ -146,7 +155,7 @@ def _finish(options: EmbedOptions, encoder: Encoder, source: PhotoList, parts: P
         "left_out": left_out,
         "format_of_arrays": options.format,
         "arrays": {name: {**shape, "what": ABOUT[name]} for name, shape in arrays.items()},
-        "pictures": draw_pictures(parts, source, parts.out, options.map, options.neighbours),
+        "pictures": draw_pictures(parts, source, parts.out, wanted),
         "seconds": round(time.monotonic() - began, 1),
         "versions": versions(encoder.device),
     }

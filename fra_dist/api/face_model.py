@@ -94,6 +94,7 @@ class FaceModel(nn.Module):
     def forward(self, photos: Photo | Sequence[Photo]) -> FaceOutput:
         """Embeddings and regions of one photo or of several, of any sizes and kinds (`Photo`), 64 at a time.
 
+        Photos have 8 bits a channel: floats are rounded to them. For floats as they are, use `network` or an export.
         No gradient flows; for training, use the module `network`, whose input `prepare` gives. Raises DataError for a
         photo that cannot be read, naming it.
         """

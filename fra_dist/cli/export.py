@@ -5,6 +5,10 @@ default) works for every model.
 """
 
 import argparse
+from pathlib import Path
+
+from fra_dist.errors import ConfigError
+from fra_dist.files import exists
 
 FORMATS = ("network", "huggingface", "onnx", "torch-export", "torchvision", "timm", "safetensors", "published")
 _ABOUT = """formats
@@ -22,7 +26,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `fra-dist export` to its parser."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description, parser.epilog = __doc__, _ABOUT
-    parser.add_argument("checkpoint", help="run folder, or a step-N folder of its checkpoints")
+    parser.add_argument(
+        "checkpoint", help="run folder, a step-N folder of its checkpoints, an exported network, or small-synthetic"
+    )
     parser.add_argument("--format", choices=FORMATS, default="network", help="see below (%(default)s)")
     parser.add_argument("--out", help="file or folder, also a new one; default: backbone, network and step")
     parser.add_argument("--network", choices=("online", "target"), default="online", help="default: online")
@@ -38,18 +44,25 @@ def run(args: argparse.Namespace) -> int:
 
     Raises CheckpointError, ConfigError or DataError when that cannot be done.
     """
+    from fra_dist.layouts.shipped_weights import shipped_weights
     from fra_dist.train.checkpoints.reading import find_checkpoint
 
-    checkpoint = find_checkpoint(args.checkpoint)  # what is none is refused before torch is imported
+    if not exists(Path(args.checkpoint)) and args.checkpoint not in shipped_weights():
+        find_checkpoint(args.checkpoint)  # what is none is refused before torch is imported
     from fra_dist.export.formats import export_model
+    from fra_dist.export.inference import exported_before
     from fra_dist.export.loading_lines import loading_lines
-    from fra_dist.export.model_card import CardText, read_results, write_card
+    from fra_dist.export.model_card import CardText, ExportedBefore, read_results, write_card
     from fra_dist.formats import size_text
 
-    results = [] if args.scores is None else read_results(args.scores, checkpoint, args.network)
+    checkpoint = None if exported_before(args.checkpoint) else find_checkpoint(args.checkpoint)
+    if checkpoint is None and args.scores is not None:
+        raise ConfigError(f"--scores needs the run, whose results it checks: {args.checkpoint} was exported before")
+    results = [] if args.scores is None or checkpoint is None else read_results(args.scores, checkpoint, args.network)
     made = export_model(args.checkpoint, args.format, args.out, args.network, args.overwrite)
     config, text = made.exported.config, CardText(args.data, args.terms)
-    card = write_card(made.path, checkpoint, args.network, results, text, args.format, made.numbers)
+    origin = checkpoint or ExportedBefore(args.checkpoint, config)
+    card = write_card(made.path, origin, args.network, results, text, args.format, made.numbers)
     print(f"wrote {made.path}, {size_text(made.bytes)}, and its card {card}")
     print(f"loaded back: largest relative difference {made.difference:.1e}")
     print(

@@ -16,6 +16,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="results of `fra-dist eval --out`, beside those in RUN/eval; repeatable",
     )
+    parser.add_argument(
+        "--embeddings",
+        metavar="DIR",
+        type=Path,
+        action="append",
+        default=[],
+        help="maps of `fra-dist embed --out`, beside those in RUN/embed; repeatable",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -23,5 +31,5 @@ def run(args: argparse.Namespace) -> int:
     from fra_dist.report.run_report import write_run_report
 
     default = args.folders[0] / "report.html" if len(args.folders) == 1 else Path("report.html")
-    print(write_run_report(args.folders, args.out or default, args.eval))
+    print(write_run_report(args.folders, args.out or default, args.eval, args.embeddings))
     return 0

@@ -44,7 +44,7 @@ def refuse_unusable_gpu(env: Mapping[str, str], devices: Path = Path("/dev")) ->
     sign = sign_of_gpu(env, devices)
     if sign is not None:
         raise LaunchError(
-            f"{sign}, but torch cannot use a GPU: {why_no_cuda()}; mend that, or set train.device=cpu to train on the "
+            f"{sign}, but torch cannot use a GPU: {why_no_cuda()}; fix that, or set train.device=cpu to train on the "
             f"CPU"
         )
 

@@ -97,7 +97,7 @@ def only_here(host: str) -> str:
         return ""
     return (
         f"{host}, where rank 0 is, has the address {address} on {platform.node()}, which no other machine reaches: "
-        f"mend /etc/hosts there, or set MASTER_ADDR to an address that all nodes reach"
+        f"fix /etc/hosts there, or set MASTER_ADDR to an address that all nodes reach"
     )
 
 

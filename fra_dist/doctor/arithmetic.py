@@ -36,7 +36,7 @@ def check_gpu(subject: Subject) -> CheckResult:
     if not torch.cuda.is_available():
         sign = sign_of_gpu(os.environ)
         if subject.device == "cuda":
-            return fail(f"train.device=cuda, but {why_no_cuda()} ({driver})", "use train.device=auto, or mend this")
+            return fail(f"train.device=cuda, but {why_no_cuda()} ({driver})", "use train.device=auto, or fix this")
         if subject.device == "cpu" or (sign is None and "no NVIDIA driver" in driver):
             return ok(f"{driver}: runs use the CPU")
         return fail(

@@ -10,7 +10,7 @@ from pathlib import Path
 from fra_dist.doctor.result import CheckResult, fail, ok, warn
 from fra_dist.doctor.subject import Subject
 from fra_dist.errors import FraError
-from fra_dist.formats import size_text
+from fra_dist.formats import plural, size_text
 from fra_dist.leases import WITHOUT_FLOCK
 
 _SECONDS, _PIECE, _SLOW = 3.0, 1 << 22, 50e6
@@ -37,6 +37,8 @@ def check_run_folder(subject: Subject) -> CheckResult:
 
 def check_shards(subject: Subject) -> CheckResult:
     """Whether the shards are there, and how fast they are read past the page cache."""
+    if subject.photos:
+        return _check_photos(subject.photos)
     if not subject.shards:
         return ok("not examined: name a configuration, `fra-dist doctor CONFIG data.shards=DIR`")
     from fra_dist.data.shards.manifest import load_manifest
@@ -46,7 +48,7 @@ def check_shards(subject: Subject) -> CheckResult:
         manifest = load_manifest(subject.shards)
         took = time.monotonic() - began
     except FraError as error:
-        return fail(str(error), "make them with `fra-dist shards make PHOTOS --out DIR`, or mend data.shards")
+        return fail(str(error), "make them with `fra-dist shards make PHOTOS --out DIR`, or correct data.shards")
     size = sum(shard.bytes for shard in manifest.shards)
     held = f"{manifest.total:,} photos, {size_text(size)} in {len(manifest.shards)} shards"
     paths = [manifest.path(number) for number in range(len(manifest.shards))]
@@ -61,6 +63,18 @@ def check_shards(subject: Subject) -> CheckResult:
             found, "copy the shards to a local disk, or raise data.threads; `fra-dist plan` says what is needed"
         )
     return ok(found)
+
+
+def _check_photos(photos: str) -> CheckResult:
+    from fra_dist.data.making.photo_sets import count_photos
+
+    try:
+        count = count_photos(photos)
+    except FraError as error:
+        return fail(str(error), "name a folder of photos with data.photos=DIR")
+    if not count:
+        return fail(f"data.photos={photos} holds no photos", "name another folder")
+    return ok(f"not made yet: the run makes them of {plural(count, 'photo')} in {photos}")
 
 
 def read_past_cache(paths: list[Path], seconds: float = _SECONDS) -> tuple[int, float]:

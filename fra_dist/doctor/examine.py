@@ -30,7 +30,7 @@ QUICK = (
     Check("TMPDIR", "machine:check_temporary_folder", 30),
     Check("home", "machine:check_home", 30, "the disk of HOME does not answer: set HOME to a local folder"),
     Check("clock", "machine:check_clock", 30, "see `run folder`"),
-    Check("host name", "network:check_host_name", 30, "the name server does not answer: mend /etc/resolv.conf"),
+    Check("host name", "network:check_host_name", 30, "the name server does not answer: fix /etc/resolv.conf"),
     Check("interfaces", "network:check_interfaces", 30),
     Check("ports", "network:check_ports", 30),
     Check("SLURM", "clusters:check_slurm", 30),

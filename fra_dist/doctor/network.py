@@ -29,7 +29,7 @@ def check_host_name(subject: Subject) -> CheckResult:
     return warn(
         f"{name} is {address}, which no other machine reaches",
         "nothing on one machine; between several the interface is chosen by itself, rank 0 needs an address: "
-        "mend /etc/hosts or set MASTER_ADDR",
+        "fix /etc/hosts or set MASTER_ADDR",
     )
 
 

@@ -24,11 +24,21 @@ class Subject:
     """How many local ranks take part in the trial of collectives."""
     quick: bool = False
     """Whether only the checks are wanted that take a moment."""
+    photos: str = ""
+    """data.photos of the configuration, of which the run makes shards itself; empty: there are none."""
 
     @classmethod
     def of(cls, config: Config, ranks: int, quick: bool = False) -> "Subject":
         """Return what a configuration says of the machine that it will run on."""
-        return cls(config.output, config.data.shards, config.train.device, config.train.backend, ranks, quick)
+        return cls(
+            config.output,
+            config.data.shards,
+            config.train.device,
+            config.train.backend,
+            ranks,
+            quick,
+            config.data.photos,
+        )
 
     def to_json(self) -> str:
         """Return the subject as JSON, which `from_json` reads back."""

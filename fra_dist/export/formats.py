@@ -83,6 +83,8 @@ def export_model(
 ) -> Written:
     """Write a network of a checkpoint (or of a run's newest one) for other code, and load it back to compare.
 
+    checkpoint: a run, a checkpoint, or a network that was exported before, such as `small-synthetic`.
+
     form: a name in `FORMATS`; out: a file or a folder, which may be new, by default a name made of backbone, network
     and step; overwrite: replace what is there. Nothing is left behind after an error.
 
@@ -92,6 +94,10 @@ def export_model(
     if form not in FORMATS:
         raise ConfigError(f"format {form!r} is not one of {', '.join(FORMATS)}")
     chosen, exported = FORMATS[form], open_exported(checkpoint, network)
+    if exported.alone and form == "published":
+        raise ConfigError(
+            f"{checkpoint} has one network alone, and the published form has both: export it from the run"
+        )
     backbone = exported.config.model.backbone.replace(":", "-").replace("/", "-")
     name = f"{backbone}-{network}-step{exported.step}"
     name += (chosen.suffixes or (f"-{form}",))[0]

@@ -13,10 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fra_dist.config import Config
-from fra_dist.errors import ConfigError
+from fra_dist.config import Config, parse_config
+from fra_dist.errors import CheckpointError, ConfigError
+from fra_dist.files import exists, is_folder
+from fra_dist.layouts.shipped_weights import find_weights
+from fra_dist.layouts.weights import is_exported_folder, open_weights
 from fra_dist.models.fra import FRA
 from fra_dist.models.fra_network import FRANetwork
+from fra_dist.train.checkpoints.reading import MANIFEST
 from fra_dist.train.checkpoints.restoring import load_model
 
 NETWORKS = ("online", "target")
@@ -69,6 +73,8 @@ class Exported:
     """Optimiser steps that were done."""
     network: str
     """`online` or `target`."""
+    alone: bool = False
+    """Whether the other network and the predictors are not known, as of a network that was exported before."""
 
     @property
     def chosen(self) -> FRANetwork:
@@ -86,11 +92,48 @@ class Exported:
 
 
 def open_exported(checkpoint: str | Path, network: str = "online") -> Exported:
-    """The model of a checkpoint, or of a run's newest one. Raises CheckpointError, or ConfigError for `network`."""
+    """The model of a checkpoint or of a run's newest one, or a network that was exported before (`exported_before`).
+
+    Raises CheckpointError, or ConfigError for `network`.
+    """
     if network not in NETWORKS:
         raise ConfigError(f"network {network!r} is not one of {', '.join(NETWORKS)}")
+    if (weights := exported_before(checkpoint)) is not None:
+        return _open_network(weights, network)
     model, config, info = load_model(checkpoint)
     return Exported(model.eval(), config, int(info.get("step", 0)), network)
+
+
+def exported_before(given: str | Path) -> Path | None:
+    """Where the exported network lies that `given` means; None when it means a run or a checkpoint.
+
+    It is the name of weights in the package, a `.safetensors` file that is not part of a checkpoint, or a folder for
+    Hugging Face. Raises CheckpointError for weights in the package that are damaged.
+    """
+    place = Path(given)
+    if not exists(place):
+        return find_weights(str(given))
+    if is_folder(place):
+        return place if is_exported_folder(place) else None
+    return place if place.suffix == ".safetensors" and not exists(place.parent / MANIFEST) else None
+
+
+def _open_network(place: Path, network: str) -> Exported:
+    weights = open_weights(place)
+    if weights.kind != "network":
+        raise CheckpointError(
+            f"{place} holds {weights.layout}: an export starts from a run, or from a whole network that "
+            "fra-dist export wrote (--format network or huggingface)"
+        )
+    if weights.facts.get("network") != network:
+        raise CheckpointError(f"{place} holds the {weights.facts.get('network')} network alone, not the {network} one")
+    config = parse_config(weights.settings, where=str(place))
+    model = FRA(config.model)
+    try:
+        getattr(model, network).load_state_dict(weights.state)
+    except RuntimeError as error:
+        raise CheckpointError(f"{place} is damaged: {' '.join(str(error).split())[:200]}") from None
+    return Exported(model.eval(), config, int(weights.facts.get("step") or 0), network, alone=True)
 
 
 def largest_difference(ours: Sequence[Tensor], theirs: Sequence[Any]) -> float:

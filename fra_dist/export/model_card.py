@@ -37,6 +37,16 @@ class CardText:
     """The terms of the photos and of the weights; empty: not stated."""
 
 
+@dataclass(frozen=True)
+class ExportedBefore:
+    """A network that an export starts from instead of a checkpoint: an earlier export."""
+
+    name: str
+    """Its file, or its name in the package."""
+    config: Config
+    """What is known of its configuration: the network and the photos that it takes."""
+
+
 class Result(NamedTuple):
     """The result of one task, as the card shows it."""
 
@@ -54,7 +64,7 @@ class Result(NamedTuple):
 
 def write_card(
     weights: Path,
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint | ExportedBefore,
     network: str,
     results: Sequence[Result] = (),
     text: CardText | None = None,
@@ -76,9 +86,9 @@ def write_card(
         f"The {network} {_what(form)} ({config.model.backbone}) of a pre-training run, for image features of faces.",
         *("## File", _file(weights, config, form, _count(weights) if count is None else count)),
         *("## How to load it", "```python\n" + "\n".join(lines) + "\n```"),
-        *("## Data", _data(config, said.data)),
+        *("## Data", _data(checkpoint, said.data)),
         *("## Terms", said.terms or f"{NOT_STATED} The terms of the photos hold for what is made from them."),
-        *("## Pre-training", _protocol(config, checkpoint)),
+        *("## Pre-training", _protocol(checkpoint)),
         *("## Scores", _scores(results)),
     ]
     card = weights / "README.md" if is_folder(weights) else weights.with_name(weights.name + ".md")
@@ -114,7 +124,10 @@ def _count(weights: Path) -> int:
     return sum(value.numel() for value in read_tensors(weights).values())
 
 
-def _data(config: Config, said: str) -> str:
+def _data(checkpoint: Checkpoint | ExportedBefore, said: str) -> str:
+    if isinstance(checkpoint, ExportedBefore):
+        return said or _see(checkpoint)
+    config = checkpoint.config
     told = [said or f"{NOT_STATED} `--data` of `fra-dist export` says where the photos came from."]
     if "://" in config.data.shards:  # a page about weights asks nobody: the URL is whatever their maker wrote
         return "\n\n".join([*told, f"The shards were at `{config.data.shards}` and were not looked at for this page."])
@@ -128,7 +141,14 @@ def _data(config: Config, said: str) -> str:
     return "\n\n".join(told)
 
 
-def _protocol(config: Config, checkpoint: Checkpoint) -> str:
+def _see(weights: ExportedBefore) -> str:
+    return f"These weights were exported from `{weights.name}`: see its card."
+
+
+def _protocol(checkpoint: Checkpoint | ExportedBefore) -> str:
+    if isinstance(checkpoint, ExportedBefore):
+        return _see(checkpoint)
+    config = checkpoint.config
     model, optim = config.model, config.optim
     regions = "none (plain BYOL)"
     if model.decoder is not None:

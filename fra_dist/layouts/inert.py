@@ -8,6 +8,7 @@ Names of modules that torch blocks (`os`, `sys`, ...) and functions of `builtins
 
 import pickle
 import re
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -58,7 +59,8 @@ def load(path: Path) -> Any:
             (_stand_in(name), name) for name in sorted(names)
         ]
         try:
-            with torch.serialization.safe_globals(places):
+            with torch.serialization.safe_globals(places), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Detected pickle protocol")  # of bytes that are no pickle
                 return torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             found = _REFUSED.search(str(error))

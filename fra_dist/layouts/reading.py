@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -119,7 +120,11 @@ def _read(path: Path, head: bytes) -> TensorFile:
                 return _whole(TensorFile({key: torch.from_numpy(np.asarray(arrays[key])) for key in arrays.files}))
     elif path.suffix == ".npz":
         raise ValueError("it is no archive of arrays")
-    loaded = inert.load(path)
+    try:
+        loaded = inert.load(path)
+    except (LookupError, TypeError, AttributeError, OverflowError, AssertionError, struct.error) as error:
+        # what the unpickler meets in bytes that are no pickle, such as those of a text
+        raise ValueError(f"it is no file of weights ({type(error).__name__}: {first_line(error)})") from None
     inside, tensors = _find(loaded)
     return _whole(TensorFile(tensors, inside, loaded if isinstance(loaded, Mapping) else None))
 

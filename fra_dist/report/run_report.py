@@ -18,6 +18,7 @@ from fra_dist.config import Config, dump_config
 from fra_dist.errors import DataError
 from fra_dist.formats import plural
 from fra_dist.report.curves import PANELS, Panel, probe_panels
+from fra_dist.report.embedding_map import map_section, maps_below
 from fra_dist.report.evaluation_tables import tables_of
 from fra_dist.report.page import inline
 from fra_dist.report.report_sections import stages_of
@@ -43,13 +44,17 @@ class PlainTable:
     """The rows, a text for each column."""
 
 
-def write_run_report(folders: Sequence[Path], path: Path, evaluations: Sequence[Path] = ()) -> Path:
+def write_run_report(
+    folders: Sequence[Path], path: Path, evaluations: Sequence[Path] = (), embeddings: Sequence[Path] = ()
+) -> Path:
     """Write the report of the runs in `folders`, with the results of `fra-dist eval` below `evaluations`.
 
-    RUN/eval of each run is looked at as well. Returns the path. Raises DataError when a folder is not a run, or the
+    embeddings: folders with the maps of `fra-dist embed`. RUN/eval and RUN/embed of each run are looked at as well.
+    Returns the path. Raises DataError when a folder is not a run, or the
     file cannot be written.
     """
     runs = read_runs(folders)
+    maps = maps_below([*embeddings, *(folder / "embed" for folder in folders if files.is_folder(folder / "embed"))])
     own = [folder / "eval" for folder in folders if files.is_folder(folder / "eval")]
     environment = Environment(
         loader=PackageLoader("fra_dist.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -65,6 +70,7 @@ def write_run_report(folders: Sequence[Path], path: Path, evaluations: Sequence[
         stages=[(run.name, stages) for run in runs if (stages := _stages(run.path))],
         events=[(run.name, _events(run)) for run in runs],
         evaluations=tables_of(read_evaluations([*evaluations, *own])),
+        maps=[(one.title, map_section(one)) for one in maps],
         settings=[(run.name, dump_config(run.config)) for run in runs],
         resumed=any(run.resumed_at for run in runs),
     )

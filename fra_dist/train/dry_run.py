@@ -90,7 +90,7 @@ def measured_need(config: Config, micro: int, world: int, gpu: bool) -> MemoryNe
     plain = config.model_copy(update={"train": config.train.model_copy(update={"compile": False, "precision": "fp32"})})
     model = FRA(config.model).train()
     set_execution(model, plain.train, device)
-    _, activations = _measure(plain, model, device, 2, rounds=1)
+    _, activations = _forward(plain, model, device, 2)  # the backward pass takes most of the time and keeps no more
     narrow = config.train.precision == "bf16" or (gpu and config.train.precision == "auto")
     return MemoryNeed(_fixed(config, model, world), activations * (BF16_SHARE if narrow else 1.0), micro)
 
@@ -143,8 +143,23 @@ def _time(config: Config, sizes: Sizes | None, seconds: float, device: torch.dev
     return [*rows, f"{steps:,} steps, about {steps * per_step / 3600:,.2f} hours"]
 
 
-def _measure(config: Config, model: FRA, device: torch.device, images: int, rounds: int = 2) -> tuple[float, float]:
-    """(seconds of the last round, bytes kept for backward), both for one image in two views."""
+def _measure(config: Config, model: FRA, device: torch.device, images: int) -> tuple[float, float]:
+    """(seconds of forward and backward, bytes kept for backward), both for one image in two views.
+
+    They are of a second pass: the first one also chooses algorithms and allocates memory.
+    """
+    seconds, kept = 0.0, 0.0
+    for _ in range(2):
+        began = time.perf_counter()
+        loss, kept = _forward(config, model, device, images)
+        loss.backward()
+        loss.item()
+        seconds = time.perf_counter() - began
+    return seconds / images, kept
+
+
+def _forward(config: Config, model: FRA, device: torch.device, images: int) -> tuple[Tensor, float]:
+    """(the loss of `images` images of noise, bytes that its backward pass keeps for each of them)."""
     if images < 2:
         raise ConfigError("one image a forward pass is too few for batch norm")
     sizes = [config.data.image_size] * 2 + [config.data.local_size] * config.data.local_views
@@ -161,18 +176,11 @@ def _measure(config: Config, model: FRA, device: torch.device, images: int, roun
 
     dtype = precision_of(config, device)
     loss_config = config.loss.model_copy(update=_of_few(config, images))
-    seconds = 0.0
-    for _ in range(rounds):
-        kept.clear()
-        began = time.perf_counter()
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
-            with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
-                output = model(*views)
-            loss = fra_loss(output, loss_config, distributed.SINGLE, Placement.same(images, device))["total"]
-        loss.backward()
-        loss.item()
-        seconds = time.perf_counter() - began
-    return seconds / images, sum(kept.values()) / images
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+        with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+            output = model(*views)
+        loss = fra_loss(output, loss_config, distributed.SINGLE, Placement.same(images, device))["total"]
+    return loss, sum(kept.values()) / images
 
 
 def _of_few(config: Config, images: int) -> dict[str, object]:

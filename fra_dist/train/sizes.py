@@ -40,8 +40,8 @@ def derive_sizes(config: Config, samples: int, world: int) -> Sizes:
     batch = config.train.global_batch
     if samples < batch:
         raise ConfigError(
-            f"{config.data.shards} holds {samples} samples, fewer than one global batch: "
-            f"set train.global_batch to {samples} or less"
+            f"{config.data.shards or config.data.photos or 'the set'} holds {samples} samples, fewer than one global "
+            f"batch of {batch}: set train.global_batch to {samples} or less"
         )
     per_rank, micro = share_of_rank(config, world)
     total = config.train.steps or max(1, round(config.train.epochs * samples / batch))

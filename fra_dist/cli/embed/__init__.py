@@ -2,9 +2,9 @@
 
 fra-dist embed --checkpoint RUN_OR_FILE --data FOLDER_OR_SHARDS --out DIR
 
-writes embeddings (--what embeddings,regions,heatmaps) as .npy or parquet with the key of each row, a map and a sheet of
-nearest neighbours. Photos are cut to their middle square: give crops of faces. After an interruption the same command
-resumes.
+writes embeddings (--what embeddings,regions,heatmaps) as .npy or parquet with the key of each row, a map (map.html,
+coloured by labels or clusters) and a sheet of nearest neighbours. Photos are cut to their middle square: give crops of
+faces. After an interruption the same command resumes.
 """
 
 import argparse
@@ -39,6 +39,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--neighbours", type=arguments.whole_number, default=9, metavar="N", help="on the sheet; 0: none (%(default)s)"
     )
+    parser.add_argument(
+        "--labels",
+        metavar="FILE.csv",
+        help="colours of the map: a column key (path below --data) and columns of labels",
+    )
+    parser.add_argument(
+        "--clusters", type=arguments.whole_number, default=8, metavar="N", help="at most, on the map (%(default)s)"
+    )
     parser.add_argument("--fresh", action="store_true", help="begin again, whatever --out holds")
     network = parser.add_argument_group("network")
     network.add_argument(
@@ -56,9 +64,20 @@ def run(args: argparse.Namespace) -> int:
     from fra_dist.api.embedding import EmbedOptions, embed
     from fra_dist.api.face_model import FaceModel, load
     from fra_dist.eval.embed.result_files import MANIFEST
+    from fra_dist.files import exists
+    from fra_dist.report.embedding_map import PAGE
 
     options = EmbedOptions(
-        args.what, args.format, args.half, args.batch, args.limit, args.map, args.neighbours, args.fresh
+        args.what,
+        args.format,
+        args.half,
+        args.batch,
+        args.limit,
+        args.map,
+        args.neighbours,
+        args.labels,
+        args.clusters,
+        args.fresh,
     )
     clocks: list[Clock] = []
 
@@ -81,6 +100,8 @@ def run(args: argparse.Namespace) -> int:
     rows = next(iter(found.arrays.values()))[0]
     gone = f", {found.left_out} left out ({found.folder / 'quarantine.jsonl'})" if found.left_out else ""
     print(f"{rows} photos{gone}: {sizes}\n{found.folder / MANIFEST}")
+    if exists(found.folder / PAGE):
+        print(f"map of the photos: {found.folder / PAGE}")
     return 0
 
 

@@ -7,7 +7,7 @@ Every photo is cut to its middle square and scaled as `eval/datasets/common/crop
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from fra_dist.data.decoding.images import BadImage
 from fra_dist.data.making.cleaning import decode_verified
-from fra_dist.data.shards.manifest import MANIFEST, Manifest, load_manifest
+from fra_dist.data.shards.manifest import MANIFEST, Manifest, load_manifest, read_members
 from fra_dist.data.shards.reader import ShardReader, open_shard_source
 from fra_dist.data.stores.remote_folder import is_remote
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets.common.crop_rules import CropRule, NoFace, cut_photo, square_of
-from fra_dist.files import exists, is_folder, paths_in, raw_bytes
+from fra_dist.files import exists, is_folder, parse_object, paths_in, raw_bytes
 
 MIDDLE = CropRule("middle")
 AHEAD = 3
@@ -72,6 +72,10 @@ class PhotoList(Protocol):
         """The encoded photos at some places of the list."""
         ...
 
+    def labels(self, places: Sequence[int]) -> list[dict[str, str]]:
+        """What is known about the photos at some places: names of labels and their values as text."""
+        ...
+
     def digest(self) -> str:
         """A digest that changes when the list, or a file that it names, does."""
         ...
@@ -103,6 +107,10 @@ class Files:
             except OSError as error:
                 found.append(EncodedPhoto(key, "", b"", error.strerror or "cannot be read"))
         return found
+
+    def labels(self, places: Sequence[int]) -> list[dict[str, str]]:
+        """The folder that each photo lies in, below that of the list."""
+        return [_folder_of(self.key(self.paths[place])) for place in places]
 
     def key(self, path: Path) -> str:
         """The key of a file, as any text file can hold it: bytes that are not UTF-8 become `?`."""
@@ -148,6 +156,18 @@ class Shards:
             )
         return found
 
+    def labels(self, places: Sequence[int]) -> list[dict[str, str]]:
+        """The folder in each sample's key, and of local shards the labels in its json.
+
+        Raises DataError when a shard cannot be read.
+        """
+        local = not is_remote(str(self.manifest.folder))
+        return [
+            _folder_of(self.manifest.where(place)[1])
+            | (_labels_in(read_members(self.manifest, place)) if local else {})
+            for place in places
+        ]
+
     def digest(self) -> str:
         """A digest of the length and of the shards' names, sizes and checksums."""
         names = "\n".join(f"{shard.name} {shard.samples} {shard.sha256}" for shard in self.manifest.shards)
@@ -156,6 +176,26 @@ class Shards:
     def describe(self) -> dict[str, object]:
         """The kind of the list, its folder and its length."""
         return {"kind": "shards", "folder": str(self.manifest.folder), "photos": len(self)}
+
+
+def _folder_of(key: str) -> dict[str, str]:
+    folder, found, _ = key.rpartition("/")
+    return {"folder": folder} if found else {}
+
+
+def _labels_in(members: Mapping[str, bytes]) -> dict[str, str]:
+    """The labels in a sample's json that are one word or number each, attributes last; none if it cannot be read."""
+    known = parse_object(members.get("json", b"{}")) or {}
+    attributes = known.pop("attributes", None)
+    if isinstance(known.get("identity"), int):
+        known["identity"] = f"person {known['identity']}"  # a name, though it is a number
+    found = known | (attributes if isinstance(attributes, dict) else {})
+    words = {True: "yes", False: "no"}
+    return {
+        name: words[value] if isinstance(value, bool) else str(value)
+        for name, value in found.items()
+        if isinstance(value, str | int | float)
+    }
 
 
 def open_shards(given: str, limit: int | None = None) -> Shards | None:

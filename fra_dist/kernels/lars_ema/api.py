@@ -40,20 +40,23 @@ def lars_ema(
     target_momentum: float = 1.0,
     squares: Tensor | None = None,
     found_inf: Tensor | None = None,
+    taken: bool = False,
 ) -> None:
     """One step of LARS and of the EMA: parameters, velocities and targets change in place, by the formulas of this
     module.
 
     weight_decay and adapt: one value for each parameter. targets: those of the first parameters, as many as there are.
     squares: the result of `squares`, summed over the pieces where tensors are pieces of parameters; computed here if
-    None. found_inf: 0-dim; where it is not 0, nothing changes. Raises ValueError for lists that do not fit together,
-    and ConfigError if the Triton kernels are insisted on (`dispatch.force`) and cannot take the call.
+    None. found_inf: 0-dim; where it is not 0, nothing changes. taken: `takes` has just said so of these lists, which
+    are not looked at again. Raises ValueError for lists that do not fit together, and ConfigError if the Triton kernels
+    are insisted on (`dispatch.force`) and cannot take the call.
     """
     lists = list(parameters), list(gradients), list(velocities), list(targets)
-    _check(*lists, weight_decay, adapt)
+    if not taken:
+        _check(*lists, weight_decay, adapt)
     if not parameters:
         return
-    triton = takes(*lists)
+    triton = taken or takes(*lists)
     settings = (list(weight_decay), list(adapt), lr, momentum, trust, target_momentum, squares, found_inf)
     _parts(triton).step(*lists, *settings)
 

@@ -1,6 +1,7 @@
 """The Triton kernels of LARS and the EMA as PyTorch operators: torch.compile takes them without a graph break."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,8 +24,7 @@ def _(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
     return parameters[0].new_empty((2, len(parameters)), dtype=torch.float64)
 
 
-@torch.library.custom_op("fra_dist::lars_ema_step", mutates_args=("parameters", "velocities", "targets"))
-def step(
+def _step(
     parameters: Sequence[Tensor], gradients: Sequence[Tensor], velocities: Sequence[Tensor],
     targets: Sequence[Tensor], weight_decay: Sequence[float], adapt: Sequence[bool], lr: float, momentum: float,
     trust: float, target_momentum: float, squares: Tensor | None, found_inf: Tensor | None,
@@ -36,6 +36,9 @@ def step(
             list(parameters), _like(gradients, parameters), list(velocities), list(targets), list(weight_decay),
             list(adapt), lr, momentum, trust, target_momentum, squares, found_inf,
         )  # fmt: skip
+
+
+step = torch.library.custom_op("fra_dist::lars_ema_step", _step, mutates_args=("parameters", "velocities", "targets"))
 
 
 @torch.library.custom_op("fra_dist::lars_ema_follow", mutates_args=("targets",))
@@ -55,6 +58,18 @@ def _like(gradients: Sequence[Tensor], parameters: Sequence[Tensor]) -> list[Ten
 
 
 class Fused:
-    """The operations of `reference.Reference`, computed by the Triton kernels."""
+    """The operations of `reference.Reference`, computed by the Triton kernels.
 
-    squares, step, follow = staticmethod(squares), staticmethod(step), staticmethod(follow)
+    Outside of torch.compile a step is launched directly: an operator written in Python looks at each tensor of its
+    lists, which costs the host more than the launches.
+    """
+
+    squares, follow = staticmethod(squares), staticmethod(follow)
+
+    @staticmethod
+    def step(*arguments: Any) -> None:
+        """`step`; its arguments."""
+        if torch.compiler.is_compiling():
+            step(*arguments)
+        else:
+            _step(*arguments)

@@ -71,6 +71,7 @@ def move_fused(optimizer: LayerwiseOptimizer) -> bool:
         target_momentum=1.0 if followers is None else followers.momentum,
         squares=_squares(owners, weights, gradients) if optimizer.pieces else None,
         found_inf=optimizer.found_inf,
+        taken=True,
     )
     if followers is not None:
         followers.done(followed)

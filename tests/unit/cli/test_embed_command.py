@@ -13,6 +13,8 @@ from PIL import Image
 
 from fra_dist.cli.main import main
 from fra_dist.data.shards.manifest import load_manifest
+from fra_dist.report.embedding_map import map_section, maps_below
+from fra_dist.synthetic import EXPRESSIONS
 
 
 @pytest.fixture
@@ -56,8 +58,14 @@ def test_a_folder_with_a_broken_photo(folder, tmp_path, capsys):
     assert Image.open(out / "neighbours.png").size[0] > 4 * 112
     assert not (out / ".parts").exists()
     assert {path.name for path in out.iterdir()} == {
-        "manifest.json", "rows.csv", "quarantine.jsonl", "pooled.npy", "map.png", "map.csv", "neighbours.png"
+        "manifest.json", "rows.csv", "quarantine.jsonl", "pooled.npy", "map.png", "map.csv", "neighbours.png",
+        "map.html", "map.json", "map.photos.jpg",
     }  # fmt: skip
+    (drawn,) = maps_below([out])
+    assert drawn.colourings["folder"] == [""] * 5 + ["more"] * 4
+    assert set(drawn.colourings["cluster"]) == {"1", "2", "3"}
+    assert drawn.keys == [row["key"] for row in rows]
+    assert drawn.tiles == list(range(9))
 
 
 def test_shards_with_regions_as_parquet(shards, tmp_path, capsys):
@@ -88,6 +96,34 @@ def test_shards_with_regions_as_parquet(shards, tmp_path, capsys):
     heat = np.array(table["heatmaps"].to_pylist()).reshape(facts["arrays"]["heatmaps"]["shape"])
     assert heat.sum(1) == pytest.approx(1, abs=1e-5)
     assert len((out / "map.csv").read_text().splitlines()) == 21
+    (drawn,) = maps_below([out])
+    assert set(drawn.colourings["expression"]) <= set(EXPRESSIONS)
+    assert set(drawn.colourings["male"]) == {"yes", "no"}
+
+    (run / "embed").mkdir()
+    out.rename(run / "embed" / "probe")
+    assert main(["report", str(run)]) == 0
+    page = (run / "report.html").read_text()
+    assert "Maps of embeddings" in page
+    assert map_section(drawn) in page
+    assert main(["report", str(run), "--embeddings", str(tmp_path / "nowhere")]) == 2
+    assert "holds no map of embeddings" in capsys.readouterr().err
+
+
+def test_a_table_of_labels_colours_the_map(folder, tmp_path, capsys):
+    table, out = tmp_path / "labels.csv", tmp_path / "out"
+    words = ("--checkpoint", "random:tiny", "--data", folder, "--out", out, "--labels", table, "--clusters", 0)
+    assert embed(*words) == 2
+    assert "labels.csv cannot be read: No such file" in capsys.readouterr().err
+    table.write_text("key,mood\nelsewhere.jpg,calm\n")
+    assert embed(*words) == 2
+    assert "it has elsewhere.jpg, the photos 0.jpg" in capsys.readouterr().err
+    table.write_text("key,mood\n0.jpg,calm\nmore/7.jpg,glad\n")
+    assert embed(*words) == 0
+    assert f"map of the photos: {out / 'map.html'}" in capsys.readouterr().out
+    (drawn,) = maps_below([out])
+    assert list(drawn.colourings) == ["mood", "folder"]
+    assert [mood for mood in drawn.colourings["mood"] if mood] == ["calm", "glad"]
 
 
 def _config(folder):

@@ -132,8 +132,11 @@ def test_an_installed_wheel_does_the_same_in_an_empty_folder(empty):
         for path in (ROOT / kind).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
                 assert f"fra_dist/_shipped/{path.relative_to(ROOT)}" in names
-    for path in (ROOT / "fra_dist" / "weights").iterdir():
-        assert f"fra_dist/weights/{path.name}" in names
+    for path in (ROOT / "fra_dist").rglob("*"):  # templates, weights and C sources as well as modules
+        if path.is_file() and "__pycache__" not in path.parts:
+            assert path.relative_to(ROOT).as_posix() in names
+    (told,) = (empty / "site").glob("fra_dist-*.dist-info/entry_points.txt")
+    assert "fra-dist = fra_dist.cli.main:main" in told.read_text()
     assert not [name for name in names if name.startswith(("tests/", "configs/", "launchers/", "docs/"))]
 
     work = empty / "work"
@@ -151,8 +154,10 @@ def test_an_installed_wheel_does_the_same_in_an_empty_folder(empty):
     shown = say("pretrain", "debug_cpu", "--dry-run", "train.steps=7", "train.backend=torch")
     assert "name: debug_cpu" in shown
     assert "7 steps" in shown
-    found = say("-h") and subprocess.run(
-        [sys.executable, "-c", "import fra_dist.config.shipped as s; print(s.shipped_folder('configs'))"],
-        cwd=work, env=env, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert Path(found.stdout.strip()) == empty / "site" / "fra_dist" / "_shipped" / "configs"
+    assert "Synthetic faces to report page" in say("demo", "--help")
+    loaded = "import fra_dist; print(fra_dist.load('small-synthetic').regions)"
+    shipped = "import fra_dist.config.shipped as s; print(s.shipped_folder('configs'))"
+    found = subprocess.run(
+        [sys.executable, "-c", f"{loaded}\n{shipped}"], cwd=work, env=env, capture_output=True, text=True, timeout=250
+    )
+    assert found.stdout.split() == ["8", str(empty / "site" / "fra_dist" / "_shipped" / "configs")], found.stderr

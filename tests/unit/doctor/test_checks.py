@@ -126,6 +126,16 @@ def test_shards_are_read_and_missing_ones_named(shards, tmp_path):
     assert "shards make" in absent.remedy
 
 
+def test_photos_of_which_a_run_makes_shards_are_counted(tmp_path):
+    (tmp_path / "photos").mkdir()
+    empty = check_shards(Subject(photos=str(tmp_path / "photos")))
+    assert (empty.verdict, empty.text) == ("fail", f"data.photos={tmp_path / 'photos'} holds no photos")
+    for number in range(2):
+        (tmp_path / "photos" / f"{number}.jpg").write_bytes(b"one")
+    assert "makes them of 2 photos" in check_shards(Subject(photos=str(tmp_path / "photos"))).text
+    assert check_shards(Subject(photos=str(tmp_path / "nowhere"))).verdict == "fail"
+
+
 def test_slurm_and_ray_that_do_not_answer(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert check_slurm(HERE).verdict == "ok"  # a laptop has none

@@ -1,6 +1,8 @@
+import onnxruntime
 import torch
 from safetensors.torch import load_file
 
+import fra_dist
 from fra_dist.cli.main import main
 from fra_dist.export.weight_files import read_tensors
 
@@ -40,3 +42,38 @@ def test_export_says_where_and_how_to_load(save, tmp_path, capsys):
     assert out.exists()
     assert main(["export", str(tmp_path / "nowhere")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_weights_that_were_exported_are_exported_again_in_another_format(save, tmp_path, capsys):
+    run, _ = save()
+    first, hub, again = tmp_path / "first.safetensors", tmp_path / "hub", tmp_path / "again.safetensors"
+    assert main(["export", str(run), "--out", str(first)]) == 0
+    assert main(["export", str(first), "--format", "huggingface", "--out", str(hub)]) == 0
+    assert main(["export", str(hub), "--out", str(again)]) == 0
+    before, after = load_file(first), load_file(again)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert f"exported from `{hub}`: see its card" in (tmp_path / "again.safetensors.md").read_text()
+    capsys.readouterr()
+    for words, said in (
+        (["--format", "published"], "has one network alone"),
+        (["--network", "target"], "holds the online network alone, not the target one"),
+        (["--scores", str(tmp_path)], "--scores needs the run"),
+    ):
+        assert main(["export", str(first), *words, "--out", str(tmp_path / "none")]) == 2
+        assert said in capsys.readouterr().err
+        assert not (tmp_path / "none").exists()
+    backbone = tmp_path / "backbone.safetensors"
+    assert main(["export", str(run), "--format", "safetensors", "--out", str(backbone)]) == 0
+    assert main(["export", str(backbone), "--out", str(tmp_path / "none")]) == 2
+    assert "an export starts from a run, or from a whole network" in capsys.readouterr().err
+
+
+def test_weights_in_the_package_leave_it_as_onnx(tmp_path, capsys):
+    out = tmp_path / "small.onnx"
+    assert main(["export", "small-synthetic", "--format", "onnx", "--out", str(out)]) == 0
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)).mul(255).round() / 255
+    session = onnxruntime.InferenceSession(str(out))
+    embedding, *_ = session.run(None, {"images": images.numpy()})
+    ours = fra_dist.load("small-synthetic")(images).embedding
+    assert torch.allclose(torch.from_numpy(embedding), ours, rtol=1e-3, atol=1e-4)

@@ -196,3 +196,14 @@ def test_formats_are_told_by_content(tmp_path: pathlib.Path) -> None:
     (tmp_path / "p.pth").write_bytes(pickle.dumps({"x": 1}, protocol=2))
     with pytest.raises(CheckpointError):
         read_tensors(tmp_path / "p.pth")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["notes.yaml", "notes.pth"])
+@pytest.mark.parametrize("content", [b"train: {nonsense: 3}\n", b"# Title\n", b"qqq", b"}]u.", b"\x80\x02}(", b"0"])
+def test_a_text_in_place_of_weights_is_one_line(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"{name} (cannot be read as weights|holds more than weights)") as found:
+        open_weights(path)
+    assert "\n" not in str(found.value)

@@ -1,6 +1,11 @@
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from fra_dist.report import embedding_map
+from fra_dist.report.embedding_map import CLASSES, STEPS
 from fra_dist.report.palette import CLASS_COLOURS, REGION_COLOURS, region_hex
 
 # Linear RGB under full deuteranopia and protanopia (Machado, Oliveira and Fernandes 2009, table 1).
@@ -29,3 +34,14 @@ def test_there_is_a_colour_for_each_region_a_config_allows():
     assert REGION_COLOURS.shape == (64, 3)
     assert region_hex(0) == "#e69f00"
     assert len(CLASS_COLOURS) == 7
+
+
+@pytest.mark.parametrize("vision", [np.eye(3), DEUTERANOPIA, PROTANOPIA], ids=["normal", "deuteranopia", "protanopia"])
+@pytest.mark.parametrize("paper", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize(("kind", "count"), [("k", CLASSES), ("n", STEPS)])
+def test_colours_of_a_map_differ_for_every_reader(kind, count, paper, vision):
+    style = (Path(embedding_map.__file__).parent / "map.css").read_text()
+    rule = style.split("@media (prefers-color-scheme: dark)")[paper].split("@media")[0]
+    codes = re.findall(rf"--{kind}\d: #([0-9a-f]{{6}})", rule)
+    assert len(codes) == count
+    assert smallest_distance(np.array([tuple(bytes.fromhex(code)) for code in codes], float), vision) > 0.07

@@ -1,10 +1,13 @@
 """Whether a rank fits, and the micro-batch that would."""
 
 import pytest
+import torch
 
 from fra_dist.config import load_config
 from fra_dist.errors import ConfigError
-from fra_dist.train.memory_need import MemoryNeed, check_fits, largest_micro
+from fra_dist.models.fra import FRA
+from fra_dist.train.dry_run import _fixed, _measure, measured_need
+from fra_dist.train.memory_need import BF16_SHARE, MemoryNeed, check_fits, largest_micro
 
 CONFIG = load_config(None, ["train.global_batch=512"])
 
@@ -25,3 +28,13 @@ def test_the_micro_batch_that_is_named_fits_and_divides():
 def test_a_model_that_fits_at_no_size():
     with pytest.raises(ConfigError, match="even 2 images do not fit"):
         check_fits(CONFIG, 8, MemoryNeed(1e10, 1e8, 64), 4e9, "its GPU")
+
+
+def test_what_is_measured_before_a_launch_is_what_a_whole_step_keeps():
+    config = load_config("debug_cpu")
+    model = FRA(config.model).train()
+    _, kept = _measure(config, model, torch.device("cpu"), 2)
+    need = measured_need(config, 8, world=1, gpu=False)
+    assert need.per_image == kept > 1e5
+    assert need.fixed == _fixed(config, model, 1) > 0
+    assert measured_need(config, 8, world=1, gpu=True).per_image == pytest.approx(BF16_SHARE * kept)
