@@ -107,6 +107,22 @@ def status_of(path: Path) -> os.stat_result | None:
         raise failure(error, f"cannot look at {path}") from None
 
 
+def is_nothing(error: OSError, path: Path) -> bool:
+    """Whether `error`, met at a path, says that there is nothing: not even a link to a disk that is not mounted.
+
+    Raises DiskError or AccessError when that cannot be known.
+    """
+    if error.errno not in ABSENT:
+        return False
+    try:
+        patiently(lambda: os.lstat(path))
+    except OSError as second:
+        if second.errno in ABSENT:
+            return True
+        raise failure(second, f"cannot look at {path}") from None
+    return False
+
+
 def exists(path: Path) -> bool:
     """Whether there is anything at a path. Raises DiskError or AccessError when that cannot be known."""
     return status_of(path) is not None
@@ -127,12 +143,13 @@ def is_file(path: Path) -> bool:
 def names_in(folder: Path, pattern: str = "*") -> list[str]:
     """List the names in a folder that match a shell pattern, sorted, hidden ones included.
 
-    The list is empty when there is no such folder. Raises DiskError or AccessError when the folder cannot be read.
+    The list is empty when there is nothing of that name. Raises DiskError or AccessError when the folder cannot be
+    read, or when a file or a link that leads nowhere is in its place.
     """
     try:
         found = patiently(lambda: os.listdir(folder))
     except OSError as error:
-        if error.errno in ABSENT:
+        if is_nothing(error, folder):
             return []
         raise failure(error, f"cannot read the folder {folder}") from None
     return sorted(name for name in found if fnmatch.fnmatchcase(name, pattern))
@@ -194,11 +211,14 @@ def raw_text(path: Path, pauses: Sequence[float] | None = None) -> str:
 
 
 def read_bytes(path: Path) -> bytes | None:
-    """Read a file; None when there is none. Raises DiskError or AccessError when it cannot be read."""
+    """Read a file; None when there is none. Raises DiskError or AccessError when it cannot be read.
+
+    A link that leads nowhere is not "none": its disk may not be mounted.
+    """
     try:
         return raw_bytes(path)
     except OSError as error:
-        if error.errno in ABSENT:
+        if is_nothing(error, path):
             return None
         raise failure(error, f"cannot read {path}") from None
 

@@ -13,7 +13,7 @@ _CONTROL = re.compile(
     r"|(?!\A)\r(?!\n|\Z)"  # a bar begins with one
     r"|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
 )
-_LOGIN = re.compile(r"(?<=://)[^/\s@]*:[^/\s@]*@")
+_LOGIN = re.compile(r"(?<=://)[^/\s]*:[^/\s]*@|(?<=\bhttp://)[^/\s]+@|(?<=\bhttps://)[^/\s]+@")
 
 
 def plain(text: str) -> str:
@@ -25,7 +25,7 @@ def plain(text: str) -> str:
 
 
 def without_logins(text: str) -> str:
-    """Return `text` with USER:PASSWORD@ cut out of every URL in it."""
+    """Return `text` with USER:PASSWORD@, or TOKEN@ before a web server, cut out of every URL in it."""
     return _LOGIN.sub("", text)
 
 

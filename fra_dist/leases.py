@@ -19,6 +19,7 @@ from fra_dist.files import ABSENT, patiently, raw_bytes
 
 WITHOUT_FLOCK = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
 """Error numbers of flock on file systems where it does not work."""
+_READ_ONLY = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 RENEWED, EXPIRES = 5.0, 60.0
 """RENEWED: seconds between renewals. EXPIRES: seconds after which a lease that has not been renewed may be taken."""
 
@@ -66,6 +67,9 @@ class Lease:
             return False
         try:
             os.write(handle, self.holder.encode())
+        except OSError:  # a full disk: nobody holds what has no name in it
+            self.path.unlink(missing_ok=True)
+            raise
         finally:
             os.close(handle)
         return True
@@ -111,12 +115,20 @@ def age_of(lease: Path) -> float | None:
         if error.errno in ABSENT:
             return None
         raise
+    try:
+        return patiently(lambda: _now_in(lease)) - renewed
+    except OSError as error:
+        if error.errno not in _READ_ONLY:
+            raise
+        return time.time() - renewed
+
+
+def _now_in(lease: Path) -> float:
+    """The time by the clock of the file system of a lease. Raises OSError."""
     probe = lease.with_name(f".{lease.name}.{platform.node()}-{os.getpid()}.now")
     try:
         probe.write_text("")
-        return probe.stat().st_mtime - renewed
-    except OSError:  # a folder that only others may write
-        return time.time() - renewed
+        return probe.stat().st_mtime
     finally:
         probe.unlink(missing_ok=True)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fra_dist.files import ABSENT, failure, open_to_read, patiently
+from fra_dist.files import failure, is_nothing, open_to_read, patiently
 
 _CHUNK, _FORWARD = 1 << 16, 1 << 20
 
@@ -62,7 +62,7 @@ def _opened(path: Path) -> Iterator[int]:
     try:
         handle = patiently(lambda: open_to_read(path))
     except OSError as error:
-        if error.errno not in ABSENT:
+        if not is_nothing(error, path):
             raise failure(error, f"cannot read {path}") from None
         yield -1
         return

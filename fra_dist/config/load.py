@@ -147,7 +147,7 @@ def _explain(error: dict[str, Any]) -> str:
     if error["type"] == "value_error":
         return message
     if given is None and error["type"] == "string_type":
-        return f"{key}: {message}, got null: write quotes around the word if it is meant as text"
+        return f"{key}: {message}, got null: as text it is written in quotes (in a shell: '{key}=\"null\"')"
     if isinstance(given, str) and re.fullmatch(r"[-+]?0\d+", given):
         message += " (a number that begins with 0 is octal to some readers of YAML: leave the 0 out)"
     return f"{key}: {message}, got {given!r}"

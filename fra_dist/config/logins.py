@@ -1,4 +1,5 @@
-"""User names and passwords in URLs (`data.shards=https://me:secret@host/faces`), kept apart from the configuration.
+"""User names, passwords and tokens in URLs (`data.shards=https://me:secret@host/faces`, `https://token@host`), kept
+apart from the configuration.
 
 A configuration is copied into run folders, checkpoints and messages, so a login must not stay in it. It moves to the
 environment of this process, where the processes that it starts find it too, and comes back when the URL is opened.
@@ -10,7 +11,7 @@ import re
 
 VARIABLE = "FRA_DIST_LOGINS"
 """Environment variable: a JSON object {"https://host": "USER:PASSWORD"}."""
-_URL = re.compile(r"(\w[\w+.-]*://)([^/\s@,]*:[^/\s@,]*)@([^/\s,]*)")
+_URL = re.compile(r"(\w[\w+.-]*://)((?<=\bhttps://)[^/\s]+|(?<=\bhttp://)[^/\s]+|[^/\s]*:[^/\s]*)@([^/\s,@*]*)")
 
 
 def put_aside(text: str) -> str:

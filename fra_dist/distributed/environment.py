@@ -51,6 +51,11 @@ def read_ranks(env: Mapping[str, str]) -> tuple[int, int, int, int]:
     """
     scheme = _scheme(env)
     if scheme is None:
+        if "PMIX_RANK" in env and not ("SLURM_PROCID" in env or "OMPI_COMM_WORLD_SIZE" in env):
+            raise LaunchError(
+                "PMIX_RANK is set, but nothing says how many ranks there are: start with mpirun, srun or "
+                "`fra-dist launch torchrun`; to train alone, unset PMIX_RANK"
+            )
         return 0, 1, 0, 0
     names = _SCHEMES[scheme]
     try:

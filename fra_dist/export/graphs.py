@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fra_dist.errors import CheckpointError, ConfigError
+from fra_dist.errors import CheckpointError, ConfigError, FraError
 from fra_dist.export.backbone_export import usage_metadata
 from fra_dist.export.inference import Exported, InferenceNetwork
 
@@ -89,7 +89,7 @@ def _needed(*packages: str) -> None:
 def _refused(what: str) -> Iterator[None]:
     try:
         yield
-    except (ConfigError, CheckpointError, OSError):
+    except (FraError, OSError):
         raise
     except Exception as error:  # the exporters raise what their parts raise
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,6 +132,10 @@ class Cluster:
         """
         self.need = need
         self.scratch = local_scratch() if address == "local" and "RAY_TMPDIR" not in os.environ else None
+        if (
+            address == "local" and "RAY_AUTH_TOKEN_PATH" not in os.environ
+        ):  # Ray would keep one in a home it may not have
+            os.environ.setdefault("RAY_AUTH_TOKEN", uuid.uuid4().hex)
         try:
             ray.init(
                 address=None if address == "local" else address,

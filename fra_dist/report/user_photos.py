@@ -12,7 +12,7 @@ from PIL import Image
 
 from fra_dist.data.decoding.images import BadImage
 from fra_dist.data.making.cleaning import decode_verified
-from fra_dist.files import raw_bytes
+from fra_dist.files import ABSENT, raw_bytes
 from fra_dist.report.overlay import Pixels
 
 SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .avif .mpo".split())  # noqa: SIM905
@@ -56,7 +56,7 @@ def find_photos(words: Sequence[str]) -> tuple[list[Path], list[Skipped]]:
     found: dict[Path, None] = {}
     skipped: list[Skipped] = []
     for word in words:
-        matches = [word] if os.path.lexists(word) else sorted(glob.glob(word, recursive=True))
+        matches = _matches(word)
         if not matches:
             skipped.append(Skipped(word, "no such file or folder"))
         for match in matches:
@@ -68,6 +68,18 @@ def find_photos(words: Sequence[str]) -> tuple[list[Path], list[Skipped]]:
                 skipped.append(Skipped(match, "no photos in this folder"))
             found.update(dict.fromkeys(inside))
     return list(found), [Skipped(printable(s.path), s.reason) for s in skipped]
+
+
+def _matches(word: str) -> list[str]:
+    """The paths that a name stands for: itself, unless there is surely nothing of that name and it may be a pattern."""
+    try:
+        os.lstat(word)
+    except ValueError:
+        return []
+    except OSError as error:
+        if error.errno in ABSENT or error.errno == errno.ENAMETOOLONG:
+            return sorted(glob.glob(word, recursive=True))
+    return [word]
 
 
 def read_square(path: Path) -> Photo | Skipped:

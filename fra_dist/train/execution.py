@@ -1,6 +1,8 @@
 """How the networks are executed: views apart or together, blocks computed again in backward, compiled or not."""
 
+import getpass
 import importlib.util
+import os
 
 import torch
 from torch import nn
@@ -33,6 +35,7 @@ def set_execution(model: FRA, config: TrainConfig, device: torch.device) -> None
     if config.activation_checkpointing:
         recompute_blocks(model.online.backbone)
     if config.compile:
+        _name_user()
         if device.type == "cpu":
             _need_compiler()
         elif importlib.util.find_spec("triton") is None:
@@ -78,6 +81,14 @@ def _leave_norms(part: nn.Module) -> None:
     for module in part.modules():
         if isinstance(module, BatchNorm) and module.cross.world > 1:
             module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign]
+
+
+def _name_user() -> None:
+    """Give a user without a name, as in containers, one: torch names the folder of what it compiles after it."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # which of them depends on the version of Python
+        os.environ["LOGNAME"] = f"user-{os.getuid()}"
 
 
 def _need_compiler() -> None:

@@ -51,6 +51,7 @@ def choose_checkpoint(folder: RunFolder, config: Config, origin: Origin, force: 
     else:
         found, damage = newest_good(folder.checkpoints)
         _refuse_to_lose(folder, found, damage)
+        _refuse_to_miss(folder, found, origin)
         if found is not None:
             _refuse_other(found, config, force)
     step = found.step if found else 0
@@ -89,6 +90,15 @@ def _refuse_to_lose(folder: RunFolder, found: Checkpoint | None, damage: list[st
         raise CheckpointError(
             f"{folder.path} cannot resume: {which} can{'not' if count == 1 else ''} be used ({damage[0]}); "
             f"restore one, name another with --from, or begin at step 0 with --fresh"
+        )
+
+
+def _refuse_to_miss(folder: RunFolder, found: Checkpoint | None, origin: Origin) -> None:
+    """Refuse where checkpoints were, by the history, and none is left: their disk may not be mounted."""
+    if found is None and not origin.fresh and (saved := folder.last_saved()) is not None:
+        raise CheckpointError(
+            f"{folder.path} cannot resume: step {saved} was saved, but {folder.checkpoints} holds no checkpoint now; "
+            f"mount that disk, bring one back, name another with --from, or begin at step 0 with --fresh"
         )
 
 

@@ -5,12 +5,12 @@
 WORK: an empty folder. PHASE: `run` (a small run from its start) or `resume` (resuming after step 4). EVERY: every how
 many calls one is struck; 1 for the complete sweep, which takes hours. Prints a line a trial that ended badly and a last
 line of counts; status 1 with any. Environment: SWEEP_RANKS=2 for two ranks, of which SWEEP_STRUCK=0 or 1 meets the
-faults; SWEEP_FAULTS and SWEEP_KINDS choose among `FAULTS`; SWEEP_SECONDS ends it early. The fault layer is compiled
-into WORK and preloaded.
+faults; SWEEP_FAULTS and SWEEP_KINDS choose among `FAULTS`; SWEEP_SECONDS ends it early; SWEEP_LIMIT (30): LIMIT.
+The fault layer is compiled into WORK and preloaded.
 
-A trial is the faulty attempt and then the same command without a fault, once more where that one refuses. It is good
-when nothing printed a traceback or hung, and the run ends in the same bits and rows as an undisturbed one. A hang must
-end by the watchdog, whose limits are shortened for it.
+A trial is the faulty attempt and, unless that one leaves exactly the files of an undisturbed run, the same command
+without a fault. It is good when nothing printed a traceback or hung, and the run ends in the same bits and rows as an
+undisturbed one. A hang must end by the watchdog, whose limits are shortened for it.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ FAULTS = {
     "kill": (0, 2, "owsn"),
     "hang": (0, 3, "orwsntdfu"),
 }
-PATIENCE, LIMIT = 120, 30
+PATIENCE, LIMIT = 120, int(os.environ.get("SWEEP_LIMIT", "30"))
 """PATIENCE: seconds after which an attempt hangs. LIMIT: seconds that the watchdog and a start may take."""
 RANKS, STRUCK = int(os.environ.get("SWEEP_RANKS", "1")), int(os.environ.get("SWEEP_STRUCK", "0"))
 STEPS, HALF = 6, 4
@@ -147,6 +147,11 @@ def result_of(run):
     return found
 
 
+def names_below(run):
+    """The path of everything in a run folder, relative to it."""
+    return {path.relative_to(run).as_posix() for path in run.rglob("*")}
+
+
 class Sweep:
     def __init__(self, work, shards, phase):
         self.work, self.phase = work, phase
@@ -157,7 +162,7 @@ class Sweep:
         self.half = work / "half"
         shutil.copytree(self.whole, self.half)
         shutil.rmtree(self.half / f"checkpoints/step-{STEPS:08d}")
-        self.expected = result_of(self.whole)
+        self.expected, self.names = result_of(self.whole), names_below(self.whole)
         assert len(self.expected["metrics"]) == STEPS
 
     def attempt(self, run, fault=None, count_of=""):
@@ -183,7 +188,8 @@ class Sweep:
         """What is wrong; empty when nothing is."""
         run = self.place()
         first = self.attempt(run, (str(run).encode(), kind.encode(), nth, times, number, mode))
-        second = self.attempt(run)
+        ended = first.status == 0 and names_below(run) == self.names and result_of(run) == self.expected
+        second = first if ended else self.attempt(run)
         for attempt in (first, second):
             if attempt.status is None:
                 return "hang"
@@ -226,7 +232,7 @@ if __name__ == "__main__":
     words = sys.argv[1:]
     Path(words[0]).mkdir(parents=True, exist_ok=True)
     if not hasattr(ctypes.CDLL(None), "faulty_set"):
-        preloaded = {**os.environ, "LD_PRELOAD": str(build_layer(Path(words[0]).absolute()))}
+        preloaded = {"OMP_NUM_THREADS": "1", **os.environ, "LD_PRELOAD": str(build_layer(Path(words[0]).absolute()))}
         os.execve(sys.executable, [sys.executable, __file__, *words], preloaded)
     limit = time.monotonic() + float(os.environ["SWEEP_SECONDS"]) if "SWEEP_SECONDS" in os.environ else None
     chosen = tuple(os.environ.get("SWEEP_FAULTS", ",".join(FAULTS)).split(","))

@@ -99,6 +99,28 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch, call):
     assert os.listdir(tmp_path) == ["state.json"]
 
 
+def test_a_link_that_leads_nowhere_is_not_nothing(tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to("/a/disk/that/is/not/mounted")
+    for read in (files.read_bytes, files.names_in, json_lines.read_rows):
+        assert not read(tmp_path / "none")
+        assert not read(tmp_path / "none" / "deeper")
+        with pytest.raises(AccessError, match="link: No such file"):
+            read(link)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AccessError, match="Not a directory"):
+        files.names_in(tmp_path / "file")
+    assert files.names_in(tmp_path / "file" / "deeper") == []
+
+
+def test_an_error_while_looking_for_a_link_is_an_error_of_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.os, "lstat", Flaky(os.lstat, errno.EIO, times=2))
+    assert files.read_bytes(tmp_path / "none") is None
+    monkeypatch.setattr(files.os, "lstat", Flaky(os.lstat, errno.EIO, times=-1))
+    with pytest.raises(DiskError, match=r"cannot look at .*none: Input/output"):
+        files.names_in(tmp_path / "none")
+
+
 def test_what_killed_writers_left_is_swept_and_nothing_else(tmp_path):
     for name in (".config.yaml.partial-7", "config.yaml", ".lock", ".partial-00000002-7"):
         (tmp_path / name).write_text("")

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from fra_dist import leases
+from fra_dist import files, leases
 from fra_dist.distributed.environment import LaunchName
 from fra_dist.errors import LaunchError
 from fra_dist.train.run_dir.fence import Claim, is_locked
@@ -63,6 +63,37 @@ def test_a_holder_renews_and_notices_that_another_has_taken_over(tmp_path, monke
     one.path.write_text("another")
     one.release()
     assert one.path.read_text() == "another"
+
+
+def test_a_lease_that_a_full_disk_did_not_take_locks_nobody_out(tmp_path, monkeypatch):
+    def full(handle, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    one = leases.Lease(tmp_path / "l")
+    with monkeypatch.context() as patch:
+        patch.setattr(leases.os, "write", full)
+        with pytest.raises(OSError, match="No space left"):
+            one.take()
+    assert os.listdir(tmp_path) == []
+    assert one.take()
+    one.release()
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENOSPC])
+def test_a_lease_is_not_judged_by_another_clock_because_the_disk_errs(tmp_path, monkeypatch, number):
+    def fail(path, text):
+        raise OSError(number, os.strerror(number))
+
+    one = leases.Lease(tmp_path / "l")
+    assert one.take()
+    monkeypatch.setattr(files, "PAUSES", (0.0,))
+    monkeypatch.setattr(leases.time, "time", lambda: one.path.stat().st_mtime + 1000)  # this machine's clock is ahead
+    with monkeypatch.context() as patch:
+        patch.setattr(leases.Path, "write_text", fail)
+        with pytest.raises(OSError, match=os.strerror(number)):
+            leases.Lease(tmp_path / "l").take()
+    assert not leases.Lease(tmp_path / "l").take()
+    one.release()
 
 
 def test_a_run_folder_without_flock_has_one_writer(tmp_path, without_flock):

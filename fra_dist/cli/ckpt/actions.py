@@ -10,7 +10,7 @@ from pathlib import Path
 from fra_dist import files
 from fra_dist.cli.line.json_output import print_json
 from fra_dist.config import dump_config
-from fra_dist.errors import CheckpointError
+from fra_dist.errors import CheckpointError, FraError
 from fra_dist.files import exists, is_file
 from fra_dist.formats import plural, size_text
 from fra_dist.train.checkpoints.compare import Difference, contents_of, differences
@@ -107,10 +107,8 @@ def _verdict(path: Path) -> tuple[str, str]:
 
 def _facts(path: Path) -> dict[str, object]:
     """Step, bytes, time of writing (seconds since 1970), loss and path of a checkpoint."""
-    from fra_dist.train.checkpoints.retention import metric_of
-
     size = sum(file.stat().st_size for file in path.iterdir() if is_file(file))
-    times = {"written": round(path.stat().st_mtime, 1), "loss": metric_of(path, "loss/total")}
+    times = {"written": round(path.stat().st_mtime, 1), "loss": _loss_of(path)}
     return {"step": step_of(path), "bytes": size, **times, "path": str(path)}
 
 
@@ -201,10 +199,18 @@ def _row(one: Difference) -> tuple[str, ...]:
 
 
 def _loss(path: Path) -> str:
+    value = _loss_of(path)
+    return f"{value:.4f}" if value is not None else ""
+
+
+def _loss_of(path: Path) -> float | None:
+    """The loss at a checkpoint's step; None when it has none, or one that cannot be read: `ckpt verify` says why."""
     from fra_dist.train.checkpoints.retention import metric_of
 
-    value = metric_of(path, "loss/total")
-    return f"{value:.4f}" if value is not None else ""
+    try:
+        return metric_of(path, "loss/total")
+    except FraError:
+        return None
 
 
 def _size(path: Path) -> str:

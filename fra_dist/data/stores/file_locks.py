@@ -2,9 +2,33 @@
 
 import fcntl
 import os
+import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 
+from fra_dist.leases import WITHOUT_FLOCK
+
 SHARED, EXCLUSIVE = fcntl.LOCK_SH, fcntl.LOCK_EX
+
+
+@cache
+def can_lock(folder: Path) -> bool:
+    """Whether flock works in a folder, which is made if need be; a line on standard error, once, where it does not.
+
+    True as well where that cannot be tried: whoever uses the folder then meets the error.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            fcntl.flock(probe, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in WITHOUT_FLOCK:
+            return True
+        text = f"{folder} has no file locks (flock), so no copies of shards are kept and samples are read one by one"
+        print(f"warning: {text}: set data.cache to a folder on another disk", file=sys.stderr, flush=True)
+        return False
+    return True
 
 
 def try_lock(file: int, kind: int) -> bool:

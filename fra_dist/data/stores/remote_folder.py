@@ -17,6 +17,7 @@ from urllib.parse import quote
 from fra_dist.config import DataConfig
 from fra_dist.config.logins import put_aside, with_login
 from fra_dist.data.stores.fetching import Counters, Fetcher, Range, RefusedError
+from fra_dist.data.stores.file_locks import can_lock
 from fra_dist.data.stores.shard_cache import ShardCache
 from fra_dist.errors import DataError
 
@@ -117,11 +118,14 @@ class RemoteFolder:
 
     @cached_property
     def cache(self) -> ShardCache | None:
-        """The cache for copies of this folder's shards, or None where the options keep none. Raises DataError."""
+        """The cache for copies of this folder's shards, or None where the options or the disk keep none.
+
+        Raises DataError.
+        """
         if not self.options.cache_bytes:
             return None
         folder = Path(self.options.cache).expanduser() if self.options.cache else default_cache()
-        return ShardCache(folder, self.options.cache_bytes, self.counters)
+        return ShardCache(folder, self.options.cache_bytes, self.counters) if can_lock(folder) else None
 
     def path(self, name: str) -> str:
         """The path of a file of the folder as the fsspec filesystem names it, with the login."""

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 
 from fra_dist import files
 from fra_dist.config import Config, parse_config
-from fra_dist.errors import CheckpointError, FraError
+from fra_dist.errors import AccessError, CheckpointError, FraError
 
 if TYPE_CHECKING:
     from torch import Tensor  # imported with the first tensors: what is no checkpoint is refused sooner
@@ -78,10 +78,15 @@ def list_checkpoints(folder: Path) -> list[Path]:
     """List the finished checkpoint folders in `folder`, oldest first; empty when there is no such folder.
 
     Their content is not verified, and folders with other names are ignored. Raises DiskError or AccessError when the
-    folder cannot be read.
+    folder cannot be read, or when one of them is a link that leads nowhere.
     """
-    found = [path for path in files.paths_in(folder, "step-*") if _NAME.fullmatch(path.name) and files.is_folder(path)]
-    return sorted(found, key=step_of)
+    named = [path for path in files.paths_in(folder, "step-*") if _NAME.fullmatch(path.name)]
+    for path in named:
+        if path.is_symlink() and not files.exists(path):
+            raise AccessError(
+                f"{path} is a link to {os.readlink(path)}, which is not there: mount it, or delete the link"
+            )
+    return sorted((path for path in named if files.is_folder(path)), key=step_of)
 
 
 def step_of(path: Path) -> int:

@@ -39,13 +39,13 @@ def expendable(found: Sequence[Scored], settings: CheckpointConfig) -> list[int]
 def apply_retention(folder: Path, settings: CheckpointConfig) -> list[Path]:
     """Delete the checkpoints that may go, and return their paths. Call it when a new checkpoint is whole.
 
-    Never raises: a checkpoint too many does no harm.
+    Never raises: a checkpoint too many does no harm. Nothing goes while the disk does not tell which is the best.
     """
     try:
         paths = {step_of(path): path for path in list_checkpoints(folder)}
+        found = [Scored(step, metric_of(path, settings.keep_best)) for step, path in paths.items()]
     except FraError:
         return []
-    found = [Scored(step, metric_of(path, settings.keep_best)) for step, path in paths.items()]
     gone = []
     for step in expendable(found, settings):
         try:
@@ -57,12 +57,11 @@ def apply_retention(folder: Path, settings: CheckpointConfig) -> list[Path]:
 
 
 def metric_of(path: Path, metric: str | None) -> float | None:
-    """Return the value of a metric at a checkpoint's step; None when the checkpoint has none or is damaged."""
+    """Return the value of a metric at a checkpoint's step; None when the checkpoint has none or is damaged.
+
+    Raises DiskError or AccessError when it cannot be read.
+    """
     if metric is None:
         return None
-    try:
-        state = files.read_object(path / STATE)
-    except FraError:
-        return None
-    metrics = (state or {}).get("metrics")
+    metrics = (files.read_object(path / STATE) or {}).get("metrics")
     return json_lines.number_in(metrics, metric) if isinstance(metrics, dict) else None

@@ -87,7 +87,7 @@ class Metrics(Hook):
 
     def end(self, run: Run) -> None:
         """Write what is still in memory and close the sinks."""
-        self.bad.flush()
+        self.bad.finish()
         for sink in self.sinks:
             sink.close()
 

@@ -101,7 +101,7 @@ def read_attempt(folder: Path, patience: float = 2.0) -> dict[str, Any]:
             return {}
         except OSError as error:
             problem: LaunchError = OwnerUnreadable(f"cannot read {path}, which says who may write: {error.strerror}")
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             problem = LaunchError(
                 f"{path} is damaged: it says who may write. Delete it when no process writes to {folder}"
             )

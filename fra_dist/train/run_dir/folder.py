@@ -105,7 +105,7 @@ class RunFolder:
         """Write the rows that are still in memory, as far as the disk takes them, and release the folder."""
         if self._claim is not None:
             for rows in self._rows.values():
-                rows.flush()
+                rows.finish()
             self._claim.release()
             self._claim = None
 
@@ -157,6 +157,16 @@ class RunFolder:
         )
         return [float(row[name]) for row in rows]
 
+    def last_saved(self) -> int | None:
+        """Return the step of the newest checkpoint that the history tells of since the last start at step 0, if any.
+
+        Raises DiskError or AccessError.
+        """
+        for _, row in json_lines.from_end(self.path / "history.jsonl"):
+            if row.get("event") in ("start", "fresh start", "checkpoint"):
+                return json_lines.step_of_row(row) if row["event"] == "checkpoint" else None
+        return None
+
     def _sample_logs(self) -> list[Path]:
         return files.paths_in(self.path / SAMPLES, "*.jsonl")
 
@@ -179,10 +189,10 @@ class RunFolder:
         former = [name.removeprefix("former-") for name in files.names_in(self.path, "former-*")]
         number = 1 + max((int(name) for name in former if name.isdecimal()), default=0)
         target = self.path / f"former-{number}"
+        self.note("fresh start", text=f"checkpoints and metrics move to {target.name}")  # before they are missed
         target.mkdir()
         for path in old:
             path.rename(target / path.name)
-        self.note("notice", text=f"a fresh start: checkpoints and metrics were moved to {target.name}")
 
     def _compare(self, config: Config, force: bool) -> list[str]:
         before = newest_config(self.checkpoints)

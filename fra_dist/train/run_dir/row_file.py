@@ -19,10 +19,12 @@ class RowFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.waiting: deque[bytes] = deque(maxlen=_WAITING)  # the oldest go first when even this is full
+        self._gone = 0
         self._warned = False
 
     def append(self, row: dict[str, Any]) -> None:
         """Write the row, or keep it in memory for the next call and warn once. Never raises because of the disk."""
+        self._gone += len(self.waiting) == _WAITING
         self.waiting.append(json_lines.encode(row))
         self.flush()
 
@@ -44,10 +46,14 @@ class RowFile:
             return
         self.waiting.clear()
         self._warned = False
+        if self._gone:
+            lost = plural(self._gone, "row")
+            print(f"warning: {self.path} is written again, without {lost} that memory did not hold", file=sys.stderr)
+            self._gone = 0
 
     def finish(self) -> None:
         """Try a last time, and say on standard error how many rows are lost. Never raises because of the disk."""
         self.flush()
         if self.waiting:
-            lost = plural(len(self.waiting), "row")
+            lost = plural(self._gone + len(self.waiting), "row")
             print(f"warning: {self.path} could not be written to the end: {lost} lost", file=sys.stderr)

@@ -1,11 +1,12 @@
 """Metrics as one table, RUN/metrics.csv, for a spreadsheet."""
 
 import csv
-import io
+from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
-from fra_dist import files
-from fra_dist.json_lines import read_rows
+from fra_dist.files import whole_file
+from fra_dist.json_lines import iterate, step_of_row
 from fra_dist.train.sinks.sink import Row
 
 
@@ -23,13 +24,18 @@ class CsvFile:
         """Do nothing: metrics.jsonl has the row already."""
 
     def close(self) -> None:
-        """Write the table of all rows so far, a line a step. Raises OSError when it cannot be written."""
-        merged: dict[int, dict[str, object]] = {}
-        for row in read_rows(self.rows):
-            merged.setdefault(int(row["step"]), {}).update(row)
-        columns = list(dict.fromkeys(["step", *(name for row in merged.values() for name in row)]))
-        text = io.StringIO()
-        table = csv.DictWriter(text, columns, lineterminator="\n")
-        table.writeheader()
-        table.writerows(merged[step] for step in sorted(merged))
-        files.write_whole(self.path, text.getvalue())
+        """Write the table of all rows so far, a line a step. Raises OSError when it cannot be written.
+
+        The rows are read twice, so that memory does not grow with them. Rows without a step are left out.
+        """
+        columns = dict.fromkeys(["step", *(name for row in self._steps() for name in row)])
+        with whole_file(self.path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
+            table = csv.DictWriter(stream, columns, lineterminator="\n")
+            table.writeheader()
+            table.writerows(self._steps())
+
+    def _steps(self) -> Iterator[Row]:
+        """The rows of each step as one."""
+        for step, rows in groupby(iterate(self.rows), key=step_of_row):
+            if step is not None:
+                yield {name: value for row in rows for name, value in row.items()}

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from fra_dist.config import Config
+from fra_dist.config.logins import with_login
 from fra_dist.errors import ConfigError, FraError
+from fra_dist.foreign_text import without_logins
 from fra_dist.train.run_dir.folder import RunFolder
 from fra_dist.train.sinks.sink import Guarded, Sink
 
@@ -33,7 +35,7 @@ def open_sinks(config: Config, folder: RunFolder, completed: int, total_steps: i
     if log.mlflow:
         from fra_dist.train.sinks.mlflow_run import MlflowRun
 
-        store = log.mlflow
+        store = with_login(log.mlflow)
         makers["MLflow"] = lambda: MlflowRun(path, config.name, store, flat(config.model_dump(mode="json")))
     if log.metrics_port is not None:
         from fra_dist.train.sinks.prometheus import Prometheus
@@ -52,7 +54,7 @@ def _made(name: str, make: Callable[[], Sink]) -> Sink:
         raise
     except Exception as error:  # a server that refuses, a store that is damaged: loggers raise what they like
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise ConfigError(f"{name} cannot be opened: {reason}") from error
+        raise ConfigError(f"{name} cannot be opened: {without_logins(reason)}") from None
 
 
 def saved_at(folder: RunFolder) -> float | None:

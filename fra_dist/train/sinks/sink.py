@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from fra_dist.foreign_text import without_logins
+
 Row = Mapping[str, float | int | None]
 """Values by name; None: not finite, or not measured."""
 
@@ -43,7 +45,7 @@ class Guarded:
             work()
         except Exception as error:  # whatever a logger does wrong, the training is worth more
             self.failed = True
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            reason = without_logins(" ".join(f"{type(error).__name__}: {error}".split()))[:200]
             print(
                 f"warning: {self.name} takes no more rows ({reason}); metrics.jsonl has them",
                 file=sys.stderr,

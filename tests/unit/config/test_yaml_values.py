@@ -51,8 +51,10 @@ def test_null_is_null_where_it_may_be_and_refused_in_one_line_elsewhere():
     assert load_config(None, ["checkpoint.keep_best=~"]).checkpoint.keep_best is None
     assert load_config(None, ["train.steps=null"]).train.steps is None
     for override in ("output=null", "name=~"):
-        with pytest.raises(ConfigError, match="got null: write quotes"):
+        with pytest.raises(ConfigError, match="got null: as text it is written in quotes") as refused:
             load_config(None, [override])
+        advised = str(refused.value).partition("(in a shell: '")[2].partition("'")[0]
+        assert getattr(load_config(None, [advised]), override.partition("=")[0]) == "null"
     with pytest.raises(ConfigError, match="output"):
         load_config(None, ["output="])
 

@@ -1,6 +1,9 @@
 """Shards in S3 and over HTTP: the same bytes as from a folder, whatever the store does on the way."""
 
+import errno
+import fcntl
 import itertools
+import os
 import pickle
 import time
 from pathlib import Path
@@ -212,6 +215,21 @@ def test_memory_and_file_urls(local: Manifest, tmp_path: Path) -> None:
     for url in ("memory://here/set", f"file://{local.local_folder}"):
         manifest = load_manifest(url, options=options(cache=str(tmp_path)))
         read_everything(manifest).close()
+
+
+def test_a_cache_on_a_disk_without_flock_is_left_out_with_one_warning(
+    local: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def flock(handle: object, kind: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    cache = tmp_path / "cache"
+    for _ in range(2):
+        manifest = load_manifest(f"file://{local.local_folder}", options=options(cache=str(cache)))
+        read_everything(manifest).close()
+    assert capsys.readouterr().err.count("has no file locks (flock), so no copies of shards are kept") == 1
+    assert not list(cache.iterdir())
 
 
 def test_a_hanging_read_ends_when_it_is_stopped(s3: FaultyServer, url: str) -> None:

@@ -42,6 +42,19 @@ BROKEN = [{"RANK": "0"}, {"RANK": "x", "WORLD_SIZE": "2"}, {"RANK": "2", "WORLD_
 BROKEN += [{"PMI_RANK": "1", "PMI_SIZE": "2"}]  # which GPU?
 
 
+@pytest.mark.parametrize(
+    ("more", "alone"),
+    [({}, False), ({"SLURM_STEP_ID": "0", "SLURM_PROCID": "0"}, True), ({"OMPI_COMM_WORLD_SIZE": "1"}, True)],
+)
+def test_a_rank_of_pmix_alone_does_not_train_by_itself(more, alone):
+    env = {"PMIX_RANK": "0", "PMIX_NAMESPACE": "prterun-7", **more}
+    if alone:
+        assert read_ranks(env) == (0, 1, 0, 0)
+    else:
+        with pytest.raises(LaunchError, match="nothing says how many ranks"):
+            read_ranks(env)
+
+
 @pytest.mark.parametrize("env", BROKEN)
 def test_incomplete_or_impossible(env):
     with pytest.raises(LaunchError, match=r"incomplete|not below"):

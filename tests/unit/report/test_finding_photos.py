@@ -1,8 +1,10 @@
+import errno
 import os
 
 import numpy as np
 import pytest
 
+from fra_dist import files
 from fra_dist.report.user_photos import Photo, find_photos, printable, read_square, scale
 from tests.helpers.pictures import encoded
 
@@ -87,3 +89,21 @@ def test_grey_photos_have_three_channels(tmp_path):
 @pytest.mark.parametrize(("name", "shown"), [("ä b.jpg", "ä b.jpg"), (b"bad\xff\n.jpg", "bad??.jpg")])
 def test_any_name_can_be_printed(name, shown):
     assert printable(os.fsdecode(name) if isinstance(name, bytes) else name) == shown
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
+def test_a_photo_that_the_disk_does_not_tell_of_is_not_a_photo_that_is_not_there(tmp_path, monkeypatch, number):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"whatever")
+
+    def fail(path, *flags, **options):
+        raise OSError(number, os.strerror(number), path)
+
+    with monkeypatch.context() as patch:
+        for call in ("lstat", "stat", "open"):
+            patch.setattr(os, call, fail)
+        found, skipped = find_photos([str(path)])
+        patch.setattr(files, "PAUSES", ())
+        reason = read_square(found[0]).reason
+    assert (found, skipped) == ([path], [])
+    assert reason == os.strerror(number)

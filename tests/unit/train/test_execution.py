@@ -1,4 +1,6 @@
 import copy
+import os
+import pwd
 
 import pytest
 import torch
@@ -127,3 +129,16 @@ def test_a_kernel_that_fails_on_another_rank_is_left_out_here(monkeypatch: pytes
     monkeypatch.setattr(execution, "from_all", lambda mine: [mine, {"relation": "results differ by 2"}])
     execution.trust_kernels(torch.device("cpu"))
     assert dispatch._distrusted == {"relation": "self-check of rank 1: results differ by 2"}
+
+
+def test_a_user_without_a_name_can_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    def nameless(number: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr(pwd, "getpwuid", nameless)
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "")
+    set_execution(build(), TrainConfig(compile=True), torch.device("cpu"))
+    assert default_cache_dir().endswith(f"torchinductor_user-{os.getuid()}")

@@ -73,7 +73,18 @@ def test_an_error_of_the_disk_is_not_a_folder_without_attempts(tmp_path):
     assert not (tmp_path / ".lock").exists()
 
 
-@pytest.mark.parametrize("text", ["", '{"attempt": 3', "[3]", '{"launch": "a"}', '{"attempt": null}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        '{"attempt": 3',
+        "[3]",
+        '{"attempt": 1e999}',
+        '{"attempt": ' + "[" * 9999,
+        '{"launch": "a"}',
+        '{"attempt": null}',
+    ],
+)
 def test_a_damaged_number_is_refused_with_what_to_do(tmp_path, text):
     (tmp_path / "attempt.json").write_text(text)
     with pytest.raises(LaunchError, match=r"attempt\.json is damaged: .* Delete it when no process writes") as caught:

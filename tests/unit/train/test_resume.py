@@ -1,10 +1,11 @@
 import json
+import shutil
 
 import pytest
 import torch
 
 from fra_dist.config import load_config
-from fra_dist.errors import CheckpointError, ConfigError, LaunchError
+from fra_dist.errors import AccessError, CheckpointError, ConfigError, LaunchError
 from fra_dist.json_lines import read_rows
 from fra_dist.train.checkpoints.reading import FormatError
 from fra_dist.train.checkpoints.writing import Contents, save_checkpoint
@@ -89,6 +90,56 @@ def test_the_only_one(run, config):
     damage(run, 15)
     with pytest.raises(CheckpointError, match="its only checkpoint cannot be used"):
         begin(run, config)
+
+
+def nowhere(checkpoints):
+    shutil.rmtree(checkpoints)
+    checkpoints.symlink_to("/a/disk/that/is/not/mounted")
+
+
+def empty(checkpoints):
+    shutil.rmtree(checkpoints)
+    checkpoints.mkdir()
+
+
+def a_file(checkpoints):
+    shutil.rmtree(checkpoints)
+    checkpoints.write_text("")
+
+
+def a_link_among_them(checkpoints):
+    shutil.rmtree(checkpoints / "step-00000015")
+    (checkpoints / "step-00000015").symlink_to("/a/disk/that/is/not/mounted")
+
+
+@pytest.mark.parametrize(
+    ("become", "refusal", "text"),
+    [
+        (nowhere, AccessError, "cannot read the folder .*checkpoints: No such file"),
+        (a_file, AccessError, "cannot read the folder .*checkpoints: Not a directory"),
+        (a_link_among_them, AccessError, "step-00000015 is a link to /a/disk/that/is/not/mounted, which is not there"),
+        (empty, CheckpointError, "step 15 was saved, but .*checkpoints holds no checkpoint now; mount that disk"),
+        (
+            shutil.rmtree,
+            CheckpointError,
+            "step 15 was saved, but .*checkpoints holds no checkpoint now; mount that disk",
+        ),
+    ],
+)
+def test_checkpoints_that_are_gone_are_no_reason_to_begin_again(run, config, become, refusal, text):
+    folder = RunFolder(run)
+    folder.open(config, CPU)
+    folder.note("checkpoint", step=15)
+    folder.close()
+    become(run / "checkpoints")
+    with pytest.raises(refusal, match=text):
+        begin(run, config)
+    assert last_step(run) == 17
+    if become in (empty, shutil.rmtree):
+        folder.open(config, CPU, fresh=True)
+        folder.close()  # killed between the fresh start and its first step
+        assert begin(run, config) is None
+        assert begin(run, config) is None  # a start at step 0, after which nothing was saved yet
 
 
 def test_one_of_another_format_stops_the_run_and_loses_nothing(run, config):

@@ -70,6 +70,20 @@ def test_on_the_disk(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000020", "step-00000040"]
 
 
+def test_nothing_goes_while_the_best_cannot_be_told(tmp_path):
+    config = load_config(None, ["model.backbone=tiny"])
+    for step, loss in ((10, 0.5), (20, 2.0), (30, 1.0)):
+        save_checkpoint(tmp_path, Contents(step, config, {}, {}, {}, {"loss/total": loss}))
+    state = tmp_path / "step-00000010" / "state.json"
+    state.rename(tmp_path / "kept")
+    state.mkdir()  # what root, too, cannot read
+    best = settings(keep_last=1, keep_best="loss/total")
+    assert apply_retention(tmp_path, best) == []
+    state.rmdir()
+    (tmp_path / "kept").rename(state)
+    assert [path.name for path in apply_retention(tmp_path, best)] == ["step-00000020"]
+
+
 def test_a_link_is_left_alone(tmp_path):
     config = load_config(None, ["model.backbone=tiny"])
     for step in (10, 20):

@@ -12,6 +12,7 @@ import pytest
 from fra_dist.config import load_config
 from fra_dist.errors import ConfigError, LaunchError
 from fra_dist.train.run_dir.folder import RunFolder
+from fra_dist.train.sinks import mlflow_run
 from fra_dist.train.sinks.csv_file import CsvFile
 from fra_dist.train.sinks.opening import flat, open_sinks
 from fra_dist.train.sinks.prometheus import Prometheus
@@ -44,6 +45,13 @@ def test_csv_has_a_line_a_step_and_columns_that_came_late(tmp_path):
     assert [row["step"] for row in table] == ["1", "2"]
     assert table[1]["probe/faces/expression/linear"] == "0.5"
     assert table[1]["loss/total"] == table[0]["probe/faces/expression/linear"] == ""
+
+
+def test_csv_joins_the_rows_of_a_step_and_leaves_out_damaged_ones(tmp_path):
+    source = tmp_path / "metrics.jsonl"
+    source.write_text('{"step": 1, "a": 1}\n{"step": 1, "b": 2}\n{"a": 9}\n[3]\n{"step": "x"}\n{"step": 2, "a": 3}\n')
+    CsvFile(source, tmp_path / "metrics.csv").close()
+    assert (tmp_path / "metrics.csv").read_text() == "step,a,b\n1,1,2\n2,3,\n"
 
 
 def test_prometheus_serves_the_newest_row_on_the_loopback_only():
@@ -126,6 +134,15 @@ def test_mlflow_in_a_folder_keeps_one_run_across_attempts(tmp_path):
         assert not sink.failed
     (metric,) = store.glob("*/*/metrics/loss/total")
     assert [line.split()[1:] for line in metric.read_text().splitlines()] == [["3.0", "1"], ["1.5", "2"]]
+
+
+def test_mlflow_gets_the_login_of_its_server(tmp_path, monkeypatch):
+    stores = []
+    monkeypatch.setattr(mlflow_run, "MlflowRun", lambda folder, name, store, settings: stores.append((store, settings)))
+    opened(tmp_path, "log.mlflow=https://me:s3cret@host/x")
+    ((store, settings),) = stores
+    assert store == "https://me:s3cret@host/x"
+    assert settings["log.mlflow"] == "https://host/x"
 
 
 def test_a_store_that_cannot_be_opened_is_one_line(tmp_path):
