@@ -56,7 +56,8 @@ def usual(args: argparse.Namespace, manifest: Manifest, size: int, exact: bool =
     first, second = (usual_transform(view, size, data.mean, data.std, exact) for view in views)
     urls = [str(manifest.path(shard)) for shard in range(len(manifest.shards))]
     samples = (
-        webdataset.WebDataset(urls, shardshuffle=len(urls), repeat=True, nodesplitter=None)
+        webdataset.WebDataset(urls, shardshuffle=len(urls), nodesplitter=None)
+        .repeat()
         .shuffle(256)
         .decode("pil")
         .to_tuple("jpg")
