@@ -134,6 +134,14 @@ def is_folder(path: Path) -> bool:
     return found is not None and stat.S_ISDIR(found.st_mode)
 
 
+def is_link(path: Path) -> bool:
+    """Whether there is a symbolic link at a path. Raises DiskError or AccessError when that cannot be known."""
+    try:
+        return patiently(path.is_symlink)
+    except OSError as error:
+        raise failure(error, f"cannot read {path}") from None
+
+
 def is_file(path: Path) -> bool:
     """Whether there is a regular file at a path. Raises DiskError or AccessError when that cannot be known."""
     found = status_of(path)

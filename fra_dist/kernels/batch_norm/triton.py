@@ -215,8 +215,8 @@ def sums_kernel(
     origin = group.to(tl.int64) * R * C
     centre = tl.load(mean + group * C + c, mask=c < C, other=0.0)
     factor = tl.load(inverse + group * C + c, mask=c < C, other=0.0)
-    a = tl.load(scale + group * C + c, mask=c < C, other=0.0)
-    b = tl.load(shift + group * C + c, mask=c < C, other=0.0)
+    gain = tl.load(scale + group * C + c, mask=c < C, other=0.0)
+    base = tl.load(shift + group * C + c, mask=c < C, other=0.0)
     level = tl.zeros((BR, BC), tl.float32)
     slope = tl.zeros((BR, BC), tl.float32)
     for start in range(split * length, (split + 1) * length, BR):
@@ -225,7 +225,7 @@ def sums_kernel(
         place = origin + row.to(tl.int64)[:, None] * C + c[None, :]
         value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
         given = tl.load(dy + place, mask=inside, other=0.0).to(tl.float32)
-        given = rectified(given, value, y + place, inside, a, b, MASK)
+        given = rectified(given, value, y + place, inside, gain, base, MASK)
         unit = tl.where(inside, (value - centre[None, :]) * factor[None, :], 0.0)
         level += given
         slope += given * unit

@@ -82,7 +82,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
     """
     named = [path for path in files.paths_in(folder, "step-*") if _NAME.fullmatch(path.name)]
     for path in named:
-        if path.is_symlink() and not files.exists(path):
+        if files.is_link(path) and not files.exists(path):
             raise AccessError(
                 f"{path} is a link to {os.readlink(path)}, which is not there: mount it, or delete the link"
             )

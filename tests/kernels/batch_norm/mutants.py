@@ -27,7 +27,7 @@ MUTANTS = {
     ),
     "NaN rectified": ("value = tl.where(value < 0.0, 0.0, value)", "value = tl.where(value > 0.0, value, 0.0)", "NaN"),
     "sums do not see the ReLU": (
-        "given = rectified(given, value, y + place, inside, a, b, MASK)\n        unit",
+        "given = rectified(given, value, y + place, inside, gain, base, MASK)\n        unit",
         "given = given\n        unit",
         "small",
     ),

@@ -71,7 +71,7 @@ def test_the_update_is_left_out_and_the_run_goes_on(config, shards, tmp_path, fr
     assert "from step-00000003 to step 5" in again.stdout
     ids = json.loads((tmp_path / "run" / "guard" / "step-00000005" / "batch.json").read_text())["samples"]
     assert f"not finite in samples {ids[0]}" in again.stdout
-    assert "first module whose output is not finite: online.backbone" in again.stdout
+    assert "first module whose output is not finite: target.backbone" in again.stdout
     kept = tmp_path / "run" / "config.yaml"
     kept.write_text(kept.read_text().replace("cuda_graphs: false", "cuda_graphs: true"))  # step by step all the same
     calm = fra_dist("replay", "run", "5")
