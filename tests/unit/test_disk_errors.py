@@ -126,7 +126,6 @@ REVIEWED = {
     "config/shipped.py:copy_shipped": FIRST,
     "data/making/shard_making.py:_refuse_inside": FIRST,
     "report/user_photos.py:_matches": FIRST,
-    "train/checkpoints/reading.py:list_checkpoints": FIRST,
     "report/user_photos.py:find_photos": FIRST,
     "data/decoding/images.py:turn_of": OTHER,
     "data/decoding/open_pipeline.py:open_pipeline": OTHER,

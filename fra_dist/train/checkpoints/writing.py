@@ -141,7 +141,7 @@ def delete_checkpoint(path: Path) -> None:
 
     A checkpoint that is a symbolic link stays: what it points to does not belong to the run.
     """
-    if files.is_link(path):
+    if path.is_symlink():
         return
     doomed = _beside(path)
     path.rename(doomed)
