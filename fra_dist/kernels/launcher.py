@@ -16,6 +16,7 @@ MOST_KEPT = 10_000
 """Variants of all kernels that are kept; a run has some hundreds, one for each layer."""
 
 _kept: dict[tuple[Any, ...], tuple[Any, tuple[Any, ...]]] = {}
+"""By `_key`: what Triton compiled, and the compile-time arguments, which its launcher wants once more."""
 
 
 def launch(kernel: Any, grid: int | tuple[int, ...], settings: dict[str, Any], *arguments: Any) -> None:
@@ -31,7 +32,7 @@ def launch(kernel: Any, grid: int | tuple[int, ...], settings: dict[str, Any], *
         kernel[x, y, z](*arguments, **settings)
         return
     device = torch._C._cuda_getDevice()
-    key = (kernel, device, *settings.values(), *map(_kind, arguments))
+    key = _key(kernel, device, settings, arguments)
     found = _kept.get(key)
     if found is None:
         compiled = kernel[x, y, z](*arguments, **settings)
@@ -58,6 +59,10 @@ def next_power_of_2(number: int) -> int:
 def _watched() -> bool:
     hooks = knobs.runtime.launch_enter_hook, knobs.runtime.launch_exit_hook
     return any(getattr(hook, "calls", hook) for hook in hooks)
+
+
+def _key(kernel: Any, device: int, settings: dict[str, Any], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    return kernel, device, *settings.items(), *map(_kind, arguments)
 
 
 def _kind(argument: Any) -> Any:

@@ -159,8 +159,11 @@ def save_map(found: EmbeddingMap, folder: Path) -> list[str]:
 
 
 def read_map(folder: Path) -> EmbeddingMap:
-    """Read the map that `fra-dist embed` left in a folder. Raises DataError when it is missing or damaged."""
-    facts = files.read_object(folder / DATA) or {}
+    """Read the map that `fra-dist embed` left in a folder.
+
+    Raises DataError when it is missing or damaged, DiskError or AccessError when the disk does not tell.
+    """
+    facts, photos = files.read_object(folder / DATA) or {}, files.read_bytes(folder / PHOTOS)
     try:
         places = np.array(facts["places"], np.float64).reshape(-1, 2)
         found = EmbeddingMap(
@@ -170,13 +173,19 @@ def read_map(folder: Path) -> EmbeddingMap:
             places,
             {str(name): [str(label) for label in labels] for name, labels in facts["colourings"].items()},
             [int(tile) for tile in facts["tiles"]],
-            files.raw_bytes(folder / PHOTOS),
+            _there(photos, folder / PHOTOS),
         )
         if {len(found.keys), len(found.tiles), *map(len, found.colourings.values())} != {len(places)}:
             raise ValueError("its lists differ in length")
-    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{folder / DATA} cannot be used ({error}): run fra-dist embed again with --fresh") from None
     return found
+
+
+def _there(content: bytes | None, path: Path) -> bytes:
+    if content is None:
+        raise ValueError(f"{path.name} is missing")
+    return content
 
 
 def maps_below(folders: Sequence[Path]) -> list[EmbeddingMap]:

@@ -1,4 +1,7 @@
-"""One optimiser step: micro batches, losses, update, target. There is no host synchronisation in it."""
+"""One optimiser step: micro batches, losses, update, target. There is no host synchronisation in it.
+
+On a GPU one step alone waits for the device: that in which CUDA graphs are recorded and compared.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace

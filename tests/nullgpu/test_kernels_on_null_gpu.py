@@ -14,3 +14,13 @@ def test_every_kernel_is_launched_legally(scene: Scene) -> None:
     waits = ("stream_syncs", "device_syncs", "event_syncs", "blocking_copies", *null_gpu.REFUSALS)
     asked = {f"{name}: {what}": found[name][what] for name in found if name != "stderr" for what in waits}
     assert {what: count for what, count in asked.items() if count} == {}
+
+
+def test_a_launch_takes_what_triton_would(scene: Scene) -> None:
+    found = scene("launcher_scene.py")
+    kinds = {name: kind for name, kind in found.items() if isinstance(kind, dict)}
+    assert len(kinds) == 10
+    assert [name for name, kind in kinds.items() if not kind["same"] or kind["launches"] != 2] == []
+    assert kinds["twice"]["constants"] == [64, True]
+    assert found["empty"] == 0
+    assert found["variants"] == 9  # another factor is no other kernel

@@ -24,6 +24,8 @@ log = logging.getLogger("fra_dist.train")
 Results = dict[str, Tensor]
 WARM_UPS = 3
 """Steps before the recording: what is made at first use, such as plans of convolutions, must not be recorded."""
+DDP_WARM_UPS = 11
+"""DistributedDataParallel times its first ten steps, which cannot be recorded."""
 MOST_APART = 0.05
 """Of the gradient's norm: the most by which a replay may differ from the step kernel by kernel.
 
@@ -244,10 +246,6 @@ def recorded_passes(
     ddp = config.train.backend == "torch" and ctx.world > 1
     warm_ups = DDP_WARM_UPS if ddp else WARM_UPS
     return RecordedPasses(function, parameters, buffers, device, on_any_rank, warm_ups, asked is True)
-
-
-DDP_WARM_UPS = 11
-"""DistributedDataParallel times its first ten steps, which cannot be recorded."""
 
 
 def obstacle(config: Config, ctx: RankContext) -> str | None:

@@ -1,17 +1,21 @@
 """Maps of embeddings: legends, the files, and what the page says to its script."""
 
+import errno
 import itertools
 import json
+import os
 import re
 
 import numpy as np
 import pytest
 
-from fra_dist.errors import DataError
+from fra_dist import files
+from fra_dist.errors import DataError, DiskError
 from fra_dist.report.embedding_map import (
     CLASSES,
     DATA,
     PAGE,
+    PHOTOS,
     EmbeddingMap,
     classes,
     map_section,
@@ -101,6 +105,30 @@ def test_a_damaged_map_is_one_line(tmp_path, damage):
     (tmp_path / DATA).write_text(damage)
     with pytest.raises(DataError, match=r"map\.json cannot be used .*fra-dist embed again"):
         maps_below([tmp_path])
+
+
+def test_photos_that_are_missing_are_one_line(tmp_path):
+    save_map(drawn(), tmp_path)
+    (tmp_path / PHOTOS).unlink()
+    with pytest.raises(DataError, match="is missing"):
+        maps_below([tmp_path])
+
+
+@pytest.mark.parametrize("name", [DATA, PHOTOS])
+def test_an_error_of_the_disk_is_no_damaged_map(tmp_path, monkeypatch, name):
+    save_map(drawn(), tmp_path)
+    opened = os.open
+
+    def erring(path, *args, **kwargs):
+        if str(path).endswith(name):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(files, "PAUSES", ())
+    monkeypatch.setattr(files.os, "open", erring)
+    with pytest.raises(DiskError, match="Input/output error") as caught:
+        maps_below([tmp_path])
+    assert "--fresh" not in str(caught.value)
 
 
 def test_lists_of_other_lengths_and_folders_without_a_map(tmp_path):
