@@ -15,7 +15,15 @@ from torch import Tensor
 from fra_dist.config import load_config
 from fra_dist.distributed import SINGLE, RankContext
 from fra_dist.errors import ConfigError
-from fra_dist.train.engines.cuda_graphs import WARM_UPS, CudaDevice, RecordedPasses, Results, obstacle, recorded_passes
+from fra_dist.train.engines.cuda_graphs import (
+    WARM_UPS,
+    CudaDevice,
+    RecordedPasses,
+    Results,
+    obstacle,
+    recorded_passes,
+    summed,
+)
 from fra_dist.train.step import Step
 from tests.helpers.step_runs import begin, geometry_of, views_of
 
@@ -169,6 +177,15 @@ def test_rows_of_steps_stay_as_they_were() -> None:
     assert len(set(totals)) == STEPS
     again = recording([])
     assert totals == [again.run(number, views_of(number))["total"].item() for number in range(STEPS)]
+
+
+def test_sums_have_memory_of_their_own() -> None:
+    """Two names may stand for one tensor, and a replay writes into the tensors of the one before."""
+    terms = {"total": torch.tensor(2.0), "other": torch.tensor(3.0)}
+    terms["alias"] = terms["total"]
+    sums = summed(iter([terms, terms, terms]))
+    assert {name: value.item() for name, value in sums.items()} == {"total": 6, "other": 9, "alias": 6}
+    assert terms["total"] == 2
 
 
 def test_recording_lets_other_threads_use_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
