@@ -5,7 +5,7 @@ are multiples of 16, numbers that are 1 or multiples of 16. That costs the host 
 launches. Here the key is the numbers themselves, so whatever Triton may assume holds.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +19,50 @@ _kept: dict[tuple[Any, ...], tuple[Any, tuple[Any, ...]]] = {}
 """By `_key`: what Triton compiled, and the compile-time arguments, which its launcher wants once more."""
 
 
+class Launch(NamedTuple):
+    """A launch of a kernel that takes its tensors first."""
+
+    kernel: Any
+    grid: tuple[int, int]
+    settings: dict[str, Any]
+    """Compile-time arguments and options such as num_warps."""
+    tensors: tuple[Tensor, ...]
+    numbers: tuple[int | float, ...]
+
+    def __call__(self) -> None:
+        """Launch it, see `launch`."""
+        launch(self.kernel, self.grid, self.settings, *self.tensors, *self.numbers)
+
+    def again(self) -> "Again | None":
+        """What launches the same for other tensors, of the same dtypes and at multiples of 16 bytes.
+
+        None before the first launch, where a profiler or the interpreter wants every one, and where one of these
+        tensors begins elsewhere.
+        """
+        if not isinstance(self.kernel, JITFunction) or any(tensor.data_ptr() % 16 for tensor in self.tensors):
+            return None
+        device = torch._C._cuda_getDevice()
+        kept = _kept.get(_key(self.kernel, device, self.settings, (*self.tensors, *self.numbers)))
+        if kept is None:
+            return None
+        compiled, constants = kept
+        code = compiled.function, compiled.packed_metadata, None, None, None
+        return Again(compiled.run, (*self.grid, 1), code, (*self.numbers, *constants))
+
+
+class Again(NamedTuple):
+    """A launch for which nothing is looked up."""
+
+    run: Any
+    grid: tuple[int, int, int]
+    code: tuple[Any, ...]
+    rest: tuple[Any, ...]
+
+    def __call__(self, stream: int, *pointers: int) -> None:
+        """Launch it on that stream of the current device, with these addresses as its tensors."""
+        self.run(*self.grid, stream, *self.code, *pointers, *self.rest)
+
+
 def launch(kernel: Any, grid: int | tuple[int, ...], settings: dict[str, Any], *arguments: Any) -> None:
     """Launch a Triton kernel on the current device and stream.
 
@@ -28,7 +72,7 @@ def launch(kernel: Any, grid: int | tuple[int, ...], settings: dict[str, Any], *
     x, y, z = (grid, 1, 1) if isinstance(grid, int) else (*grid, 1, 1)[:3]
     if not x * y * z:
         return
-    if _watched() or not isinstance(kernel, JITFunction) or kernel.pre_run_hooks:  # a profiler, or the interpreter
+    if watched() or not isinstance(kernel, JITFunction) or kernel.pre_run_hooks:
         kernel[x, y, z](*arguments, **settings)
         return
     device = torch._C._cuda_getDevice()
@@ -56,9 +100,10 @@ def next_power_of_2(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
-def _watched() -> bool:
-    hooks = knobs.runtime.launch_enter_hook, knobs.runtime.launch_exit_hook
-    return any(getattr(hook, "calls", hook) for hook in hooks)
+def watched() -> bool:
+    """Whether somebody, such as a profiler, wants to hear of every launch."""
+    enter, leave = knobs.runtime.launch_enter_hook, knobs.runtime.launch_exit_hook
+    return bool(getattr(enter, "calls", enter) or getattr(leave, "calls", leave))
 
 
 def _key(kernel: Any, device: int, settings: dict[str, Any], arguments: tuple[Any, ...]) -> tuple[Any, ...]:

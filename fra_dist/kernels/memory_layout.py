@@ -9,6 +9,14 @@ def rows_are_channels(x: Tensor) -> bool:
     return x.dim() > 1 and x.movedim(1, -1).is_contiguous()
 
 
+def laid_out_like(x: Tensor, other: Tensor) -> Tensor:
+    """The tensor itself, or a copy with the strides of another one of its shape: autograd may hand over any gradient,
+    such as one that is expanded."""
+    if x.stride() == other.stride():
+        return x
+    return torch.empty_like(other, dtype=x.dtype).copy_(x)
+
+
 def laid_out_alike(one: Tensor, other: Tensor) -> bool:
     """Whether both tensors have no gaps and the same order of elements in memory."""
     if one.is_contiguous() and other.is_contiguous():

@@ -6,6 +6,7 @@ embeddings, K hidden width of the heads.
 
 import copy
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +14,17 @@ from torch import Tensor, nn
 from fra_dist.config import ModelConfig
 from fra_dist.distributed import SINGLE, CrossRank
 from fra_dist.errors import ConfigError
-from fra_dist.models.backbone import build_backbone, map_size
+from fra_dist.models.backbone import RESNETS, SMALL, build_backbone, map_size
 from fra_dist.models.fra_network import FRANetwork
 from fra_dist.models.heads import MLPHead
 from fra_dist.models.norm import can_be_grouped, in_groups, synchronise_norms
 from fra_dist.models.outputs import FRAOutput, NetworkOutput
 from fra_dist.models.recompute import statistics_kept
 from fra_dist.models.revival import Revival
+from fra_dist.models.rounded_weights import Place, rounded_weights, weights_of
+
+Views = tuple[Tensor, Tensor] | tuple[Tensor]
+"""Both views, or both end to end."""
 
 
 class FRA(nn.Module):
@@ -32,9 +37,14 @@ class FRA(nn.Module):
 
     views_grouped = False
     """Whether both views go through each network in one pass, with the statistics that a pass over each would give."""
+    rounded: Sequence[Place] = ()
+    """Parameters that are trained and rounded together under autocast, see `round_weights`."""
+    rounded_target: Sequence[Place] = ()
+    """Those of the target network, whose copies last no longer than its pass."""
 
     def __init__(self, config: ModelConfig, cross: CrossRank = SINGLE, backbone: nn.Module | None = None) -> None:
         super().__init__()
+        self.backbone_known = backbone is None and config.backbone in (*RESNETS, *SMALL)
         own = build_backbone(config.backbone, config.map_stride) if backbone is None else backbone
         self.online = FRANetwork(config, own, cross)
         self.predictor = MLPHead(config.width, config.hidden, config.width)
@@ -50,8 +60,15 @@ class FRA(nn.Module):
         together.
         """
         views = (torch.cat([view1, view2]),) if self.views_grouped else (view1, view2)
-        with torch.no_grad():  # first, while nothing is kept for the backward pass: its maps need memory of their own
+        # first, while nothing is kept for the backward pass: its maps need memory of their own
+        with torch.no_grad(), self._rounded_weights(self.rounded_target, view1.device):
             target = self._look(self.target, views)
+        with self._rounded_weights(self.rounded, view1.device):
+            return self._follow(target, views, local_views)
+
+    def _follow(
+        self, target: tuple[NetworkOutput, NetworkOutput], views: Views, local_views: tuple[Tensor, ...]
+    ) -> FRAOutput:
         online = self._look(self.online, views)
         crops = self._look_at_parts(local_views, online) if local_views else ()
         seen = (*online, *crops)
@@ -63,9 +80,7 @@ class FRA(nn.Module):
             self.revival.note([s for view in online if (s := view.similarity) is not None])
         return FRAOutput(online, target, prediction, local, crops)
 
-    def _look(
-        self, network: FRANetwork, views: tuple[Tensor, Tensor] | tuple[Tensor]
-    ) -> tuple[NetworkOutput, NetworkOutput]:
+    def _look(self, network: FRANetwork, views: Views) -> tuple[NetworkOutput, NetworkOutput]:
         if len(views) == 2:
             return network(views[0]), network(views[1])
         one, two = network(views[0], views=2).chunk(2)
@@ -97,6 +112,27 @@ class FRA(nn.Module):
         if not can_be_grouped(self):
             raise ConfigError("the backbone has a batch norm of its own, whose views cannot be grouped")
         self.views_grouped = True
+
+    def round_weights(self) -> None:
+        """Let the weights be rounded all together under autocast, with the numbers that autocast itself would give.
+
+        Those of a backbone from elsewhere are left to autocast.
+        """
+        predictors = [part for part in (self.predictor, self.local_predictor) if part is not None]
+        self.rounded = [*self._weights_of(self.online), *(place for part in predictors for place in weights_of(part))]
+        self.rounded_target = self._weights_of(self.target)
+
+    def _weights_of(self, network: FRANetwork) -> list[Place]:
+        parts: list[nn.Module | None] = [network.projector, network.pixel_projector, network.local_projector]
+        parts.append(network.decoder)
+        if self.backbone_known:
+            parts.append(network.backbone)
+        return [place for part in parts if part is not None for place in weights_of(part)]
+
+    def _rounded_weights(self, places: Sequence[Place], device: torch.device) -> AbstractContextManager[None]:
+        if not (places and torch.is_autocast_enabled(device.type)):
+            return nullcontext()
+        return rounded_weights(places, torch.get_autocast_dtype(device.type))
 
     def set_heatmap_temperature(self, temperature: float | Tensor) -> None:
         """Set the heatmaps' temperature for training from here on; inference always has that of the last step.

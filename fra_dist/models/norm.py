@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fra_dist.distributed import SINGLE, CrossRank
 from fra_dist.errors import ConfigError
-from fra_dist.kernels.batch_norm import Running, batch_norm, takes
+from fra_dist.kernels.batch_norm import Running, normalised, takes
 
 
 class BatchNorm(_BatchNorm):
@@ -59,8 +59,10 @@ class BatchNorm(_BatchNorm):
             assert self.running_var is not None
             assert self.num_batches_tracked is not None
             running = Running(self.running_mean, self.running_var, self.num_batches_tracked, self.momentum)
-        options: dict[str, Any] = {"cross": self.cross, "groups": self.groups, "relu": relu, "eps": self.eps}
-        return batch_norm(input, weight, bias, residual, running=running, **options)[0]
+        return normalised(
+            input, weight, bias, residual,
+            cross=self.cross, groups=self.groups, relu=relu, eps=self.eps, running=running,
+        )  # fmt: skip
 
 
 @contextmanager

@@ -35,6 +35,8 @@ def set_execution(model: FRA, config: TrainConfig, device: torch.device) -> None
             lay_out_weights(model)
         if device.type == "cpu":
             use_patches(model.online.backbone)
+    if device.type == "cuda" and not config.compile and not config.activation_checkpointing:
+        model.round_weights()
     if config.activation_checkpointing:
         recompute_blocks(model.online.backbone)
     if config.compile:

@@ -29,6 +29,9 @@ from fra_dist.train.signals import StopFlag
 from fra_dist.train.sizes import Sizes
 from fra_dist.train.step import Step
 
+MARGIN = 60.0
+"""Seconds that a part which may wait for a checkpoint has beyond checkpoint.patience_seconds."""
+
 
 @dataclass
 class Run:
@@ -205,7 +208,7 @@ class Hook:
 
 def train(run: Run, hooks: Sequence[Hook]) -> bool:
     """Train to the last step or to a signal, with the hooks around each step. True when the run is complete."""
-    phases, slow = run.phases, max(SLOW, run.config.checkpoint.patience_seconds + 60)
+    phases, slow = run.phases, max(SLOW, run.config.checkpoint.patience_seconds + MARGIN)
     attempt = distributed.from_main(lambda: run.folder.attempt)
     watchdog = Watchdog(run.config, run.ctx, phases, run.hosts, run.folder.path, attempt)
     saving = f"the checkpoint in {run.folder.checkpoints}" if run.ctx.is_main else ""

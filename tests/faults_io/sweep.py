@@ -105,7 +105,7 @@ def _become(rank, port):
 
 def _shorten():
     """Limits of minutes are of seconds here, so that a sweep of hangs has an end."""
-    prepare.SLOW = prepare._READING = trainer.SLOW = watchdog.SLOW = trainer.Hook.patience = LIMIT
+    prepare.SLOW = prepare._READING = trainer.SLOW = watchdog.SLOW = trainer.Hook.patience = trainer.MARGIN = LIMIT
     pretraining.CLOSING = LIMIT / 3
 
 
@@ -168,7 +168,7 @@ class Sweep:
     def attempt(self, run, fault=None, count_of=""):
         words = ["pretrain", str(self.config), f"output={run}"]
         if fault is not None and fault[5] == 3:
-            words.append(f"train.watchdog_seconds={LIMIT}")
+            words += [f"train.watchdog_seconds={LIMIT}", f"checkpoint.patience_seconds={LIMIT}"]
         return Attempt(words, self.work / "log", fault, count_of)
 
     def place(self):

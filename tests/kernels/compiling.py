@@ -61,8 +61,10 @@ def assert_fits(kernel: dict[str, Any], capability: int) -> None:
 
 
 def compile_instead(launch: Any, capability: int) -> Report:
-    """For scripts: from now on `launch._launch` compiles for that GPU and adds to the report."""
+    """For scripts: from now on the launches of that module compile for that GPU and add to the report."""
     from triton.runtime import driver
+
+    from fra_dist.kernels import launcher
 
     driver.set_active(AbsentGPU(capability))
     report: Report = []
@@ -71,7 +73,7 @@ def compile_instead(launch: Any, capability: int) -> Report:
         grid = grid if isinstance(grid, tuple) else (grid,)
         report.append(_inspect(kernel.__name__, kernel.warmup(*arguments, grid=grid, **settings)))
 
-    launch._launch = compile_only
+    launcher.launch = launch._launch = compile_only
     return report
 
 

@@ -20,7 +20,11 @@ from fra_dist.kernels.memory_layout import rows_are_channels
 from fra_dist.types import CrossRank
 
 KERNEL = dispatch.register("batch_norm")
+MOST_LAYERS = 10_000
+"""Layers that are known; a run has some hundreds."""
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+_layers: dict[tuple[Any, ...], Any] = {}
+"""By `_key`: how `one_rank` does a layer."""
 
 
 class Running(NamedTuple):
@@ -62,15 +66,31 @@ def batch_norm(
     (float64 for a float64 x). Raises ValueError for shapes that do not fit together, and ConfigError if the Triton
     kernels are insisted on (`dispatch.force`) and cannot take the call.
     """
+    if cross.world == 1 and not torch.compiler.is_compiling():
+        found = _on_one_rank(x, weight, bias, residual, groups, relu, eps, running)
+        if found is not None:
+            y, settled = found
+            return y, settled[0], settled[1]
     _check(x, weight, bias, residual, groups)
     triton = takes(x, residual)
-    one_launch = triton and cross.world == 1 and not torch.compiler.is_compiling()
-    kept = running if one_launch and running is not None and running.fits(torch.float32) else None
-    y, mean, var = _BatchNorm.apply(x, weight, bias, residual, groups, relu, eps, cross, triton, one_launch, kept)
-    if running is not None and kept is None:
+    y, mean, var = _BatchNorm.apply(x, weight, bias, residual, groups, relu, eps, cross, triton)
+    if running is not None:
         count = x.numel() // x.shape[1] // groups * cross.world
         follow(running.mean, running.var, running.tracked, mean, var, count, running.momentum)
     return y, mean, var
+
+
+def normalised(
+    x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, *, cross: CrossRank, groups: int, relu: bool,
+    eps: float, running: Running | None,
+) -> Tensor:  # fmt: skip
+    """y alone of `batch_norm`."""
+    if cross.world == 1 and not torch.compiler.is_compiling():
+        found = _on_one_rank(x, weight, bias, residual, groups, relu, eps, running)
+        if found is not None:
+            return found[0]
+    options: dict[str, Any] = {"cross": cross, "groups": groups, "relu": relu, "eps": eps, "running": running}
+    return batch_norm(x, weight, bias, residual, **options)[0]
 
 
 def takes(x: Tensor, residual: Tensor | None = None) -> bool:
@@ -105,22 +125,15 @@ class _BatchNorm(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, groups: int, relu: bool,
-        eps: float, cross: CrossRank, triton: bool, one_launch: bool, running: Running | None,
+        eps: float, cross: CrossRank, triton: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         parts = _parts(triton, x)
-        exact = torch.float32 if one_launch else torch.promote_types(x.dtype, torch.float32)
-        gain, base = cast(weight, exact), cast(bias, exact)
-        if one_launch:
-            buffers = None if running is None else (running.mean, running.var, running.tracked)
-            momentum = 0.0 if running is None or running.momentum is None else running.momentum
-            mean, var, inverse, scale, shift = parts.settle(x, groups, gain, base, eps, buffers, momentum)
-        else:
-            # moments of C numbers in float64: one collective, and no cancellation to speak of
-            moments = cross.mean(parts.moments(x, groups))
-            mean, var, inverse, scale, shift = parts.finish(moments, gain, base, eps)
+        exact = torch.promote_types(x.dtype, torch.float32)
+        # moments of C numbers in float64: one collective, and no cancellation to speak of
+        moments = cross.mean(parts.moments(x, groups))
+        mean, var, inverse, scale, shift = parts.finish(moments, cast(weight, exact), cast(bias, exact), eps)
         y = parts.transform(x, scale, shift, residual, relu)
         ctx.relu, ctx.cross, ctx.triton, ctx.with_residual = relu, cross, triton, residual is not None
-        ctx.one_launch = one_launch
         by_input = triton and relu and residual is None  # the sign of y is known without reading it
         ctx.save_for_backward(
             x, y if relu and not by_input else None, weight, mean, inverse, scale, shift if by_input else None
@@ -135,19 +148,75 @@ class _BatchNorm(torch.autograd.Function):
         x, y, weight, mean, inverse, scale, shift = ctx.saved_tensors
         parts, dy = _parts(ctx.triton, x), grads[0]
         if dy is None:
-            return (None,) * 11
+            return (None,) * 9
         if y is not None and not ctx.triton:
             dy, y = torch.ops.aten.threshold_backward(dy, y, 0), None
-        if ctx.one_launch:
-            means, totals = parts.settle_sums(dy, x, y, mean, inverse, scale, shift)
-        else:
-            own = parts.sums(dy, x, y, mean, inverse, scale, shift)
-            count = x.numel() // x.shape[1] // len(mean) * ctx.cross.world
-            means, totals = cast(ctx.cross.sum(own) / count, mean.dtype), own.sum(dim=1)
-        level, slope = means.unbind()
+        own = parts.sums(dy, x, y, mean, inverse, scale, shift)
+        count = x.numel() // x.shape[1] // len(mean) * ctx.cross.world
+        level, slope = cast(ctx.cross.sum(own) / count, mean.dtype).unbind()
         dx, d_residual = parts.gradients(dy, x, y, mean, inverse, scale, shift, level, slope, ctx.with_residual)
-        d_bias, d_weight = cast(totals, weight.dtype).unbind()
-        return dx, d_weight, d_bias, d_residual, *[None] * 7
+        d_bias, d_weight = cast(own.sum(dim=1), weight.dtype).unbind()
+        return dx, d_weight, d_bias, d_residual, *[None] * 5
+
+
+def _on_one_rank(
+    x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, groups: int, relu: bool, eps: float,
+    running: Running | None,
+) -> tuple[Tensor, Tensor] | None:  # fmt: skip
+    """y and the statistics by `one_rank`, where its kernels take the tensors.
+
+    Tensors like those of an earlier call are not looked at again.
+    """
+    layer = _layers.get(key := _key(x, weight, bias, residual, groups, relu, eps, running))
+    if layer is None:
+        fits = weight.dtype == bias.dtype == torch.float32 and (running is None or running.fits(torch.float32))
+        if not fits or dispatch.wish() == "reference" or _obstacle(x, residual) is not None:
+            return None
+        _check(x, weight, bias, residual, groups)
+        from fra_dist.kernels.batch_norm.one_rank import Layer  # imports Triton
+
+        if len(_layers) >= MOST_LAYERS:
+            _layers.clear()
+        layer = _layers[key] = Layer(x, groups, relu, eps, None if running is None else running.momentum)
+    if not dispatch.use_triton(KERNEL, None, on_gpu=x.is_cuda):
+        return None
+    if torch.is_grad_enabled():
+        return _OnOneRank.apply(x, weight, bias, residual, layer, running)
+    return layer.forward(x, weight, bias, residual, running)
+
+
+def _key(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, *rest: Any) -> tuple[Any, ...]:
+    """All that `_on_one_rank` looks at."""
+    *numbers, running = rest
+    other = None if residual is None else (residual.shape, residual.stride(), residual.dtype, residual.get_device())
+    affine = weight.shape, weight.dtype, weight.get_device(), bias.shape, bias.dtype, bias.get_device()
+    kept = None if running is None else (running.mean.dtype, running.mean.get_device(), running.momentum)
+    return x.shape, x.stride(), x.dtype, x.get_device(), other, affine, kept, *numbers
+
+
+class _OnOneRank(torch.autograd.Function):
+    """`one_rank` with a gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, layer: Any,
+        running: Running | None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        ctx.layer = layer
+        y, settled = layer.forward(x, weight, bias, residual, running)
+        ctx.with_residual = residual is not None
+        ctx.save_for_backward(x, y if layer.relu and ctx.with_residual else None, settled)
+        ctx.mark_non_differentiable(settled)
+        ctx.set_materialize_grads(False)  # no zeros for the statistics, whose gradients nobody asks for
+        return y, settled
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor | None, _: None) -> tuple[Any, ...]:
+        if dy is None:
+            return (None,) * 6
+        x, y, settled = ctx.saved_tensors
+        dx, d_residual, (d_bias, d_weight) = ctx.layer.backward(dy, x, y, settled, ctx.with_residual)
+        return dx, d_weight, d_bias, d_residual, None, None
 
 
 def _parts(triton: bool, x: Tensor) -> Any:

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from fra_dist.kernels.batch_norm import triton as kernels
-from fra_dist.kernels.launcher import cdiv, next_power_of_2
-from fra_dist.kernels.launcher import launch as _launch
+from fra_dist.kernels.launcher import Launch, cdiv, next_power_of_2
 
 TILE = 4096
 """Values of a tile: 32 a thread of 4 warps, so a bf16 tile is read 16 bytes at a time, four times."""
@@ -21,33 +20,32 @@ A constant, so the order of the sums is the same on every GPU.
 COLLECTED = 16
 """Channels whose partial sums one program adds up: 128 bytes of float64."""
 BLOCK = 128
+Running = tuple[Tensor, Tensor, Tensor]
+"""Running mean, running variance, and how many statistics were followed."""
 
 
 def moments(x: Tensor, groups: int) -> Tensor:
     """Mean and mean square of this rank's values, (2, G, C) float64, by the kernel."""
-    partial, rows = _partial_moments(x, groups)
-    splits, channels = partial.shape[0], x.shape[1]
+    partial = partial_moments(x, groups)
+    rows, channels, splits = _rows(x, groups), x.shape[1], len(partial)
+    moments_launch(x, partial)()
     result = x.new_empty((2, groups, channels), dtype=torch.float64)
     settings = {"SP": next_power_of_2(splits), "BC": COLLECTED, "num_warps": 4}
     grid = (groups * cdiv(channels, COLLECTED), 1)
-    _launch(kernels.collect_kernel, grid, settings, x, partial, result, rows, channels, groups, splits)
+    numbers = (rows, channels, groups, splits)
+    Launch(kernels.collect_kernel, grid, settings, (x, partial, result), numbers)()
     return result
 
 
 def settle(
-    x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float, running: tuple[Tensor, Tensor, Tensor] | None,
-    momentum: float,
-) -> Tensor:  # fmt: skip
-    """`moments`, `finish` and, with `running` (mean, variance, number of statistics), `follow` on one rank, by two
-    kernel launches: (5, G, C) fp32 as `finish` returns it."""
-    partial, rows = _partial_moments(x, groups)
-    splits, channels = partial.shape[0], x.shape[1]
-    result = partial.new_empty((5, groups, channels))
-    settings = {"G": groups, "SP": next_power_of_2(splits), "BC": COLLECTED, "FOLLOW": running is not None}
-    kept = (result, result, result) if running is None else running
-    numbers = (eps, momentum, rows / max(rows - 1, 1), rows, channels, splits)
-    arguments = (x, partial, weight, bias, result, *kept, *numbers)
-    _launch(kernels.settle_kernel, (cdiv(channels, COLLECTED), 1), settings | {"num_warps": 4}, *arguments)
+    x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float, running: Running | None, momentum: float
+) -> Tensor:
+    """`moments`, `finish` and, with `running`, `follow` on one rank, by two kernel launches: (5, G, C) fp32 as `finish`
+    returns it."""
+    partial = partial_moments(x, groups)
+    moments_launch(x, partial)()
+    result = partial.new_empty((5, groups, x.shape[1]))
+    settle_launch(x, partial, weight, bias, result, running, eps, momentum)()
     return result
 
 
@@ -56,8 +54,8 @@ def finish(moments: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     _, groups, channels = moments.shape
     result = moments.new_empty((5, groups, channels), dtype=torch.float32)
     number = groups * channels
-    arguments = (moments, weight, bias, result, eps, channels, number)
-    _launch(kernels.finish_kernel, (cdiv(number, BLOCK), 1), {"BLOCK": BLOCK, "num_warps": 4}, *arguments)
+    settings, tensors = {"BLOCK": BLOCK, "num_warps": 4}, (moments, weight, bias, result)
+    Launch(kernels.finish_kernel, (cdiv(number, BLOCK), 1), settings, tensors, (eps, channels, number))()
     return result
 
 
@@ -68,18 +66,15 @@ def follow(
     """Update the running statistics in place by one kernel launch; correction is n/(n − 1),
     for the unbiased variance."""
     groups, channels = mean.shape
-    arguments = (running_mean, running_var, tracked, mean, var, momentum, correction, channels)
-    settings = {"G": groups, "BLOCK": BLOCK, "num_warps": 4}
-    _launch(kernels.follow_kernel, (cdiv(channels, BLOCK), 1), settings, *arguments)
+    settings, tensors = {"G": groups, "BLOCK": BLOCK, "num_warps": 4}, (running_mean, running_var, tracked, mean, var)
+    numbers = (momentum, correction, channels)
+    Launch(kernels.follow_kernel, (cdiv(channels, BLOCK), 1), settings, tensors, numbers)()
 
 
 def transform(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
     """The normalised map scale x + shift (+ residual), rectified if `relu`, in the layout of x, by the kernel."""
-    rows, channels, settings = _shape(x, len(scale))
     y = torch.empty_like(x)
-    settings |= {"ADD": residual is not None, "RELU": relu}
-    arguments = (x, scale, shift, x if residual is None else residual, y, rows, channels)
-    _launch(kernels.transform_kernel, _tiles(rows, channels, len(scale), settings), settings, *arguments)
+    transform_launch(x, scale, shift, residual, y, relu)()
     return y
 
 
@@ -90,7 +85,9 @@ def sums(
 
     g is dy where y is positive; if y is None, where scale x + shift is; and everywhere without either.
     """
-    return _partial_sums(dy, x, y, mean, inverse, scale, shift)[0].sum(dim=0)
+    partial = partial_moments(x, len(mean))
+    sums_launch(dy, x, y, mean, inverse, scale, shift, partial)()
+    return partial.sum(dim=0)
 
 
 def settle_sums(
@@ -98,38 +95,11 @@ def settle_sums(
 ) -> tuple[Tensor, Tensor]:
     """What `sums` is for on one rank, by two kernel launches: means of g and g x̂, (2, G, C), and their sums over all
     groups, (2, C), the gradients of bias and weight; fp32."""
-    partial, rows = _partial_sums(dy, x, y, mean, inverse, scale, shift)
-    splits, _, groups, channels = partial.shape
-    means, totals = partial.new_empty((2, groups, channels)), partial.new_empty((2, channels))
-    settings = {"G": groups, "SP": next_power_of_2(splits), "BC": COLLECTED, "num_warps": 4}
-    arguments = (partial, means, totals, rows, channels, splits)
-    _launch(kernels.settle_sums_kernel, (cdiv(channels, COLLECTED), 1), settings, *arguments)
+    partial = partial_moments(x, len(mean))
+    sums_launch(dy, x, y, mean, inverse, scale, shift, partial)()
+    means, totals = partial.new_empty((2, *mean.shape)), partial.new_empty((2, x.shape[1]))
+    settle_sums_launch(x, partial, means, totals)()
     return means, totals
-
-
-def _partial_moments(x: Tensor, groups: int) -> tuple[Tensor, int]:
-    """Sums of x − k and (x − k)² of each part of the rows, (splits, 2, G, C) fp32, and the rows of a group."""
-    rows, channels, settings = _shape(x, groups, REDUCED_TILE)
-    splits, length = _splits(rows, settings["BR"])
-    partial = x.new_empty((splits, 2, groups, channels), dtype=torch.float32)
-    grid = (groups * cdiv(channels, settings["BC"]), splits)
-    _launch(kernels.moments_kernel, grid, settings, x, partial, rows, channels, groups, splits, length)
-    return partial, rows
-
-
-def _partial_sums(
-    dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, scale: Tensor, shift: Tensor | None
-) -> tuple[Tensor, int]:
-    """Σ g and Σ g x̂ of each part of the rows, (splits, 2, G, C) fp32, and the rows of a group."""
-    groups = len(mean)
-    rows, channels, settings = _shape(x, groups, REDUCED_TILE)
-    splits, length = _splits(rows, settings["BR"])
-    settings["MASK"] = _mask(y, shift)
-    partial = mean.new_empty((splits, 2, groups, channels))
-    grid = (groups * cdiv(channels, settings["BC"]), splits)
-    given = (dy, x, x if y is None else y, mean, inverse, scale, scale if shift is None else shift)
-    _launch(kernels.sums_kernel, grid, settings, *given, partial, rows, channels, groups, splits, length)
-    return partial, rows
 
 
 def gradients(
@@ -140,14 +110,85 @@ def gradients(
 
     y and shift: see `sums`, whose scale is `factor` here.
     """
-    rows, channels, settings = _shape(x, len(mean))
     dx = torch.empty_like(x)
     d_residual = torch.empty_like(x) if with_residual else x.new_empty(0)
-    settings |= {"ADD": with_residual, "MASK": _mask(y, shift)}
+    statistics = mean, inverse, factor, shift, level, slope
+    gradients_launch(dy, x, y, *statistics, dx, d_residual if with_residual else None)()
+    return dx, d_residual
+
+
+def partial_moments(x: Tensor, groups: int) -> Tensor:
+    """Room for two sums of each part of the rows, (splits, 2, G, C) fp32."""
+    rows, _, settings = _shape(x, groups, REDUCED_TILE)
+    return x.new_empty((_splits(rows, settings["BR"])[0], 2, groups, x.shape[1]), dtype=torch.float32)
+
+
+def moments_launch(x: Tensor, partial: Tensor) -> Launch:
+    """Sums of x − k and (x − k)² of each part of the rows."""
+    splits, _, groups, _ = partial.shape
+    rows, channels, settings = _shape(x, groups, REDUCED_TILE)
+    grid = (groups * cdiv(channels, settings["BC"]), splits)
+    numbers = (rows, channels, groups, *_splits(rows, settings["BR"]))
+    return Launch(kernels.moments_kernel, grid, settings, (x, partial), numbers)
+
+
+def settle_launch(
+    x: Tensor, partial: Tensor, weight: Tensor, bias: Tensor, result: Tensor, running: Running | None, eps: float,
+    momentum: float,
+) -> Launch:  # fmt: skip
+    """`result` (5, G, C) from the sums of one rank's parts, and the running statistics follow."""
+    splits, _, groups, channels = partial.shape
+    rows = _rows(x, groups)
+    settings = {"G": groups, "SP": next_power_of_2(splits), "BC": COLLECTED, "FOLLOW": running is not None}
+    kept = (result, result, result) if running is None else running
+    numbers = (eps, momentum, rows / max(rows - 1, 1), rows, channels, splits)
+    tensors = (x, partial, weight, bias, result, *kept)
+    return Launch(kernels.settle_kernel, (cdiv(channels, COLLECTED), 1), settings | {"num_warps": 4}, tensors, numbers)
+
+
+def transform_launch(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None, y: Tensor, relu: bool) -> Launch:
+    """The normalised map, into y."""
+    rows, channels, settings = _shape(x, len(scale))
+    settings |= {"ADD": residual is not None, "RELU": relu}
+    tensors = (x, scale, shift, x if residual is None else residual, y)
+    grid = _tiles(rows, channels, len(scale), settings)
+    return Launch(kernels.transform_kernel, grid, settings, tensors, (rows, channels))
+
+
+def sums_launch(
+    dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, scale: Tensor, shift: Tensor | None,
+    partial: Tensor,
+) -> Launch:  # fmt: skip
+    """Σ g and Σ g x̂ of each part of the rows, into `partial`."""
+    splits, _, groups, _ = partial.shape
+    rows, channels, settings = _shape(x, groups, REDUCED_TILE)
+    settings["MASK"] = _mask(y, shift)
+    grid = (groups * cdiv(channels, settings["BC"]), splits)
+    given = (dy, x, x if y is None else y, mean, inverse, scale, scale if shift is None else shift)
+    numbers = (rows, channels, groups, *_splits(rows, settings["BR"]))
+    return Launch(kernels.sums_kernel, grid, settings, (*given, partial), numbers)
+
+
+def settle_sums_launch(x: Tensor, partial: Tensor, means: Tensor, totals: Tensor) -> Launch:
+    """Means (2, G, C) and totals (2, C) of the sums of one rank's parts."""
+    splits, _, groups, channels = partial.shape
+    settings = {"G": groups, "SP": next_power_of_2(splits), "BC": COLLECTED, "num_warps": 4}
+    numbers = (_rows(x, groups), channels, splits)
+    grid = (cdiv(channels, COLLECTED), 1)
+    return Launch(kernels.settle_sums_kernel, grid, settings, (partial, means, totals), numbers)
+
+
+def gradients_launch(
+    dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, factor: Tensor, shift: Tensor | None,
+    level: Tensor, slope: Tensor, dx: Tensor, d_residual: Tensor | None,
+) -> Launch:  # fmt: skip
+    """The gradient of x, and that of a residual, if there is room for one."""
+    rows, channels, settings = _shape(x, len(mean))
+    settings |= {"ADD": d_residual is not None, "MASK": _mask(y, shift)}
     given = (dy, x, x if y is None else y, mean, inverse, factor, factor if shift is None else shift, level, slope)
     grid = _tiles(rows, channels, len(mean), settings)
-    _launch(kernels.gradients_kernel, grid, settings, *given, dx, d_residual, rows, channels)
-    return dx, d_residual
+    tensors = (*given, dx, dx if d_residual is None else d_residual)
+    return Launch(kernels.gradients_kernel, grid, settings, tensors, (rows, channels))
 
 
 def _mask(y: Tensor | None, shift: Tensor | None) -> int:
@@ -156,11 +197,16 @@ def _mask(y: Tensor | None, shift: Tensor | None) -> int:
     return kernels.EVERYWHERE.value if shift is None else kernels.FROM_INPUT.value
 
 
+def _rows(x: Tensor, groups: int) -> int:
+    """Of a group."""
+    return x.numel() // x.shape[1] // groups
+
+
 def _shape(x: Tensor, groups: int, tile: int = TILE) -> tuple[int, int, dict[str, Any]]:
     """Rows of a group, channels, and the tile's shape."""
     channels = x.shape[1]
     width = min(64, max(16, next_power_of_2(channels)))
-    return x.numel() // channels // groups, channels, {"BR": tile // width, "BC": width, "num_warps": 4}
+    return _rows(x, groups), channels, {"BR": tile // width, "BC": width, "num_warps": 4}
 
 
 def _splits(rows: int, tile: int) -> tuple[int, int]:

@@ -10,9 +10,7 @@ from torch import Tensor
 
 from fra_dist.kernels import dispatch
 from fra_dist.kernels.correspondence import launch
-
-FORWARD = "fra_dist::correspondence"
-BACKWARD = "fra_dist::correspondence_backward"
+from fra_dist.kernels.operators import device_of, operator
 
 
 def fused(queries: Tensor, keys: Tensor, rows: Tensor, columns: Tensor, spread: float, temperature: float) -> Tensor:
@@ -21,7 +19,7 @@ def fused(queries: Tensor, keys: Tensor, rows: Tensor, columns: Tensor, spread: 
     return found
 
 
-@torch.library.custom_op(FORWARD, mutates_args=())
+@operator("correspondence")
 def forward_operator(
     queries: Tensor, keys: Tensor, rows: Tensor, columns: Tensor, spread: float, temperature: float
 ) -> tuple[Tensor, Tensor]:
@@ -30,7 +28,7 @@ def forward_operator(
     if len(queries) > 0:
         dispatch.launches["correspondence"] += 1
         vectors, places = (queries.contiguous(), keys.contiguous()), (rows.contiguous(), columns.contiguous())
-        with torch.cuda.device_of(queries):
+        with device_of(queries):
             launch.forward(*vectors, *places, spread, temperature, found, mass)
     return found, mass
 
@@ -47,7 +45,7 @@ def _outputs(queries: Tensor) -> tuple[Tensor, Tensor]:
     return found, mass
 
 
-@torch.library.custom_op(BACKWARD, mutates_args=())
+@operator("correspondence_backward")
 def backward_operator(
     given: Tensor, queries: Tensor, keys: Tensor, rows: Tensor, columns: Tensor, mass: Tensor, spread: float,
     temperature: float,
@@ -57,7 +55,7 @@ def backward_operator(
     if len(queries) > 0:
         dispatch.launches["correspondence_backward"] += 1
         vectors, places = (queries.contiguous(), keys.contiguous()), (rows.contiguous(), columns.contiguous())
-        with torch.cuda.device_of(queries):
+        with device_of(queries):
             launch.backward(*vectors, *places, mass, given.contiguous(), spread, temperature, *gradients)
     return gradients
 
@@ -83,4 +81,4 @@ def _differentiate(ctx: Any, given: Tensor, _unused: Any) -> tuple[Tensor | None
     return *gradients, None, None, None, None
 
 
-forward_operator.register_autograd(_differentiate, setup_context=_save)
+forward_operator.register_autograd(_differentiate, _save)

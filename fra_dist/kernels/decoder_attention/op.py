@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fra_dist.kernels import dispatch
 from fra_dist.kernels.decoder_attention import launch
+from fra_dist.kernels.operators import device_of, operator
 
 
 def fused(
@@ -23,7 +24,7 @@ def fused(
     return pooled, total
 
 
-@torch.library.custom_op("fra_dist::decoder_attention", mutates_args=())
+@operator("decoder_attention")
 def forward_operator(
     rows: Tensor, memory: Tensor, code: Tensor, keep: Tensor | None, scale: float, keep_scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -32,7 +33,7 @@ def forward_operator(
     All inputs are contiguous.
     """
     dispatch.launches["decoder_attention"] += 1
-    with torch.cuda.device_of(memory):
+    with device_of(memory):
         return launch.forward(rows, memory, code, keep, scale, keep_scale)
 
 
@@ -44,7 +45,7 @@ def _(
     return torch.empty_like(rows), total, torch.empty_like(total)
 
 
-@torch.library.custom_op("fra_dist::decoder_attention_backward", mutates_args=())
+@operator("decoder_attention_backward")
 def backward_operator(
     d_pooled: Tensor, d_total: Tensor, rows: Tensor, memory: Tensor, code: Tensor, keep: Tensor | None,
     pooled: Tensor, total: Tensor, logsum: Tensor, scale: float, keep_scale: float,
@@ -52,7 +53,7 @@ def backward_operator(
     """The backward kernels as an operator: gradients of rows (B, R, D) and memory (B, P, D)."""
     dispatch.launches["decoder_attention_backward"] += 1
     given = d_pooled.contiguous(), d_total.contiguous()
-    with torch.cuda.device_of(memory):
+    with device_of(memory):
         return launch.backward(*given, rows, memory, code, keep, pooled, total, logsum, scale, keep_scale)
 
 
@@ -72,4 +73,4 @@ def _differentiate(ctx: Any, d_pooled: Tensor, d_total: Tensor, _unused: Any) ->
     return *gradients, None, None, None, None
 
 
-forward_operator.register_autograd(_differentiate, setup_context=_save)
+forward_operator.register_autograd(_differentiate, _save)

@@ -28,9 +28,9 @@ def dropout_mask(keys: Tensor, shape: torch.Size, call: int, span: int, p: float
     threshold = int(p * 2**53)
     obstacle = dispatch.device_obstacle(keys.device.type, keys.device.index)
     if dispatch.use_triton(KERNEL, obstacle, on_gpu=keys.is_cuda):
-        from fra_dist.kernels.dropout_mask.op import fused  # imports Triton
+        from fra_dist.kernels.dropout_mask.op import mask  # imports Triton
 
-        return fused(keys, list(shape), call, span, threshold)
+        return mask(keys, list(shape), call, span, threshold)
     plain = keys.device.type == "cpu" and type(keys) is Tensor and not torch.compiler.is_compiling()
     if plain and dispatch.wish() == "auto":
         from fra_dist.kernels.dropout_mask.host import on_host  # imports numba

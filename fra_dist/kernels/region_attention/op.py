@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 
 from fra_dist.kernels import dispatch
+from fra_dist.kernels.operators import device_of, operator
 from fra_dist.kernels.region_attention import launch
-
-FORWARD = "fra_dist::region_attention"
-BACKWARD = "fra_dist::region_attention_backward"
 
 
 def fused(
@@ -25,7 +23,7 @@ def fused(
     return similarity, regions
 
 
-@torch.library.custom_op(FORWARD, mutates_args=())
+@operator("region_attention")
 def forward_operator(
     features: Tensor, pixels: Tensor, prototypes: Tensor, temperature: float, epsilon: float,
     on_device: Tensor | None,
@@ -38,7 +36,7 @@ def forward_operator(
     outputs = launch.forward_outputs(features, pixels, prototypes)
     if features.shape[0] > 0:
         dispatch.launches["region_attention"] += 1
-        with torch.cuda.device_of(features):
+        with device_of(features):
             given = temperature if on_device is None else on_device
             launch.forward(features, pixels, prototypes, given, epsilon, *outputs)
     return outputs
@@ -51,7 +49,7 @@ def _(
     return launch.forward_outputs(features, pixels, prototypes)
 
 
-@torch.library.custom_op(BACKWARD, mutates_args=())
+@operator("region_attention_backward")
 def backward_operator(
     d_similarity: Tensor,
     d_regions: Tensor,
@@ -74,7 +72,7 @@ def backward_operator(
         return gradients[0], gradients[1], gradients[2].zero_()
     saved = similarity, regions, mass, pixel_scale, prototype_scale
     dispatch.launches["region_attention_backward"] += 1
-    with torch.cuda.device_of(features):
+    with device_of(features):
         launch.backward(
             (d_similarity.contiguous(), d_regions.contiguous()),
             (features, pixels, prototypes),
@@ -105,4 +103,4 @@ def _differentiate(ctx: Any, d_similarity: Tensor, d_regions: Tensor, *_unused: 
     return *gradients, None, None, None
 
 
-forward_operator.register_autograd(_differentiate, setup_context=_save)
+forward_operator.register_autograd(_differentiate, _save)

@@ -7,14 +7,15 @@ import torch
 from torch import Tensor
 
 from fra_dist.kernels import dispatch
+from fra_dist.kernels.operators import device_of, operator
 from fra_dist.kernels.relation import launch
 
 
-@torch.library.custom_op("fra_dist::relation_mass", mutates_args=())
+@operator("relation_mass")
 def mass(teacher: Tensor, bias: Tensor, temperature: float) -> Tensor:
     """Operator for `launch.mass`: the mean share of each region, (V, Q) float64."""
     dispatch.launches["relation_mass"] += 1
-    with torch.cuda.device_of(teacher):
+    with device_of(teacher):
         return launch.mass(teacher.contiguous(), bias, temperature)
 
 
@@ -23,11 +24,11 @@ def _(teacher: Tensor, bias: Tensor, temperature: float) -> Tensor:
     return bias.new_empty(bias.shape, dtype=torch.float64)
 
 
-@torch.library.custom_op("fra_dist::relation_shift", mutates_args=())
+@operator("relation_shift")
 def shift(bias: Tensor, mass: Tensor) -> Tensor:
     """Operator for `launch.shift`: the bias after one Sinkhorn round, (V, Q)."""
     dispatch.launches["relation_shift"] += 1
-    with torch.cuda.device_of(bias):
+    with device_of(bias):
         return launch.shift(bias, mass)
 
 
@@ -36,13 +37,13 @@ def _(bias: Tensor, mass: Tensor) -> Tensor:
     return torch.empty_like(bias)
 
 
-@torch.library.custom_op("fra_dist::relation_terms", mutates_args=())
+@operator("relation_terms")
 def terms(
     student: Tensor, teacher: Tensor, bias: Tensor, student_temperature: float, teacher_temperature: float
 ) -> Tensor:
     """Operator for `launch.terms`: cross-entropy, mean shares and shares of first places, (V, 1 + 2 Q) fp32."""
     dispatch.launches["relation_terms"] += 1
-    with torch.cuda.device_of(student):
+    with device_of(student):
         maps = student.contiguous(), teacher.contiguous()
         return launch.terms(*maps, bias, student_temperature, teacher_temperature)
 
@@ -52,7 +53,7 @@ def _(student: Tensor, teacher: Tensor, bias: Tensor, student_temperature: float
     return bias.new_empty((bias.shape[0], 1 + 2 * bias.shape[1]))
 
 
-@torch.library.custom_op("fra_dist::relation_gradient", mutates_args=())
+@operator("relation_gradient")
 def gradient(
     student: Tensor, teacher: Tensor, bias: Tensor, d_cross_entropy: Tensor, slope: Tensor,
     student_temperature: float, teacher_temperature: float,
@@ -60,7 +61,7 @@ def gradient(
     """Operator for `launch.gradient`: the gradient of the student's similarities."""
     dispatch.launches["relation_gradient"] += 1
     given = d_cross_entropy.contiguous(), slope.contiguous()
-    with torch.cuda.device_of(student):
+    with device_of(student):
         maps = student.contiguous(), teacher.contiguous()
         return launch.gradient(*maps, bias, *given, student_temperature, teacher_temperature)
 

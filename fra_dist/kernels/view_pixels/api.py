@@ -37,9 +37,9 @@ def view_pixels(
     if not fits or numbers.dtype != torch.float32:
         raise ValueError(f"{tuple(numbers.shape)} {numbers.dtype} are not a row of numbers for {len(images)} images")
     if dispatch.use_triton(KERNEL, _obstacle(images, dtype), on_gpu=images.is_cuda):
-        from fra_dist.kernels.view_pixels.op import fused  # imports Triton
+        from fra_dist.kernels.view_pixels.op import finish  # imports Triton
 
-        return fused(images, numbers, dtype, channels_last)
+        return finish(images, numbers, dtype, channels_last)
     return reference(images, numbers, dtype, channels_last)
 
 

@@ -33,16 +33,16 @@ def check_few_splits() -> None:
 def check_operators() -> None:
     x, _, _, residual = CASES["small"].inputs()
     values = torch.randn(2, x.shape[1]), torch.rand(2, x.shape[1]) + 0.5
-    torch.library.opcheck(operators.moments, (x, 2))
+    torch.library.opcheck(operators.moments.custom, (x, 2))
     numbers = torch.rand(2, 2, x.shape[1], dtype=torch.float64)
-    torch.library.opcheck(operators.finish, (numbers, values[0][0], values[1][0], 1e-5))
+    torch.library.opcheck(operators.finish.custom, (numbers, values[0][0], values[1][0], 1e-5))
     running = torch.zeros(x.shape[1]), torch.ones(x.shape[1]), torch.tensor(0)
-    torch.library.opcheck(operators.follow, (*running, *values, 0.1, 1.2))
-    torch.library.opcheck(operators.transform, (x, *values, residual, True))
-    torch.library.opcheck(operators.sums, (residual, x, x, *values, values[0], None))
-    torch.library.opcheck(operators.sums, (residual, x, None, *values, *values))
-    torch.library.opcheck(operators.gradients, (residual, x, x, *values, values[0], None, *values, True))
-    torch.library.opcheck(operators.gradients, (residual, x, None, *values, *values, *values, False))
+    torch.library.opcheck(operators.follow.custom, (*running, *values, 0.1, 1.2))
+    torch.library.opcheck(operators.transform.custom, (x, *values, residual, True))
+    torch.library.opcheck(operators.sums.custom, (residual, x, x, *values, values[0], None))
+    torch.library.opcheck(operators.sums.custom, (residual, x, None, *values, *values))
+    torch.library.opcheck(operators.gradients.custom, (residual, x, x, *values, values[0], None, *values, True))
+    torch.library.opcheck(operators.gradients.custom, (residual, x, None, *values, *values, *values, False))
 
 
 def check_compiled() -> None:

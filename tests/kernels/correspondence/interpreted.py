@@ -46,10 +46,12 @@ def _split_errors(*inputs: torch.Tensor) -> list[float]:
 def check_operators() -> None:
     """Schema, autograd, fake tensors and symbolic shapes, by PyTorch's own check of both operators."""
     queries, keys, rows, columns = CASES["small"].inputs()
-    torch.library.opcheck(forward_operator, (queries.requires_grad_(), keys.requires_grad_(), rows, columns, 0.7, 0.1))
+    torch.library.opcheck(
+        forward_operator.custom, (queries.requires_grad_(), keys.requires_grad_(), rows, columns, 0.7, 0.1)
+    )
     plain = queries.detach(), keys.detach(), rows, columns
     found, mass = forward_operator(*plain, 0.7, 0.1)
-    torch.library.opcheck(backward_operator, (torch.ones_like(found), *plain, mass, 0.7, 0.1))
+    torch.library.opcheck(backward_operator.custom, (torch.ones_like(found), *plain, mass, 0.7, 0.1))
 
 
 def check_compiled() -> None:

@@ -27,9 +27,9 @@ def check_operators() -> None:
     lists = CASES["all targets"].inputs()
     settings = CASES["all targets"].settings()
     numbers = (settings["weight_decay"], settings["adapt"], 0.3, 0.9, 0.7, 0.8)
-    torch.library.opcheck(operators.squares, (lists["parameters"], lists["gradients"]))
-    torch.library.opcheck(operators.step, (*lists.values(), *numbers, None, torch.zeros(())))
-    torch.library.opcheck(operators.follow, (lists["targets"], lists["parameters"], 0.7, None))
+    torch.library.opcheck(operators.squares.custom, (lists["parameters"], lists["gradients"]))
+    torch.library.opcheck(operators.step.custom, (*lists.values(), *numbers, None, torch.zeros(())))
+    torch.library.opcheck(operators.follow.custom, (lists["targets"], lists["parameters"], 0.7, None))
 
 
 def check_compiled() -> None:

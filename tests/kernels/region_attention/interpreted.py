@@ -55,12 +55,12 @@ def check_operators() -> None:
     """Schema, autograd, fake tensors and symbolic shapes, by PyTorch's own check of both operators."""
     features, pixels, prototypes = CASES["one column"].inputs()
     inputs = tuple(x.requires_grad_() for x in (features, pixels, prototypes))
-    torch.library.opcheck(forward_operator, (*inputs, 0.3, 1e-7, None))
-    torch.library.opcheck(forward_operator, (*inputs, 0.0, 1e-7, torch.tensor(0.3)))
+    torch.library.opcheck(forward_operator.custom, (*inputs, 0.3, 1e-7, None))
+    torch.library.opcheck(forward_operator.custom, (*inputs, 0.0, 1e-7, torch.tensor(0.3)))
     plain = tuple(x.detach() for x in inputs)
     saved = forward_operator(*plain, 0.3, 1e-7, None)
     arguments = (torch.ones_like(saved[0]), torch.ones_like(saved[1]), *plain, *saved, 0.3, 1e-7, None)
-    torch.library.opcheck(backward_operator, arguments)
+    torch.library.opcheck(backward_operator.custom, arguments)
 
 
 def check_compiled() -> None:

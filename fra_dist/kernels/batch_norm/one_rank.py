@@ -1,0 +1,118 @@
+"""Batch norm on one rank, with little of the host's time: what is launched depends on a layer's shapes alone.
+
+The first pass over a layer goes by `launch`; what it launched is kept, and later passes hand over addresses alone. A
+ResNet-50's step has 170 such passes, and looking up what to launch took the host longer than PyTorch's own norms do.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fra_dist.kernels import dispatch
+from fra_dist.kernels.batch_norm import launch
+from fra_dist.kernels.launcher import Again, Launch, watched
+from fra_dist.kernels.memory_layout import laid_out_like
+
+
+class Layer:
+    """The passes of one layer, `forward` and `backward`, for tensors like those that it was made for.
+
+    momentum: that of the running statistics; None where there are none.
+    """
+
+    def __init__(self, x: Tensor, groups: int, relu: bool, eps: float, momentum: float | None) -> None:
+        self.groups, self.relu, self.eps, self.momentum = groups, relu, eps, momentum or 0.0
+        self.device = x.get_device()
+        self.room = launch.partial_moments(x, groups).shape
+        self.row = 4 * groups * x.shape[1]
+        """Bytes of one of the numbers of all groups and channels."""
+        self.forwards: tuple[Again, ...] | None = None
+        self.backwards: tuple[Again, ...] | None = None
+
+    def forward(
+        self, x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, statistics: Sequence[Any] | None
+    ) -> tuple[Tensor, Tensor]:
+        """The output, like x, and mean, variance, its inverse root, scale and shift, (5, G, C).
+
+        statistics: running mean, variance and their number, the first three of the sequence.
+        """
+        dispatch.launches["batch_norm_settle"] += 1
+        dispatch.launches["batch_norm_transform"] += 1
+        partial = torch.empty(self.room, dtype=torch.float32, device=x.device)
+        settled = torch.empty((5, *self.room[2:]), dtype=torch.float32, device=x.device)
+        y = torch.empty_like(x)
+        at, own, found = x.data_ptr(), partial.data_ptr(), settled.data_ptr()
+        given, rest = (weight.data_ptr(), bias.data_ptr()), at if residual is None else residual.data_ptr()
+        running = None if statistics is None else (statistics[0], statistics[1], statistics[2])
+        kept = (found,) * 3 if running is None else tuple(buffer.data_ptr() for buffer in running)
+        if self.forwards is None or not self._as_before(at, rest, *given, *kept):
+            launches = (
+                launch.moments_launch(x, partial),
+                launch.settle_launch(x, partial, weight, bias, settled, running, self.eps, self.momentum),
+                launch.transform_launch(x, settled[3], settled[4], residual, y, self.relu),
+            )
+            self.forwards = self._done(launches) or self.forwards
+            return y, settled
+        moments, settle, transform = self.forwards
+        stream = torch._C._cuda_getCurrentRawStream(self.device)
+        moments(stream, at, own)
+        settle(stream, at, own, *given, found, *kept)
+        transform(stream, at, found + 3 * self.row, found + 4 * self.row, rest, y.data_ptr())
+        return y, settled
+
+    def backward(
+        self, dy: Tensor, x: Tensor, y: Tensor | None, settled: Tensor, with_residual: bool
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """The gradients of x and of the residual, and Σ g and Σ g x̂ over all groups, (2, C).
+
+        `y` is given where ReLU came after a residual.
+        """
+        dy = laid_out_like(dy, x)
+        dispatch.launches["batch_norm_settle_sums"] += 1
+        dispatch.launches["batch_norm_gradients"] += 1
+        by_input = self.relu and y is None
+        partial = torch.empty(self.room, dtype=torch.float32, device=x.device)
+        means = torch.empty((2, *self.room[2:]), dtype=torch.float32, device=x.device)
+        totals = torch.empty((2, self.room[3]), dtype=torch.float32, device=x.device)
+        dx = torch.empty_like(x)
+        d_residual = torch.empty_like(x) if with_residual else None
+        given, at, found = dy.data_ptr(), x.data_ptr(), settled.data_ptr()
+        out = at if y is None else y.data_ptr()
+        if self.backwards is None or not self._as_before(given, at, out):
+            mean, _, inverse, scale, shift = settled.unbind()
+            base = shift if by_input else None
+            launches = (
+                launch.sums_launch(dy, x, y, mean, inverse, scale, base, partial),
+                launch.settle_sums_launch(x, partial, means, totals),
+                launch.gradients_launch(
+                    dy, x, y, mean, inverse, scale, base, level=means[0], slope=means[1], dx=dx, d_residual=d_residual
+                ),
+            )
+            self.backwards = self._done(launches) or self.backwards
+            return dx, d_residual, totals
+        sums, settle, gradients = self.backwards
+        stream, row, own = torch._C._cuda_getCurrentRawStream(self.device), self.row, partial.data_ptr()
+        gain, level, end = found + 3 * row, means.data_ptr(), dx.data_ptr()
+        values = given, at, out, found, found + 2 * row, gain, gain + row if by_input else gain
+        sums(stream, *values, own)
+        settle(stream, own, level, totals.data_ptr())
+        gradients(stream, *values, level, level + row, end, end if d_residual is None else d_residual.data_ptr())
+        return dx, d_residual, totals
+
+    def _as_before(self, *addresses: int) -> bool:
+        """Whether what was launched before fits tensors at these addresses."""
+        together = 0
+        for address in addresses:
+            together |= address
+        return together % 16 == 0 and torch._C._cuda_getDevice() == self.device and not watched()
+
+    def _done(self, launches: Iterable[Launch]) -> tuple[Again, ...] | None:
+        """Launch them. Returns how to do so again, None where that cannot be said."""
+        kept: list[Again | None] = []
+        with torch.cuda.device(self.device):
+            for each in launches:
+                each()
+                kept.append(each.again())
+        return None if None in kept else tuple(one for one in kept if one is not None)
