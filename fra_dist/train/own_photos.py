@@ -3,7 +3,6 @@
 Rank 0 makes them and the others wait. A run that is resumed reads the shards that it was begun with.
 """
 
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -16,12 +15,10 @@ from fra_dist.data.shards.manifest import MANIFEST
 from fra_dist.distributed import RankContext
 from fra_dist.errors import DataError
 from fra_dist.train.checkpoints.reading import newest_config
+from fra_dist.train.sizes import stored_side
 
 FOLDER = "photo_shards"
 """Folder beside the run folders that holds the shards of photos."""
-_OVER = 8 / 7
-"""Shorter side of a stored photo over the side of a view."""
-_LEAST_SIDE = 256
 _LOOK = 0.5
 """Seconds between two looks at whether rank 0 is done."""
 
@@ -66,8 +63,7 @@ def _made(config: Config) -> Path:
     from fra_dist.data.making.photo_sets import shards_of
     from fra_dist.data.making.shard_making import ShardOptions, make_shards
 
-    side = max(_LEAST_SIDE, math.ceil(config.data.image_size * _OVER))
-    options = ShardOptions(photos=PhotoRules(size=side), workers=config.data.threads)
+    options = ShardOptions(photos=PhotoRules(size=stored_side(config)), workers=config.data.threads)
     if config.data.shards:
         return Path(str(make_shards(config.data.photos, config.data.shards, options, _Told()).folder))
     return Path(str(shards_of(config.data.photos, place_for(config), options, _Told()).folder))

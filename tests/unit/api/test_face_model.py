@@ -8,7 +8,7 @@ from PIL import Image
 import fra_dist
 from fra_dist.api.face_model import FaceModel
 from fra_dist.config import Config, parse_config
-from fra_dist.errors import CheckpointError, DataError
+from fra_dist.errors import CheckpointError, ConfigError, DataError
 from fra_dist.eval.features.encoder import Encoder
 from fra_dist.models import FRA
 
@@ -41,6 +41,21 @@ def test_every_kind_of_photo_gives_the_same(model, tmp_path):
         assert torch.equal(found.heatmaps, expected.heatmaps)
     together = model(kinds)
     torch.testing.assert_close(together.embedding, expected.embedding.expand(len(kinds), -1))
+
+
+def test_grey_photos_paths_in_arrays_and_short_floats(model, tmp_path, monkeypatch):
+    grey = photo()[..., 0]
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    tensor = torch.from_numpy(grey)
+    expected = model(np.stack([grey] * 3, axis=2)).embedding
+    monkeypatch.setenv("HOME", str(tmp_path))
+    kinds = [grey, grey[..., None], tensor, tensor[None], tensor[None] / 255, tmp_path / "grey.png", "~/grey.png"]
+    for kind in kinds:
+        assert torch.equal(model(kind).embedding, expected)
+    assert model(tensor[None, None].repeat(2, 1, 1, 1)).embedding.shape == (2, 16), "a batch of one channel"
+    assert torch.equal(model(np.array([str(tmp_path / "grey.png")])).embedding, expected), "a column of a table"
+    white = torch.ones(3, 9, 9)
+    assert torch.equal(model(white.bfloat16()).embedding, model(white).embedding)
 
 
 @pytest.mark.parametrize("kind", ["transparent", "palette", "16 bits", "turned"])
@@ -94,11 +109,25 @@ def test_show_draws_a_row_for_each_photo(model):
         (torch.full((3, 8, 8), 1.5), "outside 0 to 1"),
         (np.zeros((8, 8, 3), np.int64), "int64"),
         ("nowhere.jpg", "nowhere.jpg"),
+        (".", r". is a folder: give its photos, .* fra_dist.embed"),
+        ("https://host/a.jpg", "https://host/a.jpg is a URL"),
+        (None, "photos of type NoneType: give a path"),
+        (b"\xff\xd8", "photos of type bytes: give a path"),
+        ([photo(), None], "photo 1 is of type NoneType: give a path"),
+        ([photo(), photo(4, 300)], "photo 1 is too small, 300x4 pixels: its shorter side has 8 at the least"),
     ],
 )
 def test_what_is_no_photo_is_named(model, odd, word):
     with pytest.raises(DataError, match=word.replace("(", r"\(").replace(")", r"\)")):
         model(odd)
+
+
+def test_a_sheet_of_nothing_and_a_small_file_are_named(model, tmp_path):
+    with pytest.raises(ConfigError, match="tile=0: pictures in the sheet have 16"):
+        model.show(photo(), tile=0)
+    Image.fromarray(photo(1, 1)).save(tmp_path / "dot.png")
+    with pytest.raises(DataError, match=r"dot\.png is too small, 1x1 pixels"):
+        model(tmp_path / "dot.png")
 
 
 def test_a_damaged_file_is_named(model, tmp_path):
