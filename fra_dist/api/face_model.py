@@ -1,5 +1,6 @@
 """A trained network as one object for a notebook: photos of any kind in, embeddings and regions out."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ from fra_dist.errors import CheckpointError, ConfigError, DataError
 from fra_dist.eval.datasets.common.crop_rules import SMALLEST, CropRule, NoFace, cut_photo, square_of
 from fra_dist.eval.features.encoder import BATCH, Encoder
 from fra_dist.eval.features.networks import open_encoder
-from fra_dist.files import is_folder
+from fra_dist.files import exists
+from fra_dist.layouts.reading import first_line
 from fra_dist.layouts.weights import SETTINGS, WEIGHTS
 from fra_dist.report.overlay import resize
 from fra_dist.report.region_sheet import Drawn, draw_sheet
@@ -68,8 +70,8 @@ class FaceModel(nn.Module):
 
             model = fra_dist.FaceModel.from_pretrained("exports/mine")
         """
-        place = Path(name_or_folder)
-        return load(place if is_folder(place) else _downloaded(str(name_or_folder)), **options)
+        place = Path(os.path.expanduser(name_or_folder))
+        return load(place if exists(place) else _downloaded(str(name_or_folder)), **options)
 
     @property
     def name(self) -> str:
@@ -177,23 +179,29 @@ def load(
     target: of a run, the target network instead of the online network.
     device: where it runs; by itself the GPU if there is one.
 
-    Raises CheckpointError with one line that says what is wrong. Nothing that is loaded runs code, and no network
-    connection is made.
+    Raises CheckpointError or ConfigError with one line that says what is wrong. Nothing that is loaded runs code, and
+    no network connection is made.
 
         model = fra_dist.load("runs/mine")
         found = model(["anna.jpg", "ben.jpg"])
         found.embedding.shape, found.heatmaps.shape
         model.show("anna.jpg").save("anna_regions.png")
     """
-    encoder = open_encoder(str(source), image_size, normalise, target)
+    encoder = open_encoder(os.path.expanduser(str(source)), image_size, normalise, target)
     where = device if device is not None else ("cuda" if torch.cuda.is_available() else "cpu")
-    return FaceModel(encoder).to(where)
+    try:
+        return FaceModel(encoder).to(where)
+    except (RuntimeError, AssertionError) as error:  # the latter without CUDA in torch
+        raise ConfigError(f"device={str(where)!r} cannot be used: {first_line(error)}") from None
 
 
 def _downloaded(repository: str) -> Path:
     """The folder of a repository of the hub, downloaded or from its cache."""
     if repository.count("/") != 1 or repository.startswith((".", "/", "~")):
-        raise CheckpointError(f"no folder at {repository}, and it is no name of a repository (USER/NAME)")
+        raise CheckpointError(
+            f"no folder at {repository}, and it is no name of a repository (USER/NAME); the weights of the package and "
+            "runs are opened by fra_dist.load"
+        )
     try:
         from huggingface_hub import snapshot_download
     except ImportError:

@@ -103,7 +103,8 @@ def plan_facts(
         "data",
         f"{manifest.total:,} samples, {size_text(total)}, {plural(len(manifest.shards), 'shard')} of {held} samples",
     )
-    yield "batch", f"{_batch(sizes, ranks)}; {size_text(each * sizes.global_batch)} a step, {size_text(each * sizes.per_rank)} a rank"
+    a_step, a_rank = size_text(each * sizes.global_batch), size_text(each * sizes.per_rank)
+    yield "batch", f"{_batch(sizes, ranks)}; {a_step} a step, {a_rank} a rank"
     yield "steps", _steps(sizes, plan.steps_per_epoch)
     yield "last batch", _last_batch(plan)
     yield "order", _order(plan)

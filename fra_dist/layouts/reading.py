@@ -27,6 +27,8 @@ _INSIDE = (
 _INSTEAD = "here, give the run or checkpoint that it was exported from, or an export with --format network"
 _DEEPEST = 6
 _HEAD = 512
+_BEGINNINGS = (b"\x80", b"PK")
+"""First bytes of a pickle (of protocol 2 or later) and of a zip archive, one of which `torch.save` writes."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ def read_file(path: str | Path) -> TensorFile:
     except (ValueError, KeyError, EOFError, RuntimeError, SafetensorError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{path} cannot be read as weights: {first_line(error)}") from None
     except pickle.UnpicklingError as error:
+        if not head.startswith(_BEGINNINGS):
+            raise CheckpointError(f"{path} cannot be read as weights: it holds none, or is damaged") from None
         raise CheckpointError(f"{path} holds more than weights, or is damaged: {_without_advice(error)}") from None
 
 

@@ -11,9 +11,10 @@ from typing import TypeVar
 
 from fra_dist import distributed, files
 from fra_dist.config import Config
-from fra_dist.data.shards.manifest import MANIFEST
+from fra_dist.data.shards.manifest import MANIFEST, SKIPPED, load_manifest
 from fra_dist.distributed import RankContext
 from fra_dist.errors import DataError
+from fra_dist.formats import plural
 from fra_dist.train.checkpoints.reading import newest_config
 from fra_dist.train.sizes import stored_side
 
@@ -33,10 +34,23 @@ def with_shards(config: Config, ctx: RankContext, fresh: bool = False) -> Config
     """
     if not config.data.photos:
         return config
-    folder = _while_others_wait(lambda: _shards(config, fresh), ctx)
-    if ctx.is_main:
-        print(f"data.photos={config.data.photos}: shards in {folder}", flush=True)
+    folder = _while_others_wait(lambda: _told(config, fresh), ctx)
     return config.model_copy(update={"data": config.data.model_copy(update={"shards": folder})})
+
+
+def _told(config: Config, fresh: bool) -> str:
+    folder = _shards(config, fresh)
+    print(f"data.photos={config.data.photos}: shards in {folder}{_left_out(Path(folder))}", flush=True)
+    return folder
+
+
+def _left_out(folder: Path) -> str:
+    """Of photos that are in no shard, how many, and where each is named; empty when all are."""
+    manifest = load_manifest(folder)
+    if not manifest.skipped:
+        return ""
+    photos = plural(manifest.skipped + manifest.total, "photo")
+    return f", without {manifest.skipped:,} of {photos}, which {folder / SKIPPED} names with the reason"
 
 
 def place_for(config: Config) -> Path:

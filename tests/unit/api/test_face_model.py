@@ -1,5 +1,7 @@
 """`fra_dist.load`: photos of any kind in, embeddings and regions out."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from fra_dist.api.face_model import FaceModel
 from fra_dist.config import Config, parse_config
 from fra_dist.errors import CheckpointError, ConfigError, DataError
 from fra_dist.eval.features.encoder import Encoder
+from fra_dist.export.formats import export_model
 from fra_dist.models import FRA
 
 
@@ -146,6 +149,49 @@ def test_a_backbone_alone_has_features_and_no_regions():
     assert bare.regions == 0
     with pytest.raises(CheckpointError, match="no region decoder"):
         bare.show(photo())
+
+
+def test_a_network_can_be_pickled_as_other_processes_need(tmp_path):
+    model = fra_dist.load("small-synthetic", device="cpu")
+    again = pickle.loads(pickle.dumps(model))
+    assert torch.equal(again(photo()).embedding, model(photo()).embedding)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"image_size": 0}, "image_size=0: it is a whole number of pixels from 16 to 2048"),
+        ({"image_size": -3}, "image_size=-3"),
+        ({"image_size": 64.5}, "image_size=64.5"),
+        ({"normalise": "imagnet"}, "normalise='imagnet' is not one of auto, fra, imagenet"),
+        ({"device": "gpu"}, "device='gpu' cannot be used"),
+    ],
+)
+def test_what_cannot_be_asked_of_a_network_is_one_line(options, word):
+    with pytest.raises(ConfigError, match=word) as refused:
+        fra_dist.load("small-synthetic", **options)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_home_is_expanded_and_other_folders_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    export_model("small-synthetic", "huggingface", tmp_path / "mine")
+    export_model("small-synthetic", "network", tmp_path / "mine.safetensors")
+    assert fra_dist.load("~/mine", device="cpu").regions
+    assert fra_dist.FaceModel.from_pretrained("~/mine", device="cpu").regions
+    assert fra_dist.FaceModel.from_pretrained(tmp_path / "mine.safetensors", device="cpu").regions
+    with pytest.raises(CheckpointError, match=r"USER/NAME\); the weights of the package and runs are opened by"):
+        fra_dist.FaceModel.from_pretrained("small-synthetic")
+    fra_dist.make_shards("synthetic:2@32", "~/shards", workers=1)
+    with pytest.raises(CheckpointError, match="shards holds shards, not a checkpoint"):
+        fra_dist.load(tmp_path / "shards")
+    Image.fromarray(photo()).save(tmp_path / "face.png")
+    with pytest.raises(CheckpointError, match=r"face\.png cannot be read as weights: it holds none"):
+        fra_dist.load(tmp_path / "face.png")
+    assert fra_dist.heatmaps("small-synthetic", "~/face.png", "~/pictures").sheets == ["sheet.png"]
+    fra_dist.embed("small-synthetic", "~/face.png", "~/embeddings", map="none", neighbours=0)
+    with pytest.raises(CheckpointError, match="embeddings holds embeddings, not a checkpoint"):
+        fra_dist.load(tmp_path / "embeddings")
 
 
 def test_weights_that_are_not_there_are_one_line(tmp_path):
