@@ -1,5 +1,6 @@
 """Embeddings of many photos on disk, for Python and for `fra-dist embed`."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -101,10 +102,10 @@ def embed(
         found = fra_dist.embed("runs/mine", "faces", "embeddings", what=("embeddings", "regions"))
         pooled = found.load("pooled")  # (N, C)
     """
-    chosen, folder, began = _chosen(options, settings), Path(out), time.monotonic()
+    chosen, folder, began = _chosen(options, settings), Path(os.path.expanduser(out)), time.monotonic()
     check_format(chosen.format)
     if exists(folder / MANIFEST) and not chosen.fresh:
-        raise DataError(f"{folder} holds embeddings already: give another --out, or --fresh to replace them")
+        raise DataError(f"{folder} holds embeddings already: give another folder (--out), or --fresh (fresh=True)")
     table = None if chosen.labels is None else read_label_table(chosen.labels)
     source = find_source([photos] if isinstance(photos, str | Path) else photos, chosen.limit)
     if not isinstance(model, FaceModel):
@@ -130,7 +131,7 @@ def embed(
 
 def find_source(places: Sequence[str | Path], limit: int | None) -> PhotoList:
     """The photos, or shards, behind names. Raises DataError when there are none."""
-    words = [str(place) for place in places]
+    words = [os.path.expanduser(str(place)) for place in places]
     shards = open_shards(words[0], limit) if len(words) == 1 else None
     if shards is not None:
         return shards

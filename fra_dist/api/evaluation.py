@@ -1,5 +1,6 @@
 """Scores of a network on a labelled data set, for Python and for `fra-dist eval TASK`."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,14 +60,19 @@ def evaluate(
     """
     if task not in TASKS:
         raise ConfigError(f"task {task!r} is not one of {', '.join(TASKS)}")
+    beside = (beside,) if isinstance(beside, str) else beside
     wrong = [name for name in beside if name not in BESIDE]
     if wrong:
         raise ConfigError(f"beside {wrong[0]!r} is not one of {', '.join(BESIDE)}")
     find_reader(dataset)
-    values = {"task": task, "dataset": dataset, "data": str(data), "settings": settings_of(settings)}
+    values = {"task": task, "dataset": dataset, "data": os.path.expanduser(data), "settings": settings_of(settings)}
     entry: TaskEntry = checked(TaskEntry, values, "evaluate")
     encoder = (model if isinstance(model, FaceModel) else load(model)).encoder
-    return measure(encoder, entry, Cache(None if cache is None else Path(cache)), out, beside)
+    return measure(encoder, entry, Cache(_folder(cache)), _folder(out), beside)
+
+
+def _folder(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(os.path.expanduser(given))
 
 
 def measure(

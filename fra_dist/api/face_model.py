@@ -1,5 +1,6 @@
 """A trained network as one object for a notebook: photos of any kind in, embeddings and regions out."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,24 +9,21 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor, nn
 
-from fra_dist.data.decoding.images import BadImage, to_rgb
-from fra_dist.data.making.cleaning import decode_verified
+from fra_dist.api.photos import Photo, listed, name_of, pixels_of
 from fra_dist.errors import CheckpointError, ConfigError, DataError
-from fra_dist.eval.datasets.common.crop_rules import CropRule, NoFace, cut_photo, square_of
+from fra_dist.eval.datasets.common.crop_rules import SMALLEST, CropRule, NoFace, cut_photo, square_of
 from fra_dist.eval.features.encoder import BATCH, Encoder
 from fra_dist.eval.features.networks import open_encoder
-from fra_dist.files import failure, is_folder
+from fra_dist.files import exists
+from fra_dist.layouts.reading import first_line
 from fra_dist.layouts.weights import SETTINGS, WEIGHTS
 from fra_dist.report.overlay import resize
 from fra_dist.report.region_sheet import Drawn, draw_sheet
 
-Photo = str | Path | Image.Image | NDArray[Any] | Tensor
-"""A path; a PIL image; an array (H, W) or (H, W, 3); a tensor (H, W) or (3, H, W). Whole numbers count from 0 to 255,
-floating-point numbers from 0 to 1."""
-
+_LEAST_TILE = 16
 _MIDDLE = CropRule("middle")
 
 
@@ -72,8 +70,8 @@ class FaceModel(nn.Module):
 
             model = fra_dist.FaceModel.from_pretrained("exports/mine")
         """
-        place = Path(name_or_folder)
-        return load(place if is_folder(place) else _downloaded(str(name_or_folder)), **options)
+        place = Path(os.path.expanduser(name_or_folder))
+        return load(place if exists(place) else _downloaded(str(name_or_folder)), **options)
 
     @property
     def name(self) -> str:
@@ -117,7 +115,7 @@ class FaceModel(nn.Module):
 
     def squares(self, photos: Photo | Sequence[Photo]) -> NDArray[np.uint8]:
         """The middle squares of photos, scaled and not normalised, (B, S, S, 3). Raises DataError as `forward` does."""
-        several = _several(photos)
+        several = listed(photos)
         if not several:
             raise DataError("there are no photos: give at least one")
         return np.stack([self._square(photo, number) for number, photo in enumerate(several)])
@@ -125,9 +123,11 @@ class FaceModel(nn.Module):
     def show(self, photos: Photo | Sequence[Photo], tile: int = 224) -> Image.Image:
         """A picture with one row per photo: its regions over it, and the soft map of each region.
 
-        tile: side of each picture in the sheet, in pixels. Raises CheckpointError for a network without regions, and
-        DataError as `forward` does.
+        tile: side of each picture in the sheet, in pixels, 16 at the least. Raises CheckpointError for a network
+        without regions, ConfigError for a smaller tile, and DataError as `forward` does.
         """
+        if tile < _LEAST_TILE:
+            raise ConfigError(f"tile={tile}: pictures in the sheet have {_LEAST_TILE} pixels a side at the least")
         if not self.regions:
             raise CheckpointError(f"{self.name} has no region decoder, so there are no regions to show")
         squares = self.squares(photos)
@@ -150,11 +150,15 @@ class FaceModel(nn.Module):
         return FaceOutput(inferred.embedding.float(), inferred.features.float(), *regions)
 
     def _square(self, photo: Photo, number: int) -> NDArray[np.uint8]:
-        pixels = _pixels(photo, number)
+        pixels = pixels_of(photo, number)
+        height, width = pixels.shape[:2]
         try:
-            return cut_photo(pixels, square_of(_MIDDLE, *pixels.shape[:2]), self.image_size)
+            return cut_photo(pixels, square_of(_MIDDLE, height, width), self.image_size)
         except NoFace:
-            raise DataError(f"photo {number} of {pixels.shape[1]}x{pixels.shape[0]} pixels is too small") from None
+            raise DataError(
+                f"{name_of(photo, number)} is too small, {width}x{height} pixels: its shorter side has {SMALLEST:g} at "
+                "the least"
+            ) from None
 
 
 def load(
@@ -175,23 +179,29 @@ def load(
     target: of a run, the target network instead of the online network.
     device: where it runs; by itself the GPU if there is one.
 
-    Raises CheckpointError with one line that says what is wrong. Nothing that is loaded runs code, and no network
-    connection is made.
+    Raises CheckpointError or ConfigError with one line that says what is wrong. Nothing that is loaded runs code, and
+    no network connection is made.
 
         model = fra_dist.load("runs/mine")
         found = model(["anna.jpg", "ben.jpg"])
         found.embedding.shape, found.heatmaps.shape
         model.show("anna.jpg").save("anna_regions.png")
     """
-    encoder = open_encoder(str(source), image_size, normalise, target)
+    encoder = open_encoder(os.path.expanduser(str(source)), image_size, normalise, target)
     where = device if device is not None else ("cuda" if torch.cuda.is_available() else "cpu")
-    return FaceModel(encoder).to(where)
+    try:
+        return FaceModel(encoder).to(where)
+    except (RuntimeError, AssertionError) as error:  # the latter without CUDA in torch
+        raise ConfigError(f"device={str(where)!r} cannot be used: {first_line(error)}") from None
 
 
 def _downloaded(repository: str) -> Path:
     """The folder of a repository of the hub, downloaded or from its cache."""
     if repository.count("/") != 1 or repository.startswith((".", "/", "~")):
-        raise CheckpointError(f"no folder at {repository}, and it is no name of a repository (USER/NAME)")
+        raise CheckpointError(
+            f"no folder at {repository}, and it is no name of a repository (USER/NAME); the weights of the package and "
+            "runs are opened by fra_dist.load"
+        )
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
@@ -207,54 +217,3 @@ def _downloaded(repository: str) -> Path:
 def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
     present = [part for part in parts if part is not None]
     return torch.cat(present) if present else None
-
-
-def _several(photos: Photo | Sequence[Photo]) -> list[Photo]:
-    """One photo as a list of one; a batch of pixels as a list of photos."""
-    if isinstance(photos, str | Path | Image.Image):
-        return [photos]
-    if isinstance(photos, np.ndarray | Tensor):
-        return list(photos) if photos.ndim == 4 else [photos]
-    return list(photos)
-
-
-def _pixels(photo: Photo, number: int) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8, upright. Raises DataError."""
-    if isinstance(photo, str | Path):
-        return _read(Path(photo))
-    if isinstance(photo, Image.Image):
-        return _of_picture(photo, number)
-    array = photo.detach().cpu().numpy() if isinstance(photo, Tensor) else photo
-    if isinstance(photo, Tensor) and array.ndim == 3:
-        array = array.transpose(1, 2, 0)
-    if array.ndim == 2:
-        array = np.repeat(array[..., None], 3, axis=2)
-    if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
-        raise DataError(
-            f"photo {number} is {tuple(photo.shape)}: arrays are (H, W) or (H, W, 3), tensors (H, W) or (3, H, W)"
-        )
-    if np.issubdtype(array.dtype, np.floating):
-        if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
-            raise DataError(f"photo {number} has floating-point pixels outside 0 to 1")
-        return np.round(array * 255).astype(np.uint8)
-    if array.dtype != np.uint8:
-        raise DataError(f"photo {number} has pixels of type {array.dtype}: use uint8 from 0 to 255, or floats 0 to 1")
-    return np.ascontiguousarray(array)
-
-
-def _of_picture(photo: Image.Image, number: int) -> NDArray[np.uint8]:
-    """As a file of the same picture is read: turned upright by its EXIF data, transparent parts white."""
-    try:
-        return np.array(to_rgb(ImageOps.exif_transpose(photo)))
-    except (OSError, BadImage) as error:
-        raise DataError(f"photo {number} is no photo that can be used: {error}") from None
-
-
-def _read(path: Path) -> NDArray[np.uint8]:
-    try:
-        pixels = decode_verified(path.read_bytes())
-    except OSError as error:
-        raise failure(error, f"cannot read {path}", DataError) from None
-    except BadImage as error:
-        raise DataError(f"{path} is no photo that can be used: {error}") from None
-    return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels

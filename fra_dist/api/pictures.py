@@ -1,5 +1,6 @@
 """Pictures of the regions that a network finds, for Python and for `fra-dist heatmaps`."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def heatmaps(
         raise CheckpointError(
             f"{name} was trained without a region decoder (plain BYOL) or is a backbone: it has no heatmaps"
         )
-    folder = _made(Path(out))
+    folder = _made(Path(os.path.expanduser(out)))
     for gone in missing:
         tell(gone)
     step = encoder.about.get("step")

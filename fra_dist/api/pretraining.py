@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fra_dist.config import Config, config_with, load_config
 from fra_dist.exit_status import COMPLETE, FAILED, INTERRUPTED, STOPPED
+from fra_dist.formats import plural
 from fra_dist.train.liveness.bounded import leave_within
 
 if TYPE_CHECKING:
@@ -137,10 +138,11 @@ def _probes(config: Config, metrics: "Metrics") -> list["Hook"]:
 
 
 def _opening(config: Config, completed: int, total: int, world: int, device: str) -> str:
-    where = f"{world} rank{'s' if world > 1 else ''} on {device}"
+    steps = plural(total, "step")
     if completed >= total:
-        return f"{config.output}: all {total} steps are done already"
-    return f"{config.output}: {f'resuming after step {completed}' if completed else 'starting'}, {total} steps, {where}"
+        return f"{config.output}: {'the one step is' if total == 1 else f'all {steps} are'} done already"
+    begin = f"resuming after step {completed}" if completed else "starting"
+    return f"{config.output}: {begin}, {steps}, {plural(world, 'rank')} on {device}"
 
 
 def _closing(config: Config, done: bool, completed: int) -> str:

@@ -1,5 +1,6 @@
 """Photos to shards, for Python and for `fra-dist shards make`."""
 
+import os
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ def make_shards(
         manifest = fra_dist.make_shards("synthetic:64@64", "shards/faces", workers=1)
         manifest.total
     """
+    source, out = os.path.expanduser(source), os.path.expanduser(out)
     manifest = write_shards(source, out, chosen(options, settings), progress)
     if report:
         write_preparation_page(manifest, str(source), Path(out) / REPORT)

@@ -32,7 +32,7 @@ COMMANDS = {
     "heatmaps": "draw the regions that a checkpoint finds in photos",
     "eval": "measure what a checkpoint learned",
     "embed": "write embeddings, regions and heatmaps of photos, with a map",
-    "export": "write a backbone that other code can load",
+    "export": "write the network, or its backbone, for other code: ONNX, Hugging Face, timm, ...",
     "convert": "translate weights between the published names and ours",
     "kernels": "which kernels run on this machine, and whether they compute what they should",
     "config": "what each key of the configuration means; `config list`: the shipped configurations",

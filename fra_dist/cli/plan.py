@@ -2,11 +2,14 @@
 
 import argparse
 import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fra_dist.errors import ConfigError
+from fra_dist.files import exists
 from fra_dist.formats import plural, size_text
 
 if TYPE_CHECKING:  # the rest is imported when it is used: help and refusals need none of it
@@ -38,29 +41,46 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(args.config, args.overrides)
     if args.ranks < 1 or (args.per_node is not None and args.per_node < 1) or not args.rate > 0:
         raise ConfigError("--ranks, --per-node and --rate must be above 0")
-    if config.data.photos and not config.data.shards:
-        raise ConfigError(
-            f"plan reads shards: make them with fra-dist shards make {config.data.photos} --out SHARDS, then give "
-            "data.shards=SHARDS"
-        )
     per_node = min(args.per_node or 8, args.ranks)
     if args.ranks % per_node:
         raise ConfigError(f"--ranks {args.ranks} is not a multiple of --per-node {per_node}")
     from fra_dist.data.loading.run_plan import make_plan
+    from fra_dist.data.making.photo_sets import count_photos
     from fra_dist.data.shards.manifest import load_manifest
     from fra_dist.data.stores.remote_folder import StoreOptions
     from fra_dist.train.sizes import derive_sizes
 
-    manifest = load_manifest(config.data.shards, False, StoreOptions.of(config.data))
-    sizes = derive_sizes(config, manifest.total, args.ranks)
-    plan = make_plan(config, manifest)
-    facts = plan_facts(config, manifest, plan, sizes, args.ranks, per_node, args.rate)
+    if config.data.photos and not _made(config):
+        sizes = derive_sizes(config, count_photos(config.data.photos), args.ranks)
+        facts = photo_facts(config, sizes, args.ranks)
+    else:
+        manifest = load_manifest(config.data.shards, False, StoreOptions.of(config.data))
+        sizes = derive_sizes(config, manifest.total, args.ranks)
+        facts = plan_facts(config, manifest, make_plan(config, manifest), sizes, args.ranks, per_node, args.rate)
     if args.json:
         print(json.dumps({**asdict(sizes), "ranks": args.ranks, "facts": dict(facts)}, indent=1))
         return 0
     for title, text in facts:
         print(f"{title:<12} {text}")
     return 0
+
+
+def _made(config: "Config") -> bool:
+    """Whether the shards of `data.photos` are at `data.shards`, where a run keeps them when it is set."""
+    from fra_dist.data.shards.manifest import MANIFEST
+
+    return bool(config.data.shards) and exists(Path(config.data.shards) / MANIFEST)
+
+
+def photo_facts(config: "Config", sizes: "Sizes", ranks: int) -> Iterator[tuple[str, str]]:
+    """What is known of a run on photos whose shards are not made yet, each fact as a heading and a sentence."""
+    from fra_dist.train.sizes import stored_side
+
+    yield "data", f"{plural(sizes.samples, 'photo')} in {config.data.photos}; the run makes shards of them at its start"
+    yield "batch", _batch(sizes, ranks)
+    yield "steps", _steps(sizes, sizes.samples / sizes.global_batch)
+    make = f"fra-dist shards make {shlex.quote(config.data.photos)} --size {stored_side(config)} --out SHARDS"
+    yield "the rest", f"(order, cache, read rate) needs shards: {make}, then data.shards=SHARDS"
 
 
 def plan_facts(
@@ -83,11 +103,9 @@ def plan_facts(
         "data",
         f"{manifest.total:,} samples, {size_text(total)}, {plural(len(manifest.shards), 'shard')} of {held} samples",
     )
-    world = plural(ranks, "rank")
-    batch = f"{sizes.global_batch:,} images = {world} x {sizes.accumulation} accumulated x {sizes.micro_batch}"
-    yield "batch", f"{batch}; {size_text(each * sizes.global_batch)} a step, {size_text(each * sizes.per_rank)} a rank"
-    epochs = sizes.total_steps * sizes.global_batch / manifest.total
-    yield "steps", f"{plan.steps_per_epoch:,.2f} an epoch, {sizes.total_steps:,} in all = {epochs:,.2f} epochs"
+    a_step, a_rank = size_text(each * sizes.global_batch), size_text(each * sizes.per_rank)
+    yield "batch", f"{_batch(sizes, ranks)}; {a_step} a step, {a_rank} a rank"
+    yield "steps", _steps(sizes, plan.steps_per_epoch)
     yield "last batch", _last_batch(plan)
     yield "order", _order(plan)
     own = f"rank 0 reads {manifest.total // ranks:,} samples of {shards_of_rank(plan, 0, ranks):,} shards in an epoch"
@@ -100,6 +118,16 @@ def plan_facts(
     yield "cache", f"{node} reads from {shards:,} shards at a time: {size_text(need)}; {_cache(config, need)}"
     rates = f"{size_text(rate * each)}/s a rank and {size_text(rate * each * ranks)}/s in all"
     yield "read rate", f"{rates} at {rate:,.0f} images/s a rank"
+
+
+def _batch(sizes: "Sizes", ranks: int) -> str:
+    each = f"{plural(ranks, 'rank')} x {sizes.accumulation} accumulated x {sizes.micro_batch}"
+    return f"{sizes.global_batch:,} images = {each}"
+
+
+def _steps(sizes: "Sizes", an_epoch: float) -> str:
+    epochs = sizes.total_steps * sizes.global_batch / sizes.samples
+    return f"{an_epoch:,.2f} an epoch, {sizes.total_steps:,} in all = {epochs:,.2f} epochs"
 
 
 def _cache(config: "Config", need: float) -> str:

@@ -5,6 +5,7 @@ says.
 """
 
 import logging
+import os
 import shutil
 import stat
 from collections.abc import Iterator
@@ -43,7 +44,7 @@ def find_config(given: str | Path) -> Path:
     A file of that name comes first. Where there is none, `demo`, `demo.yaml` and `configs/demo.yaml` are the shipped
     configuration; anything else is returned as it was given, for its reader to refuse.
     """
-    path = Path(given)
+    path = Path(os.path.expanduser(given))
     if _is_there(path):
         return path
     name = str(given).removeprefix("./").removesuffix(".yaml")

@@ -1,5 +1,6 @@
 """Settings of evaluation tasks, from the command line or a suite file; all of them are written into the results."""
 
+import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -142,4 +143,9 @@ def checked(model: type[Any], values: Any, where: str) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
+        if first["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(str(first["loc"][-1]), model.model_fields, 1)
+            raise ConfigError(
+                f"{where}: unknown setting {place}{f' (did you mean {near[0]}?)' if near else ''}"
+            ) from None
         raise ConfigError(f"{where}: {place}: {first['msg']}") from None

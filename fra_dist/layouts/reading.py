@@ -4,7 +4,7 @@ import pickle
 import re
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,11 @@ _INSIDE = (
     *("network", "net", "backbone", "encoder", "state_dict_backbone", "state_dict_ema", "model_ema", "params"),
 )
 """Keys under which tools keep a state dict, those to look under first. DINO has a teacher and a student."""
+_INSTEAD = "here, give the run or checkpoint that it was exported from, or an export with --format network"
 _DEEPEST = 6
 _HEAD = 512
+_BEGINNINGS = (b"\x80", b"PK")
+"""First bytes of a pickle (of protocol 2 or later) and of a zip archive, one of which `torch.save` writes."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ def read_file(path: str | Path) -> TensorFile:
     except (ValueError, KeyError, EOFError, RuntimeError, SafetensorError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{path} cannot be read as weights: {first_line(error)}") from None
     except pickle.UnpicklingError as error:
+        if not head.startswith(_BEGINNINGS):
+            raise CheckpointError(f"{path} cannot be read as weights: it holds none, or is damaged") from None
         raise CheckpointError(f"{path} holds more than weights, or is damaged: {_without_advice(error)}") from None
 
 
@@ -113,13 +118,14 @@ def _read(path: Path, head: bytes) -> TensorFile:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-        if any(name.endswith(("/constants.pkl", "/code/")) or "/code/" in name for name in names):
-            raise ValueError("it is a TorchScript program, which is code: save its state_dict() with torch.save")
+        _refuse_program(names)
         if names and all(name.endswith(".npy") for name in names):
             with np.load(path, allow_pickle=False) as arrays:
                 return _whole(TensorFile({key: torch.from_numpy(np.asarray(arrays[key])) for key in arrays.files}))
     elif path.suffix == ".npz":
         raise ValueError("it is no archive of arrays")
+    elif path.suffix == ".onnx":
+        raise ValueError(f"it is an ONNX program, to be run with onnxruntime: {_INSTEAD}")
     try:
         loaded = inert.load(path)
     except (LookupError, TypeError, AttributeError, OverflowError, AssertionError, struct.error) as error:
@@ -127,6 +133,14 @@ def _read(path: Path, head: bytes) -> TensorFile:
         raise ValueError(f"it is no file of weights ({type(error).__name__}: {first_line(error)})") from None
     inside, tensors = _find(loaded)
     return _whole(TensorFile(tensors, inside, loaded if isinstance(loaded, Mapping) else None))
+
+
+def _refuse_program(names: Sequence[str]) -> None:
+    """Raise ValueError when these are the members of a program, which is run rather than read."""
+    if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
+        raise ValueError("it is a TorchScript program, which is code: save its state_dict() with torch.save")
+    if any(name.endswith("/models/model.json") for name in names):
+        raise ValueError(f"it is a program of torch.export, to be run with torch.export.load: {_INSTEAD}")
 
 
 def _whole(found: TensorFile) -> TensorFile:

@@ -32,7 +32,7 @@ class Gallery:
     """The folder that the pictures are written to."""
     sheets: list[str] = field(default_factory=list)
     """Names of the sheets written."""
-    photos: list[dict[str, Any]] = field(default_factory=list)
+    photos: list[dict[str, Any]] = field(default_factory=list, repr=False)
     """For each photo drawn, its entry in regions.json."""
     skipped: list[Skipped] = field(default_factory=list)
     """The photos that could not be read."""

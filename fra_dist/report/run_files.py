@@ -9,6 +9,7 @@ from fra_dist import files
 from fra_dist.config import Config, load_config
 from fra_dist.errors import DataError
 from fra_dist.json_lines import number_in, read_rows, step_of_row, thinned
+from fra_dist.train.run_dir.no_run import SETTINGS, no_run
 
 _SHOWN = (
     *("start", "resume", "complete", "stopped", "launch restart", "launch failed", "launch stopped", "guard", "alarm"),
@@ -66,8 +67,8 @@ def read_runs(folders: Sequence[Path]) -> list[RunFiles]:
 
 def refuse_no_run(folder: Path) -> None:
     """Raise DataError for a folder that holds no run; needs no torch."""
-    if not files.exists(folder / "config.yaml"):
-        raise DataError(f"{folder} is not a run folder: it has no config.yaml")
+    if not files.exists(folder / SETTINGS):
+        raise DataError(no_run(folder))
 
 
 def _read(folder: Path, name: str) -> RunFiles:

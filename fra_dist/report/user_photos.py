@@ -55,7 +55,7 @@ def find_photos(words: Sequence[str]) -> tuple[list[Path], list[Skipped]]:
     """
     found: dict[Path, None] = {}
     skipped: list[Skipped] = []
-    for word in words:
+    for word in map(os.path.expanduser, words):
         matches = _matches(word)
         if not matches:
             skipped.append(Skipped(word, "no such file or folder"))

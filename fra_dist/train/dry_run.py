@@ -15,6 +15,7 @@ from fra_dist.data.shards.shard_patterns import shard_sets
 from fra_dist.data.stores.remote_folder import StoreOptions, is_remote
 from fra_dist.errors import ConfigError
 from fra_dist.files import exists
+from fra_dist.formats import plural
 from fra_dist.losses.geometry import Placement
 from fra_dist.losses.total import fra_loss
 from fra_dist.machine_memory import memory_limit
@@ -136,9 +137,10 @@ def _time(config: Config, sizes: Sizes | None, seconds: float, device: torch.dev
         per_step = seconds * config.train.global_batch
     else:
         steps, per_step = sizes.total_steps, seconds * sizes.per_rank
+        ranks = plural(sizes.global_batch // sizes.per_rank, "rank")
         rows.append(
             f"data: {sizes.samples:,} samples; batch {sizes.global_batch} = "
-            f"{sizes.global_batch // sizes.per_rank} ranks x {sizes.accumulation} accumulated x {sizes.micro_batch}; "
+            f"{ranks} x {sizes.accumulation} accumulated x {sizes.micro_batch}; "
             f"warm-up {sizes.warmup_steps} steps; peak lr {sizes.lr:g}"
         )
     return [*rows, f"{steps:,} steps, about {steps * per_step / 3600:,.2f} hours"]

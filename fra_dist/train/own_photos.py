@@ -3,7 +3,6 @@
 Rank 0 makes them and the others wait. A run that is resumed reads the shards that it was begun with.
 """
 
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -12,16 +11,15 @@ from typing import TypeVar
 
 from fra_dist import distributed, files
 from fra_dist.config import Config
-from fra_dist.data.shards.manifest import MANIFEST
+from fra_dist.data.shards.manifest import MANIFEST, SKIPPED, load_manifest
 from fra_dist.distributed import RankContext
 from fra_dist.errors import DataError
+from fra_dist.formats import plural
 from fra_dist.train.checkpoints.reading import newest_config
+from fra_dist.train.sizes import stored_side
 
 FOLDER = "photo_shards"
 """Folder beside the run folders that holds the shards of photos."""
-_OVER = 8 / 7
-"""Shorter side of a stored photo over the side of a view."""
-_LEAST_SIDE = 256
 _LOOK = 0.5
 """Seconds between two looks at whether rank 0 is done."""
 
@@ -36,10 +34,23 @@ def with_shards(config: Config, ctx: RankContext, fresh: bool = False) -> Config
     """
     if not config.data.photos:
         return config
-    folder = _while_others_wait(lambda: _shards(config, fresh), ctx)
-    if ctx.is_main:
-        print(f"data.photos={config.data.photos}: shards in {folder}", flush=True)
+    folder = _while_others_wait(lambda: _told(config, fresh), ctx)
     return config.model_copy(update={"data": config.data.model_copy(update={"shards": folder})})
+
+
+def _told(config: Config, fresh: bool) -> str:
+    folder = _shards(config, fresh)
+    print(f"data.photos={config.data.photos}: shards in {folder}{_left_out(Path(folder))}", flush=True)
+    return folder
+
+
+def _left_out(folder: Path) -> str:
+    """Of photos that are in no shard, how many, and where each is named; empty when all are."""
+    manifest = load_manifest(folder)
+    if not manifest.skipped:
+        return ""
+    photos = plural(manifest.skipped + manifest.total, "photo")
+    return f", without {manifest.skipped:,} of {photos}, which {folder / SKIPPED} names with the reason"
 
 
 def place_for(config: Config) -> Path:
@@ -66,8 +77,7 @@ def _made(config: Config) -> Path:
     from fra_dist.data.making.photo_sets import shards_of
     from fra_dist.data.making.shard_making import ShardOptions, make_shards
 
-    side = max(_LEAST_SIDE, math.ceil(config.data.image_size * _OVER))
-    options = ShardOptions(photos=PhotoRules(size=side), workers=config.data.threads)
+    options = ShardOptions(photos=PhotoRules(size=stored_side(config)), workers=config.data.threads)
     if config.data.shards:
         return Path(str(make_shards(config.data.photos, config.data.shards, options, _Told()).folder))
     return Path(str(shards_of(config.data.photos, place_for(config), options, _Told()).folder))

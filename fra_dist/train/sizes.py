@@ -1,12 +1,17 @@
 """What a configuration means in steps and images, computed once for a data set and a world size."""
 
+import math
 from dataclasses import dataclass
 
 from fra_dist.config import Config
 from fra_dist.errors import ConfigError
+from fra_dist.formats import plural
 
 MAX_STEPS = 2**31 - 1
 """Largest number of steps, as for train.steps: with it the place of a sample in a run still fits into 64 bits."""
+_OVER = 8 / 7
+"""Shorter side of a stored photo over the side of a view."""
+_LEAST_SIDE = 256
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,12 @@ def derive_sizes(config: Config, samples: int, world: int) -> Sizes:
     """
     batch = config.train.global_batch
     if samples < batch:
+        where, kind = config.data.photos or config.data.shards or "the set", "photo" if config.data.photos else "sample"
+        if samples == 0:
+            raise ConfigError(f"{where} holds no {kind}s: name another folder")
         raise ConfigError(
-            f"{config.data.shards or config.data.photos or 'the set'} holds {samples} samples, fewer than one global "
-            f"batch of {batch}: set train.global_batch to {samples} or less"
+            f"{where} holds {plural(samples, kind)}, fewer than one global batch of {batch}: set train.global_batch to "
+            f"{samples} or less"
         )
     per_rank, micro = share_of_rank(config, world)
     total = config.train.steps or max(1, round(config.train.epochs * samples / batch))
@@ -94,6 +102,11 @@ def share_of_rank(config: Config, world: int) -> tuple[int, int]:
         f"train.global_batch={batch} cannot be divided over {ranks}{passes} (batch norm needs 2): "
         f"use {' or '.join(map(str, near))} ranks, or another train.global_batch or train.micro_batch"
     )
+
+
+def stored_side(config: Config) -> int:
+    """Shorter side, in pixels, of the photos in shards that a run makes of `data.photos`."""
+    return max(_LEAST_SIDE, math.ceil(config.data.image_size * _OVER))
 
 
 def worlds_that_fit(config: Config) -> list[int]:

@@ -14,6 +14,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,11 @@ from fra_dist.layouts.resnets import map_stride
 from fra_dist.layouts.weights import WEIGHTS, Weights, is_exported_folder, no_backbone, open_weights
 from fra_dist.models.backbone import RESNETS, SMALL, build_backbone
 from fra_dist.models.fra import FRA
+from fra_dist.models.fra_network import FRANetwork
 
+NORMALISATIONS = ("auto", "fra", "imagenet")
+_SIDES = (16, 2048)
+"""Smallest and largest side of an image, as of `data.image_size`."""
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -37,8 +42,13 @@ def open_encoder(given: str, size: int | None = None, normalise: str = "auto", t
     """The network behind a run, checkpoint or file of weights, ready for evaluation.
 
     `size` and `normalise` (auto, fra, imagenet) override what the weights say. Raises CheckpointError for anything that
-    cannot be read as a network. What names and shapes of a foreign file do not tell is said on standard error.
+    cannot be read as a network, ConfigError for a size or a normalisation that is none. What names and shapes of a
+    foreign file do not tell is said on standard error.
     """
+    if size is not None and not (isinstance(size, int) and _SIDES[0] <= size <= _SIDES[1]):
+        raise ConfigError(f"image_size={size}: it is a whole number of pixels from {_SIDES[0]} to {_SIDES[1]}")
+    if normalise not in NORMALISATIONS:
+        raise ConfigError(f"normalise={normalise!r} is not one of {', '.join(NORMALISATIONS)}")
     if given.startswith("random:"):
         encoder = _random(given)
     elif is_folder(Path(given)) and not is_exported_folder(Path(given)):
@@ -50,6 +60,10 @@ def open_encoder(given: str, size: int | None = None, normalise: str = "auto", t
     if "unknown" in encoder.about:
         print(f"warning: {encoder.about['unknown']}", file=sys.stderr)
     return _changed(encoder, size, normalise)
+
+
+def _untrained(config: Config) -> FRANetwork:
+    return FRA(config.model).online
 
 
 def on_device(encoder: Encoder) -> Encoder:
@@ -92,7 +106,7 @@ def _ours(name: str, model: FRA, config: Config, about: dict[str, Any], target: 
         data.std,
         network,
         about,
-        fresh=lambda: FRA(config.model).online,
+        fresh=partial(_untrained, config),
     )
 
 
@@ -188,7 +202,7 @@ def _network(weights: Weights, target: bool) -> Encoder:
     data = config.data
     return Encoder(
         config.name, network.eval().backbone, data.image_size, data.mean, data.std, network, about,
-        fresh=lambda: FRA(config.model).online,
+        fresh=partial(_untrained, config),
     )  # fmt: skip
 
 

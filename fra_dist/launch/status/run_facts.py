@@ -10,6 +10,7 @@ from fra_dist.errors import FraError, LaunchError
 from fra_dist.json_lines import last_rows, number_in, read_rows, step_of_row
 from fra_dist.launch.ledger import last_row, newest_step, read_state
 from fra_dist.train.run_dir.fence import is_locked, read_attempt
+from fra_dist.train.run_dir.no_run import SETTINGS, no_run
 
 _QUIET = 600  # seconds without a metrics row after which a run that should be running is worth a look
 _RECENT = 400  # rows of metrics that are searched for the newest losses and probes
@@ -26,8 +27,8 @@ def facts(run: Path) -> dict[str, Any]:
     Raises LaunchError when `run` is not a run folder.
     """
     history, state = events(run), read_state(run)
-    if not history and not state and not files.exists(run / "config.yaml"):
-        raise LaunchError(f"{run} is not a run folder: it has neither config.yaml nor history.jsonl")
+    if not history and not state and not files.exists(run / SETTINGS):
+        raise LaunchError(no_run(run))
     metrics, attempt = last_row(run / "metrics.jsonl", "images_per_second"), read_attempt(run)
     word, reason, silent = _state(run, history, state)
     number = attempt.get("attempt", state.get("attempt"))

@@ -33,6 +33,8 @@ FORMAT = 1
 MODEL, OPTIMIZER, STATE, MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
 PARTS = (MODEL, OPTIMIZER, STATE)
 """The files of a checkpoint whose size and checksum its manifest holds."""
+_OTHERS = {"shards": "shards", "arrays": "embeddings"}
+"""What else has a file called like the manifest: a key of it, and a word for the folder."""
 _NAME = re.compile(r"step-(\d{8,})")
 
 
@@ -162,6 +164,9 @@ def _config_in(path: Path, state: Mapping[str, Any]) -> Config:
 def read_manifest(path: Path) -> dict[str, Any]:
     """Read the manifest of a checkpoint folder. Raises CheckpointError on damage, FormatError for another format."""
     manifest = _json(path / MANIFEST, path)
+    for key, what in _OTHERS.items():
+        if key in manifest and "check" not in manifest:
+            raise CheckpointError(f"{path} holds {what}, not a checkpoint: give a run folder or a checkpoint in it")
     if manifest.get("check") != manifest_check(manifest):
         raise CheckpointError(f"checkpoint {path} is damaged: the checksum of {MANIFEST} does not match")
     if manifest.get("format") != FORMAT:

@@ -104,7 +104,7 @@ def test_evaluate_measures_and_writes_if_asked(run: Path, tmp_path: Path) -> Non
     write_miniature("rafdb", tmp_path / "rafdb", 12)
     settings = {"labels": (100,), "modes": ("knn",), "bootstrap": 20}
     found = fra_dist.evaluate(
-        run, "expression", "rafdb", tmp_path / "rafdb", out=tmp_path / "out", beside=(), **settings
+        run, "expression", "rafdb", tmp_path / "rafdb", out=tmp_path / "out", beside="pixels", **settings
     )
     document = json.loads((tmp_path / "out" / "result.json").read_text())
     name, score = next(iter(found.scores.items()))
@@ -113,7 +113,7 @@ def test_evaluate_measures_and_writes_if_asked(run: Path, tmp_path: Path) -> Non
     for given, word in ((("nonsense", "rafdb"), "nonsense"), (("expression", "rafbd"), "rafbd")):
         with pytest.raises((ConfigError, DataError), match=word):
             fra_dist.evaluate(run, *given, tmp_path / "rafdb")
-    with pytest.raises(ConfigError, match="labls"):
+    with pytest.raises(ConfigError, match=r"unknown setting labls \(did you mean labels\?\)"):
         fra_dist.evaluate(run, "expression", "rafdb", tmp_path / "rafdb", labls=(1,))
 
 

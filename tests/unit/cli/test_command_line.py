@@ -186,3 +186,13 @@ def test_tables_have_json(shards, small_run, capsys):
     assert {"machine", "cache", "layers"} == found["convolutions"].keys()
     assert {"name", "path", "about"} <= set(said("config", "list")[0])
     assert said("config", "optim.lr")[0]["default"] == "0.9"
+
+
+def test_the_package_runs_as_a_module(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "fra_dist", "plan", "nowhere.yaml"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, cwd=tmp_path,
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("fra-dist plan: cannot read configuration nowhere.yaml")

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fra_dist.cli.main import main
 from fra_dist.data.shards.manifest import load_manifest
+from tests.helpers.pictures import encoded
 
 Say = Callable[..., dict[str, str]]
 
@@ -42,6 +44,32 @@ def test_a_whole_epoch_has_no_short_batch(say: Say, shards: Path) -> None:
     assert say(f"train.global_batch={load_manifest(shards).total}")["last batch"] == (
         "an epoch is a whole number of batches"
     )
+
+
+def test_photos_whose_shards_are_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = tmp_path / "my photos"
+    photos.mkdir()
+    for number in range(6):
+        (photos / f"{number}.png").write_bytes(encoded(np.full((40, 50, 3), 30 * number, np.uint8)))
+    words = ["plan", "debug_cpu", f"data.photos={photos}", "data.shards=", "train.global_batch=4", "train.steps=3"]
+    assert main([*words, "--ranks", "2"]) == 0
+    said = capsys.readouterr().out
+    assert f"6 photos in {photos}; the run makes shards of them" in said
+    assert "4 images = 2 ranks x 1 accumulated x 2" in said
+    assert "1.50 an epoch, 3 in all = 2.00 epochs" in said
+    assert f"fra-dist shards make '{photos}' --size 256 --out SHARDS" in said
+    assert sorted(tmp_path.iterdir()) == [photos], "a plan writes nothing"
+    made = tmp_path / "made"
+    assert main([*words, f"data.shards={made}"]) == 0, "where the run is going to put them"
+    assert "the run makes shards" in capsys.readouterr().out
+    assert main(["shards", "make", str(photos), "--out", str(made), "-q"]) == 0
+    capsys.readouterr()
+    assert main([*words, f"data.shards={made}"]) == 0
+    assert "read rate" in capsys.readouterr().out
+    for old in photos.iterdir():
+        old.unlink()
+    assert main(words) == 2
+    assert capsys.readouterr().err == f"fra-dist plan: {photos} holds no photos: name another folder\n"
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,17 @@ def test_timm_loads_its_folder(resnet, tmp_path):
     assert lines_run("timm", made.path, made.exported.config) == "torch.Size([2, 512])"
 
 
+@pytest.mark.parametrize("model", [{"map_stride": 32}, {"map_stride": 8}, {"backbone": "timm:convnext_atto"}])
+def test_a_folder_for_timm_is_read_here_as_well(save, tmp_path, capsys, model):
+    made = export_model(save(**{"backbone": "resnet18", **model})[0], "timm", tmp_path / "timm")
+    net = timm.create_model(f"local-dir:{made.path}", pretrained=True).eval()
+    again = fra_dist.load(made.path, device="cpu")
+    pixels = np.random.default_rng(2).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    with torch.no_grad():
+        torch.testing.assert_close(again(pixels).features, net.forward_features(again.prepare(pixels)))
+    assert "warning" not in capsys.readouterr().err, "its function is known"
+
+
 def test_models_of_timm_keep_their_names(save, tmp_path):
     run, model = save(backbone="timm:convnext_atto")
     made = export_model(run, "timm", tmp_path / "timm")

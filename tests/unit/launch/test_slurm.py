@@ -139,8 +139,22 @@ def test_nodes_need_a_place_to_meet(tmp_path, capsys):
 
 
 def test_status_of_what_is_no_run(tmp_path, capsys):
+    file, run, other = tmp_path / "file", tmp_path / "runs" / "one", tmp_path / "runs" / "two"
     assert main(["status", str(tmp_path)]) == 2
-    assert "is not a run folder" in capsys.readouterr().err
+    assert "is not a run folder: it has no config.yaml" in capsys.readouterr().err
+    file.write_text("")
+    for folder in (run, other):
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text("name: one\n")
+    for path, word in (
+        (tmp_path / "gone", "no such folder"),
+        (file, "is not a run folder: it is a file"),
+        (run.parent, f"but holds {run} and 1 more: name those"),
+    ):
+        assert main(["status", str(path)]) == 2
+        said = capsys.readouterr().err
+        assert word in said
+        assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", ["slurm.py", "ray_train.py"])

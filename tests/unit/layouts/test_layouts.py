@@ -145,10 +145,14 @@ def test_what_is_no_weights_says_what_it_is(net: State, tmp_path: pathlib.Path) 
     (tmp_path / "lfs.pth").write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 9\n")
     torch.save({"state_dict": {"net": 1}}, tmp_path / "empty.pth")
     torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "program.pt"))
+    torch.export.save(torch.export.export(torch.nn.Linear(2, 2), (torch.ones(1, 2),)), tmp_path / "program.pt2")
+    (tmp_path / "program.onnx").write_bytes(b"\x08\n\x12\x07pytorch\x1a\x0c2.11.0")
     for name, word in (
         ("lfs.pth", "Git LFS"),
         ("empty.pth", "no dictionary of tensors"),
         ("program.pt", "TorchScript"),
+        ("program.pt2", r"a program of torch\.export.* --format network"),
+        ("program.onnx", "an ONNX program.* --format network"),
     ):
         with pytest.raises(CheckpointError, match=word):
             open_weights(tmp_path / name)

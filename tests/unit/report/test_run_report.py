@@ -99,7 +99,9 @@ def test_several_runs_and_what_they_do_differently(run, tmp_path):
 
 def test_what_is_no_run(run, tmp_path, capsys):
     assert main(["report", str(tmp_path / "none")]) == 2
-    assert "is not a run folder" in capsys.readouterr().err
+    assert "none: no such folder" in capsys.readouterr().err
+    assert main(["report", str(run.parent)]) == 2
+    assert f"is not a run folder, but holds {run.parent}" in capsys.readouterr().err
     assert main(["report", str(run), str(run)]) == 2
     assert main(["report", str(run), "--eval", str(tmp_path / "none")]) == 2
     assert main(["report", str(run), "--out", str(run / "config.yaml" / "x.html")]) == 2

@@ -1,6 +1,7 @@
 """`data.photos`: a run that makes its shards itself, and resumes with them."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def test_a_folder_of_photos_is_enough_and_a_resumed_run_reads_the_same_shards(
     shards = Path(find_checkpoint(done.folder).config.data.shards)
     assert shards.parent == tmp_path / "photo_shards"
     assert fra_dist.load_manifest(shards).total == 12
-    assert f"shards in {shards}" in capsys.readouterr().out
+    assert f"shards in {shards}\n" in capsys.readouterr().out
     Image.open(photos / "0.png").save(photos / "12.png")  # later photos do not join a run that has begun
     try:
         more = fra_dist.pretrain(config, output=tmp_path / "run", train={"steps": 3}, force=True)
@@ -47,6 +48,21 @@ def test_a_folder_of_photos_is_enough_and_a_resumed_run_reads_the_same_shards(
             fra_dist.pretrain(config, output=tmp_path / "run", train={"steps": 4}, force=True)
     finally:
         (photos / "12.png").unlink()
+
+
+def test_photos_that_are_left_out_are_counted(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = tmp_path / "odd"
+    shutil.copytree(photos, odd)
+    (odd / "0.png").write_bytes((odd / "0.png").read_bytes()[:99])
+    Image.new("RGB", (1, 1)).save(odd / "1.png")
+    done = fra_dist.pretrain(
+        fra_dist.load_config(None, [*TINY, "train.backend=torch", "train.steps=1", "optim.warmup_steps=0"]),
+        data={"photos": odd}, output=tmp_path / "run", train={"global_batch": 4},
+    )  # fmt: skip
+    shards = find_checkpoint(done.folder).config.data.shards
+    said = capsys.readouterr().out
+    assert f"shards in {shards}, without 2 of 12 photos, which {shards}/skipped.jsonl names with the reason" in said
+    assert "starting, 1 step, 1 rank on" in said
 
 
 WORKER = """
