@@ -11,6 +11,7 @@ VENV   ?= .venv
 UV      = $(VENV)/bin/uv
 READY   = $(VENV)/.ready
 JOBS   ?= 2
+COMPILED = import fra_dist.api.pretraining, fra_dist.data.decoding.dali_pipeline, fra_dist.report.picture_hook, fra_dist.train.prepare
 
 .PHONY: setup demo test faults check docs site lock findings
 setup: $(READY)
@@ -20,7 +21,7 @@ $(READY): requirements.lock pyproject.toml scripts/make_venv.sh scripts/uv.lock
 	@echo "Installing the locked packages (about 3 GB to download the first time) ..."
 	@VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet --require-hashes -r requirements.lock
 	@VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet --no-deps --no-build-isolation -e .
-	@$(VENV)/bin/python -c "import fra_dist.data.decoding.pixels"  # compiles once what every run uses
+	@PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -c "$(COMPILED)"  # compiles once what every run uses
 	@touch $(READY)
 
 demo: setup

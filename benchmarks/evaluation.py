@@ -2,7 +2,8 @@
 
 Extraction: images a second of `extract`, which normalises, runs the backbone and writes features to the cache, beside
 the backbone alone on the same images, prepared. Rounds take turns; the ratio is the median over them. On a CPU rates
-are of one thread and of processor time, which other work on the machine enters little.
+are of one thread and of processor time, which other work on the machine enters little. --dtype bfloat16: of a backbone
+in this format.
 
 With --faces (as for benchmarks/study.py): every task of the study with a random network, features extracted before.
 Regions and consistency read the maps of more pictures than extraction did, so their forward passes count. Printed:
@@ -11,6 +12,7 @@ seconds on the clock, and of the processor. --made-up-features leaves extraction
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -35,6 +37,8 @@ from fra_dist.eval.results import run_task
 from fra_dist.eval.settings import Settings, TaskEntry
 from fra_dist.synthetic import render
 from fra_dist.train.run_dir.folder import versions
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def extraction(encoder: Encoder, count: int, rounds: int) -> dict[str, float]:
@@ -118,6 +122,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", default="random:resnet50")
     parser.add_argument("--size", type=int, default=112, help="pixels (%(default)s)")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of weights and images (%(default)s)")
     parser.add_argument("--count", type=int, default=256, help="faces for extraction (%(default)s)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--faces", type=Path, metavar="DIR", help="folder of the labelled sets")
@@ -127,10 +132,16 @@ def main() -> None:
     args = parser.parse_args()
     encoder = open_encoder(args.network, args.size)
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-    encoder.backbone.to(device)
+    encoder.backbone.to(device, DTYPES[args.dtype])
     made = versions(device)
     print(f"{args.network} at {args.size} px, {made['device']}")
-    row: dict[str, object] = {"network": args.network, "size": args.size, "made_up": args.made_up_features}
+    row: dict[str, object] = {
+        "network": args.network,
+        "size": args.size,
+        "dtype": args.dtype,
+        "made_up": args.made_up_features,
+    }
+    row["load"] = os.getloadavg()[0]
     row["threads"] = torch.get_num_threads()
     if args.rounds:
         threads = torch.get_num_threads()

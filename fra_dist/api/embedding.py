@@ -17,7 +17,7 @@ from fra_dist.errors import DataError
 from fra_dist.eval.embed.colourings import read_label_table
 from fra_dist.eval.embed.compute import ABOUT, KINDS, check_kinds
 from fra_dist.eval.embed.embedding_run import embed as embed_parts
-from fra_dist.eval.embed.photo_stream import Files, PhotoList, open_shards
+from fra_dist.eval.embed.photo_stream import Files, PhotoList, no_photos, open_shards
 from fra_dist.eval.embed.pieces import Parts
 from fra_dist.eval.embed.result_files import MANIFEST, check_format, write_embedding_manifest, write_embeddings
 from fra_dist.eval.features.encoder import Encoder
@@ -139,7 +139,7 @@ def find_source(places: Sequence[str | Path], limit: int | None) -> PhotoList:
     for gone in missing:
         print(gone, file=sys.stderr)
     if not found:
-        raise DataError(f"--data {words[0] if words else ''} holds no photos and no shards")
+        raise no_photos(words[0] if words else "")
     return Files(found[:limit], Path(words[0]) if len(words) == 1 and is_folder(Path(words[0])) else Path())
 
 

@@ -59,8 +59,11 @@ def _campaign(args: argparse.Namespace) -> "tuple[dict[str, float | int], Sequen
 
     length = Length(args.steps, max(1, args.steps // 6))
     from fra_dist.config import load_config
+    from fra_dist.train.missing_inputs import refuse_missing_inputs
 
     config = load_config(args.config, args.overrides)
+    if not args.faces:
+        refuse_missing_inputs(config, resumes=False)  # before torch, whose import takes seconds
     small_disks = own_mounts()  # first: a process with several threads cannot get a user namespace of its own
     from fra_dist.launch.chaos.campaign import Campaign
     from fra_dist.launch.chaos.campaign_setup import campaign_config, prepare_setup

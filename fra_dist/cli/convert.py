@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from fra_dist.files import is_folder
+from fra_dist.errors import CheckpointError
+from fra_dist.files import exists, is_folder
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +18,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Translate a file of weights and write the result. Raises CheckpointError when that cannot be done."""
+    if not exists(Path(args.source)):  # before torch, whose import takes seconds
+        raise CheckpointError(f"no weights at {args.source}: no such file or folder")
     from fra_dist.export.places import refuse_to_replace
     from fra_dist.export.weight_files import read_tensors, write_weight_file
     from fra_dist.layouts.published_names import from_published, to_published, without_counterpart

@@ -37,7 +37,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Goes on where an earlier demo in the same folder stopped."""
-    import torch
+    out, began = Path(args.out), time.monotonic()
+    configs = demo_configs(args.config, out, args.quick)
+    _say(began, "rendering faces and writing shards")
+    _shards(QUICK_TRAIN if args.quick else TRAIN, out / "shards" / "train", seed=0)
+    _shards(QUICK_TEST if args.quick else TEST, out / "shards" / "test", seed=1)
+    import torch  # takes seconds: after what refuses the folder
 
     from fra_dist.demo.demo_report import draw_report, measure_runs
     from fra_dist.demo.demo_runs import train_all
@@ -46,11 +51,6 @@ def run(args: argparse.Namespace) -> int:
     from fra_dist.eval.quick_look import prepare_to_look
     from fra_dist.eval.score_table import as_text, read_table, region_table
 
-    out, began = Path(args.out), time.monotonic()
-    configs = demo_configs(args.config, out, args.quick)
-    _say(began, "rendering faces and writing shards")
-    _shards(QUICK_TRAIN if args.quick else TRAIN, out / "shards" / "train", seed=0)
-    _shards(QUICK_TEST if args.quick else TEST, out / "shards" / "test", seed=1)
     together = 1 if torch.cuda.is_available() else len(configs)
     _say(began, f"pre-training {len(configs)} networks, {configs[FRA_FORM].train.steps} steps each")
     train_all(configs, together)

@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from fra_dist.cli.line import arguments
+from fra_dist.errors import DataError
 
 if TYPE_CHECKING:
     from fra_dist.report.gallery import Gallery
@@ -32,8 +33,11 @@ def run(args: argparse.Namespace) -> int:
     Raises CheckpointError or DataError when none can be drawn.
     """
     from fra_dist.layouts.shipped_weights import refuse_missing_weights
+    from fra_dist.report.user_photos import lead_nowhere, printable
 
     refuse_missing_weights(args.checkpoint)  # before torch, whose import takes seconds
+    if lead_nowhere(args.photos):
+        raise DataError(f"nothing to draw: {printable(args.photos[0])}: no such file or folder")
     from fra_dist.api.pictures import heatmaps
 
     gallery = heatmaps(

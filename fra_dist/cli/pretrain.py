@@ -3,9 +3,13 @@
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fra_dist.cli.line import arguments
 from fra_dist.exit_status import FAILED
+
+if TYPE_CHECKING:
+    from fra_dist.config import Config
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -46,10 +50,8 @@ def run(args: argparse.Namespace) -> int:
 
     port = [f"log.metrics_port={args.metrics_port}"] if args.metrics_port else []
     config = load_config(args.config, [*args.overrides, *port])
-    if config.data.shards and not config.data.photos and not args.dry_run and os.environ.get("WORLD_SIZE", "1") == "1":
-        from fra_dist.data.shards.manifest import refuse_missing
-
-        refuse_missing(config.data.shards)  # before torch, whose import takes seconds; of several ranks, the first asks
+    if os.environ.get("WORLD_SIZE", "1") == "1":  # of several ranks the first asks, later
+        _refuse_missing(config, args)
     if args.dry_run:
         from fra_dist.train.dry_run import describe_run
 
@@ -70,3 +72,15 @@ def run(args: argparse.Namespace) -> int:
         last = leave_within(CLOSING, status)
         distributed.stop()
         last.cancel()
+
+
+def _refuse_missing(config: "Config", args: argparse.Namespace) -> None:
+    """Refuse paths that are not there before torch is imported, which takes seconds."""
+    from fra_dist.train.checkpoints.reading import refuse_missing_checkpoint
+    from fra_dist.train.missing_inputs import refuse_missing_inputs
+
+    if args.source is not None:
+        refuse_missing_checkpoint(args.source)
+    if args.dry_run:  # describes a run also before there are shards
+        config = config.model_copy(update={"data": config.data.model_copy(update={"shards": ""})})
+    refuse_missing_inputs(config, resumes=not args.fresh)

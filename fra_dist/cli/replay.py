@@ -12,6 +12,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Replay one step of a run and print what each module computed."""
+    from fra_dist.report.run_files import refuse_no_run
+
+    refuse_no_run(args.folder)  # before torch, whose import takes seconds
     from fra_dist import distributed
     from fra_dist.train.replay import replay
 

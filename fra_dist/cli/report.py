@@ -28,10 +28,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the page and print its path. Raises DataError for what is no run, or a file that cannot be written."""
-    from fra_dist.report.run_files import refuse_no_run
+    from fra_dist.report.run_files import refuse_no_map, refuse_no_results, refuse_no_run
 
     for folder in args.folders:
         refuse_no_run(folder)  # before torch, whose import takes seconds
+    for folder in args.eval:
+        refuse_no_results(folder)
+    for folder in args.embeddings:
+        refuse_no_map(folder)
     from fra_dist.report.run_report import write_run_report
 
     default = args.folders[0] / "report.html" if len(args.folders) == 1 else Path("report.html")

@@ -46,8 +46,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _compare(args: argparse.Namespace) -> dict[str, Any]:
     from fra_dist.config import load_config
+    from fra_dist.train.missing_inputs import refuse_missing_inputs
 
     config = load_config(args.config, args.overrides)
+    refuse_missing_inputs(config, resumes=False)  # before torch, whose import takes seconds
     first, second = _worlds(args.world)
     from fra_dist.launch.resume_trial import PlannedStop, TrialRun, draw_stops, resume_trial_config
     from fra_dist.launch.resume_verdict import compare_runs, near

@@ -24,6 +24,7 @@ class Check:
 
 QUICK = (
     Check("Python", "machine:check_python", 60),
+    Check("bytecode", "machine:check_bytecode", 30),
     Check("memory", "machine:check_memory", 30),
     Check("open files", "machine:check_open_files", 30),
     Check("/dev/shm", "machine:check_shared_memory", 30),

@@ -1,6 +1,7 @@
 """Checks of the machine itself. None of them imports torch."""
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import resource
@@ -14,7 +15,7 @@ import psutil
 
 from fra_dist.doctor.result import CheckResult, fail, ok, warn
 from fra_dist.doctor.subject import Subject
-from fra_dist.files import is_folder
+from fra_dist.files import exists, is_folder
 from fra_dist.formats import size_text
 from fra_dist.machine_memory import memory_limit
 
@@ -31,6 +32,23 @@ def check_python(subject: Subject) -> CheckResult:
         return fail(found, "use Python 3.11 to 3.14")
     missing = [name for name in ("torch", "numpy", "pydantic", "safetensors") if not _installed(name)]
     return fail(f"{found}; not installed: {', '.join(missing)}", "run `make setup` again") if missing else ok(found)
+
+
+def check_bytecode(subject: Subject) -> CheckResult:
+    """Whether Python keeps the bytecode of its packages, or compiles them again at each start."""
+    spec = importlib.util.find_spec("torch")  # not imported
+    if spec is None or spec.origin is None:
+        return warn("torch is not installed", "run `make setup` again")
+    kept = Path(importlib.util.cache_from_source(spec.origin))
+    if exists(kept):
+        return ok(f"kept in folders like {kept.parent}")
+    found = "not kept: each start takes some 4 s of a core more"
+    if sys.dont_write_bytecode:
+        return warn(f"{found} (PYTHONDONTWRITEBYTECODE is set)", "unset PYTHONDONTWRITEBYTECODE")
+    folder = next(one for one in kept.parents if is_folder(one))
+    if not os.access(folder, os.W_OK):
+        return warn(f"{found} ({folder} cannot be written)", "set PYTHONPYCACHEPREFIX to a local folder of yours")
+    return ok(f"will be kept in folders like {kept.parent}")
 
 
 def check_memory(subject: Subject) -> CheckResult:

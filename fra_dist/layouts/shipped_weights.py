@@ -56,6 +56,18 @@ def refuse_missing_weights(given: str) -> None:
         raise no_weights(given)
 
 
+def refuse_missing_init(given: str) -> None:
+    """Raise CheckpointError for a `model.init` that is neither a path nor in the package; needs no torch."""
+    if not exists(Path(given)) and given not in shipped_weights():
+        raise no_init(given)
+
+
+def no_init(given: str | Path) -> CheckpointError:
+    """The error about a `model.init` that is neither a path nor the name of weights in the package."""
+    names = ", ".join(sorted(shipped_weights()))
+    return CheckpointError(f"model.init={given}: no such file or folder, nor weights in the package ({names})")
+
+
 def no_weights(given: str) -> CheckpointError:
     """The error about a name that is neither a path nor that of weights in the package."""
     names = ", ".join(sorted(shipped_weights())) or "none"

@@ -23,8 +23,9 @@ from fra_dist import files
 from fra_dist.errors import DataError
 from fra_dist.report.overlay import Pixels, resize
 from fra_dist.report.page import data_uri
+from fra_dist.report.run_files import MAP, no_map
 
-DATA, PHOTOS, PAGE = "map.json", "map.photos.jpg", "map.html"
+PHOTOS, PAGE = "map.photos.jpg", "map.html"
 WIDTH, HEIGHT = 1000, 640
 TILE, ACROSS = 72, 20
 """Side in pixels of a photo in map.photos.jpg, and how many stand in a row."""
@@ -148,14 +149,14 @@ def save_map(found: EmbeddingMap, folder: Path) -> list[str]:
         "colourings": {name: list(labels) for name, labels in found.colourings.items()},
         "tiles": list(found.tiles),
     }
-    files.write_object(folder / DATA, facts)
+    files.write_object(folder / MAP, facts)
     files.write_whole(folder / PHOTOS, found.photos)
     environment = Environment(
         loader=PackageLoader("fra_dist.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     text = environment.get_template("map.html.j2").render(title=found.title, maps=[map_section(found)])
     files.write_whole(folder / PAGE, text)
-    return [PAGE, DATA, PHOTOS]
+    return [PAGE, MAP, PHOTOS]
 
 
 def read_map(folder: Path) -> EmbeddingMap:
@@ -163,7 +164,7 @@ def read_map(folder: Path) -> EmbeddingMap:
 
     Raises DataError when it is missing or damaged, DiskError or AccessError when the disk does not tell.
     """
-    facts, photos = files.read_object(folder / DATA) or {}, files.read_bytes(folder / PHOTOS)
+    facts, photos = files.read_object(folder / MAP) or {}, files.read_bytes(folder / PHOTOS)
     try:
         places = np.array(facts["places"], np.float64).reshape(-1, 2)
         found = EmbeddingMap(
@@ -178,7 +179,7 @@ def read_map(folder: Path) -> EmbeddingMap:
         if {len(found.keys), len(found.tiles), *map(len, found.colourings.values())} != {len(places)}:
             raise ValueError("its lists differ in length")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{folder / DATA} cannot be used ({error}): run fra-dist embed again with --fresh") from None
+        raise DataError(f"{folder / MAP} cannot be used ({error}): run fra-dist embed again with --fresh") from None
     return found
 
 
@@ -192,9 +193,9 @@ def maps_below(folders: Sequence[Path]) -> list[EmbeddingMap]:
     """Read every map below the folders, in the order of their paths. Raises DataError for a folder without one."""
     found = []
     for folder in folders:
-        paths = files.paths_below(folder, DATA) if files.is_folder(folder) else []
+        paths = files.paths_below(folder, MAP) if files.is_folder(folder) else []
         if not paths:
-            raise DataError(f"{folder} holds no map of embeddings ({DATA}), as fra-dist embed --out writes it")
+            raise no_map(folder)
         found += [read_map(path.parent) for path in paths]
     return found
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,7 @@ def _shorten(text: str, width: int) -> str:
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans at `size` pixels, which Matplotlib ships and which has Latin, Greek, Cyrillic and more."""
-    import matplotlib
-
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size)
+    found = find_spec("matplotlib")  # not imported: that takes a moment, and a run draws before its first step
+    assert found is not None
+    assert found.origin is not None
+    return ImageFont.truetype(Path(found.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf", size)

@@ -17,6 +17,9 @@ _SHOWN = (
 )
 """Events of the history that a reader of a report wants to see."""
 
+MAP = "map.json"
+"""The file with the data of a map of embeddings."""
+
 
 @dataclass(frozen=True)
 class RunFiles:
@@ -71,6 +74,23 @@ def refuse_no_run(folder: Path) -> None:
         raise DataError(no_run(folder))
 
 
+def refuse_no_results(folder: Path) -> None:
+    """Raise DataError for a folder of results that is not there; needs no torch."""
+    if not files.is_folder(folder):
+        raise DataError(f"{folder} is not a folder with results of `fra-dist eval --out`")
+
+
+def refuse_no_map(folder: Path) -> None:
+    """Raise DataError for a folder of maps of embeddings that is not there; needs no torch."""
+    if not files.is_folder(folder):
+        raise no_map(folder)
+
+
+def no_map(folder: Path) -> DataError:
+    """The error about a folder without a map of embeddings."""
+    return DataError(f"{folder} holds no map of embeddings ({MAP}), as fra-dist embed --out writes it")
+
+
 def _read(folder: Path, name: str) -> RunFiles:
     refuse_no_run(folder)
     history = [row for row in read_rows(folder / "history.jsonl") if isinstance(row.get("event"), str)]
@@ -95,8 +115,7 @@ def read_evaluations(folders: Iterable[Path]) -> list[dict[str, Any]]:
     """
     found = []
     for folder in folders:
-        if not files.is_folder(folder):
-            raise DataError(f"{folder} is not a folder with results of `fra-dist eval --out`")
+        refuse_no_results(folder)
         for path in files.paths_below(folder, "result.json"):
             document = files.read_object(path)
             if document and isinstance(document.get("scores"), dict):

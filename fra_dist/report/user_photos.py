@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -13,7 +14,9 @@ from PIL import Image
 from fra_dist.data.decoding.images import BadImage
 from fra_dist.data.making.cleaning import decode_verified
 from fra_dist.files import ABSENT, raw_bytes
-from fra_dist.report.overlay import Pixels
+
+if TYPE_CHECKING:  # `overlay` imports torch, and names are checked before
+    from fra_dist.report.overlay import Pixels
 
 SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .avif .mpo".split())  # noqa: SIM905
 _NO_FILE = "not a file"
@@ -26,7 +29,7 @@ class Photo:
 
     path: Path
     """Path of the file."""
-    square: Pixels
+    square: "Pixels"
     """(s, s, 3) pixels of the square, not scaled."""
     size: tuple[int, int]
     """Width and height of the upright photo in pixels."""
@@ -70,6 +73,11 @@ def find_photos(words: Sequence[str]) -> tuple[list[Path], list[Skipped]]:
     return list(found), [Skipped(printable(s.path), s.reason) for s in skipped]
 
 
+def lead_nowhere(words: Sequence[str]) -> bool:
+    """Whether none of the names leads to a file or a folder. What a folder holds is not looked at."""
+    return not any(_matches(word) for word in words)
+
+
 def _matches(word: str) -> list[str]:
     """The paths that a name stands for: itself, unless there is surely nothing of that name and it may be a pattern."""
     try:
@@ -100,7 +108,7 @@ def read_square(path: Path) -> Photo | Skipped:
     return Photo(path, square, (width, height), (left, top, left + side, top + side))
 
 
-def scale(square: Pixels, size: int) -> Pixels:
+def scale(square: "Pixels", size: int) -> "Pixels":
     """The square scaled: (s, s, 3) -> (size, size, 3), bilinear with averaging as for training views."""
     return np.asarray(Image.fromarray(square).resize((size, size), Image.Resampling.BILINEAR))
 

@@ -15,7 +15,7 @@ from fra_dist.config import Config
 from fra_dist.errors import CheckpointError, ConfigError
 from fra_dist.files import open_stream
 from fra_dist.layouts.matching import COUNTER, Match, match_backbone, match_whole
-from fra_dist.layouts.shipped_weights import find_weights, shipped_weights
+from fra_dist.layouts.shipped_weights import find_weights, no_init
 from fra_dist.layouts.weights import WEIGHTS, Weights, open_weights
 from fra_dist.models.fra import FRA
 from fra_dist.train.checkpoints.reading import MANIFEST, Checkpoint, find_checkpoint, list_checkpoints, newest_config
@@ -54,8 +54,7 @@ def _digest(config: Config, fresh: bool) -> str:
     if not files.exists(file):
         before = None if fresh else newest_config(Path(config.output) / "checkpoints")
         if before is None or not before.model.init_sha256:
-            names = ", ".join(sorted(shipped_weights()))
-            raise CheckpointError(f"model.init={place}: no such file or folder, nor weights in the package ({names})")
+            raise no_init(place)
         return wanted or before.model.init_sha256
     try:
         with open_stream(file) as stream:

@@ -10,9 +10,11 @@ faces. After an interruption the same command resumes.
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from fra_dist.cli.embed.clock import Clock
 from fra_dist.cli.line import arguments
+from fra_dist.files import exists
 
 KINDS = ("embeddings", "regions", "heatmaps")
 
@@ -61,13 +63,10 @@ def run(args: argparse.Namespace) -> int:
 
     Raises CheckpointError, ConfigError or DataError for what cannot be used.
     """
-    from fra_dist.layouts.shipped_weights import refuse_missing_weights
-
-    refuse_missing_weights(args.checkpoint)  # before torch, whose import takes seconds
+    _refuse_missing(args)
     from fra_dist.api.embedding import EmbedOptions, embed
     from fra_dist.api.face_model import FaceModel, load
     from fra_dist.eval.embed.result_files import MANIFEST
-    from fra_dist.files import exists
     from fra_dist.report.embedding_map import PAGE
 
     options = EmbedOptions(
@@ -106,6 +105,21 @@ def run(args: argparse.Namespace) -> int:
     if exists(found.folder / PAGE):
         print(f"map of the photos: {found.folder / PAGE}")
     return 0
+
+
+def _refuse_missing(args: argparse.Namespace) -> None:
+    """Refuse paths that are not there before torch is imported, which takes seconds."""
+    from fra_dist.data.stores.remote_folder import is_remote
+    from fra_dist.eval.embed.colourings import read_label_table
+    from fra_dist.eval.embed.photo_stream import no_photos
+    from fra_dist.layouts.shipped_weights import refuse_missing_weights
+    from fra_dist.report.user_photos import lead_nowhere
+
+    refuse_missing_weights(args.checkpoint)
+    if not is_remote(args.data[0]) and lead_nowhere(args.data):
+        raise no_photos(args.data[0])
+    if args.labels is not None and not exists(Path(args.labels)):
+        read_label_table(args.labels)
 
 
 def _kinds(text: str) -> list[str]:

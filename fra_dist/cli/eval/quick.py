@@ -34,6 +34,9 @@ def run_quick(args: argparse.Namespace, documents: list[dict[str, Any]]) -> int:
         )
     refuse_missing_weights(args.what)  # before torch, whose import takes seconds
     refuse_missing(args.data)
+    out = Path(args.out) if args.out else None
+    if out is not None and (is_folder(out) or not is_folder(out.parent)):
+        raise DataError(f"cannot write {out}: give a file in a folder that exists")
     from fra_dist.cli.eval.tasks import cache_of, chosen_beside
     from fra_dist.eval.datasets import labelled_shards
     from fra_dist.eval.features.networks import on_device, open_encoder
@@ -47,9 +50,7 @@ def run_quick(args: argparse.Namespace, documents: list[dict[str, Any]]) -> int:
     from fra_dist.eval.regions.segmenters import regions_of
     from fra_dist.train.run_dir.folder import versions
 
-    out, beside = Path(args.out) if args.out else None, chosen_beside(args)
-    if out is not None and (is_folder(out) or not is_folder(out.parent)):
-        raise DataError(f"cannot write {out}: give a file in a folder that exists")
+    beside = chosen_beside(args)
     encoder = on_device(open_encoder(args.what, args.image_size, args.normalise, args.target))
     faces = labelled_shards.read(Path(args.data), args.limit or LIMIT)
     cache = cache_of(args)

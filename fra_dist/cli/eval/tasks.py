@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fra_dist.errors import ConfigError, DataError, FraError
-from fra_dist.files import failure
+from fra_dist.files import exists, failure
 from fra_dist.layouts.shipped_weights import refuse_missing_weights
 
 if TYPE_CHECKING:
@@ -25,12 +25,15 @@ def run_one(args: argparse.Namespace, documents: list[dict[str, Any]]) -> int:
         if getattr(args, option) is None:
             raise ConfigError(f"{args.what} needs --{option}")
     refuse_missing_weights(args.checkpoint)  # before torch, whose import takes seconds
-    from fra_dist.eval.datasets import find_reader
+    from fra_dist.eval.datasets import find_reader, open_set
+
+    find_reader(args.dataset)
+    if not exists(Path(args.data)):
+        open_set(args.dataset, args.data)  # says which of its files is missing
     from fra_dist.eval.features.networks import on_device, open_encoder
     from fra_dist.eval.results import settings_of
     from fra_dist.eval.settings import TaskEntry
 
-    find_reader(args.dataset)
     values: dict[str, Any] = {key: getattr(args, key) for key in TOLD}
     values["tune"] = {key: getattr(args, key) for key in TUNED if getattr(args, key) is not None}
     entry = TaskEntry(task=args.what, dataset=args.dataset, data=args.data, settings=settings_of(values))

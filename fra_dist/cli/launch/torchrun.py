@@ -25,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
     from fra_dist.launch.torchrun import Topology, run_torchrun, torchrun_words
     from fra_dist.launch.trainer_command import Launch, trainer_command
     from fra_dist.launch.world import Bounds, world_sizes
+    from fra_dist.train.missing_inputs import refuse_missing_inputs
 
     if args.doctor:
         from fra_dist.cli.doctor import show_results
@@ -34,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
         found = load_config(args.config, args.overrides)
         return show_results(examine(Subject.of(found, max(2, _ranks(args.ranks_per_node)), args.quick)), args.json)
     config = load_config(args.config, args.overrides)
+    refuse_missing_inputs(config)  # before GPUs are counted with torch, whose import takes seconds
     topology = Topology(_ranks(args.ranks_per_node), args.nodes, args.rendezvous, args.run_id, args.max_restarts)
     words = torchrun_words(topology)
     nodes = Bounds.parse(args.nodes, "--nodes")

@@ -152,13 +152,24 @@ def open_photo_source(spec: str | Path, order: Order, seed: int, rules: PhotoRul
 
     Raises DataError when it does not exist, cannot be read or is of another kind.
     """
-    if str(spec).startswith("synthetic:"):
+    if _is_synthetic(spec):
         return _synthetic(str(spec), seed, rules)
+    refuse_missing_source(spec)
     path = Path(spec)
-    if not exists(path):
-        raise DataError(f"source {path} does not exist: name a folder of photos, a tar of photos or synthetic:N@SIZE")
     kind, listing = _list(path)
     return Photos(path, kind, listing, order, seed, rules)
+
+
+def refuse_missing_source(spec: str | Path) -> None:
+    """Raise the DataError of `open_photo_source` when the source does not exist; nothing is read."""
+    if not _is_synthetic(spec) and not exists(Path(spec)):
+        raise DataError(
+            f"source {Path(spec)} does not exist: name a folder of photos, a tar of photos or synthetic:N@SIZE"
+        )
+
+
+def _is_synthetic(spec: str | Path) -> bool:
+    return str(spec).startswith("synthetic:")
 
 
 def _synthetic(spec: str, seed: int, rules: PhotoRules) -> SyntheticFaces:

@@ -211,6 +211,11 @@ def open_shards(given: str, limit: int | None = None) -> Shards | None:
     return None
 
 
+def no_photos(given: str) -> DataError:
+    """The error about a name that leads neither to photos nor to shards."""
+    return DataError(f"--data {given} holds no photos and no shards")
+
+
 def batches(source: PhotoList, groups: Iterable[Sequence[int]], size: int) -> Iterator[list[DecodedPhoto]]:
     """The photos at the places of each group, decoded in threads a few groups ahead.
 

@@ -58,8 +58,8 @@ class Encoder:
         in its precision."""
         one = next(self.backbone.parameters())
         scale, shift = (torch.tensor(v, device=one.device).view(1, 3, 1, 1) for v in (self.std, self.mean))
-        images = torch.from_numpy(np.array(photos)).to(one.device).permute(0, 3, 1, 2).float() / 255
-        return ((images - shift) / scale).to(one.dtype)
+        images = torch.from_numpy(np.array(photos)).to(one.device).permute(0, 3, 1, 2).float()
+        return images.div_(255).sub_(shift).div_(scale).to(one.dtype)
 
     @torch.inference_mode()
     def maps(self, photos: NDArray[np.uint8]) -> Tensor:
@@ -123,9 +123,8 @@ class Encoder:
         found = hashlib.blake2b(repr((self.size, list(self.mean), list(self.std))).encode(), digest_size=16)
         whole = self.backbone if self.network is None else self.network
         for name, value in sorted(whole.state_dict().items()):
-            found.update(
-                name.encode() + value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-            )
+            found.update(name.encode())
+            found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return found.hexdigest()
 
     def describe(self) -> dict[str, Any]:
@@ -167,28 +166,32 @@ def extract(encoder: Encoder, prepared: PreparedFaces, cache: Cache) -> Features
     kept = [cache.load(name, part) for part in ("pooled", "grid", "projected")]
     if kept[0] is not None and kept[1] is not None and (kept[2] is not None or not whole):
         return Features(kept[0], kept[1], kept[2])
-    first = _read(encoder, prepared.photos[:1])
+    found = _read(encoder, prepared.photos[:BATCH])
     half = np.dtype(np.float16)
-    parts = {part: ((len(prepared), value.shape[1]), half) for part, value in first.items()}
+    parts = {part: ((len(prepared), value.shape[1]), half) for part, value in found.items()}
     with cache.writer(name, parts) as arrays:
         for start in range(0, len(prepared), BATCH):
-            for part, value in _read(encoder, prepared.photos[start : start + BATCH]).items():
-                limit = float(np.finfo(np.float16).max)
-                arrays[part][start : start + BATCH] = np.clip(value.numpy(), -limit, limit)
+            if start:
+                found = _read(encoder, prepared.photos[start : start + BATCH])
+            for part, value in found.items():
+                arrays[part][start : start + BATCH] = value.numpy()
     return Features(arrays["pooled"], arrays["grid"], arrays.get("projected"))
 
 
 @torch.inference_mode()
 def _read(encoder: Encoder, photos: NDArray[np.uint8]) -> dict[str, Tensor]:
+    """Features of a batch in float16 on the CPU, by the name of their part."""
     maps = encoder.backbone(encoder.pixels(photos))
     channels, height, width = maps.shape[1:]
     side = max(1, int((LARGEST_MAP / channels) ** 0.5))
     pooled = maps.mean((2, 3))
-    grid = functional.adaptive_avg_pool2d(maps, (min(side, height), min(side, width))).flatten(1)
-    found = {"pooled": pooled.float().cpu(), "grid": grid.float().cpu()}
+    if max(height, width) > side:
+        maps = functional.adaptive_avg_pool2d(maps, (min(side, height), min(side, width)))
+    found = {"pooled": pooled, "grid": maps.flatten(1)}
     if encoder.network is not None:
-        found["projected"] = encoder.network.projector(pooled).float().cpu()
-    return found
+        found["projected"] = encoder.network.projector(pooled)
+    limit = torch.finfo(torch.float16).max
+    return {part: value.float().clamp_(-limit, limit).half().cpu() for part, value in found.items()}
 
 
 def _batches(photos: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:

@@ -15,6 +15,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,8 +126,9 @@ def open_checkpoint(path: Path) -> Checkpoint:
     if not files.is_folder(path):
         raise CheckpointError(f"no checkpoint at {path}: no such folder")
     manifest = read_manifest(path)
-    for name in PARTS:
-        _verify(path, name, manifest)
+    with ThreadPoolExecutor(len(PARTS), "fra-verify") as pool:  # hashing takes longer than a fast disk
+        for _ in pool.map(lambda name: _verify(path, name, manifest), PARTS):
+            """The first error in the order of the parts is raised."""
     state = _json(path / STATE, path)
     if state.get("step") != manifest.get("step") or step_of(path) not in (-1, state.get("step")):
         raise CheckpointError(f"checkpoint {path} is damaged: it holds step {state.get('step')}")

@@ -1,13 +1,14 @@
-"""Safetensors files, written piece by piece and hashed on the way.
+"""Safetensors files, written piece by piece and hashed while they reach the disk.
 
 The safetensors package would copy every tensor first and hold Python's lock while it does, which stops the training
 loop; a file object and `hashlib` release it. Format: https://github.com/huggingface/safetensors#format
 """
 
+import ctypes
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ _NAMES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
+_SYNC_FILE_RANGE_WRITE = 2
 _PIECE = 4 << 20
 _TOGETHER = 1 << 18  # small tensors reach the disk together, in writes of so many bytes
 
@@ -51,19 +53,33 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> Written:
         offset = end
     head = json.dumps(header, separators=(",", ":")).encode()
     head += b" " * (-len(head) % 8)
-    return write_pieces(path, _pieces(head, [tensors[name] for name in names]))
+    return write_pieces(path, list(_pieces(head, [tensors[name] for name in names])))
 
 
-def write_pieces(path: Path, pieces: Iterator[bytes | memoryview]) -> Written:
-    """Write pieces of bytes into a new file and flush it to the disk. Raises OSError."""
-    digest, size = hashlib.sha256(), 0
+def write_pieces(path: Path, pieces: Sequence[bytes | memoryview]) -> Written:
+    """Write pieces of bytes into a new file and flush it to the disk. Raises OSError.
+
+    They are hashed while the disk writes, so that neither waits for the other.
+    """
+    digest = hashlib.sha256()
     with path.open("wb", buffering=_TOGETHER) as stream:
+        size = sum(stream.write(piece) for piece in pieces)
+        stream.flush()
+        _begin_to_flush(stream.fileno())
         for piece in pieces:
             digest.update(piece)
-            size += stream.write(piece)
-        stream.flush()
         os.fsync(stream.fileno())
     return Written(size, digest.hexdigest())
+
+
+def _begin_to_flush(file: int) -> None:
+    """Ask the kernel to write what it holds of a file to the disk, and return without waiting for that.
+
+    A file system that cannot do so leaves all of it to fsync, which also reports what goes wrong.
+    """
+    begin = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    if begin is not None:
+        begin(ctypes.c_int(file), ctypes.c_int64(0), ctypes.c_int64(0), ctypes.c_uint(_SYNC_FILE_RANGE_WRITE))
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor]) -> int:

@@ -95,12 +95,12 @@ def write_folder(contents: Contents, final: Path, permit: Callable[[], None] = l
         parts = {
             MODEL: write_tensors(partial / MODEL, contents.model),
             OPTIMIZER: write_tensors(partial / OPTIMIZER, contents.optimizer),
-            STATE: write_pieces(partial / STATE, iter([state])),
+            STATE: write_pieces(partial / STATE, [state]),
         }
         manifest: dict[str, Any] = {"format": FORMAT, "step": contents.step}
         manifest["files"] = {name: {"bytes": part.bytes, "sha256": part.sha256} for name, part in parts.items()}
         manifest["check"] = manifest_check(manifest)
-        write_pieces(partial / MANIFEST, iter([json.dumps(manifest, indent=1).encode()]))
+        write_pieces(partial / MANIFEST, [json.dumps(manifest, indent=1).encode()])
         files.sync_folder(partial)
         permit()
         if files.exists(final):

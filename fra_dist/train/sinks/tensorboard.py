@@ -6,7 +6,9 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from fra_dist.train.sinks.event_records import framed
 
 _RETRY = 60.0
 """Seconds until a file that could not be written is tried again."""
@@ -29,7 +31,7 @@ class TensorBoard:
         self.folder = folder
         self._last = begin
         self._hide_from: int | None = begin + 1
-        self._records: Any = None
+        self._records: BinaryIO | None = None
         self._files = 0
         self._retry_at = 0.0
 
@@ -68,18 +70,17 @@ class TensorBoard:
             except OSError:
                 return  # what was buffered is lost
 
-    def _open(self) -> Any:
-        from tensorboard.summary.writer.record_writer import RecordWriter
-
+    def _open(self) -> BinaryIO:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._files += 1
         name = f"events.out.tfevents.{time.time():.6f}.{platform.node()}.{os.getpid()}.{self._files}"
-        self._records = RecordWriter((self.folder / name).open("xb"))
+        self._records = (self.folder / name).open("xb")
         self._add(file_version="brain.Event:2")
         return self._records
 
     def _add(self, **facts: Any) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
 
-        self._records.write(Event(wall_time=time.time(), **facts).SerializeToString())
+        assert self._records is not None
+        self._records.write(framed(Event(wall_time=time.time(), **facts).SerializeToString()))
         self._records.flush()

@@ -141,27 +141,53 @@ def test_help_imports_nothing_slow():
     "line",
     [
         "pretrain debug_cpu data.shards=nowhere",
+        "pretrain debug_cpu data.photos=nowhere",
+        "pretrain debug_cpu data.photos=nowhere --dry-run",
+        "pretrain debug_cpu data.photos=synthetic:64 model.init=nowhere.pt",
+        "pretrain debug_cpu data.photos=synthetic:64 --from nowhere",
+        "launch torchrun --config debug_cpu data.shards=nowhere",
+        "launch torchrun --config debug_cpu data.photos=nowhere",
+        "launch slurm --config debug_cpu data.shards=nowhere",
+        "launch ray --config debug_cpu data.photos=synthetic:64 model.init=nowhere.pt",
+        "replay nowhere 3",
+        "chaos debug_cpu data.shards=nowhere",
+        "doctor nowhere.yaml",
         "plan debug_cpu data.shards=nowhere",
+        "shards make nowhere --out mine",
+        "shards check nowhere",
+        "convert nowhere mine.safetensors --to ours",
+        "demo --out /proc/nowhere",
         "status nowhere",
         "export nowhere --out mine",
         "eval nowhere --data faces",
         "eval small-synthetic --data nowhere",
         "eval expression --checkpoint nowhere --dataset rafdb --data faces",
+        "eval expression --checkpoint small-synthetic --dataset rafdb --data nowhere",
+        "eval expression --checkpoint small-synthetic --dataset nowhere --data .",
+        "eval miniature --dataset rafdb --out /proc/nowhere",
         "eval all nowhere.yaml --checkpoint small-synthetic",
         "embed --checkpoint nowhere --data faces --out mine",
+        "embed --checkpoint small-synthetic --data nowhere --out mine",
+        "embed --checkpoint small-synthetic --data . --labels nowhere.csv --out mine",
         "heatmaps nowhere faces",
+        "heatmaps small-synthetic nowhere nowhere/*.jpg",
         "report nowhere",
+        "report RUN --eval nowhere",
+        "report RUN --embeddings nowhere",
         "ckpt ls nowhere",
         "ckpt show nowhere",
         "ckpt verify nowhere",
         "ckpt diff nowhere nowhere",
         "ckpt average nowhere --out mine",
         "verify-resume nowhere",
+        "verify-resume debug_cpu data.shards=nowhere",
     ],
 )
 def test_wrong_paths_are_refused_before_torch_is_imported(line, tmp_path):
     code = "import sys\nfrom fra_dist.cli.main import main\nstatus = main(sys.argv[1:])\n"
     code += "assert 'torch' not in sys.modules\nsys.exit(status)\n"
+    (tmp_path / "RUN").mkdir()
+    (tmp_path / "RUN" / "config.yaml").touch()
     command = [sys.executable, "-c", code, *line.split()]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2, done.stderr

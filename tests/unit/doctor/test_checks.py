@@ -15,7 +15,7 @@ from fra_dist.doctor.bounded import Worker
 from fra_dist.doctor.clusters import check_ray, check_slurm
 from fra_dist.doctor.disks import check_run_folder, check_shards
 from fra_dist.doctor.examine import QUICK, THOROUGH, Check, examine
-from fra_dist.doctor.machine import check_memory, check_open_files, check_temporary_folder
+from fra_dist.doctor.machine import check_bytecode, check_memory, check_open_files, check_temporary_folder
 from fra_dist.doctor.network import check_interfaces, check_ports
 from fra_dist.doctor.nodes import command, joined_hosts, read_lines
 from fra_dist.doctor.result import CheckResult
@@ -30,7 +30,7 @@ def test_names_are_unique_and_every_check_exists():
     from fra_dist.doctor.bounded import find
 
     names = [one.name for one in QUICK + THOROUGH]
-    assert len(set(names)) == len(names) == 21
+    assert len(set(names)) == len(names) == 22
     for one in QUICK:
         assert callable(find(one.place))
 
@@ -41,6 +41,19 @@ def test_the_quick_checks_import_no_torch():
     code += "print('torch' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "False"
+
+
+def test_bytecode_that_is_not_kept_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    assert (found := check_bytecode(HERE)).verdict == "warn"
+    assert "PYTHONDONTWRITEBYTECODE" in found.remedy
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    assert check_bytecode(HERE).verdict == "ok"
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert (found := check_bytecode(HERE)).verdict == "warn"
+    assert str(tmp_path) in found.text
+    assert "PYTHONPYCACHEPREFIX" in found.remedy
 
 
 def test_a_check_that_hangs_and_one_that_dies_cost_only_themselves(monkeypatch, tmp_path):

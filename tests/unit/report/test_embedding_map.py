@@ -13,7 +13,6 @@ from fra_dist import files
 from fra_dist.errors import DataError, DiskError
 from fra_dist.report.embedding_map import (
     CLASSES,
-    DATA,
     PAGE,
     PHOTOS,
     EmbeddingMap,
@@ -23,6 +22,7 @@ from fra_dist.report.embedding_map import (
     save_map,
     tiled,
 )
+from fra_dist.report.run_files import MAP
 
 
 def drawn(**changes):
@@ -102,7 +102,7 @@ def test_without_labels_or_photos_there_are_plain_points():
 @pytest.mark.parametrize("damage", ["{", "{}", '{"keys": 3}'])
 def test_a_damaged_map_is_one_line(tmp_path, damage):
     save_map(drawn(), tmp_path)
-    (tmp_path / DATA).write_text(damage)
+    (tmp_path / MAP).write_text(damage)
     with pytest.raises(DataError, match=r"map\.json cannot be used .*fra-dist embed again"):
         maps_below([tmp_path])
 
@@ -114,7 +114,7 @@ def test_photos_that_are_missing_are_one_line(tmp_path):
         maps_below([tmp_path])
 
 
-@pytest.mark.parametrize("name", [DATA, PHOTOS])
+@pytest.mark.parametrize("name", [MAP, PHOTOS])
 def test_an_error_of_the_disk_is_no_damaged_map(tmp_path, monkeypatch, name):
     save_map(drawn(), tmp_path)
     opened = os.open
@@ -135,7 +135,7 @@ def test_lists_of_other_lengths_and_folders_without_a_map(tmp_path):
     with pytest.raises(DataError, match="holds no map of embeddings"):
         maps_below([tmp_path])
     save_map(drawn(), tmp_path)
-    facts = json.loads((tmp_path / DATA).read_text())
-    (tmp_path / DATA).write_text(json.dumps(facts | {"tiles": [1]}))
+    facts = json.loads((tmp_path / MAP).read_text())
+    (tmp_path / MAP).write_text(json.dumps(facts | {"tiles": [1]}))
     with pytest.raises(DataError, match="differ in length"):
         maps_below([tmp_path])

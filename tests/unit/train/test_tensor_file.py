@@ -78,3 +78,35 @@ def test_nothing(tmp_path):
 def test_a_disk_that_takes_no_more(tmp_path):
     with pytest.raises(OSError, match="No space left"):
         write_tensors(Path("/dev/full"), {"a": torch.zeros(10)})
+
+
+def test_the_disk_begins_before_the_bytes_are_hashed(tmp_path, monkeypatch):
+    calls = []
+    begin, digest = tensor_file._begin_to_flush, hashlib.sha256
+
+    def noted(file):
+        calls.append(("begin", (tmp_path / "a").stat().st_size))
+        begin(file)
+
+    class Digest:
+        def __init__(self):
+            self.real = digest()
+
+        def update(self, piece):
+            calls.append(("hash", len(piece)))
+            self.real.update(piece)
+
+        def hexdigest(self):
+            return self.real.hexdigest()
+
+    monkeypatch.setattr(tensor_file, "_begin_to_flush", noted)
+    monkeypatch.setattr(tensor_file.hashlib, "sha256", Digest)
+    written = tensor_file.write_pieces(tmp_path / "a", [b"one", memoryview(b"three")])
+    assert calls == [("begin", 8), ("hash", 3), ("hash", 5)]
+    assert written == tensor_file.Written(8, digest(b"onethree").hexdigest())
+
+
+def test_a_system_that_cannot_begin_early(tmp_path, monkeypatch):
+    monkeypatch.setattr(tensor_file.ctypes, "CDLL", lambda name: object())
+    assert tensor_file.write_pieces(tmp_path / "a", [b"one"]).sha256 == hashlib.sha256(b"one").hexdigest()
+    assert (tmp_path / "a").read_bytes() == b"one"

@@ -5,6 +5,7 @@ import errno
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from fra_dist.train.sinks.event_records import crc32c, framed
 from fra_dist.train.sinks.tensorboard import TensorBoard
 
 
@@ -19,6 +20,22 @@ def test_rows_can_be_read_while_the_run_goes_on(tmp_path):
     board.write(10, {"loss/total": 2.5, "views/overlap": None})
     board.write(20, {"loss/total": 1.5})
     assert read(tmp_path / "board") == {"loss/total": [(10, 2.5), (20, 1.5)]}
+
+
+def test_the_checksum_is_castagnolis():
+    assert crc32c(b"123456789") == 0xE3069283  # the check value that catalogues of CRCs give
+    assert crc32c(b"") == 0
+
+
+def test_frames_are_those_of_tensorboard(tmp_path):
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    with (tmp_path / "theirs").open("wb") as stream:
+        writer = RecordWriter(stream)
+        for data in (b"", b"one", bytes(range(256))):
+            writer.write(data)
+        writer.flush()
+    assert (tmp_path / "theirs").read_bytes() == framed(b"") + framed(b"one") + framed(bytes(range(256)))
 
 
 def test_a_later_attempt_hides_what_it_does_again(tmp_path):
