@@ -130,6 +130,11 @@ class RunFolder:
         self.latest = {**self.latest, **row} if same else dict(row)
         self._append("metrics.jsonl", row)
 
+    def flush(self) -> None:
+        """Try to write the rows that a failing disk has left in memory."""
+        for rows in self._rows.values():
+            rows.flush()
+
     def forget_after(self, step: int) -> None:
         """Drop the rows of steps after `step`, at which the run resumes: they will be written again.
 
