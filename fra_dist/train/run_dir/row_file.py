@@ -58,6 +58,10 @@ class RowFile:
     def finish(self) -> None:
         """Try a last time, and say on standard error how many rows are lost. Never raises because of the disk."""
         self.flush()
+        self.report_lost()
+
+    def report_lost(self) -> None:
+        """Say on standard error how many rows are in memory only."""
         if self.waiting:
             lost = plural(self._gone + self.waiting, "row")
             print(f"warning: {self.path} could not be written to the end: {lost} lost", file=sys.stderr)
