@@ -72,6 +72,17 @@ def failure(error: OSError, what: str, refusal: type[FraError] = AccessError) ->
     return DiskError(f"{what}: {reason}; {advice}, then start the same command again")
 
 
+def lasting_reason(error: OSError, what: str) -> str:
+    """Return the reason of an error that another attempt would meet again, for whoever goes on without the file.
+
+    Raises DiskError for any other: what a disk refuses for a moment must not be left out for good. `what` is as in
+    `failure`.
+    """
+    if error.errno in PASSING:
+        raise failure(error, what) from None
+    return error.strerror or str(error) or type(error).__name__
+
+
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Make the errors of a disk that safetensors and torch tell otherwise an OSError with its number.
