@@ -200,8 +200,24 @@ def open_to_read(path: Path) -> int:
 
     Raises OSError: EISDIR for a folder, EINVAL for anything else that is not a regular file.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    mode = os.fstat(handle).st_mode
+    return _regular(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), path)
+
+
+def open_to_add(path: Path) -> int:
+    """Open a regular file to read it and to write at its end, made if it is missing, and return its descriptor.
+
+    Raises OSError as `open_to_read` does: what is written into a pipe would be lost.
+    """
+    return _regular(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666), path)
+
+
+def _regular(handle: int, path: Path) -> int:
+    """The descriptor, if it is one of a regular file; else it is closed and OSError raised."""
+    try:
+        mode = os.fstat(handle).st_mode
+    except OSError:
+        os.close(handle)
+        raise
     if stat.S_ISREG(mode):
         return handle
     os.close(handle)

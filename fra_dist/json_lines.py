@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fra_dist.files import open_to_read, parse_object, patiently, whole_file
+from fra_dist.files import open_to_add, open_to_read, parse_object, patiently, whole_file
 from fra_dist.text_lines import lines_from_end, lines_of
 
 
@@ -89,7 +89,7 @@ class LineWriter:
         """
         if not self.lines:
             return
-        handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        handle = open_to_add(self.path)
         try:
             self._find_place(handle)
             while self.lines:

@@ -85,6 +85,8 @@ def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(tmp_path):
         files.read_bytes(tmp_path / "pipe")
     with pytest.raises(AccessError, match="not a regular file"):
         json_lines.read_rows(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a regular file"):
+        json_lines.append(tmp_path / "pipe", {"step": 1})
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])

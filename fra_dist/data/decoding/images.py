@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from fra_dist.data.decoding.image_limits import HELD_BY_DECODER, MAX_PIXELS, BadImage, check_memory, check_size
-from fra_dist.data.decoding.stand_ins import stand_in
+from fra_dist.stand_ins import stand_in
 
 __all__ = [
     "MAX_PIXELS",

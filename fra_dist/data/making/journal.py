@@ -5,12 +5,9 @@ line one finished shard. A line is written after the shard's files have their fi
 behind a damaged line is made again. `hashes.jsonl` does the same for the first pass, which looks for near-copies.
 """
 
-import errno
-import io
 import json
 import os
 import re
-import stat
 import zlib
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +16,7 @@ from fra_dist import leases
 from fra_dist.data.making.faces.crop_notes import CROPS
 from fra_dist.data.shards.manifest import MANIFEST, SKIPPED
 from fra_dist.errors import DataError
-from fra_dist.files import failure, parse_object
+from fra_dist.files import failure, open_to_add, parse_object
 
 JOURNAL = "making.jsonl"
 """File name of the journal of finished shards."""
@@ -42,7 +39,7 @@ class Journal:
     def __init__(self, folder: Path, identity: dict[str, Any], name: str = JOURNAL) -> None:
         self.path = folder / name
         try:
-            self._file = _open_to_add(self.path)
+            self._file = os.fdopen(open_to_add(self.path), "a+b")
         except OSError as error:
             raise failure(error, f"cannot write into folder {folder}", DataError) from None
         try:
@@ -111,15 +108,6 @@ def prepare_folder(folder: Path, overwrite: bool) -> None:
         for name in sorted(names):
             if _OURS.fullmatch(name.removesuffix(".part")):
                 (folder / name).unlink()
-
-
-def _open_to_add(path: Path) -> io.BufferedRandom:
-    """Open a regular file to read it and to write at its end. Raises OSError; a pipe in its place is not waited for."""
-    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return os.fdopen(handle, "a+b")
 
 
 def _checksum(value: dict[str, Any]) -> int:
