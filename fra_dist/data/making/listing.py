@@ -157,7 +157,7 @@ def is_photo_name(base: str) -> bool:
 
 
 def _hidden(part: str) -> bool:
-    return part.startswith(".") or part == "__MACOSX"
+    return (part.startswith(".") and part not in (".", "..")) or part == "__MACOSX"
 
 
 def _kind(entry: "os.DirEntry[str]", name: str) -> bool | Skip:

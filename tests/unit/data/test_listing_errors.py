@@ -1,7 +1,9 @@
 """A folder of photos on a disk that errs: what passes is read again, what stays ends the command, nothing is lost."""
 
 import errno
+import io
 import os
+import tarfile
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from fra_dist import files
 from fra_dist.data.making.cleaning import PhotoRules
 from fra_dist.data.making.cleaning_tasks import HashTask, PhotoTask, Read
-from fra_dist.data.making.listing import list_folder, list_tars
+from fra_dist.data.making.listing import list_folder, list_tar, list_tars
 from fra_dist.errors import AccessError, DataError, DiskError
 from fra_dist.eval.embed.photo_stream import Files
 from fra_dist.eval.features.feature_cache import Cache
@@ -62,6 +64,15 @@ def test_tars_below_a_folder_that_cannot_be_read_are_not_left_out(photos, monkey
     err(monkeypatch, "scandir", number, -1)
     with pytest.raises((DataError, refusal), match="below"):
         list_tars(photos)
+
+
+def test_a_tar_packed_from_another_folder_keeps_its_photos(tmp_path):
+    with tarfile.open(tmp_path / "up.tar", "w") as tar:
+        for name in ("../photos/one.jpg", "././two.jpg", "a/./three.jpg", ".hidden/four.jpg", "../.five.jpg"):
+            tar.addfile(tarfile.TarInfo(name), io.BytesIO())
+    listing = list_tar(tmp_path / "up.tar")
+    assert [photo.name for photo in listing.photos] == ["../photos/one.jpg", "./two.jpg", "a/./three.jpg"]
+    assert listing.ignored == 2
 
 
 def refuse_to_open(monkeypatch, name, number, times):
