@@ -60,7 +60,7 @@ class Cache:
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def _new_array(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+def _new_array(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.memmap[Any, np.dtype[Any]]:
     """A new file mapped into memory. Raises OSError when the disk has no room for all of it.
 
     Its blocks are allocated here: to write where a full disk has none would kill the process (SIGBUS).
