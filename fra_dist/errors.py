@@ -22,6 +22,12 @@ class DataError(FraError):
     """Photos, shards, a manifest or labels cannot be used."""
 
 
+class StoreError(DataError):
+    """A store of shards, or the network to it, does not answer as it should; another attempt may succeed."""
+
+    exit_status = FAILED
+
+
 class CheckpointError(FraError):
     """A checkpoint is missing, damaged, of another format or of another model."""
 

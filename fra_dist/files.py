@@ -72,6 +72,17 @@ def failure(error: OSError, what: str, refusal: type[FraError] = AccessError) ->
     return DiskError(f"{what}: {reason}; {advice}, then start the same command again")
 
 
+def lasting_reason(error: OSError, what: str) -> str:
+    """Return the reason of an error that another attempt would meet again, for whoever goes on without the file.
+
+    Raises DiskError for any other: what a disk refuses for a moment must not be left out for good. `what` is as in
+    `failure`.
+    """
+    if error.errno in PASSING:
+        raise failure(error, what) from None
+    return error.strerror or str(error) or type(error).__name__
+
+
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Make the errors of a disk that safetensors and torch tell otherwise an OSError with its number.
@@ -189,8 +200,24 @@ def open_to_read(path: Path) -> int:
 
     Raises OSError: EISDIR for a folder, EINVAL for anything else that is not a regular file.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    mode = os.fstat(handle).st_mode
+    return _regular(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), path)
+
+
+def open_to_add(path: Path) -> int:
+    """Open a regular file to read it and to write at its end, made if it is missing, and return its descriptor.
+
+    Raises OSError as `open_to_read` does: what is written into a pipe would be lost.
+    """
+    return _regular(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666), path)
+
+
+def _regular(handle: int, path: Path) -> int:
+    """The descriptor, if it is one of a regular file; else it is closed and OSError raised."""
+    try:
+        mode = os.fstat(handle).st_mode
+    except OSError:
+        os.close(handle)
+        raise
     if stat.S_ISREG(mode):
         return handle
     os.close(handle)

@@ -5,16 +5,18 @@ damage: it is left out, counted and reported, and never ends a command. Long fil
 memory.
 """
 
+import errno
 import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fra_dist.files import open_to_read, parse_object, patiently, whole_file
+from fra_dist.files import open_to_add, open_to_read, parse_object, patiently, whole_file
 from fra_dist.text_lines import lines_from_end, lines_of
 
 
@@ -64,26 +66,63 @@ def encode(row: dict[str, Any]) -> bytes:
     return json.dumps(row).encode() + b"\n"
 
 
-def append(path: Path, data: bytes) -> None:
-    """Add whole lines to a file: all of them or none. Raises OSError.
+class LineWriter:
+    """Adds whole lines to a file to which other processes may add as well, and goes on after an error.
 
-    A last line without its newline, which a kill may leave, is ended first, because it would spoil the new one. A pipe
-    in place of the file is an error and is not waited for.
+    A disk that fails in the middle of a line leaves its beginning in the file. It stays there: cutting it off could
+    fail too, and would take the lines with it that others have added since. The next `write` goes on behind it, or
+    writes the line anew where the beginning is gone or another process has ended it.
     """
-    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-    try:
-        before = os.fstat(handle).st_size
-        if before and os.pread(handle, 1, before - 1) != b"\n":
-            data = b"\n" + data
+
+    def __init__(self, path: Path, lines: Iterable[bytes] = (), most: int | None = None) -> None:
+        self.path = path
+        self.lines = deque(lines, maxlen=most)
+        """The lines that are not in the file yet, each with its newline; of more than `most` the last ones."""
+        self._begun = b""  # the line whose beginning is the end of the file
+        self._done = self._end = 0  # how many of its bytes are there, and the size of the file with them
+
+    def write(self) -> None:
+        """Write all lines; those that are in the file no longer wait when it raises OSError.
+
+        A last line without its newline, which a kill may leave, is ended first, because it would spoil the new one. A
+        pipe in place of the file is an error and is not waited for.
+        """
+        if not self.lines:
+            return
+        handle = open_to_add(self.path)
         try:
-            done = os.write(handle, data)
-            while done < len(data):
-                done += os.write(handle, data[done:])
-        except OSError:
-            os.ftruncate(handle, before)
-            raise
-    finally:
-        os.close(handle)
+            self._find_place(handle)
+            while self.lines:
+                self._write_once(handle)
+                self._find_place(handle)
+        finally:
+            os.close(handle)
+
+    def _find_place(self, handle: int) -> None:
+        """Forget the line that was begun unless it can be continued: the file ends with it, and it still waits."""
+        size = os.fstat(handle).st_size
+        waits = bool(self._done and self.lines and self.lines[0] is self._begun)
+        if waits and size > self._end and self._done == len(self._begun) - 1:
+            self.lines.popleft()  # only its newline was missing, and another process has put one there
+        if not waits or size != self._end:
+            self._begun, self._done, self._end = b"", 0, size
+
+    def _write_once(self, handle: int) -> None:
+        torn = not self._done and self._end and os.pread(handle, 1, self._end - 1) != b"\n"
+        data = b"\n" * bool(torn) + b"".join(self.lines)[self._done :]
+        written = os.write(handle, data)
+        if not written:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(self.path))
+        written += self._done - bool(torn)
+        while self.lines and written >= len(self.lines[0]):
+            written -= len(self.lines.popleft())
+        self._begun, self._done = self.lines[0] if self.lines else b"", written
+        self._end = os.lseek(handle, 0, os.SEEK_CUR)
+
+
+def append(path: Path, row: dict[str, Any], pauses: Sequence[float] | None = None) -> None:
+    """Add a row to a file, tried again after errors that may pass, as `patiently` does. Raises OSError."""
+    patiently(LineWriter(path, [encode(row)]).write, pauses)
 
 
 def iterate(path: Path, damage: DamagedLines | None = None) -> Iterator[dict[str, Any]]:

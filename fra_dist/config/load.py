@@ -17,6 +17,7 @@ from fra_dist.config.shipped import find_config, shipped_configs
 from fra_dist.config.yaml_values import WrittenTwice, annotation_of, by_type, read_value, read_yaml
 from fra_dist.errors import ConfigError
 from fra_dist.files import failure, raw_bytes
+from fra_dist.stand_ins import stand_in
 
 
 def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
@@ -99,6 +100,8 @@ def _read(path: Path, given: str | Path) -> dict[str, Any]:
     try:
         piped = path.parts[:2] in (("/", "dev"), ("/", "proc"))  # `pretrain <(...)`, `pretrain /dev/stdin`
         data = path.read_bytes() if piped else raw_bytes(path)
+        if (found := stand_in(data)) is not None:
+            raise ConfigError(f"{path} is {found}")
         tree = read_yaml(data.decode("utf-8"))
     except FileNotFoundError as error:
         shipped = f"; shipped with fra-dist: {', '.join(shipped_configs())}"

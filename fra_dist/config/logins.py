@@ -8,6 +8,7 @@ environment of this process, where the processes that it starts find it too, and
 import json
 import os
 import re
+from urllib.parse import unquote
 
 VARIABLE = "FRA_DIST_LOGINS"
 """Environment variable: a JSON object {"https://host": "USER:PASSWORD"}."""
@@ -30,6 +31,16 @@ def with_login(url: str) -> str:
     host, slash, path = rest.partition("/")
     login = _kept().get(f"{scheme}{mark}{host}")
     return f"{scheme}{mark}{login}@{host}{slash}{path}" if login else url
+
+
+def without_kept(text: str) -> str:
+    """Return `text` without the logins that are kept, which libraries quote in words of their own."""
+    for login in _kept().values():
+        for form in {login, unquote(login)}:
+            text = text.replace(f"{form}@", "").replace(form, "***")
+            secret = form.partition(":")[2]
+            text = text.replace(secret, "***") if len(secret) > 3 else text
+    return text
 
 
 def _kept() -> dict[str, str]:

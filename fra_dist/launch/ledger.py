@@ -194,6 +194,6 @@ def note(run: Path, event: str, **facts: Any) -> None:
     row = {"time": round(time.time(), 1), "event": event, **facts}
     try:
         files.make_folder(run)
-        files.patiently(lambda: json_lines.append(run / "history.jsonl", json_lines.encode(row)))
+        json_lines.append(run / "history.jsonl", row)
     except OSError as error:
         print(f"warning: cannot write {run / 'history.jsonl'}: {error.strerror}: {row}", file=sys.stderr, flush=True)

@@ -14,10 +14,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from fra_dist.data.decoding.stand_ins import stand_in
 from fra_dist.errors import CheckpointError
 from fra_dist.files import disk_errors, failure, is_folder, open_stream, patiently
 from fra_dist.layouts import inert
+from fra_dist.stand_ins import stand_in
 
 _INSIDE = (
     *("state_dict", "model", "teacher", "model_state_dict", "classy_state_dict", "base_model", "trunk", "student"),

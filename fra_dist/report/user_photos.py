@@ -13,7 +13,7 @@ from PIL import Image
 
 from fra_dist.data.decoding.images import BadImage
 from fra_dist.data.making.cleaning import decode_verified
-from fra_dist.files import ABSENT, raw_bytes
+from fra_dist.files import ABSENT, lasting_reason, raw_bytes
 
 if TYPE_CHECKING:  # `overlay` imports torch, and names are checked before
     from fra_dist.report.overlay import Pixels
@@ -121,7 +121,7 @@ def printable(path: str | Path) -> str:
 
 def _walk(folder: str, skipped: list[Skipped]) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
-        skipped.append(Skipped(str(error.filename), error.strerror or "cannot be read"))
+        skipped.append(Skipped(str(error.filename), lasting_reason(error, f"cannot read the folder {error.filename}")))
 
     for root, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

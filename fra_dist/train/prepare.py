@@ -12,7 +12,8 @@ from fra_dist.data.shards.manifest import Manifest, load_manifest
 from fra_dist.data.shards.missing_files import check_shard_files
 from fra_dist.data.stores.remote_folder import StoreOptions
 from fra_dist.distributed import RankContext
-from fra_dist.errors import ConfigError, DataError
+from fra_dist.errors import ConfigError, DataError, FraError, StoreError
+from fra_dist.exit_status import FAILED
 from fra_dist.models.fra import FRA
 from fra_dist.models.map_ceiling import coarse_map_warning
 from fra_dist.train.checkpoints.background_writer import Saver
@@ -159,12 +160,15 @@ def _collective_minutes(config: Config) -> float:
 def _load_shards(config: Config, ctx: RankContext) -> Manifest:
     """Read the manifest on rank 0 and send it to all ranks; one rank of each node checks that the files are there."""
     manifest = distributed.from_main(lambda: load_manifest(config.data.shards, False, StoreOptions.of(config.data)))
-    problem = None
+    problem: FraError | None = None
     if ctx.local_rank == 0:
         try:
             check_shard_files(manifest.folder, manifest.shards, indices=True)
-        except DataError as error:
+        except FraError as error:
             problem = error
-    if ctx.agree_any(problem is not None)[0]:
-        raise problem or DataError("a node cannot read all shards: the message of its first rank names the file")
+    passes = problem is not None and problem.exit_status == FAILED
+    found, passes = ctx.agree_any(problem is not None, passes)
+    if found:
+        kind = StoreError if passes else DataError  # launchers try again what any rank takes for passing
+        raise problem or kind("a node cannot read all shards: the message of its first rank names the file")
     return manifest

@@ -39,12 +39,12 @@ from fra_dist.train.liveness import watchdog
 from fra_dist.train.run_dir.folder import repeatable
 
 FAULTS = {
-    "eio": (errno.EIO, 0, "orwsntdfu"),
-    "estale": (errno.ESTALE, 0, "orwsntdfu"),
+    "eio": (errno.EIO, 0, "orwsntdfuc"),
+    "estale": (errno.ESTALE, 0, "orwsntdfuc"),
     "enospc": (errno.ENOSPC, 0, "owsn"),
     "short": (0, 1, "rw"),
     "kill": (0, 2, "owsn"),
-    "hang": (0, 3, "orwsntdfu"),
+    "hang": (0, 3, "orwsntdfuc"),
 }
 PATIENCE, LIMIT = 120, int(os.environ.get("SWEEP_LIMIT", "30"))
 """PATIENCE: seconds after which an attempt hangs. LIMIT: seconds that the watchdog and a start may take."""

@@ -116,6 +116,7 @@ REVIEWED = {
     "launch/outcome.py:last_line": WORDS,
     "launch/task.py:Task._shown_log": WORDS,
     "safe_output.py:SafeOutput.flush": WORDS,
+    "stand_ins.py:stand_in_at": WORDS,
     "safe_output.py:SafeOutput.isatty": WORDS,
     "safe_output.py:SafeOutput.write": WORDS,
     "safe_output.py:to_null": WORDS,

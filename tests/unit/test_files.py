@@ -1,5 +1,6 @@
 """Nothing there is one thing, an error is another."""
 
+import contextlib
 import errno
 import json
 import os
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from fra_dist import files, json_lines, text_lines
 from fra_dist.errors import AccessError, DiskError
 from fra_dist.exit_status import FAILED, REFUSED
+from fra_dist.train.run_dir.row_file import RowFile
 
 
 class Flaky:
@@ -83,6 +85,8 @@ def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(tmp_path):
         files.read_bytes(tmp_path / "pipe")
     with pytest.raises(AccessError, match="not a regular file"):
         json_lines.read_rows(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a regular file"):
+        json_lines.append(tmp_path / "pipe", {"step": 1})
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
@@ -176,8 +180,69 @@ def test_a_row_out_of_order_goes_as_well(tmp_path):
 def test_a_row_after_a_torn_one_is_whole(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'{"step": 1}\n{"step": 2, "lo')
-    json_lines.append(path, json_lines.encode({"step": 3, "key": "\u2028"}))
+    json_lines.append(path, {"step": 3, "key": "\u2028"})
     assert [row["step"] for row in json_lines.iterate(path)] == [1, 3]
+
+
+class Stingy:
+    """A write that takes `taken[i]` bytes at its i-th call, fails where that is None, and takes all from then on."""
+
+    def __init__(self, taken):
+        self.taken, self.write = list(taken), os.write
+
+    def __call__(self, handle, data):
+        most = self.taken.pop(0) if self.taken else len(data)
+        if most is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self.write(handle, data[:most])
+
+
+LONG = [{"step": step, "loss": 0.5} for step in range(4)]
+WIDTH = len(json_lines.encode(LONG[0]))
+
+
+@given(st.lists(st.none() | st.integers(1, 60), max_size=8))
+def test_lines_that_a_disk_takes_in_pieces_are_written_once(tmp_path_factory, taken):
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_lines.os, "write", Stingy(taken))
+        patch.setattr(json_lines.os, "ftruncate", lambda *_: pytest.fail("lines of others may be behind ours"))
+        writer = json_lines.LineWriter(path, [json_lines.encode(row) for row in LONG])
+        for _ in range(9):
+            with contextlib.suppress(OSError):
+                writer.write()
+    assert path.read_bytes() == b"".join(json_lines.encode(row) for row in LONG)
+
+
+@pytest.mark.parametrize("taken", range(1, 2 * WIDTH))
+@pytest.mark.parametrize("others", [False, True])
+def test_lines_of_others_stay_and_a_line_that_they_ended_is_written_once(tmp_path, monkeypatch, taken, others):
+    path, other, damage = tmp_path / "rows.jsonl", {"other": 1}, json_lines.DamagedLines(tmp_path / "rows.jsonl")
+    writer = json_lines.LineWriter(path, [json_lines.encode(row) for row in LONG])
+    monkeypatch.setattr(json_lines.os, "write", Stingy([taken, None]))
+    with pytest.raises(OSError, match="No space"):
+        writer.write()
+    assert len(writer.lines) == 4 - taken // WIDTH
+    if others:
+        json_lines.append(path, other)
+    else:
+        json_lines.drop_after(path, 9)  # cuts off what is no whole line
+    writer.write()
+    rows = json_lines.read_rows(path, damage)
+    assert [row for row in rows if row != other] == LONG
+    assert rows.count(other) == others
+    assert damage.count == (others and 0 < taken % WIDTH < WIDTH - 1)
+
+
+def test_a_line_that_is_forgotten_is_not_continued(tmp_path, monkeypatch):
+    path = tmp_path / "rows.jsonl"
+    rows = RowFile(path)
+    monkeypatch.setattr(json_lines.os, "write", Stingy([10, None]))
+    rows.append(LONG[3])
+    rows.forget(lambda row: row["step"] > 1)
+    json_lines.drop_after(path, 1)
+    rows.append(LONG[2])
+    assert path.read_bytes() == json_lines.encode(LONG[2])
 
 
 def test_the_end_of_a_million_rows_is_read_in_the_memory_of_a_few(tmp_path):

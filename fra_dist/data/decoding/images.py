@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from fra_dist.data.decoding.image_limits import MAX_PIXELS, BadImage, check_memory, check_size
-from fra_dist.data.decoding.stand_ins import stand_in
+from fra_dist.data.decoding.image_limits import HELD_BY_DECODER, MAX_PIXELS, BadImage, check_memory, check_size
+from fra_dist.stand_ins import stand_in
 
 __all__ = [
     "MAX_PIXELS",
@@ -105,9 +105,9 @@ def decode(data: bytes, checked: bool = False) -> NDArray[np.uint8]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd EXIF blocks and palettes make Pillow talk
             with Image.open(io.BytesIO(data if checked else complete_bytes(data)), formats=formats()) as image:
-                check_size(image.height, image.width)
-                check_memory(image.height, image.width, image.mode)
+                _check_limits(image)
                 turn = turn_of(image)
+                _check_limits(image, turn)
                 image.load()
                 return pixel_array(to_rgb(upright(image, turn)))
     except BadImage:
@@ -116,6 +116,12 @@ def decode(data: bytes, checked: bool = False) -> NDArray[np.uint8]:
         raise BadImage("too large to decode") from None
     except Exception as error:  # a damaged file can raise nearly anything inside a decoder
         raise BadImage(" ".join(str(error).split())[:120] or type(error).__name__) from None
+
+
+def _check_limits(image: Image.Image, turn: int = 1) -> None:
+    """Raise BadImage for an image that is too large to decode. turn: its orientation, as far as it is known."""
+    check_size(image.height, image.width)
+    check_memory(image.height, image.width, image.mode, HELD_BY_DECODER.get(image.format or "", 0), turn in _TURNS)
 
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -248,9 +254,9 @@ def _probe_other(data: bytes) -> PhotoHeader:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=formats()) as image:
                 width, height = image.size
-                check_size(height, width)  # before the EXIF block: that of a PNG may come behind the pixels
-                check_memory(height, width, image.mode)
-                turned = _may_be_turned(data) and turn_of(image) > 4
+                _check_limits(image)  # before the EXIF block: that of a PNG may come behind the pixels
+                turn = turn_of(image) if _may_be_turned(data) else 1
+                _check_limits(image, turn)
     except BadImage:
         raise
     except Image.DecompressionBombError:
@@ -260,7 +266,7 @@ def _probe_other(data: bytes) -> PhotoHeader:
     except Exception as error:  # a damaged header can raise nearly anything
         cut = "truncated" in str(error).lower()
         raise BadImage("truncated" if cut else "damaged header") from None
-    return PhotoHeader(width, height, False) if turned else PhotoHeader(height, width, False)
+    return PhotoHeader(width, height, False) if turn > 4 else PhotoHeader(height, width, False)
 
 
 def _may_be_turned(data: bytes) -> bool:
@@ -312,12 +318,13 @@ def _probe_jpeg(data: bytes) -> PhotoHeader:
 def _jpeg_head(data: bytes, frame: tuple[int, ...], exif: list[bytes], in_xmp: bool) -> PhotoHeader:
     """frame: its marker, bits, height, width, components. in_xmp: an orientation that Pillow alone heeds."""
     marker, bits, height, width, components = frame
+    mode = {1: "L", 3: "RGB"}.get(components, "CMYK")
     check_size(height, width)
-    kept = 2 * components if marker not in (0xC0, 0xC1) else 0
-    check_memory(height, width, {1: "L", 3: "RGB"}.get(components, "CMYK"), kept)
+    check_memory(height, width, mode, 2 * components if marker not in (0xC0, 0xC1) else 0)
     turn = 1 if not (exif or in_xmp) else None if in_xmp or len(exif) > 1 else _plain_orientation(exif[0])
     if turn is None:  # told in a way in which decoders may differ: one of them decides for all
         return _probe_other(data)
+    check_memory(height, width, mode, turned=turn > 1)
     plain = marker in (0xC0, 0xC1, 0xC2) and bits == 8 and components in (1, 3)
     return PhotoHeader(width, height, plain) if turn > 4 else PhotoHeader(height, width, plain)
 

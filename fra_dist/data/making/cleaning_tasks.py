@@ -8,7 +8,7 @@ from fra_dist.data.making.cleaning import Hashed, PhotoRules, clean_photo, hash_
 from fra_dist.data.making.faces.annotations import Face
 from fra_dist.data.making.parquet import SUFFIX, row_bytes
 from fra_dist.data.shards.samples import Encoded, Skip, json_bytes
-from fra_dist.files import open_stream, patiently
+from fra_dist.files import lasting_reason, open_stream, patiently
 
 MAX_BYTES = 256 << 20
 """Files larger than this are left out."""
@@ -62,6 +62,7 @@ class HashTask:
 
 
 def _encode(read: Read, rules: PhotoRules) -> Encoded | Skip:
+    """The sample, or why it is left out. Raises DiskError when the photo may be read at another attempt."""
     if read.reason:
         return Skip(read.name, read.reason)
     try:
@@ -69,7 +70,7 @@ def _encode(read: Read, rules: PhotoRules) -> Encoded | Skip:
     except BadImage as error:
         return Skip(read.name, str(error))
     except OSError as error:
-        return Skip(read.name, f"cannot read: {error.strerror or error}")
+        return Skip(read.name, f"cannot read: {lasting_reason(error, f'cannot read {read.file}')}")
     facts: dict[str, Any] = {"name": read.name, "height": photo.height, "width": photo.width}
     if not photo.kept:
         facts["encoded_anew"] = True
@@ -86,7 +87,10 @@ def _hash(read: Read, rules: PhotoRules) -> Hashed | None:
         return None
     try:
         return hash_photo(read_photo(read), rules, read.face)
-    except (BadImage, OSError):  # `_encode` meets it again, and says so
+    except BadImage:  # `_encode` meets it again, and says so
+        return None
+    except OSError as error:
+        lasting_reason(error, f"cannot read {read.file}")
         return None
 
 

@@ -1,13 +1,14 @@
 """Records which shards are finished, so that a stopped `shards make` resumes instead of starting over.
 
 `making.jsonl` exists while shards are being made: its first line identifies the source and the options, each further
-line one finished shard. A line is written after the shard's files have their final names. `hashes.jsonl` does the same
-for the first pass, in which near-copies are looked for.
+line one finished shard. A line is written after the shard's files have their final names, with a checksum: what stands
+behind a damaged line is made again. `hashes.jsonl` does the same for the first pass, which looks for near-copies.
 """
 
 import json
 import os
 import re
+import zlib
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +16,7 @@ from fra_dist import leases
 from fra_dist.data.making.faces.crop_notes import CROPS
 from fra_dist.data.shards.manifest import MANIFEST, SKIPPED
 from fra_dist.errors import DataError
-from fra_dist.files import failure
+from fra_dist.files import failure, open_to_add, parse_object
 
 JOURNAL = "making.jsonl"
 """File name of the journal of finished shards."""
@@ -23,6 +24,7 @@ HASHES = "hashes.jsonl"
 """File name of the journal of hashed photos."""
 REPORT = "report.html"
 """File name of the report on a set of shards."""
+_CHECK = "check"
 _OURS = re.compile(r"shard-\d{6,}\.(tar|idx\.npy)|manifest\.json|(skipped|crops|making|hashes)\.jsonl|report\.html")
 
 
@@ -37,7 +39,7 @@ class Journal:
     def __init__(self, folder: Path, identity: dict[str, Any], name: str = JOURNAL) -> None:
         self.path = folder / name
         try:
-            self._file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 (held, and closed by __exit__)
+            self._file = os.fdopen(open_to_add(self.path), "a+b")
         except OSError as error:
             raise failure(error, f"cannot write into folder {folder}", DataError) from None
         try:
@@ -48,8 +50,12 @@ class Journal:
         if not held:
             self._file.close()
             raise DataError(f"another process is making shards in {folder}: wait for it")
-        self._file.seek(0)
-        lines, good = _whole_lines(self._file.read())
+        try:
+            self._file.seek(0)
+            lines, good = _whole_lines(self._file.read())
+        except OSError as error:
+            self._file.close()
+            raise failure(error, f"cannot read {self.path}", DataError) from None
         if lines and lines[0] != identity:
             self._file.close()
             raise DataError(
@@ -72,7 +78,7 @@ class Journal:
         self.path.unlink(missing_ok=True)
 
     def _append(self, value: dict[str, Any]) -> None:
-        self._file.write(json.dumps(value) + "\n")
+        self._file.write(json.dumps({**value, _CHECK: _checksum(value)}).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -104,15 +110,16 @@ def prepare_folder(folder: Path, overwrite: bool) -> None:
                 (folder / name).unlink()
 
 
-def _whole_lines(text: str) -> tuple[list[dict[str, Any]], int]:
-    """Parsed lines up to the first that is not whole, and how many bytes they take (the text is ASCII)."""
+def _checksum(value: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(value).encode())
+
+
+def _whole_lines(data: bytes) -> tuple[list[dict[str, Any]], int]:
+    """Parsed lines up to the first that is not as it was written, and how many bytes they take."""
     lines, good = [], 0
-    for line in text.splitlines(keepends=True):
-        try:
-            value = json.loads(line) if line.endswith("\n") else None
-        except ValueError:
-            value = None
-        if not isinstance(value, dict):
+    for line in data.splitlines(keepends=True):
+        value = parse_object(line) if line.endswith(b"\n") else None
+        if value is None or value.pop(_CHECK, None) != _checksum(value):
             break
         lines.append(value)
         good += len(line)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from fra_dist.data.shards import tars
 from fra_dist.data.shards.samples import Skip
 from fra_dist.errors import DataError
-from fra_dist.files import PASSING, failure, paths_below, patiently
+from fra_dist.files import failure, lasting_reason, paths_below, patiently
 
 PHOTO_EXTENSIONS = frozenset(
     [
@@ -78,9 +78,10 @@ def list_folder(root: Path) -> Listing:
         try:
             entries = patiently(partial(_scan, root / folder, seen))
         except OSError as error:
-            if not folder or error.errno in PASSING:  # else all photos in it would be missing for good
-                raise failure(error, f"cannot read folder {root / folder}", DataError) from None
-            skipped.append(Skip(folder + "/", f"cannot read the folder: {error.strerror}"))
+            what = f"cannot read folder {root / folder}"
+            if not folder:
+                raise failure(error, what, DataError) from None
+            skipped.append(Skip(folder + "/", f"cannot read the folder: {lasting_reason(error, what)}"))
             continue
         for entry in entries:
             name = f"{folder}/{entry.name}" if folder else entry.name
@@ -156,7 +157,7 @@ def is_photo_name(base: str) -> bool:
 
 
 def _hidden(part: str) -> bool:
-    return part.startswith(".") or part == "__MACOSX"
+    return (part.startswith(".") and part not in (".", "..")) or part == "__MACOSX"
 
 
 def _kind(entry: "os.DirEntry[str]", name: str) -> bool | Skip:
@@ -164,18 +165,14 @@ def _kind(entry: "os.DirEntry[str]", name: str) -> bool | Skip:
     try:
         return patiently(entry.is_dir)
     except OSError as error:
-        if error.errno in PASSING:
-            raise failure(error, f"cannot look at {entry.path}", DataError) from None
-        return Skip(name, f"cannot read: {error.strerror}")
+        return Skip(name, f"cannot read: {lasting_reason(error, f'cannot look at {entry.path}')}")
 
 
 def _look(entry: "os.DirEntry[str]", name: str) -> ListedPhoto | Skip:
     try:
         status = patiently(entry.stat)
     except OSError as error:
-        if error.errno in PASSING:
-            raise failure(error, f"cannot look at {entry.path}", DataError) from None
-        return Skip(name, f"cannot read: {error.strerror}")
+        return Skip(name, f"cannot read: {lasting_reason(error, f'cannot look at {entry.path}')}")
     if not stat.S_ISREG(status.st_mode):  # a pipe or a device would block the reader
         return Skip(name, "not a regular file")
     return ListedPhoto(name, status.st_size)

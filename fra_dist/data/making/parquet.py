@@ -18,6 +18,7 @@ from fra_dist.data.making.listing import ListedPhoto, Listing
 from fra_dist.data.order.counter_random import permute
 from fra_dist.errors import DataError
 from fra_dist.files import failure
+from fra_dist.stand_ins import stand_in_at
 
 SUFFIX = ".parquet"
 """How the names of parquet files end."""
@@ -117,6 +118,8 @@ def _opened(file: Path) -> Any:
     try:
         return ParquetFile(file)
     except ArrowException as error:
+        if (found := stand_in_at(file)) is not None:
+            raise DataError(f"{file} is {found}") from None
         raise DataError(f"{file} is no whole parquet file: {' '.join(str(error).split())[:120]}") from None
     except OSError as error:
         raise failure(error, f"cannot read {file}", DataError) from None

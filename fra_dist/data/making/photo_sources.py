@@ -15,7 +15,6 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from fra_dist.data.decoding.images import BadImage
-from fra_dist.data.decoding.stand_ins import stand_in
 from fra_dist.data.making.cleaning import PhotoRules
 from fra_dist.data.making.cleaning_tasks import HashTask, PhotoTask, Read, read_photo
 from fra_dist.data.making.faces.annotations import Annotations
@@ -28,6 +27,7 @@ from fra_dist.data.order.counter_random import key, permute
 from fra_dist.data.shards.samples import Encoded, Skip
 from fra_dist.errors import DataError
 from fra_dist.files import exists, failure, is_file, is_folder, open_stream, paths_below
+from fra_dist.stand_ins import stand_in
 from fra_dist.synthetic import Framing
 
 CHUNK = 32

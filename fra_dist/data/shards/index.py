@@ -13,6 +13,7 @@ from fra_dist.data.shards.tars import BLOCK
 from fra_dist.data.stores.remote_folder import RemoteFolder
 from fra_dist.errors import DataError
 from fra_dist.files import failure, patiently, raw_bytes
+from fra_dist.stand_ins import stand_in, stand_in_at
 
 INDEX_DTYPE = np.dtype(
     [
@@ -132,11 +133,15 @@ def _read_beside(tar: Path, path: Path, entry: ShardEntry, advice: str) -> bytes
     except OSError as error:
         raise failure(error, f"cannot read shard {tar} ({advice})", DataError) from None
     if size != entry.bytes:
+        if (found := stand_in_at(tar)) is not None:
+            raise DataError(f"shard {tar} is {found}")
         raise DataError(f"shard {tar} has {size} bytes but {entry.bytes} in the manifest, so it changed; {advice}")
     try:
         data = raw_bytes(path)
     except OSError as error:
         raise failure(error, f"cannot read index {path} ({advice})", DataError) from None
+    if (found := stand_in(data)) is not None:
+        raise DataError(f"index {path} is {found}")
     if hashlib.sha256(data).hexdigest() != entry.index_sha256:
         raise DataError(f"index {path} is not the one that the manifest names (its checksum differs); {advice}")
     return data

@@ -24,6 +24,7 @@ from fra_dist.data.shards.shard_patterns import shard_sets
 from fra_dist.data.stores.remote_folder import RemoteFolder, StoreOptions, is_remote
 from fra_dist.errors import DataError
 from fra_dist.files import exists, failure, write_whole
+from fra_dist.stand_ins import stand_in
 
 MANIFEST = "manifest.json"
 """File name of the manifest."""
@@ -119,8 +120,11 @@ def write_manifest(manifest: Manifest) -> None:
 
 def _read_json(folder: Path | RemoteFolder) -> dict[str, Any]:
     path = folder / MANIFEST
+    data = first_bytes(folder, MANIFEST)
+    if (found := stand_in(data)) is not None:
+        raise DataError(f"{path} is {found}")
     try:
-        raw = json.loads(first_bytes(folder, MANIFEST))
+        raw = json.loads(data)
     except ValueError:  # also undecodable bytes
         raise DataError(f"{path} is not JSON: it is damaged or was cut; make it again") from None
     except RecursionError:

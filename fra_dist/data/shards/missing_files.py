@@ -8,6 +8,7 @@ from fra_dist.data.shards.index import ShardEntry
 from fra_dist.data.stores.remote_folder import RemoteFile, RemoteFolder
 from fra_dist.errors import DataError
 from fra_dist.files import ABSENT, exists, failure, is_folder, patiently, raw_bytes
+from fra_dist.stand_ins import stand_in_at
 
 
 def check_shard_files(folder: Path | RemoteFolder, shards: Sequence[ShardEntry], indices: bool) -> None:
@@ -51,9 +52,9 @@ def _check_local(folder: Path, shards: Sequence[ShardEntry], indices: bool) -> N
             advised = f"cannot read shard {path} (restore it, or index the folder again)"
             raise failure(error, advised, DataError) from None
         if size != shard.bytes:
-            raise DataError(
-                f"shard {path} has {size} bytes but {shard.bytes} in the manifest, so it was cut or changed: {advice}"
-            )
+            cut = f"has {size} bytes but {shard.bytes} in the manifest, so it was cut or changed: {advice}"
+            found = stand_in_at(path)
+            raise DataError(f"shard {path} {cut if found is None else f'is {found}'}")
         if indices and shard.samples and not (os.access(path, os.R_OK) and os.access(folder / shard.index, os.R_OK)):
             unreadable = path if not os.access(path, os.R_OK) else folder / shard.index
             raise DataError(f"{unreadable} is missing or unreadable: {advice}")

@@ -14,9 +14,9 @@ import tarfile
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from fra_dist.data.decoding.stand_ins import stand_in
 from fra_dist.data.shards.tar_reads import Opened, Place, Read, exactly, size_of
 from fra_dist.errors import DataError
+from fra_dist.stand_ins import stand_in
 
 BLOCK = tarfile.BLOCKSIZE
 """Bytes of a block of a tar."""

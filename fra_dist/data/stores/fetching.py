@@ -14,7 +14,8 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from fra_dist.errors import DataError
+from fra_dist.config.logins import without_kept
+from fra_dist.errors import DataError, StoreError
 from fra_dist.foreign_text import without_logins
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 20.0  # seconds
@@ -99,7 +100,7 @@ class Fetcher:
         """The bytes of each range in the order given, with up to `parallel` requests at a time.
 
         retries: attempts after the first, in place of the fetcher's own number. Raises RefusedError at the first answer
-        that will not change, DataError after the last retry, Cancelled when reading is stopped.
+        that will not change, StoreError after the last retry, Cancelled when reading is stopped.
         """
         waiting: deque[tuple[Range, concurrent.futures.Future[bytes] | None]] = deque()
         try:
@@ -138,11 +139,11 @@ class Fetcher:
                 raise
             except Exception as error:
                 self.check_running()
-                reason, place = without_logins(_reason(error)), without_logins(item.path)
+                reason, place = without_kept(without_logins(_reason(error))), without_logins(item.path)
                 if _is_final(error):
                     raise RefusedError(f"cannot read {place}: {reason}") from None
                 if attempt == tries:
-                    raise DataError(
+                    raise StoreError(
                         f"cannot read {place}: {reason}; tried {tries} times in {time.monotonic() - began:.0f} s: "
                         "look at the network and the store (data.retries and data.timeout_seconds set the patience)"
                     ) from None

@@ -15,7 +15,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from fra_dist.config import DataConfig
-from fra_dist.config.logins import put_aside, with_login
+from fra_dist.config.logins import put_aside, with_login, without_kept
 from fra_dist.data.stores.fetching import Counters, Fetcher, Range, RefusedError
 from fra_dist.data.stores.file_locks import can_lock
 from fra_dist.data.stores.shard_cache import ShardCache
@@ -239,7 +239,7 @@ def _open(folder: RemoteFolder) -> Any:
         advice = f"pip install fra-dist[{extra}]" if extra else " ".join(str(error).split())
         raise DataError(f"{folder} needs a package that is not installed: {advice}") from None
     except Exception as error:
-        text = " ".join(str(error).split())[:300]
+        text = without_kept(" ".join(str(error).split())[:300])
         raise DataError(f"cannot open {folder}: {text}: data.shards is a folder or a URL that fsspec knows") from None
     if hasattr(system, "retries"):
         system.retries = 1  # only our own retries, which are counted and can be stopped

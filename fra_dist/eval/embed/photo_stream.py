@@ -23,7 +23,7 @@ from fra_dist.data.shards.reader import ShardReader, open_shard_source
 from fra_dist.data.stores.remote_folder import is_remote
 from fra_dist.errors import DataError
 from fra_dist.eval.datasets.common.crop_rules import CropRule, NoFace, cut_photo, square_of
-from fra_dist.files import exists, is_folder, parse_object, paths_in, raw_bytes
+from fra_dist.files import exists, is_folder, lasting_reason, parse_object, paths_in, raw_bytes
 
 MIDDLE = CropRule("middle")
 AHEAD = 3
@@ -98,14 +98,17 @@ class Files:
         return len(self.paths)
 
     def read(self, places: Sequence[int]) -> list[EncodedPhoto]:
-        """The bytes of the files at some places; a file that cannot be read has a fault."""
+        """The bytes of the files at some places; a file that cannot be read has a fault.
+
+        Raises DiskError when another attempt may read it.
+        """
         found = []
         for place in places:
             key = self.key(self.paths[place])
             try:
                 found.append(EncodedPhoto(key, "", raw_bytes(self.paths[place])))
             except OSError as error:
-                found.append(EncodedPhoto(key, "", b"", error.strerror or "cannot be read"))
+                found.append(EncodedPhoto(key, "", b"", lasting_reason(error, f"cannot read {self.paths[place]}")))
         return found
 
     def labels(self, places: Sequence[int]) -> list[dict[str, str]]:

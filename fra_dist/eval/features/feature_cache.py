@@ -47,10 +47,7 @@ class Cache:
         partial = self.folder / f".{os.getpid()}-{name}"
         try:
             partial.mkdir(parents=True, exist_ok=True)
-            arrays = {
-                part: np.lib.format.open_memmap(partial / f"{part}.npy", mode="w+", dtype=dtype, shape=shape)
-                for part, (shape, dtype) in parts.items()
-            }
+            arrays = {part: _new_array(partial / f"{part}.npy", *kind) for part, kind in parts.items()}
             yield arrays
             for array in arrays.values():
                 array.flush()
@@ -61,3 +58,14 @@ class Cache:
             raise failure(error, what, DataError) from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def _new_array(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.memmap[Any, np.dtype[Any]]:
+    """A new file mapped into memory. Raises OSError when the disk has no room for all of it.
+
+    Its blocks are allocated here: to write where a full disk has none would kill the process (SIGBUS).
+    """
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    with open(path, "r+b") as stream:
+        os.posix_fallocate(stream.fileno(), 0, os.fstat(stream.fileno()).st_size)
+    return array

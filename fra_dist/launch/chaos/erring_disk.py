@@ -19,7 +19,7 @@ from fra_dist.launch.chaos.trainings import Missed, Training, trainers
 
 FOLDER = "FRA_DIST_FAULTY_DISK"
 """The environment variable that names the folder of the library's orders, with the run folder `run` in it."""
-_ANY, _WRITING = "orwsntdf", "owsn"
+_ANY, _WRITING = "orwsntdfc", "owsn"
 _FAIL, _SHORT, _KILL = range(3)
 _ERRORS = {
     "EIO": (errno.EIO, _FAIL, _ANY),

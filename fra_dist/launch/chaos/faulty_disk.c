@@ -4,7 +4,7 @@
    when the fault happens.
 
    Calls are counted below one folder only. Every kind has a letter: o open, r read, w write, s fsync, n rename,
-   t stat, d opendir, f flock, u unlink. modes: 0 fail with errno, 1 cut short (half the bytes), 2 kill, 3 hang. */
+   t stat, d opendir, f flock, u unlink, c truncate. modes: 0 fail with errno, 1 cut short (half the bytes), 2 kill, 3 hang. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -138,6 +138,13 @@ MOVE('r', read, void *) MOVE('w', write, const void *)
 MOVE_AT('r', pread, void *) MOVE_AT('r', pread64, void *) MOVE_AT('w', pwrite, const void *) MOVE_AT('w', pwrite64, const void *)
 
 int fsync(int file) { if (at_file('s', file)) FAIL(-1); REAL(int, "fsync", int); return real(file); }
+#define CUT(name, type) \
+  int name(const char *path, type size) { \
+    if (at_path('c', AT_FDCWD, path)) FAIL(-1); \
+    REAL(int, #name, const char *, type); return real(path, size); }
+#define CUT_FILE(name, type) \
+  int name(int file, type size) { if (at_file('c', file)) FAIL(-1); REAL(int, #name, int, type); return real(file, size); }
+CUT(truncate, off_t) CUT(truncate64, off64_t) CUT_FILE(ftruncate, off_t) CUT_FILE(ftruncate64, off64_t)
 int flock(int file, int how) { if (at_file('f', file)) FAIL(-1); REAL(int, "flock", int, int); return real(file, how); }
 int rename(const char *from, const char *to) {
   if (at_path('n', AT_FDCWD, from)) FAIL(-1);

@@ -51,6 +51,7 @@ class Metrics(Hook):
         for sample in batch.quarantined:
             self.found.add(sample.id)
             self.bad.append(quarantine_row(sample, run.completed))
+        self.bad.flush()
         if run.completed % run.config.log.every_steps and run.completed < run.sizes.total_steps:
             return
         if terms and run.engine.noise is not None:

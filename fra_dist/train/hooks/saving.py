@@ -52,6 +52,7 @@ class Checkpoints(Hook):
         self.saved_at = time.monotonic()
         if not run.ctx.is_main:
             return
+        run.folder.flush()  # nothing writes rows of steps before a checkpoint again
         row = run.folder.latest if run.folder.latest.get("step") == run.completed else {}
         contents = Contents(run.completed, run.config, model, optimizer, self.versions, row, dict(run.memory))
         if run.saver.save(contents):

@@ -34,7 +34,7 @@ def record_verdict(folder: Path, text: str, attempt: int, step: int) -> str:
     try:
         with os.fdopen(handle, "w") as stream:
             stream.write(f"{text}\n")
-        json_lines.append(run / "history.jsonl", json_lines.encode(row))
+        json_lines.append(run / "history.jsonl", row, pauses=())
     except OSError as error:
         print(f"warning: cannot write {run / 'history.jsonl'}: {error.strerror}", file=sys.stderr, flush=True)
     return text

@@ -44,8 +44,8 @@ class Claim:
 
         A numbered attempt takes over from an earlier one of its launch that is still alive: it waits `patience` seconds
         for that one to notice, then replaces the lock. Raises LaunchError when another launch is writing or
-        attempt.json is damaged, Superseded when a newer attempt of this launch exists, Unreadable or OSError when the
-        disk fails.
+        attempt.json is damaged, Superseded when a newer attempt of this launch exists, OwnerUnreadable or OSError when
+        the disk fails.
         """
         holder = read_attempt(folder)
         recorded = holder.get("attempt", 0)
@@ -66,7 +66,7 @@ class Claim:
         return cls(folder, number, handle)
 
     def check(self) -> None:
-        """Raise Superseded when a newer attempt has begun, Unreadable when that cannot be known."""
+        """Raise Superseded when a newer attempt has begun, OwnerUnreadable when that cannot be known."""
         current = read_attempt(self.folder)
         if not current:
             raise OwnerUnreadable(
@@ -89,8 +89,8 @@ class Claim:
 def read_attempt(folder: Path, patience: float = 2.0) -> dict[str, Any]:
     """Read the newest attempt of a run folder: {"attempt": number, "launch": ..., ...}; empty when there was none.
 
-    A disk that fails is asked again for `patience` seconds. Raises Unreadable when it keeps failing, LaunchError when
-    the file is damaged.
+    A disk that fails is asked again for `patience` seconds. Raises OwnerUnreadable when it keeps failing, LaunchError
+    when the file is damaged.
     """
     path, end = folder / "attempt.json", time.monotonic() + patience
     while True:
@@ -111,7 +111,7 @@ def read_attempt(folder: Path, patience: float = 2.0) -> dict[str, Any]:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether some process is writing to the run folder. Raises Unreadable when the disk does not say."""
+    """Whether some process is writing to the run folder. Raises OwnerUnreadable when the disk does not say."""
     try:
         handle = files.open_to_read(folder / ".lock")
     except FileNotFoundError:

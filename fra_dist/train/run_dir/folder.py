@@ -29,7 +29,7 @@ from fra_dist.data.loading.quarantine import FILE as QUARANTINE
 from fra_dist.distributed.environment import read_launch
 from fra_dist.errors import ConfigError, FraError, LaunchError
 from fra_dist.train.checkpoints.reading import Checkpoint, newest_config
-from fra_dist.train.run_dir.fence import Claim
+from fra_dist.train.run_dir.fence import Claim, Superseded
 from fra_dist.train.run_dir.row_file import RowFile
 
 _PACKAGES = ("fra-dist", "torch", "torchvision", "deepspeed", "nvidia-dali-cuda130", "webdataset", "numpy", "triton")
@@ -103,11 +103,19 @@ class RunFolder:
 
     def close(self) -> None:
         """Write the rows that are still in memory, as far as the disk takes them, and release the folder."""
-        if self._claim is not None:
-            for rows in self._rows.values():
-                rows.finish()
-            self._claim.release()
-            self._claim = None
+        if self._claim is None:
+            return
+        rows = list(self._rows.values())
+        try:
+            self.flush()
+        except Superseded:
+            rows = []  # the newer attempt makes them again
+        except LaunchError:
+            pass  # who may write is not known, so nothing is written
+        for each in rows:
+            each.report_lost()
+        self._claim.release()
+        self._claim = None
 
     @property
     def attempt(self) -> int:
@@ -129,6 +137,14 @@ class RunFolder:
         same = self.latest.get("step") == row.get("step")
         self.latest = {**self.latest, **row} if same else dict(row)
         self._append("metrics.jsonl", row)
+
+    def flush(self) -> None:
+        """Try to write the rows that a failing disk has left in memory."""
+        waiting = [rows for rows in self._rows.values() if rows.waiting]
+        if waiting:
+            self.check()
+        for rows in waiting:
+            rows.flush()
 
     def forget_after(self, step: int) -> None:
         """Drop the rows of steps after `step`, at which the run resumes: they will be written again.

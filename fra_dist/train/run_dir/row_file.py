@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,33 +17,38 @@ class RowFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.waiting: deque[bytes] = deque(maxlen=_WAITING)  # the oldest go first when even this is full
+        self._writer = json_lines.LineWriter(path, most=_WAITING)  # the oldest go first when even this is full
         self._gone = 0
         self._warned = False
 
+    @property
+    def waiting(self) -> int:
+        """The number of rows that are in memory only."""
+        return len(self._writer.lines)
+
     def append(self, row: dict[str, Any]) -> None:
         """Write the row, or keep it in memory for the next call and warn once. Never raises because of the disk."""
-        self._gone += len(self.waiting) == _WAITING
-        self.waiting.append(json_lines.encode(row))
+        self._gone += self.waiting == _WAITING
+        self._writer.lines.append(json_lines.encode(row))
         self.flush()
 
     def forget(self, unwanted: Callable[[dict[str, Any]], bool]) -> None:
         """Drop the rows for which `unwanted` is true among those that are still in memory."""
-        kept = [line for line in self.waiting if not unwanted(json.loads(line))]
-        self.waiting = deque(kept, maxlen=_WAITING)
+        kept = [line for line in self._writer.lines if not unwanted(json.loads(line))]
+        self._writer.lines.clear()
+        self._writer.lines.extend(kept)
 
     def flush(self) -> None:
         """Try to write the rows that are still in memory. Never raises because of the disk."""
         if not self.waiting:
             return
         try:
-            json_lines.append(self.path, b"".join(self.waiting))
+            self._writer.write()
         except OSError as error:
             if not self._warned:
                 print(f"warning: cannot write {self.path}: {error.strerror}; its rows wait in memory", file=sys.stderr)
             self._warned = True
             return
-        self.waiting.clear()
         self._warned = False
         if self._gone:
             lost = plural(self._gone, "row")
@@ -54,6 +58,10 @@ class RowFile:
     def finish(self) -> None:
         """Try a last time, and say on standard error how many rows are lost. Never raises because of the disk."""
         self.flush()
+        self.report_lost()
+
+    def report_lost(self) -> None:
+        """Say on standard error how many rows are in memory only."""
         if self.waiting:
-            lost = plural(self._gone + len(self.waiting), "row")
+            lost = plural(self._gone + self.waiting, "row")
             print(f"warning: {self.path} could not be written to the end: {lost} lost", file=sys.stderr)

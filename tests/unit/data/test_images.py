@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from fra_dist.data.decoding.image_limits import HELD_BY_DECODER, check_memory
 from fra_dist.data.decoding.images import BadImage, PhotoHeader, decode, probe
 from fra_dist.data.making.cleaning import PhotoRules, clean_photo, decode_verified
 from tests.helpers.odd_photos import bad_photos, opened, png, png16, saved, turned
@@ -175,16 +176,20 @@ def test_transparent_parts_are_white_wherever_a_photo_is_read() -> None:
         assert np.array_equal(found if found.ndim == 3 else np.dstack([found] * 3), decode(data))
 
 
-def peak_of(words: str) -> int:
-    """MiB that a process needed at its peak beyond what it had after its imports."""
+DEEP = 'Image.fromarray(np.full((7900, 8000), 40000, np.uint16)).save(out, "PNG", compress_level=9)'
+
+
+def peak_of(words: str, save: str = DEEP) -> int:
+    """MiB that a process needed at its peak beyond what it had after its imports. save: makes the photo."""
     script = f"""
 import io, resource
 import numpy as np
 from PIL import Image
+from fra_dist.data.decoding.image_limits import HELD_BY_DECODER, check_memory
 from fra_dist.data.decoding.images import BadImage, decode
 from fra_dist.data.making.cleaning import PhotoRules, clean_photo, decode_verified
 out = io.BytesIO()
-Image.fromarray(np.full((7900, 8000), 40000, np.uint16)).save(out, "PNG", compress_level=9)
+{save}
 data = out.getvalue()
 del out
 open("/proc/self/clear_refs", "w").write("5")
@@ -200,6 +205,28 @@ print((now("VmHWM") - before) // 1024)
 @pytest.mark.parametrize("words", ["decode(data)", "decode_verified(data)", "clean_photo(data, PhotoRules(size=100))"])
 def test_memory_is_bounded_for_the_largest_photo(words: str) -> None:
     assert peak_of(words) < 700
+
+
+@pytest.mark.parametrize(
+    ("most", "save"),
+    [
+        (41, '"WEBP", lossless=True, method=0'),
+        (60, '"JPEG", exif=turned'),
+        (55, '"AVIF", speed=10'),
+    ],
+)
+def test_memory_is_bounded_whatever_a_decoder_holds_and_for_photos_that_are_turned(most: int, save: str) -> None:
+    make = f"""
+turned = Image.Exif()
+turned[0x0112] = 6
+for size in ((16, 16), (8000, 125 * {most})):  # the small one loads what all of its kind need
+    out.seek(0)
+    Image.new("RGB", size, (90, 80, 70)).save(out, {save})
+    size[0] > 16 or decode(out.getvalue())
+"""
+    assert peak_of("decode(data)", make) < 720
+    with pytest.raises(BadImage, match=r"take \d+ MiB to decode"):
+        check_memory(most + 2, 1_000_000, "RGB", HELD_BY_DECODER.get(save[1:5], 0), "turned" in save)
 
 
 def test_what_would_take_too_much_memory_is_refused_by_its_header() -> None:

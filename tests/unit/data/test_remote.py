@@ -15,7 +15,8 @@ from fra_dist.data.shards.manifest import Manifest, load_manifest, read_members
 from fra_dist.data.shards.reader import ShardReader, open_shard_source
 from fra_dist.data.shards.remote_source import CachedSource, RangeSource
 from fra_dist.data.stores.remote_folder import StoreOptions
-from fra_dist.errors import DataError
+from fra_dist.errors import DataError, StoreError
+from fra_dist.exit_status import FAILED, REFUSED
 from tests.helpers.object_store import FaultyServer, files_of, upload
 from tests.helpers.small_shards import jpeg, write_shards
 
@@ -130,9 +131,19 @@ def test_a_store_that_stays_down_is_one_error(s3: FaultyServer, url: str, monkey
     monkeypatch.setattr("fra_dist.data.stores.fetching._FIRST_PAUSE", 0.01)
     manifest = load_manifest(url, False, options())
     s3.fault = lambda name, n: "500"
-    with pytest.raises(DataError, match=r"cannot read s3://.*: .*tried 5 times in .* s: look at the network") as caught:
+    with pytest.raises(
+        StoreError, match=r"cannot read s3://.*: .*tried 5 times in .* s: look at the network"
+    ) as caught:
         read_everything(manifest)
     assert "\n" not in str(caught.value)
+    assert caught.value.exit_status == FAILED  # a launcher tries again
+
+
+def test_a_store_that_refuses_ends_the_launch(s3: FaultyServer, url: str) -> None:
+    s3.fault = lambda name, n: "403"
+    with pytest.raises(DataError, match="PermissionError") as caught:
+        load_manifest(url)
+    assert caught.value.exit_status == REFUSED
 
 
 def test_what_cannot_pass_is_told_at_once(s3: FaultyServer, url: str, monkeypatch: pytest.MonkeyPatch) -> None:

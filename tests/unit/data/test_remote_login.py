@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from fra_dist.config.logins import VARIABLE
+from fra_dist.config.logins import VARIABLE, put_aside, without_kept
 from fra_dist.data.shards.manifest import load_manifest
 from fra_dist.data.stores.remote_folder import RemoteFolder
 from fra_dist.errors import DataError
@@ -47,3 +47,12 @@ def test_a_wrong_password_is_refused_without_being_told(host):
     with pytest.raises(DataError, match="401") as error:
         load_manifest(f"http://me:wr0ng@{host}", check_files=False)
     assert "wr0ng" not in str(error.value)
+
+
+def test_a_password_is_told_in_no_words_of_a_library(monkeypatch):
+    monkeypatch.setenv(VARIABLE, "{}")
+    with pytest.raises(DataError, match=r"cannot read s3://bucket/x/manifest\.json") as error:  # boto names the bucket
+        load_manifest("s3://me:s3cr%20et@bucket/x", check_files=False)
+    assert "s3cr" not in str(error.value)
+    put_aside("http://me:s3cr%20et@host/x")
+    assert without_kept("user me with s3cr et at http://me:s3cr et@host") == "user me with *** at http://host"
