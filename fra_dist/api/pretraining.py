@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fra_dist.config import Config, config_with, load_config
-from fra_dist.exit_status import COMPLETE, FAILED, INTERRUPTED, STOPPED
+from fra_dist.exit_status import COMPLETE, FAILED, HUNG, INTERRUPTED, STOPPED
 from fra_dist.formats import plural
 from fra_dist.train.liveness.bounded import leave_within
 
@@ -90,7 +90,8 @@ def run_to_end(
     from fra_dist.train.trainer import train
 
     run = prepare(config, force, Origin(fresh, source))
-    status = FAILED
+    status, patience = FAILED, CLOSING + config.checkpoint.patience_seconds
+    last = None
     try:
         if run.ctx.is_main:
             print(
@@ -101,6 +102,7 @@ def run_to_end(
         seen = [metrics, Alarms(metrics), Stragglers(), *_probes(config, metrics)]
         watched = [Profile(profile)] if profile else []
         done = train(run, [SampleLog(), *seen, *watched, Checkpoints(), RunPictures(), Progress(metrics)])
+        last = closing(patience, HUNG)  # the watchdog has ended, and a disk may hang still
         run.folder.note("complete" if done else "stopped", step=run.completed, signal=run.stopped_by)
         if run.ctx.is_main:
             print(_closing(config, done, run.completed), flush=True)
@@ -109,7 +111,9 @@ def run_to_end(
         status = COMPLETE if done else INTERRUPTED if run.stopped_by == "SIGINT" else STOPPED
         return RunResult(Path(config.output), run.completed, done, status)
     finally:
-        last = closing(CLOSING + config.checkpoint.patience_seconds, status)
+        if last is not None:
+            last.cancel()
+        last = closing(patience, status)
         close(run)
         last.cancel()
 

@@ -3,9 +3,10 @@
     python tests/faults_io/sweep.py WORK SHARDS PHASE EVERY [FIRST]
 
 WORK: an empty folder. PHASE: `run` (a small run from its start) or `resume` (resuming after step 4). EVERY: every how
-many calls one is struck; 1 for the complete sweep, which takes hours. Prints a line a trial that ended badly and a last
-line of counts; status 1 with any. Environment: SWEEP_RANKS=2 for two ranks, of which SWEEP_STRUCK=0 or 1 meets the
-faults; SWEEP_FAULTS and SWEEP_KINDS choose among `FAULTS`; SWEEP_SECONDS ends it early; SWEEP_LIMIT (30): LIMIT.
+many calls one is struck; 1 for the complete sweep, which takes hours. FIRST: the first of them; -1 is the last call.
+Prints a line a trial that ended badly and a last line of counts; status 1 with any. Environment: SWEEP_RANKS=2 for two
+ranks, of which SWEEP_STRUCK=0 or 1 meets the faults; SWEEP_FAULTS and SWEEP_KINDS choose among `FAULTS`; SWEEP_SECONDS
+ends it early; SWEEP_LIMIT (30): LIMIT.
 The fault layer is compiled into WORK and preloaded.
 
 A trial is the faulty attempt and, unless that one leaves exactly the files of an undisturbed run, the same command
@@ -217,7 +218,8 @@ def run_sweep(work, shards, phase, every, first=1, faults=tuple(FAULTS), until=N
         for kind in kinds:
             total = sweep.calls(kind)
             for times in (1, -1) if name == "eio" else (1,):
-                for nth in range(first if times == 1 else 1, total + 1, every if times == 1 else 3 * every):
+                begin = first if first > 0 else max(1, total + 1 + first)
+                for nth in range(begin if times == 1 else 1, total + 1, every if times == 1 else 3 * every):
                     if until is not None and time.monotonic() > until:
                         return trials, problems
                     trials += 1

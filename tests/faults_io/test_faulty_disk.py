@@ -13,9 +13,9 @@ from fra_dist.launch.chaos.erring_disk import build_layer
 HERE = Path(__file__).parent
 
 
-def sweep(folder, shards, phase, every, **settings):
+def sweep(folder, shards, phase, every, first="1", **settings):
     done = subprocess.run(
-        [sys.executable, HERE / "sweep.py", folder / "sweep", shards, phase, every],
+        [sys.executable, HERE / "sweep.py", folder / "sweep", shards, phase, every, first],
         env={**os.environ, **settings},
         capture_output=True,
         text=True,
@@ -44,6 +44,13 @@ def test_of_two_ranks_either_may_meet_the_fault(shards, tmp_path, struck, fault,
 @pytest.mark.timeout(3600)
 def test_a_disk_that_hangs_ends_the_attempt_in_bounded_time(shards, tmp_path):
     sweep(tmp_path, shards, "resume", "199", SWEEP_FAULTS="hang", SWEEP_KINDS="orw")
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(3600)
+def test_a_disk_that_hangs_at_the_very_end_ends_the_attempt_in_bounded_time(shards, tmp_path):
+    """After the last step there is no watchdog any more."""
+    sweep(tmp_path, shards, "run", "1000", first="-1", SWEEP_FAULTS="hang", SWEEP_KINDS="ow", SWEEP_LIMIT="10")
 
 
 @pytest.mark.timeout(600)

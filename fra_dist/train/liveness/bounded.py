@@ -37,10 +37,16 @@ class Aside:
 
 def leave_within(seconds: float, status: int) -> threading.Timer:
     """End this process with `status` after `seconds`, unless the returned timer is cancelled before."""
-    timer = threading.Timer(seconds, os._exit, (status,))
+    timer = threading.Timer(seconds, _leave, (seconds, status))
     timer.daemon = True
     timer.start()
     return timer
+
+
+def _leave(seconds: float, status: int) -> None:
+    said = f"the process has not come to its end in {seconds:.0f} s, as on a disk that hangs: it leaves with {status}"
+    Aside().run(lambda: print(said, file=sys.stderr, flush=True), 2.0)  # standard error may hang as well
+    os._exit(status)
 
 
 class StartWatch:
