@@ -9,6 +9,7 @@ from fra_dist import files
 from fra_dist.config import Config, dump_config, load_config
 from fra_dist.data.shards.shard_patterns import absolute_sets
 from fra_dist.errors import LaunchError
+from fra_dist.layouts.shipped_weights import shipped_weights
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,21 @@ def prepare_launch(config: str, overrides: Sequence[str], max_failures: int = 3,
 
 
 def absolute(config: Config) -> Config:
-    """Make `output`, `data.shards`, `log.mlflow` and the folders of probes absolute: a run can be started anywhere."""
-    data = config.data.model_copy(update={"shards": absolute_sets(config.data.shards)})
+    """Make every place in it absolute, so that a run can be started anywhere.
+
+    `model.init` stays where it names weights of the package, and no path of that name is there.
+    """
+    photos = _absolute(config.data.photos)
+    data = config.data.model_copy(update={"shards": absolute_sets(config.data.shards), "photos": photos})
+    init = config.model.init
+    named = init in shipped_weights() and not files.exists(Path(init))
+    model = config.model if named else config.model.model_copy(update={"init": _absolute(init)})
     sets = tuple(one.model_copy(update={"data": _absolute(one.data)}) for one in config.probe.sets)
     probe = config.probe.model_copy(update={"sets": sets})
     log = config.log.model_copy(update={"mlflow": _absolute(config.log.mlflow)})
     output = str(Path(config.output).absolute())
-    return config.model_copy(update={"output": output, "data": data, "probe": probe, "log": log})
+    changed = {"output": output, "data": data, "model": model, "probe": probe, "log": log}
+    return config.model_copy(update=changed)
 
 
 def _absolute(place: str) -> str:
