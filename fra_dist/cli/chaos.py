@@ -59,7 +59,7 @@ def _campaign(args: argparse.Namespace) -> "tuple[dict[str, float | int], Sequen
 
     length = Length(args.steps, max(1, args.steps // 6))
     from fra_dist.config import load_config
-    from fra_dist.train.missing_inputs import refuse_missing_inputs
+    from fra_dist.train.inputs.missing import refuse_missing_inputs
 
     config = load_config(args.config, args.overrides)
     if not args.faces:

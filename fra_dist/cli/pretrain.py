@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 def _refuse_missing(config: "Config", args: argparse.Namespace) -> None:
     """Refuse paths that are not there before torch is imported, which takes seconds."""
     from fra_dist.train.checkpoints.reading import refuse_missing_checkpoint
-    from fra_dist.train.missing_inputs import refuse_missing_inputs
+    from fra_dist.train.inputs.missing import refuse_missing_inputs
 
     if args.source is not None:
         refuse_missing_checkpoint(args.source)

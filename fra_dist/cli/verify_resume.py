@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _compare(args: argparse.Namespace) -> dict[str, Any]:
     from fra_dist.config import load_config
-    from fra_dist.train.missing_inputs import refuse_missing_inputs
+    from fra_dist.train.inputs.missing import refuse_missing_inputs
 
     config = load_config(args.config, args.overrides)
     refuse_missing_inputs(config, resumes=False)  # before torch, whose import takes seconds

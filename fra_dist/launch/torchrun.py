@@ -51,16 +51,21 @@ class Topology:
 
         Raises LaunchError when several nodes have no rendezvous, or one without an address.
         """
+        need_meeting(self.nodes, self.rendezvous)
         words = [f"--nnodes={self.nodes}", f"--nproc-per-node={self.ranks_per_node}"]
         words.append(f"--max-restarts={self.max_restarts}")
         if self.rendezvous:
             words += ["--rdzv-backend=c10d", f"--rdzv-endpoint={self.rendezvous}", f"--rdzv-id={self.run_id}"]
             words += _address_here(self.rendezvous) + _host_here(self.rendezvous)
-        elif self.nodes in ("1", "1:1"):
-            words.append("--standalone")
         else:
-            raise LaunchError(f"--nodes {self.nodes} needs --rendezvous HOST:PORT, the same on every node")
+            words.append("--standalone")
         return words
+
+
+def need_meeting(nodes: str, rendezvous: str | None) -> None:
+    """Raise LaunchError when several nodes have no place to meet; needs no torch."""
+    if not rendezvous and nodes not in ("1", "1:1"):
+        raise LaunchError(f"--nodes {nodes} needs --rendezvous HOST:PORT, the same on every node")
 
 
 def _address_here(rendezvous: str) -> list[str]:

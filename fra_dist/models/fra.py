@@ -19,9 +19,9 @@ from fra_dist.models.fra_network import FRANetwork
 from fra_dist.models.heads import MLPHead
 from fra_dist.models.norm import can_be_grouped, in_groups, synchronise_norms
 from fra_dist.models.outputs import FRAOutput, NetworkOutput
-from fra_dist.models.recompute import statistics_kept
+from fra_dist.models.passes.recompute import statistics_kept
+from fra_dist.models.passes.rounded_weights import Place, rounded_weights, weights_of
 from fra_dist.models.revival import Revival
-from fra_dist.models.rounded_weights import Place, rounded_weights, weights_of
 
 Views = tuple[Tensor, Tensor] | tuple[Tensor]
 """Both views, or both end to end."""

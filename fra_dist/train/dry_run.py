@@ -22,7 +22,7 @@ from fra_dist.machine_memory import memory_limit
 from fra_dist.models.fra import FRA
 from fra_dist.train.engines.protocol import precision_of
 from fra_dist.train.execution import set_execution
-from fra_dist.train.initial_weights import initialise
+from fra_dist.train.inputs.initial_weights import initialise
 from fra_dist.train.memory_need import BF16_SHARE, MemoryNeed, check_fits
 from fra_dist.train.precision import decided
 from fra_dist.train.sizes import Sizes, derive_sizes

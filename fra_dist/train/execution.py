@@ -14,7 +14,7 @@ from fra_dist.kernels import dispatch
 from fra_dist.models.convolution import use_patches
 from fra_dist.models.fra import FRA
 from fra_dist.models.norm import BatchNorm, can_be_grouped
-from fra_dist.models.recompute import recompute_blocks
+from fra_dist.models.passes.recompute import recompute_blocks
 
 MOST_VARIANTS = 64
 """The most variants of a function that are compiled."""

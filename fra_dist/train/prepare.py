@@ -24,11 +24,11 @@ from fra_dist.train.engines.deepspeed_options import check_extra
 from fra_dist.train.execution import set_execution, trust_kernels
 from fra_dist.train.guard_files import read_passed_over, read_retried
 from fra_dist.train.guards import Guard
-from fra_dist.train.initial_weights import initialise, with_digest
+from fra_dist.train.inputs.initial_weights import initialise, with_digest
+from fra_dist.train.inputs.own_photos import with_shards
 from fra_dist.train.liveness.bounded import StartWatch
 from fra_dist.train.liveness.watchdog import SLOW
 from fra_dist.train.optim.parameter_groups import build_optimizer
-from fra_dist.train.own_photos import with_shards
 from fra_dist.train.precision import precision_of_run
 from fra_dist.train.resume import NEWEST, Origin, choose_checkpoint, guard_state, load_batches
 from fra_dist.train.run_dir.folder import RunFolder

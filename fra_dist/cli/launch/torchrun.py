@@ -22,10 +22,10 @@ def run(args: argparse.Namespace) -> int:
     """Run the training under torchrun. Exit status 0: complete; 75: stopped and saved; otherwise torchrun's own."""
     from fra_dist.config import load_config
     from fra_dist.launch.checks.before_launch import check_memory, check_run, memory_here
-    from fra_dist.launch.torchrun import Topology, run_torchrun, torchrun_words
+    from fra_dist.launch.torchrun import Topology, need_meeting, run_torchrun, torchrun_words
     from fra_dist.launch.trainer_command import Launch, trainer_command
     from fra_dist.launch.world import Bounds, world_sizes
-    from fra_dist.train.missing_inputs import refuse_missing_inputs
+    from fra_dist.train.inputs.missing import refuse_missing_inputs
 
     if args.doctor:
         from fra_dist.cli.doctor import show_results
@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
         found = load_config(args.config, args.overrides)
         return show_results(examine(Subject.of(found, max(2, _ranks(args.ranks_per_node)), args.quick)), args.json)
     config = load_config(args.config, args.overrides)
+    need_meeting(args.nodes, args.rendezvous)
     refuse_missing_inputs(config)  # before GPUs are counted with torch, whose import takes seconds
     topology = Topology(_ranks(args.ranks_per_node), args.nodes, args.rendezvous, args.run_id, args.max_restarts)
     words = torchrun_words(topology)

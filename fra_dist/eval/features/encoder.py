@@ -191,7 +191,7 @@ def _read(encoder: Encoder, photos: NDArray[np.uint8]) -> dict[str, Tensor]:
     if encoder.network is not None:
         found["projected"] = encoder.network.projector(pooled)
     limit = torch.finfo(torch.float16).max
-    return {part: value.float().clamp_(-limit, limit).half().cpu() for part, value in found.items()}
+    return {part: value.float().clamp(-limit, limit).half().cpu() for part, value in found.items()}
 
 
 def _batches(photos: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:

@@ -10,7 +10,7 @@ from fra_dist.data.stores.remote_folder import StoreOptions
 from fra_dist.errors import LaunchError
 from fra_dist.formats import plural
 from fra_dist.machine_memory import memory_limit
-from fra_dist.train.missing_inputs import refuse_missing_inputs
+from fra_dist.train.inputs.missing import refuse_missing_inputs
 from fra_dist.train.sizes import Sizes, derive_sizes
 
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "": 2**20}

@@ -9,7 +9,7 @@ def test_quick_screen_and_json(fra_dist, tmp_path):
     done = fra_dist("doctor", "--quick", GLOO_SOCKET_IFNAME="")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "run folder" in done.stdout
-    assert done.stdout.splitlines()[-1].startswith("13 checks, ")
+    assert done.stdout.splitlines()[-1].startswith("14 checks, ")
     bad = fra_dist("doctor", "--quick", "--json", GLOO_SOCKET_IFNAME="ib9")
     rows = json.loads(bad.stdout)
     assert bad.returncode == 1

@@ -62,7 +62,7 @@ def test_photos_whose_shards_are_not_made(tmp_path: Path, capsys: pytest.Capture
     made = tmp_path / "made"
     assert main([*words, f"data.shards={made}"]) == 0, "where the run is going to put them"
     assert "the run makes shards" in capsys.readouterr().out
-    assert main(["shards", "make", str(photos), "--out", str(made), "-q"]) == 0
+    assert main(["shards", "make", str(photos), "--out", str(made)]) == 0
     capsys.readouterr()
     assert main([*words, f"data.shards={made}"]) == 0
     assert "read rate" in capsys.readouterr().out

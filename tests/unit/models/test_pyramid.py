@@ -125,7 +125,7 @@ def test_compiled_it_trains_alike() -> None:
 
 
 def test_a_copy_of_a_recomputed_path_is_its_own() -> None:
-    from fra_dist.models.recompute import recompute_blocks
+    from fra_dist.models.passes.recompute import recompute_blocks
 
     backbone = build_backbone("fpn_small").train()
     recompute_blocks(backbone)

@@ -4,9 +4,9 @@ from torch import nn
 
 from fra_dist.config import LossConfig, ModelConfig
 from fra_dist.losses.total import fra_loss
-from fra_dist.models import rounded_weights
 from fra_dist.models.fra import FRA
-from fra_dist.models.rounded_weights import weights_of
+from fra_dist.models.passes import rounded_weights
+from fra_dist.models.passes.rounded_weights import weights_of
 
 DECODER = {"layers": 1, "heads": 2, "feedforward": 16}
 CONFIGS = {

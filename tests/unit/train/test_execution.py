@@ -12,7 +12,7 @@ from fra_dist.kernels import dispatch
 from fra_dist.losses.total import fra_loss
 from fra_dist.models.backbone import build_backbone
 from fra_dist.models.fra import FRA
-from fra_dist.models.recompute import recompute_blocks
+from fra_dist.models.passes.recompute import recompute_blocks
 from fra_dist.train import execution
 from fra_dist.train.execution import set_execution
 

@@ -16,7 +16,7 @@ from fra_dist.errors import CheckpointError, ConfigError
 from fra_dist.layouts.published_names import to_published
 from fra_dist.models.fra import FRA
 from fra_dist.train.checkpoints.reading import find_checkpoint
-from fra_dist.train.initial_weights import initialise, with_digest
+from fra_dist.train.inputs.initial_weights import initialise, with_digest
 from tests.helpers.tiny import TINY
 
 SIZES = {"regions": 3, "width": 16, "hidden": 24, "decoder": {"layers": 1, "heads": 2, "feedforward": 16}}

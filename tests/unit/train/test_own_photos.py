@@ -68,7 +68,7 @@ def test_photos_that_are_left_out_are_counted(photos: Path, tmp_path: Path, caps
 WORKER = """
 import sys
 from fra_dist import distributed, load_config
-from fra_dist.train.own_photos import with_shards
+from fra_dist.train.inputs.own_photos import with_shards
 
 ctx = distributed.start("cpu")
 try:
