@@ -1,1 +1,1 @@
-"""How passes through the networks are done, with the same numbers: what is computed again, and what is rounded together."""
+"""How passes through the networks are done, with the same numbers: what is computed again or rounded together."""
