@@ -26,7 +26,7 @@ Running = tuple[Tensor, Tensor, Tensor]
 
 def moments(x: Tensor, groups: int) -> Tensor:
     """Mean and mean square of this rank's values, (2, G, C) float64, by the kernel."""
-    partial = partial_moments(x, groups)
+    partial = room_for_sums(x, groups)
     rows, channels, splits = _rows(x, groups), x.shape[1], len(partial)
     moments_launch(x, partial)()
     result = x.new_empty((2, groups, channels), dtype=torch.float64)
@@ -34,18 +34,6 @@ def moments(x: Tensor, groups: int) -> Tensor:
     grid = (groups * cdiv(channels, COLLECTED), 1)
     numbers = (rows, channels, groups, splits)
     Launch(kernels.collect_kernel, grid, settings, (x, partial, result), numbers)()
-    return result
-
-
-def settle(
-    x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float, running: Running | None, momentum: float
-) -> Tensor:
-    """`moments`, `finish` and, with `running`, `follow` on one rank, by two kernel launches: (5, G, C) fp32 as `finish`
-    returns it."""
-    partial = partial_moments(x, groups)
-    moments_launch(x, partial)()
-    result = partial.new_empty((5, groups, x.shape[1]))
-    settle_launch(x, partial, weight, bias, result, running, eps, momentum)()
     return result
 
 
@@ -85,21 +73,9 @@ def sums(
 
     g is dy where y is positive; if y is None, where scale x + shift is; and everywhere without either.
     """
-    partial = partial_moments(x, len(mean))
+    partial = room_for_sums(x, len(mean))
     sums_launch(dy, x, y, mean, inverse, scale, shift, partial)()
     return partial.sum(dim=0)
-
-
-def settle_sums(
-    dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, scale: Tensor, shift: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """What `sums` is for on one rank, by two kernel launches: means of g and g x̂, (2, G, C), and their sums over all
-    groups, (2, C), the gradients of bias and weight; fp32."""
-    partial = partial_moments(x, len(mean))
-    sums_launch(dy, x, y, mean, inverse, scale, shift, partial)()
-    means, totals = partial.new_empty((2, *mean.shape)), partial.new_empty((2, x.shape[1]))
-    settle_sums_launch(x, partial, means, totals)()
-    return means, totals
 
 
 def gradients(
@@ -117,7 +93,7 @@ def gradients(
     return dx, d_residual
 
 
-def partial_moments(x: Tensor, groups: int) -> Tensor:
+def room_for_sums(x: Tensor, groups: int) -> Tensor:
     """Room for two sums of each part of the rows, (splits, 2, G, C) fp32."""
     rows, _, settings = _shape(x, groups, REDUCED_TILE)
     return x.new_empty((_splits(rows, settings["BR"])[0], 2, groups, x.shape[1]), dtype=torch.float32)

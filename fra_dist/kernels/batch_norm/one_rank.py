@@ -25,7 +25,7 @@ class Layer:
     def __init__(self, x: Tensor, groups: int, relu: bool, eps: float, momentum: float | None) -> None:
         self.groups, self.relu, self.eps, self.momentum = groups, relu, eps, momentum or 0.0
         self.device = x.get_device()
-        self.room = launch.partial_moments(x, groups).shape
+        self.room = launch.room_for_sums(x, groups).shape
         self.row = 4 * groups * x.shape[1]
         """Bytes of one of the numbers of all groups and channels."""
         self.forwards: tuple[Again, ...] | None = None
