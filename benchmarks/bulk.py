@@ -182,6 +182,7 @@ def main() -> None:
     if args.out is not None:
         versions = {name: metadata.version(name) for name in ("torch", "pillow", "opencv-python")}
         row |= {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "load": os.getloadavg()[0]}
+        args.out.mkdir(parents=True, exist_ok=True)
         with (args.out / "bulk.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row | {"versions": versions, "date": time.strftime("%Y-%m-%d")}) + "\n")
 

@@ -35,7 +35,7 @@ from peer_process import Answer, PeerProcess, last_line
 
 from fra_dist.config import Config
 from fra_dist.data.making.shard_making import ShardOptions, make_shards
-from fra_dist.train.convolution_choice import machine
+from fra_dist.train.cpu_measurements import machine
 from fra_dist.train.precision import cpu_computes_bf16
 from fra_dist.train.run_dir.folder import versions
 
@@ -118,7 +118,7 @@ def link_ffmpeg(folder: Path) -> None:
     links.mkdir()
     for library in folder.resolve().glob("lib/python*/site-packages/av.libs/lib*.so.*"):
         name, _, version = library.name.partition(".so.")
-        short = f"{name.partition('-')[0]}.so.{version.partition('.')[0]}"
+        short = f"{name.rpartition('-')[0]}.so.{version.partition('.')[0]}"  # the last part is a digest
         for link in {short, library.name}:
             (links / link).symlink_to(library)
 

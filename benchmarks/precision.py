@@ -23,7 +23,7 @@ import torch
 
 import fra_dist
 from fra_dist.json_lines import read_rows
-from fra_dist.train.convolution_choice import machine
+from fra_dist.train.cpu_measurements import machine
 from fra_dist.train.precision import cpu_computes_bf16
 from fra_dist.train.run_dir.folder import versions
 

@@ -25,7 +25,7 @@ import torch
 from whole_step import STEPS, OurStep, Setting
 
 from fra_dist.config import Config, parse_config
-from fra_dist.train.convolution_choice import machine
+from fra_dist.train.cpu_measurements import machine
 from fra_dist.train.run_dir.folder import versions
 
 CPU = torch.device("cpu")

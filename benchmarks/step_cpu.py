@@ -22,7 +22,8 @@ from typing import Any
 import torch
 from whole_step import OurStep, Setting, Way, plainly, published
 
-from fra_dist.train.convolution_choice import apply, machine
+from fra_dist.train.convolution_choice import apply
+from fra_dist.train.cpu_measurements import machine
 from fra_dist.train.precision import cpu_computes_bf16
 from fra_dist.train.run_dir.folder import versions
 

@@ -44,11 +44,13 @@ def convolutions() -> dict[str, Any]:
 
     Raises DiskError or AccessError when the cache cannot be read.
     """
-    from fra_dist.train.convolution_choice import cache_path, machine, read_cache
+    from fra_dist.train.convolution_choice import KIND, read_cache
+    from fra_dist.train.cpu_measurements import cache_path, machine
 
-    known = read_cache(cache_path())
+    path = cache_path(KIND)
+    known = read_cache(path)
     layers = {name: [part for part, product in ways._asdict().items() if product] for name, ways in known.items()}
-    return {"machine": machine(), "cache": str(cache_path()), "layers": layers}
+    return {"machine": machine(), "cache": str(path), "layers": layers}
 
 
 def _words(found: dict[str, Any]) -> str:

@@ -160,8 +160,9 @@ def approach(grid: np.ndarray, rays: Rays, top: float, steps: int, offset: np.nd
 def _secant(before: Plane, gap: Plane, move: Plane) -> Plane:
     """How far to move next: the gap over its rate of change in the last move, which is kept within reason."""
     rate = before - gap
-    rate /= move + 1e-6
-    np.maximum(rate, 0.5, out=rate)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a move of -1e-6
+        rate /= move + 1e-6
+    np.fmax(rate, 0.5, out=rate)  # also for 0 / 0
     return gap / np.minimum(rate, 3.0, out=rate)
 
 

@@ -12,8 +12,6 @@ it is repeated. Where it cannot be kept, `FORMER` holds: a run that is begun aga
 rank 0 found.
 """
 
-import os
-import platform
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -37,16 +35,17 @@ from fra_dist.models.convolution import (
     weight_gradient,
 )
 from fra_dist.models.fra import FRA
+from fra_dist.train.cpu_measurements import cache_path, machine, times
 
 MEMORY = "convolutions"
 """The entry of a checkpoint's memory: {"machine": str, "layers": {name: names of the passes that are products}}."""
 _GAIN = 0.9
 """A product is chosen below this share of PyTorch's time."""
-_ROUNDS = 3
 _ROWS = 1024
 """Images are measured until the output has this many places: more hardly change which way is faster."""
 _LEAST = 4
-_FOLDER = "convolutions"
+KIND = "convolutions"
+"""Of the measurements in the cache."""
 
 
 def convolutions_of_run(
@@ -91,7 +90,7 @@ def choose(layers: Iterable[Layer], images: int) -> tuple[dict[str, Ways] | None
     keys = {layer: f"{layer.name}_n{images_of(layer, images)}" for layer in layers}
     told = ""
     try:
-        path = cache_path()
+        path = cache_path(KIND)
         known = read_cache(path)
         missing = {key: layer for layer, key in keys.items() if key not in known}
         if missing:
@@ -116,36 +115,6 @@ def summary(ways: Iterable[Ways]) -> str:
     ways = list(ways)
     counts = ", ".join(f"{sum(getattr(one, name) for one in ways)} {name}" for name in Ways._fields)
     return f"matrix products for {counts} passes of {len(ways)} layers, PyTorch's for the others"
-
-
-def machine() -> str:
-    """What a measurement holds for: the CPU and what it computes in, PyTorch, and the number of threads."""
-    threads = torch.get_num_threads()
-    arithmetic = [torch.backends.cpu.get_cpu_capability()]
-    arithmetic += ["bf16"] if torch.cpu._is_avx512_bf16_supported() else []
-    arithmetic += ["AMX"] if torch.cpu._is_amx_tile_supported() else []
-    limit = os.environ.get("ONEDNN_MAX_CPU_ISA")
-    arithmetic += [f"at most {limit}"] if limit else []
-    words = [_cpu_name(), "+".join(arithmetic), f"torch {torch.__version__}"]
-    return ", ".join([*words, f"{threads} thread{'' if threads == 1 else 's'}"])
-
-
-def cache_path() -> Path:
-    """The file of the measurements that hold for this machine, in $FRA_DIST_CACHE or the user's cache folder.
-
-    Raises AccessError for a user without a home.
-    """
-    named = os.environ.get("FRA_DIST_CACHE")
-    home = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache") / "fra_dist"
-    name = "".join(c if c.isalnum() or c in ".+" else "_" for c in machine())
-    return home / _FOLDER / f"{name}.json"
-
-
-def _home() -> Path:
-    try:
-        return Path.home()
-    except RuntimeError as error:  # a user without a name and a home
-        raise AccessError(f"{error} Set HOME or FRA_DIST_CACHE") from None
 
 
 def read_cache(path: Path) -> dict[str, Ways]:
@@ -201,16 +170,9 @@ def measure(layer: Layer, images: int) -> Ways:
 
 
 def _faster(pytorch: Callable[[], Any], product: Callable[[], Any]) -> bool:
-    """Whether a product is faster. One thread is timed by the processor, which other load disturbs least."""
-    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
-    times: tuple[list[float], list[float]] = ([], [])
-    for number in range(_ROUNDS + 1):
-        for run, seconds in zip((pytorch, product), times, strict=True):
-            start = clock()
-            run()
-            if number:  # the first call plans and allocates
-                seconds.append(clock() - start)
-    return min(times[1]) < _GAIN * min(times[0])
+    """Whether a product is faster."""
+    of_pytorch, of_product = times(pytorch, product)
+    return of_product < _GAIN * of_pytorch
 
 
 def _resumed(model: FRA, memory: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
@@ -228,12 +190,3 @@ def _resumed(model: FRA, memory: Mapping[str, Any]) -> tuple[dict[str, Any], str
 
 def _words(ways: Ways) -> list[str]:
     return [name for name in Ways._fields if getattr(ways, name)]
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

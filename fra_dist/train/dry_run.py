@@ -69,7 +69,7 @@ def describe_run(config: Config) -> DryRun:
             if sizes
             else min(config.train.micro_batch or config.train.global_batch, config.train.global_batch)
         )
-        seconds, activations = _measure(decided(config, ctx.device), model, ctx.device, min(micro, 8))
+        seconds, activations = _measure(decided(config, ctx.device)[0], model, ctx.device, min(micro, 8))
         need = MemoryNeed(_fixed(config, model, ctx.world), activations, micro)
         parts += ["", _memory(need), "", *_time(config, sizes, seconds, ctx.device)]
         return DryRun("\n".join(parts), _too_large(config, need, ctx))

@@ -8,7 +8,9 @@ import ctypes
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +31,7 @@ _NAMES = {
 }
 _SYNC_FILE_RANGE_WRITE = 2
 _PIECE = 4 << 20
+_FLUSHED = 64 << 20  # after so many bytes the disk is asked to begin
 _TOGETHER = 1 << 18  # small tensors reach the disk together, in writes of so many bytes
 
 
@@ -59,17 +62,35 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> Written:
 def write_pieces(path: Path, pieces: Sequence[bytes | memoryview]) -> Written:
     """Write pieces of bytes into a new file and flush it to the disk. Raises OSError.
 
-    They are hashed while the disk writes, so that neither waits for the other.
+    A thread hashes them meanwhile, so that neither it nor the disk waits for the other; both release Python's lock.
     """
+    stopped = threading.Event()
+    with ThreadPoolExecutor(1, "checksum") as aside, path.open("wb", buffering=_TOGETHER) as stream:
+        digest = aside.submit(_digest, pieces, stopped)
+        try:
+            size = unflushed = 0
+            for piece in pieces:
+                size += stream.write(piece)
+                unflushed += len(piece)
+                if unflushed >= _FLUSHED:
+                    stream.flush()
+                    _begin_to_flush(stream.fileno())
+                    unflushed = 0
+            stream.flush()
+            _begin_to_flush(stream.fileno())
+            os.fsync(stream.fileno())
+            return Written(size, digest.result())
+        finally:
+            stopped.set()  # after an error nobody waits for the checksum
+
+
+def _digest(pieces: Sequence[bytes | memoryview], stopped: threading.Event) -> str:
     digest = hashlib.sha256()
-    with path.open("wb", buffering=_TOGETHER) as stream:
-        size = sum(stream.write(piece) for piece in pieces)
-        stream.flush()
-        _begin_to_flush(stream.fileno())
-        for piece in pieces:
-            digest.update(piece)
-        os.fsync(stream.fileno())
-    return Written(size, digest.hexdigest())
+    for piece in pieces:
+        if stopped.is_set():
+            break
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def _begin_to_flush(file: int) -> None:

@@ -12,6 +12,7 @@ from fra_dist.errors import DataError
 from fra_dist.synthetic import ATTRIBUTES, EXPRESSIONS, REGION_NAMES, SyntheticFaces, render
 from fra_dist.synthetic.draws import uniforms
 from fra_dist.synthetic.person import draw_person
+from fra_dist.synthetic.rays import _secant
 from fra_dist.synthetic.render import find_points, paint, seat
 from fra_dist.synthetic.shot import Action, Shot, act, draw_shot
 
@@ -274,3 +275,11 @@ def test_landmarks_lie_on_what_they_name_from_near_too() -> None:
     tips = faces.landmarks[plain, 30].astype(int)
     found = faces.masks[plain][np.arange(plain.sum()), tips[:, 1], tips[:, 0]]
     assert (found == REGION_NAMES.index("nose")).mean() > 0.9
+
+
+def test_a_ray_that_moves_by_what_is_added_against_zero() -> None:
+    """A rate whose divisor is zero, as it was in one of 16,000 pictures, is kept within reason like any other."""
+    move = np.full(3, -1e-6, np.float32)
+    with np.errstate(all="raise"):
+        found = _secant(np.array([1, 0, -1], np.float32), np.array([0.5, 0, -0.5], np.float32), move)
+    np.testing.assert_array_equal(found, np.array([0.5 / 3, 0, -1], np.float32))

@@ -12,15 +12,15 @@ from fra_dist.models.convolution import Layer, PatchConv2d, Ways, layers_of, use
 from fra_dist.models.fra import FRA
 from fra_dist.train import convolution_choice
 from fra_dist.train.convolution_choice import (
+    KIND,
     MEMORY,
-    cache_path,
     choose,
     convolutions_of_run,
     images_of,
-    machine,
     measure,
     read_cache,
 )
+from fra_dist.train.cpu_measurements import cache_path, machine
 from tests.helpers.tiny import TINY
 
 CPU = torch.device("cpu")
@@ -31,7 +31,7 @@ ALL = Ways(True, True, True)
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FRA_DIST_CACHE", str(tmp_path / "cache"))
-    return cache_path()
+    return cache_path(KIND)
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from fra_dist import distributed
 from fra_dist.config import Config, load_config
 from fra_dist.train import precision
 from fra_dist.train.checkpoints.reading import list_checkpoints, newest_good
+from fra_dist.train.cpu_measurements import cache_path, machine
 from fra_dist.train.hooks.saving import Checkpoints
-from fra_dist.train.precision import MEMORY, decided, precision_of_run
+from fra_dist.train.precision import KIND, MEMORY, decided, precision_of_run
 from fra_dist.train.prepare import close, prepare
 from fra_dist.train.resume import NEWEST, Origin
 from fra_dist.train.trainer import train
@@ -23,9 +24,16 @@ AUTO = load_config(None, WORDS)
 
 
 @pytest.fixture
-def cpu_with(monkeypatch: pytest.MonkeyPatch):
-    """Say whether the CPU computes in bf16."""
-    return lambda able: monkeypatch.setattr(precision, "cpu_computes_bf16", lambda: able)
+def cpu_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Say whether the CPU computes in bf16, and what is measured of its time in fp32."""
+    monkeypatch.setenv("FRA_DIST_CACHE", str(tmp_path / "cache"))
+
+    def set_cpu(able: bool, share: float = 0.6) -> None:
+        monkeypatch.setattr(precision, "cpu_computes_bf16", lambda: able)
+        monkeypatch.setattr(precision, "measure", lambda: share)
+        cache_path(KIND).unlink(missing_ok=True)
+
+    return set_cpu
 
 
 @pytest.mark.parametrize(
@@ -51,27 +59,70 @@ def test_a_cpu_computes_in_bf16_if_it_has_instructions_that_onednn_may_use(
 
 
 @pytest.mark.parametrize(
-    ("device", "able", "expected"), [(GPU, False, "bf16"), (CPU, True, "bf16"), (CPU, False, "fp32")]
+    ("device", "able", "share", "expected"),
+    [
+        (GPU, False, 0.6, "bf16"),
+        (CPU, True, 0.6, "bf16"),
+        (CPU, True, 0.95, "fp32"),
+        (CPU, True, 1.5, "fp32"),
+        (CPU, False, 0.6, "fp32"),
+    ],
 )
-def test_auto_follows_the_machine(cpu_with, device: torch.device, able: bool, expected: str) -> None:
-    cpu_with(able)
+def test_auto_follows_what_is_measured_of_the_machine(
+    cpu_with, device: torch.device, able: bool, share: float, expected: str
+) -> None:
+    cpu_with(able, share)
     made, memory, told = precision_of_run(AUTO, device, None)
     assert (made.train.precision, memory) == (expected, {MEMORY: expected})
     assert (told is not None) == (device == CPU and able)
-    assert decided(AUTO, device) == made
+    if told:
+        assert f"{share:.2f} times as long in bf16 as in fp32, so the run computes in {expected}" in told
+    assert decided(AUTO, device) == (made, told)
     assert AUTO.train.precision == "auto"
+
+
+def test_a_cpu_is_measured_once(cpu_with, monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu_with(True, 0.5)
+    first = decided(AUTO, CPU)
+    monkeypatch.setattr(precision, "measure", lambda: 2.0)
+    assert decided(AUTO, CPU) == first
+    assert json.loads(cache_path(KIND).read_text()) == {"machine": machine(), "bf16_over_fp32": 0.5}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"bf16_over_fp32": "fast"}', '{"bf16_over_fp32": 0}'])
+def test_a_damaged_cache_is_measured_again(cpu_with, content: str) -> None:
+    cpu_with(True, 0.5)
+    cache_path(KIND).parent.mkdir(parents=True)
+    cache_path(KIND).write_text(content)
+    assert precision.bf16_share()[0] == 0.5
+
+
+def test_what_cannot_be_kept_is_not_relied_on(cpu_with) -> None:
+    cpu_with(True, 0.5)
+    cache_path(KIND).parent.parent.write_text("a file in place of the folder")
+    made, told = decided(AUTO, CPU)
+    assert made.train.precision == "fp32"
+    assert told is not None
+    assert "no measurement can be kept in the cache" in told
+
+
+def test_a_real_measurement_is_a_share_and_draws_nothing() -> None:
+    state = torch.get_rng_state()
+    share = precision.measure()
+    assert 0.05 < share < 100
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize(("device", "expected"), [(CPU, "fp32"), (GPU, "bf16")])
 def test_with_the_relation_term_a_cpu_stays_in_fp32(cpu_with, device: torch.device, expected: str) -> None:
     cpu_with(True)
-    assert decided(load_config(None, [*WORDS, "loss.relation=0.1"]), device).train.precision == expected
+    assert decided(load_config(None, [*WORDS, "loss.relation=0.1"]), device)[0].train.precision == expected
 
 
 def test_one_rank_without_bf16_keeps_all_in_fp32(cpu_with, monkeypatch: pytest.MonkeyPatch) -> None:
     cpu_with(True)
     monkeypatch.setattr(precision, "from_all", lambda own: [own, False])
-    assert decided(AUTO, CPU).train.precision == "fp32"
+    assert decided(AUTO, CPU)[0].train.precision == "fp32"
 
 
 @pytest.mark.parametrize("named", ["fp32", "bf16", "fp64"])
@@ -83,13 +134,15 @@ def test_a_named_precision_is_taken_as_it_is(cpu_with, named: str) -> None:
 
 
 @pytest.mark.parametrize("device", [CPU, GPU])
-@pytest.mark.parametrize("able", [True, False])
+@pytest.mark.parametrize(("able", "share"), [(True, 0.5), (True, 1.5), (False, 1.5)])
 @pytest.mark.parametrize("began", ["bf16", "fp32"])
-def test_a_resumed_run_keeps_what_it_began_with(cpu_with, device: torch.device, able: bool, began: str) -> None:
-    cpu_with(able)
+def test_a_resumed_run_keeps_what_it_began_with(
+    cpu_with, device: torch.device, able: bool, share: float, began: str
+) -> None:
+    cpu_with(able, share)
     made, memory, told = precision_of_run(AUTO, device, {MEMORY: began, "guard": {}})
     assert (made.train.precision, memory) == (began, {MEMORY: began})
-    slow = device == CPU and began == "bf16" and not able
+    slow = device == CPU and began == "bf16" and share > 1
     assert (told is not None and "train.precision=fp32 with --force" in told) == slow
 
 
@@ -113,7 +166,7 @@ def test_a_run_on_a_cpu_with_bf16_goes_on_in_it_on_one_without(
     first, _ = list_checkpoints(tmp_path / "run" / "checkpoints")
     cpu_with(False)
     assert _trained(config, Origin(source=first)) == [torch.bfloat16] * 2
-    assert "keeps to it, but this CPU computes it by way of fp32" in capsys.readouterr().err
+    assert "keeps to it, but this CPU computes bf16 by way of fp32" in capsys.readouterr().err
     last, _ = newest_good(tmp_path / "run" / "checkpoints")
     assert last is not None
     assert (last.step, last.memory[MEMORY], last.config.train.precision) == (4, "bf16", "auto")

@@ -1,4 +1,6 @@
 import hashlib
+import threading
+import time
 from pathlib import Path
 
 import hypothesis.extra.numpy as hnp
@@ -12,6 +14,7 @@ from safetensors.torch import load_file
 from fra_dist.train.checkpoints import tensor_file
 from fra_dist.train.checkpoints.tensor_file import tensor_bytes, write_tensors
 
+SHA256 = hashlib.sha256
 TYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 TYPES += [torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool]
 
@@ -80,30 +83,45 @@ def test_a_disk_that_takes_no_more(tmp_path):
         write_tensors(Path("/dev/full"), {"a": torch.zeros(10)})
 
 
-def test_the_disk_begins_before_the_bytes_are_hashed(tmp_path, monkeypatch):
-    calls = []
-    begin, digest = tensor_file._begin_to_flush, hashlib.sha256
+class Slow:
+    """A checksum that does `before` for every piece."""
+
+    def __init__(self, before):
+        self.real, self.before = SHA256(), before
+
+    def update(self, piece):
+        self.before()
+        self.real.update(piece)
+
+    def hexdigest(self):
+        return self.real.hexdigest()
+
+
+def test_the_disk_does_not_wait_for_the_checksum(tmp_path, monkeypatch):
+    sizes, whole = [], threading.Event()
+    begin = tensor_file._begin_to_flush
 
     def noted(file):
-        calls.append(("begin", (tmp_path / "a").stat().st_size))
+        sizes.append((tmp_path / "a").stat().st_size)
         begin(file)
+        if sizes[-1] == 8:
+            whole.set()
 
-    class Digest:
-        def __init__(self):
-            self.real = digest()
-
-        def update(self, piece):
-            calls.append(("hash", len(piece)))
-            self.real.update(piece)
-
-        def hexdigest(self):
-            return self.real.hexdigest()
-
+    monkeypatch.setattr(tensor_file, "_FLUSHED", 4)
     monkeypatch.setattr(tensor_file, "_begin_to_flush", noted)
-    monkeypatch.setattr(tensor_file.hashlib, "sha256", Digest)
-    written = tensor_file.write_pieces(tmp_path / "a", [b"one", memoryview(b"three")])
-    assert calls == [("begin", 8), ("hash", 3), ("hash", 5)]
-    assert written == tensor_file.Written(8, digest(b"onethree").hexdigest())
+    monkeypatch.setattr(tensor_file.hashlib, "sha256", lambda: Slow(lambda: whole.wait(60)))
+    written = tensor_file.write_pieces(tmp_path / "a", [b"one", b"t", memoryview(b"hree")])
+    assert whole.is_set()
+    assert sizes == [4, 8, 8]
+    assert written == tensor_file.Written(8, SHA256(b"onethree").hexdigest())
+
+
+def test_after_an_error_of_the_disk_nobody_waits_for_the_checksum(monkeypatch):
+    hashed = []
+    monkeypatch.setattr(tensor_file.hashlib, "sha256", lambda: Slow(lambda: (hashed.append(1), time.sleep(0.01))))
+    with pytest.raises(OSError, match="No space left"):
+        tensor_file.write_pieces(Path("/dev/full"), [b"piece"] * 1000)
+    assert len(hashed) < 1000
 
 
 def test_a_system_that_cannot_begin_early(tmp_path, monkeypatch):
