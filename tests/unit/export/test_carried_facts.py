@@ -12,6 +12,7 @@ from fra_dist.cli.main import main
 from fra_dist.errors import CheckpointError
 from fra_dist.eval.features.networks import IMAGENET, open_encoder
 from fra_dist.export.formats import export_model
+from fra_dist.export.loading_lines import loading_lines
 from fra_dist.export.weight_files import read_tensors, write_weight_file
 from fra_dist.layouts.reading import read_file
 from fra_dist.models.fra import FRA
@@ -107,3 +108,13 @@ def test_damaged_facts_are_named_in_one_line(save: Save, damaged: str, tmp_path:
     with pytest.raises(CheckpointError, match=r"damaged\.pth") as refused:
         open_encoder(str(tmp_path / "damaged.pth"))
     assert "\n" not in str(refused.value)
+
+
+def test_the_card_of_the_published_form_loads_it_whatever_the_backbone(
+    save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = save()
+    written = export_model(run, "published", tmp_path / "p.pth")
+    monkeypatch.chdir(tmp_path)
+    exec("\n".join(loading_lines("published", "p.pth", written.exported.config)), {})
+    assert "tensors, such as online_net.backbone." in capsys.readouterr().out
