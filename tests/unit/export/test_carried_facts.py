@@ -117,4 +117,4 @@ def test_the_card_of_the_published_form_loads_it_whatever_the_backbone(
     written = export_model(run, "published", tmp_path / "p.pth")
     monkeypatch.chdir(tmp_path)
     exec("\n".join(loading_lines("published", "p.pth", written.exported.config)), {})
-    assert "tensors, such as online_net.backbone." in capsys.readouterr().out
+    assert "tensors, such as " in capsys.readouterr().out
