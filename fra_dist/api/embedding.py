@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from fra_dist.api.embedding_pictures import Wanted, draw_pictures
 from fra_dist.api.face_model import FaceModel, load
-from fra_dist.errors import DataError
+from fra_dist.api.photos import as_paths
+from fra_dist.errors import ConfigError, DataError
 from fra_dist.eval.embed.colourings import read_label_table
 from fra_dist.eval.embed.compute import ABOUT, KINDS, check_kinds
 from fra_dist.eval.embed.embedding_run import embed as embed_parts
@@ -103,11 +104,12 @@ def embed(
         pooled = found.load("pooled")  # (N, C)
     """
     chosen, folder, began = _chosen(options, settings), Path(os.path.expanduser(out)), time.monotonic()
+    chosen = replace(chosen, what=_kinds(chosen.what))
     check_format(chosen.format)
     if exists(folder / MANIFEST) and not chosen.fresh:
         raise DataError(f"{folder} holds embeddings already: give another folder (--out), or --fresh (fresh=True)")
     table = None if chosen.labels is None else read_label_table(chosen.labels)
-    source = find_source([photos] if isinstance(photos, str | Path) else photos, chosen.limit)
+    source = find_source(as_paths(photos, "embed"), chosen.limit)
     if not isinstance(model, FaceModel):
         model = load(model) if isinstance(model, str | Path) else model()
     encoder = model.encoder
@@ -173,6 +175,15 @@ def _chosen(options: EmbedOptions | None, settings: dict[str, Any]) -> EmbedOpti
         return EmbedOptions(**{**(vars(options) if options else {}), **settings})
     except TypeError as error:
         raise DataError(f"embed: {str(error).removeprefix('EmbedOptions.__init__() ')}") from None
+
+
+def _kinds(what: str | Sequence[str]) -> tuple[str, ...]:
+    """The kinds that are asked for, also as one text with commas. Raises ConfigError for one that there is not."""
+    found = tuple(what.split(",")) if isinstance(what, str) else tuple(what)
+    wrong = [kind for kind in found if kind not in KINDS]
+    if wrong or not found:
+        raise ConfigError(f"embed: what={what!r} is not one or more of {', '.join(KINDS)}")
+    return found
 
 
 def _quiet(photos: int, bad: int) -> None:

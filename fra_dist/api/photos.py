@@ -103,3 +103,17 @@ def _array(photo: NDArray[Any] | Tensor) -> NDArray[Any]:
     photo = photo.detach().cpu()
     array: NDArray[Any] = (photo.float() if photo.dtype == torch.bfloat16 else photo).numpy()
     return array.transpose(1, 2, 0) if array.ndim == 3 else array
+
+
+def as_paths(photos: Any, door: str) -> list[str]:
+    """The files, folders and patterns that a function of `fra_dist`, `door`, was given: one, or several.
+
+    Raises DataError for pictures in memory and for nothing.
+    """
+    found = listed(photos)
+    other = next((type(one).__name__ for one in found if not isinstance(one, str | Path)), None)
+    if other is not None:
+        raise DataError(
+            f"{door} takes files, folders or patterns, not {other}: for pictures in memory call the model itself"
+        )
+    return [str(one) for one in found]

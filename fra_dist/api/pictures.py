@@ -5,9 +5,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fra_dist.api.face_model import FaceModel, load
-from fra_dist.errors import CheckpointError, DataError
+from fra_dist.api.photos import as_paths
+from fra_dist.errors import CheckpointError, ConfigError, DataError
 from fra_dist.report.gallery import Gallery, Look, Style, draw_gallery
 from fra_dist.report.user_photos import Skipped, find_photos
+
+_TILES = (32, 1024)
+"""Smallest and largest side of a picture on a sheet."""
 
 
 def heatmaps(
@@ -26,12 +30,17 @@ def heatmaps(
     photos on a sheet; tile: side of a picture on a sheet, in pixels (32 to 1024); tell: called with each photo that
     cannot be used.
 
-    Raises CheckpointError for a network without regions, DataError when nothing can be drawn or written.
+    Raises CheckpointError for a network without regions, DataError when nothing can be drawn or written, ConfigError
+    for a number out of range.
 
         gallery = fra_dist.heatmaps("runs/mine", "faces", "pictures", limit=8)
         gallery.sheets
     """
-    found, missing = find_photos([str(photos)] if isinstance(photos, str | Path) else [str(one) for one in photos])
+    if limit < 1 or rows < 1 or not _TILES[0] <= tile <= _TILES[1]:
+        raise ConfigError(
+            f"limit={limit}, rows={rows}, tile={tile}: limit and rows are 1 or more, tile is {_TILES[0]} to {_TILES[1]}"
+        )
+    found, missing = find_photos(as_paths(photos, "heatmaps"))
     if not found:
         why = f"{missing[0].path}: {missing[0].reason}" if missing else "no photos were given"
         raise DataError(f"nothing to draw: {why}")

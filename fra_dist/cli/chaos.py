@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `fra-dist chaos` to its parser."""
     parser.add_argument("config", help="YAML file of a small training; its output folder is not touched")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example data.shards=shards/debug")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help="for example data.shards=shards/debug"
+    )
     parser.add_argument("--faces", action="store_true", help="synthetic faces, made now, instead of data.shards")
     parser.add_argument(
         "--faults", type=int, default=12, metavar="N", help="each in a training of its own (default 12)"

@@ -20,19 +20,23 @@ def run(args: argparse.Namespace) -> int:
     """Translate a file of weights and write the result. Raises CheckpointError when that cannot be done."""
     if not exists(Path(args.source)):  # before torch, whose import takes seconds
         raise CheckpointError(f"no weights at {args.source}: no such file or folder")
+    from fra_dist.export.folders import model_facts
     from fra_dist.export.places import refuse_to_replace
     from fra_dist.export.weight_files import read_tensors, write_weight_file
     from fra_dist.layouts.published_names import from_published, to_published, without_counterpart
+    from fra_dist.layouts.reading import read_file
     from fra_dist.train.checkpoints.reading import find_checkpoint
 
     refuse_to_replace(Path(args.destination), args.overwrite)
-    if args.to == "published":
-        folder = is_folder(Path(args.source))
-        state = find_checkpoint(args.source).model() if folder else read_tensors(args.source, args.prefix)
-        converted, note = to_published(state), without_counterpart(state)
+    if args.to == "published" and is_folder(Path(args.source)):
+        found = find_checkpoint(args.source)
+        state, facts = found.model(), model_facts(found.config, "online", found.step)
     else:
-        converted, note = from_published(read_tensors(args.source, args.prefix)), None
-    write_weight_file(args.destination, converted)
+        state, facts = read_tensors(args.source, args.prefix), dict(read_file(args.source).facts or {})
+    published = args.to == "published"
+    converted = to_published(state) if published else from_published(state)
+    note = without_counterpart(state) if published else None
+    write_weight_file(args.destination, converted, facts)
     print(f"wrote {len(converted)} tensors to {args.destination}")
     if note is not None:
         print(f"note: {note}")

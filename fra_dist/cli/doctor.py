@@ -17,7 +17,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "config", nargs="?", help="YAML file or shipped name: its run folder, shards and device are examined too"
     )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example data.shards=shards/mine")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help="for example data.shards=shards/mine"
+    )
     parser.add_argument("--ranks", type=arguments.count, default=2, help="local ranks that sum in a trial (default 2)")
     parser.add_argument("--quick", action="store_true", help="only the checks that take no time: no torch, no shards")
     parser.add_argument("--json", action="store_true", help="as JSON: verdict, counts and each check")

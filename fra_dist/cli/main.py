@@ -1,15 +1,16 @@
 """The `fra-dist` command: one module a sub-command, imported only when it is used."""
 
 import argparse
+import contextlib
 import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from fra_dist import __version__
 from fra_dist.cli.completion import asked, chosen_command, complete
-from fra_dist.cli.line.any_order import AnyOrderParser, at_home
+from fra_dist.cli.line.any_order import AnyOrderParser, at_home, command_first
 from fra_dist.errors import FraError
 from fra_dist.exit_status import BROKEN_PIPE, INTERRUPTED
 from fra_dist.files import failure
@@ -61,8 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:  # a process of its own
         _prepare_process(words)
     words, quiet = without_quiet(words)
-    if quiet:
-        os.environ[QUIET] = "1"
+    with _quieted(quiet):
+        return _run(command_first(words, COMMANDS))
+
+
+def _run(words: Sequence[str]) -> int:
+    """Parse the words, the command first, and do what they say."""
     parser = AnyOrderParser(
         prog="fra-dist",
         description="Pre-train face representations with FRA.",
@@ -111,6 +116,21 @@ def without_quiet(words: Sequence[str]) -> tuple[list[str], bool]:
     end = words.index("--") if "--" in words else len(words)
     kept = [word for word in words[:end] if word not in ("-q", "--quiet")]
     return [*kept, *words[end:]], len(kept) < end
+
+
+@contextlib.contextmanager
+def _quieted(quiet: bool) -> Iterator[None]:
+    """Set the variable of `--quiet` for this process and those that it starts, until this command has ended."""
+    before = os.environ.get(QUIET)
+    if quiet:
+        os.environ[QUIET] = "1"
+    try:
+        yield
+    finally:
+        if quiet:
+            os.environ.pop(QUIET)
+            if before is not None:
+                os.environ[QUIET] = before
 
 
 def _prepare_process(words: Sequence[str]) -> None:

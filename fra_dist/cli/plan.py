@@ -25,7 +25,9 @@ _STEPS = 32
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `fra-dist plan` to its parser."""
     parser.add_argument("config", help="YAML file, or the name of a shipped one, for example vggface2_r50")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example data.shards=shards/mine")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help="for example data.shards=shards/mine"
+    )
     parser.add_argument("--ranks", type=int, default=1, help="processes over all nodes, usually GPUs (default 1)")
     parser.add_argument("--per-node", type=int, help="ranks that share a node and its cache (default: at most 8)")
     parser.add_argument(

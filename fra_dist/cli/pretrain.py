@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `fra-dist pretrain` to its parser."""
     parser.add_argument("config", help="YAML file, or the name of a shipped one: demo, debug_cpu, vggface2_r50")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example train.global_batch=256")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help="for example train.global_batch=256"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print settings, sizes and estimates; train nothing")
     parser.add_argument("--force", action="store_true", help="resume a run although settings that matter changed")
     parser.add_argument(

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `fra-dist verify-resume` to its parser."""
     parser.add_argument("config", help="YAML file; its output folder is not touched")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example train.global_batch=64")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help="for example train.global_batch=64"
+    )
     parser.add_argument("--stops", type=int, default=3, metavar="N", help="how often it is stopped (default 3)")
     parser.add_argument("--steps", type=int, default=40, metavar="S", help="at most so many steps (default 40)")
     parser.add_argument("--seed", type=int, default=0, help="of the steps and means of the stops")

@@ -16,7 +16,7 @@ from fra_dist.config.schema import Config
 from fra_dist.config.shipped import find_config, shipped_configs
 from fra_dist.config.yaml_values import WrittenTwice, annotation_of, by_type, read_value, read_yaml
 from fra_dist.errors import ConfigError
-from fra_dist.files import failure, raw_bytes
+from fra_dist.files import failure, is_file, is_folder, raw_bytes
 from fra_dist.stand_ins import stand_in
 
 
@@ -106,6 +106,13 @@ def _read(path: Path, given: str | Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         shipped = f"; shipped with fra-dist: {', '.join(shipped_configs())}"
         raise ConfigError(f"cannot read configuration {given}: {error.strerror}{shipped}") from None
+    except IsADirectoryError:
+        own = path / "config.yaml"
+        meant = f"that of this run is {own}" if is_file(own) else f"photos are given as data.photos={given}"
+        raise ConfigError(
+            f"{given} is a folder, but a configuration comes first, a YAML file or the name of a shipped one such as "
+            f"photos_cpu: {meant}"
+        ) from None
     except OSError as error:
         raise failure(error, f"cannot read configuration {path}", ConfigError) from None
     except WrittenTwice as error:
@@ -124,7 +131,9 @@ def _read(path: Path, given: str | Path) -> dict[str, Any]:
 def _override(tree: dict[str, Any], text: str) -> None:
     key, sign, value = text.partition("=")
     if not sign or not key:
-        raise ConfigError(f"override {text!r} is not of the form section.key=value")
+        found = is_folder(Path(text))
+        meant = f": photos are given as data.photos={text}, shards as data.shards={text}" if found else ""
+        raise ConfigError(f"override {text!r} is not of the form section.key=value{meant}")
     *parents, last = key.split(".")
     for name in parents:
         child = tree.setdefault(name, {})

@@ -121,7 +121,8 @@ def load_suite(path: str | Path) -> Suite:
     try:
         found = yaml.safe_load(place.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"suite {path} cannot be read: {' '.join(str(error).split())[:200]}") from None
+        why = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+        raise ConfigError(f"suite {path} cannot be read: {why}") from None
     suite = checked(Suite, found, f"suite {path}")
     names = [entry.name or f"{entry.task}-{entry.dataset}" for entry in suite.tasks]
     twice = [name for name in names if names.count(name) > 1]

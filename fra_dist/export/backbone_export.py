@@ -8,8 +8,8 @@
 
 `net(images)` is then the mean over space of the map of stride 32, which is the map that pre-training saw unless
 `model.map_stride` is finer: torchvision has no top-down path to a finer map, so the path is left out. `safetensors`:
-the same names and numbers and the path, with the architecture, the stride of the map, the image size, the
-normalisation and what tells the function (`function_facts`) as metadata.
+the same names and numbers and the path. Both carry the architecture, the stride of the map, the image size, the
+normalisation and what tells the function (`function_facts`), which this package reads and others do not see.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ from fra_dist.export.function_facts import function_facts
 from fra_dist.export.inference import NETWORKS, Exported, open_exported
 from fra_dist.export.places import place_for
 from fra_dist.export.weight_files import write_weight_file
-from fra_dist.models.backbone import RESNETS
+from fra_dist.models.backbone import RESNETS, build_backbone
 from fra_dist.models.fra import FRA
 from fra_dist.models.pyramid import PATH
 
@@ -70,10 +70,24 @@ def write_backbone(exported: Exported, form: str, path: Path) -> None:
                 f"torchvision has no {backbone!r} to load this backbone: use safetensors, network or onnx"
             )
         state = {name: value for name, value in state.items() if not name.startswith(PATH)}
-    facts = usage_metadata(exported.config, exported.network, exported.step)
-    if form == "safetensors":  # a .pth has no place for them
-        facts |= function_facts(getattr(exported.model, exported.network).backbone, backbone)
+        facts = plain_facts(exported)
+    else:
+        facts = usage_metadata(exported.config, exported.network, exported.step)
+        facts |= function_facts(exported.chosen.backbone, backbone)
     write_weight_file(path, state, facts)
+
+
+def plain_facts(exported: Exported) -> dict[str, str]:
+    """The metadata of the backbone as torchvision and timm have it: of a ResNet without the top-down path to a finer
+    map."""
+    config, backbone = exported.config, exported.chosen.backbone
+    facts = usage_metadata(config, exported.network, exported.step)
+    if config.model.backbone in RESNETS and config.model.map_stride < 32:
+        facts["map_stride"] = "32"
+        own = {name: value for name, value in backbone.state_dict().items() if not name.startswith(PATH)}
+        backbone = build_backbone(config.model.backbone)
+        backbone.load_state_dict(own)
+    return facts | function_facts(backbone, config.model.backbone)
 
 
 def left_out(config: Config, form: str) -> str:

@@ -16,26 +16,29 @@ from torch import Tensor, nn
 
 from fra_dist.config import Config
 from fra_dist.errors import CheckpointError, ConfigError
-from fra_dist.export.backbone_export import usage_metadata
-from fra_dist.export.function_facts import function_facts
+from fra_dist.export.backbone_export import plain_facts, usage_metadata
 from fra_dist.export.inference import Exported
 from fra_dist.export.weight_files import read_tensors, write_weight_file
 from fra_dist.files import write_object
 from fra_dist.layouts.timm_names import backbone_names
 from fra_dist.layouts.weights import NETWORK_MARK, SETTINGS, WEIGHTS
-from fra_dist.models.backbone import RESNETS, build_backbone
+from fra_dist.models.backbone import RESNETS
 from fra_dist.models.pyramid import PATH
 
 
-def network_facts(exported: Exported) -> dict[str, str]:
-    """The metadata of a whole network, from which it is built again: `usage_metadata`, and the sections it needs."""
-    tree = exported.config.model_dump(mode="json", by_alias=True)
+def model_facts(config: Config, network: str, step: int) -> dict[str, str]:
+    """The metadata of a model: `usage_metadata`, and the sections of its configuration that it is built again from."""
+    tree = config.model_dump(mode="json", by_alias=True)
     tree["model"] |= {"init": "", "init_sha256": ""}
-    kept: dict[str, Any] = {"name": exported.config.name, "model": tree["model"], "loss": tree["loss"]}
+    kept: dict[str, Any] = {"name": config.name, "model": tree["model"], "loss": tree["loss"]}
     kept["loss"]["extra"] = {}
     kept["data"] = {name: tree["data"][name] for name in ("image_size", "mean", "std")}
-    facts = usage_metadata(exported.config, exported.network, exported.step)
-    return {**facts, "format": NETWORK_MARK, "config": json.dumps(kept)}
+    return {**usage_metadata(config, network, step), "config": json.dumps(kept)}
+
+
+def network_facts(exported: Exported) -> dict[str, str]:
+    """The metadata of a whole network, from which it is built again."""
+    return {**model_facts(exported.config, exported.network, exported.step), "format": NETWORK_MARK}
 
 
 def write_network(exported: Exported, path: Path) -> None:
@@ -67,21 +70,10 @@ def write_timm_folder(exported: Exported, folder: Path) -> None:
         "num_classes": 0,
         **{key: model.pretrained_cfg[key] for key in ("first_conv", "classifier") if key in model.pretrained_cfg},
     }
-    facts = _timm_facts(exported)
+    facts = plain_facts(exported)
     settings = {"architecture": name, "num_classes": 0, "num_features": model.num_features, "pretrained_cfg": about}
     write_object(folder / SETTINGS, {**settings, "fra_dist": facts}, indent=1)
     write_weight_file(folder / WEIGHTS, state, facts)
-
-
-def _timm_facts(exported: Exported) -> dict[str, str]:
-    """The metadata of the backbone as timm has it, of a ResNet without the top-down path to a finer map."""
-    config, backbone = exported.config, exported.chosen.backbone
-    facts = usage_metadata(config, exported.network, exported.step)
-    if config.model.backbone in RESNETS and config.model.map_stride < 32:
-        facts["map_stride"] = "32"
-        backbone = build_backbone(config.model.backbone)
-        backbone.load_state_dict(timm_state(exported))
-    return facts | function_facts(backbone, config.model.backbone)
 
 
 def timm_name(config: Config) -> str:

@@ -134,7 +134,8 @@ def lost_in(exported: Exported, form: str) -> str:
 
 
 def _published(exported: Exported, path: Path) -> None:
-    write_weight_file(path, to_published(exported.model.state_dict()))
+    facts = folders.model_facts(exported.config, exported.network, exported.step)
+    write_weight_file(path, to_published(exported.model.state_dict()), facts)
 
 
 def _check_published(exported: Exported, path: Path) -> float:

@@ -31,7 +31,7 @@ def loading_lines(form: str, name: str, config: Config) -> list[str]:
             "import torch",
             "",
             f"state = {load}",
-            'print(len(state), state["online_net.backbone.conv1.weight"].shape)',
+            'print(len(state), "tensors, such as", next(iter(state)))',
         ]
     return _backbone(name, config, images)
 

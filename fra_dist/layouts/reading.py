@@ -25,6 +25,8 @@ _INSIDE = (
 )
 """Keys under which tools keep a state dict, those to look under first. DINO has a teacher and a student."""
 _INSTEAD = "here, give the run or checkpoint that it was exported from, or an export with --format network"
+FACTS = "fra_dist"
+"""Attribute of the dictionary in a file of `torch.save` that holds what safetensors have as metadata."""
 _DEEPEST = 6
 _HEAD = 512
 _BEGINNINGS = (b"\x80", b"PK")
@@ -42,7 +44,7 @@ class TensorFile:
     beside: Mapping[str, Any] | None = None
     """What the file holds at its top, for example an epoch and the name of an architecture."""
     facts: Mapping[str, str] | None = None
-    """The metadata of a safetensors file."""
+    """The metadata of a safetensors file, or of a .pth that this package exported."""
 
 
 def read_file(path: str | Path) -> TensorFile:
@@ -132,7 +134,15 @@ def _read(path: Path, head: bytes) -> TensorFile:
         # what the unpickler meets in bytes that are no pickle, such as those of a text
         raise ValueError(f"it is no file of weights ({type(error).__name__}: {first_line(error)})") from None
     inside, tensors = _find(loaded)
-    return _whole(TensorFile(tensors, inside, loaded if isinstance(loaded, Mapping) else None))
+    return _whole(TensorFile(tensors, inside, loaded if isinstance(loaded, Mapping) else None, _facts(loaded)))
+
+
+def _facts(loaded: Any) -> dict[str, str] | None:
+    """The facts that an export left on the dictionary of its tensors; None without any."""
+    found = getattr(loaded, FACTS, None)
+    if not isinstance(found, Mapping):
+        return None
+    return {key: value for key, value in found.items() if isinstance(key, str) and isinstance(value, str)}
 
 
 def _refuse_program(names: Sequence[str]) -> None:

@@ -60,7 +60,7 @@ class Weights:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The sections `model` and `data` of the configuration of an exported network; empty for other files.
+        """The sections `model` and `data` of the configuration of an exported model; empty for other files.
 
         Raises CheckpointError when they are damaged.
         """
@@ -116,9 +116,9 @@ def _recognised(path: Path, found: TensorFile, facts: Mapping[str, str]) -> Weig
     if facts.get("format") == NETWORK_MARK:
         return Weights(path, "network", "an exported network", state, facts=facts)
     if any(key.startswith("online_net.") for key in bare):
-        return Weights(path, "fra", "FRA, published names", from_published(state))
+        return Weights(path, "fra", "FRA, published names", from_published(state), facts=facts)
     if any(key.startswith("online.") for key in bare) and any(key.startswith("target.") for key in bare):
-        return Weights(path, "fra", "FRA of this package", bare)
+        return Weights(path, "fra", "FRA of this package", bare, facts=facts)
     if resnets.is_insightface(state):
         raise CheckpointError(
             f"{path} holds an IResNet of InsightFace, whose blocks (norm before convolution, PReLU) are not those of a "

@@ -55,6 +55,31 @@ def test_dead_links_are_found(tmp_path: Path) -> None:
     assert dead_links(page) == ["gone.md", "other.md#gone", "#not-a-heading"]
 
 
+def starts_inside_a_paragraph(page: Path) -> list[str]:
+    """The first lines of lists and tables that follow a line of text: the site makes them a part of its paragraph."""
+    found, before = [], ""
+    for line in _FENCE.sub("", page.read_text(encoding="utf-8")).splitlines():
+        begins = re.match(r"([-*]|\d+\.) |\|", line)
+        goes_on = not before.strip() or re.match(r"([-*]|\d+\.) |[|#]|\s", before)
+        if begins and not goes_on:
+            found.append(line)
+        before = line
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_lists_and_tables_begin_after_an_empty_line(page: Path) -> None:
+    assert starts_inside_a_paragraph(page) == []
+
+
+def test_lists_and_tables_inside_a_paragraph_are_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# Here\n- a\n  more\n- b\n\ntext\n- c\n\ntext\n| d | e |\n|---|---|\n\n```\ntext\n- f\n```\n2. g\n"
+    )
+    assert starts_inside_a_paragraph(page) == ["- c", "| d | e |"]
+
+
 def test_every_page_is_in_the_navigation() -> None:
     def pages(entry: object) -> list[str]:
         if isinstance(entry, dict):

@@ -7,6 +7,7 @@ fra-dist eval CHECKPOINT --data LABELLED_SHARDS [--out FILE]                    
 """
 
 import argparse
+import difflib
 from collections.abc import Callable
 from typing import Any
 
@@ -110,6 +111,10 @@ def run(args: argparse.Namespace) -> int:
     """Raises ConfigError, CheckpointError or DataError for what cannot be used."""
     if args.suite is not None and args.what != "all":
         raise ConfigError(f"{args.suite!r} is one word too many: only `eval all` takes a second one")
+    if args.checkpoint is not None and args.what not in (*TASKS, "all", "miniature"):
+        near = difflib.get_close_matches(args.what, (*TASKS, "all"), 1, 0.6)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        raise ConfigError(f"{args.what!r} is no task{meant}: --checkpoint goes with one of {', '.join(TASKS)}, all")
     if args.what == "miniature":
         from fra_dist.cli.eval.tasks import make_miniature
 

@@ -18,7 +18,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         sub.add_argument(
             "--config", required=True, help="YAML file, or the name of a shipped one, for example vggface2_r50"
         )
-        sub.add_argument("overrides", nargs="*", metavar="key=value", help="for example train.global_batch=256")
+        sub.add_argument(
+            "overrides", nargs="*", default=[], metavar="key=value", help="for example train.global_batch=256"
+        )
         sub.add_argument(
             "--doctor", action="store_true", help="start no run, but `fra-dist doctor` on every node that it would use"
         )

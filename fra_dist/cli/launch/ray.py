@@ -17,9 +17,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `fra-dist launch ray` to its parser."""
     add = parser.add_argument
     add("--workers", default="1", metavar="MIN:MAX", help="ranks; between two bounds the run is elastic")
-    add("--gpus-per-worker", type=float, default=0)
+    add("--gpus-per-worker", type=float, default=0, help="of one rank (default: 0, on the CPU)")
     add("--gpu-memory", type=float, metavar="GB", help="of each GPU, to check before the start that a rank fits")
-    add("--cpus-per-worker", type=float, default=1)
+    add("--cpus-per-worker", type=float, default=1, help="of one rank")
     add("--address", default="auto", help="of the Ray cluster; local: start one on this machine")
     add("--max-failures", type=int, default=3, help="failures in a row without a newer checkpoint")
     add("--grow-after", type=float, default=30, help="seconds before new workers are used, which takes a restart")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `fra-dist launch slurm` to its parser."""
     add = parser.add_argument
-    add("--nodes", type=arguments.count, default=1)
+    add("--nodes", type=arguments.count, default=1, help="machines of one job")
     add("--gpus-per-node", type=arguments.count, help="one rank a GPU")
     add("--ranks-per-node", type=arguments.count, help="without GPUs: ranks on each node (default 1)")
     add("--cpus-per-task", type=arguments.count, help="CPUs of one rank (default: data.threads and one more)")

@@ -4,7 +4,7 @@ import argparse
 import difflib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any, NoReturn
 
 _HOME = re.compile(r"((?:--)?[\w.-]+=)?~/")
@@ -64,6 +64,8 @@ class AnyOrderParser(argparse.ArgumentParser):
             known = list(self._options())
         else:
             return ""
+        if word in known:  # an option of a sub-command, which argparse takes only behind that
+            return " (give it at the end)"
         near = difflib.get_close_matches(word, known, 1, 0.6)
         return f" (did you mean {near[0]}?)" if near else ""
 
@@ -79,6 +81,18 @@ class AnyOrderParser(argparse.ArgumentParser):
                 for parser in set(action.choices.values()):
                     if isinstance(parser, AnyOrderParser):
                         yield from parser._options()
+
+
+def command_first(words: Sequence[str], commands: Container[str]) -> list[str]:
+    """The words with options that stand before the command moved behind everything else (but a `--`), where a parser of
+    sub-commands takes them: `--json ckpt ls RUN` becomes `ckpt ls RUN --json`. Help and the version stay in front."""
+    words = list(words)
+    place = next((n for n, word in enumerate(words) if not word.startswith("-")), 0)
+    before = words[:place]
+    if not before or words[place] not in commands or set(before) & {"-h", "--help", "--version", "--"}:
+        return words
+    end = words.index("--") if "--" in words else len(words)
+    return [*words[place:end], *before, *words[end:]]
 
 
 def at_home(words: Sequence[str]) -> list[str]:

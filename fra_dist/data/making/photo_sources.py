@@ -192,7 +192,8 @@ def _synthetic(spec: str, seed: int, rules: PhotoRules) -> SyntheticFaces:
             f"source {spec!r} is rendered at {size} pixels: write synthetic:{match[1]}@SIZE instead of --size"
         )
     people = int(match[3]) if match[3] else None
-    return SyntheticFaces(int(match[1]), size, people, seed, rules.quality, match[4] or "portrait")
+    framing: Framing = "wild" if match[4] == "wild" else "face" if match[4] == "face" else "portrait"
+    return SyntheticFaces(int(match[1]), size, people, seed, rules.quality, framing)
 
 
 def _list(path: Path) -> tuple[str, Listing]:

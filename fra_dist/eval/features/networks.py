@@ -172,9 +172,18 @@ def _backbone(weights: Weights) -> Encoder:
         "map_stride": stride,
         "layout": weights.layout,
         **({"step": facts["step"]} if "step" in facts else {}),
-        **({"unknown": unknown} if unknown else {}),
+        **({"unknown": _sizes_too(unknown, facts)} if unknown else {}),
     }
     return Encoder(_name(path), backbone.eval(), size, mean or IMAGENET[0], std or IMAGENET[1], None, about)
+
+
+def _sizes_too(unknown: str, facts: Mapping[str, str]) -> str:
+    """The line on what cannot be known of a foreign file, with what is assumed of its images."""
+    if "image_size" in facts:
+        return unknown
+    return (
+        f"{unknown}; photos of 224 pixels in ImageNet's colours are assumed: --image-size and --normalise change that"
+    )
 
 
 def _refuse_rest(weights: Weights, missing: Sequence[str], what: str) -> None:
@@ -222,7 +231,8 @@ def _load(weights: Weights, module: torch.nn.Module, state: Mapping[str, Tensor]
 
 
 def _published(weights: Weights, target: bool) -> Encoder:
-    """Sizes from the shapes; the number of attention heads and the temperature leave no trace: published values."""
+    """Sizes from the shapes; what leaves no trace there (attention heads, temperature, image size, colours) from the
+    export's metadata, or, with a line that says so, as published."""
     path, state, architecture = weights.path, weights.state, weights.architecture
     if architecture is None:
         raise no_backbone(weights)
@@ -245,8 +255,33 @@ def _published(weights: Weights, target: bool) -> Encoder:
     off: dict[str, Any] = {} if model["decoder"] else {"loss": {"local": 0, "relation": 0}}
     if not model["decoder"] and "online.pixel_projector.linear2.weight" in state:
         model["pixel_head"], off["loss"]["correspondence"] = True, 1
-    config = parse_config({"model": model, **off}, where=str(path))
-    fra = FRA(config.model)
+    about: dict[str, Any] = {"checkpoint": str(path), "architecture": architecture, "layout": weights.layout}
+    try:
+        config = parse_config(_with_settings({"model": model, **off}, weights.settings), where=str(path))
+        fra = FRA(config.model)
+    except ConfigError as error:
+        raise CheckpointError(f"{path} cannot be built again: {error}") from None
+    if "step" in weights.facts:
+        about["step"] = weights.facts["step"]
+    if not weights.settings:
+        about["unknown"] = (
+            f"{path} does not say its image size, colours, attention heads and temperature: taken as published "
+            f"({config.data.image_size} px, 8 heads, temperature {config.model.heatmap_temperature:g}); "
+            "`fra-dist export --format network` of the run would say them"
+        )
     _load(weights, fra, state, f"FRA with {architecture}")
-    about = {"checkpoint": str(path), "architecture": architecture}
     return _ours(_name(path), fra, config, about, target)
+
+
+def _with_settings(shapes: dict[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections that shapes tell, with what an export says beside them. Raises ConfigError for damaged ones."""
+    sections = {name: told.get(name) or {} for name in ("model", "data")}
+    if not all(isinstance(section, dict) for section in sections.values()):
+        raise ConfigError("its sections are no mappings")
+    model, said = dict(shapes["model"]), sections["model"]
+    kept = ("heatmap_temperature", "heatmap_temperature_end")
+    model |= {name: said[name] for name in kept if name in said}
+    if model["decoder"] and isinstance(said.get("decoder"), dict) and "heads" in said["decoder"]:
+        model["decoder"] = {**model["decoder"], "heads": said["decoder"]["heads"]}
+    named = {"name": told["name"]} if "name" in told else {}
+    return {**named, **shapes, "model": model, "data": sections["data"]}

@@ -151,3 +151,32 @@ def test_runs_follow_each_other_in_one_process_with_either_backend(tmp_path: Pat
     words = [sys.executable, "-c", RUNS, str(config), str(tmp_path / "runs"), *common]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("door", [fra_dist.embed, fra_dist.heatmaps])
+@pytest.mark.parametrize("photos", [np.zeros((8, 8, 3), np.uint8), [np.zeros((8, 8, 3), np.uint8)], None, [3]])
+def test_pictures_in_memory_are_refused_in_one_line(door, photos, tmp_path):
+    with pytest.raises(DataError, match=r"photos of type|not ndarray: for pictures in memory call|not int") as refused:
+        door("small-synthetic", photos, tmp_path / "out")
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("what", [("region",), "region", (), ""])
+def test_kinds_that_there_are_not_are_refused(what, tmp_path):
+    with pytest.raises(ConfigError, match="is not one or more of embeddings, regions, heatmaps"):
+        fra_dist.embed("small-synthetic", tmp_path, tmp_path / "out", what=what)
+
+
+def test_kinds_may_be_one_text(tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    found = fra_dist.embed(
+        "small-synthetic", tmp_path, tmp_path / "out", what="regions,heatmaps", map="none", neighbours=0
+    )
+    assert found.arrays.keys() == {"regions", "heatmaps"}
+
+
+@pytest.mark.parametrize("wrong", [{"limit": 0}, {"rows": 0}, {"tile": 31}, {"tile": 1025}])
+def test_sheets_have_sizes_that_can_be_drawn(wrong, tmp_path):
+    with pytest.raises(ConfigError, match="limit and rows are 1 or more, tile is 32 to 1024"):
+        fra_dist.heatmaps("small-synthetic", tmp_path, tmp_path / "out", **wrong)

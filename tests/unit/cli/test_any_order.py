@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from fra_dist.cli.line.any_order import AnyOrderParser, at_home
+from fra_dist.cli.line.any_order import AnyOrderParser, at_home, command_first
 from fra_dist.cli.main import main
 
 LINES = [
@@ -64,3 +64,33 @@ def test_home_at_the_beginning_of_a_path(monkeypatch):
         *("/home/someone/c.yaml", "--out=/home/someone/x", "output=/home/someone/runs", "data.cache=/home/someone/c"),
         *("name=a~/b", "~", "model.decoder=~", "x/~/y"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "first"),
+    [
+        (["--json", "ckpt", "ls", "RUN"], ["ckpt", "ls", "RUN", "--json"]),
+        (["--json", "--seed=1", "eval", "x", "--", "-y"], ["eval", "x", "--json", "--seed=1", "--", "-y"]),
+        (["--out", "x", "eval"], ["--out", "x", "eval"]),  # a value of its own cannot be told from the command
+        (["--version", "eval"], ["--version", "eval"]),
+        (["--help"], ["--help"]),
+        ([], []),
+    ],
+)
+def test_options_before_the_command_go_behind_it(words, first):
+    assert command_first(words, ["ckpt", "eval"]) == first
+
+
+def test_an_option_before_the_command_counts(capsys):
+    assert main(["--json", "config", "optim.lr"]) == 0
+    assert '"default": "0.9"' in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["shards", "--json", "ls", "nowhere"])
+    assert "unrecognized arguments: --json (give it at the end)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["pretrain", "plan", "verify-resume", "chaos"])
+def test_only_the_configuration_is_required(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command])
+    assert capsys.readouterr().err.endswith("the following arguments are required: config\n")

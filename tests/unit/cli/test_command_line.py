@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from fra_dist.cli.main import COMMANDS, main, without_quiet
+from fra_dist.safe_output import QUIET
 
 
 @pytest.mark.parametrize(
@@ -72,6 +73,27 @@ def test_quiet_may_stand_anywhere():
     assert without_quiet(["pretrain", "c.yaml", "--quiet"]) == (["pretrain", "c.yaml"], True)
     assert without_quiet(["x", "--", "-q"]) == (["x", "--", "-q"], False)
     assert without_quiet(["pretrain", "c.yaml"]) == (["pretrain", "c.yaml"], False)
+
+
+@pytest.mark.parametrize("before", [None, "0"])
+def test_quiet_ends_with_its_command(before, monkeypatch):
+    seen = []
+    monkeypatch.setattr("fra_dist.cli.config.run", lambda args: seen.append(os.environ.get(QUIET)))
+    monkeypatch.delenv(QUIET, raising=False)
+    if before is not None:
+        monkeypatch.setenv(QUIET, before)
+    assert main(["config", "-q"]) == 0
+    assert os.environ.get(QUIET) == before
+    assert main(["config"]) == 0
+    with pytest.raises(SystemExit):
+        main(["xyzzy", "-q"])
+    assert os.environ.get(QUIET) == before
+    assert seen == ["1", before]
+
+
+def test_a_misspelled_task_is_not_taken_for_a_checkpoint(capsys):
+    assert main(["eval", "expresion", "--checkpoint", "x", "--dataset", "rafdb", "--data", "x"]) == 2
+    assert "'expresion' is no task (did you mean expression?)" in capsys.readouterr().err
 
 
 def test_photos_on_a_laptop_and_a_quiet_run_that_says_no_steps(fra_dist, shards):

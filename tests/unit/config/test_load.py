@@ -95,3 +95,16 @@ def test_missing_file(tmp_path):
 def test_frozen():
     with pytest.raises(Exception, match="frozen"):
         Config().seed = 3
+
+
+def test_a_folder_in_place_of_a_configuration_is_told_where_it_goes(tmp_path):
+    photos, run = tmp_path / "photos", tmp_path / "run"
+    photos.mkdir()
+    run.mkdir()
+    (run / "config.yaml").write_text("seed: 1")
+    with pytest.raises(ConfigError, match=r"is a folder, .*: photos are given as data\.photos=.*photos$"):
+        load_config(photos)
+    with pytest.raises(ConfigError, match=r"that of this run is .*run/config\.yaml$"):
+        load_config(run)
+    with pytest.raises(ConfigError, match=r"section\.key=value: photos are given as data\.photos=.*, shards as data\."):
+        load_config(None, [str(photos)])
