@@ -154,6 +154,7 @@ def main() -> None:
             row["seconds"] = seconds = tasks(encoder, args.faces, args.work or Path(folder), args.made_up_features)
         print(f"all tasks after extraction: {seconds['all tasks'][0]} s, {seconds['all tasks'][1]} s of the processor")
     if args.out is not None:
+        args.out.mkdir(parents=True, exist_ok=True)
         with (args.out / "evaluation.jsonl").open("a") as stream:
             stream.write(json.dumps({**row, "versions": made}) + "\n")
 

@@ -142,6 +142,7 @@ def main() -> int:
     if args.out:
         row |= {"config": args.config, "changes": args.set, "torch": metadata.version("torch")}
         row |= {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "load": os.getloadavg()[0]}
+        args.out.mkdir(parents=True, exist_ok=True)
         with (args.out / "start.jsonl").open("a") as file:
             file.write(json.dumps(row | {"date": time.strftime("%Y-%m-%d")}) + "\n")
     return 0

@@ -90,6 +90,7 @@ def main() -> int:
     row = summary(rounds) | {"commits": {name: one.commit for name, one in walkers.items()}, "changes": args.set}
     print(json.dumps(row, indent=1))
     if args.out:
+        args.out.mkdir(parents=True, exist_ok=True)
         with (args.out / "step_tiny.jsonl").open("a") as file:
             file.write(json.dumps(row | {"date": time.strftime("%Y-%m-%d"), "load": os.getloadavg()[0]}) + "\n")
     return 0

@@ -36,6 +36,7 @@ def main() -> None:
         print(f"{size:6}  {rates[size][0]:6}  {rates[size][1]:6}")
     if args.out:
         row = {"images_per_second": rates, "versions": versions(torch.device("cpu"))}
+        args.out.mkdir(parents=True, exist_ok=True)
         with (args.out / "synthetic.jsonl").open("a") as stream:
             stream.write(json.dumps(row) + "\n")
 

@@ -26,7 +26,12 @@ def run(args: argparse.Namespace) -> int:
         checks = list(check_kernels(device))
     if args.json:
         paths = {name: {"path": one.path, "reason": one.reason} for name, one in kernels.describe().items()}
-        facts = {"kernels": paths, "checks": [vars(one) for one in checks], "convolutions": convolutions()}
+        facts = {
+            "kernels": paths,
+            "checks": [vars(one) for one in checks],
+            "convolutions": convolutions(),
+            "bf16": bf16(),
+        }
         print(json.dumps(facts, indent=1, default=str))
     else:
         if checks:
@@ -36,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
         for name, choice in kernels.describe().items():
             print(f"{name:<20} {choice}")
         print(f"{'convolutions':<20} {_words(convolutions())}")
+        print(f"{'bf16':<20} {_bf16_words(bf16())}")
     return 1 if any(one.problem is not None for one in checks) else 0
 
 
@@ -51,6 +57,23 @@ def convolutions() -> dict[str, Any]:
     known = read_cache(path)
     layers = {name: [part for part, product in ways._asdict().items() if product] for name, ways in known.items()}
     return {"machine": machine(), "cache": str(path), "layers": layers}
+
+
+def bf16() -> dict[str, Any]:
+    """Return {"instructions": whether this CPU has them, "over_fp32": time as a share of that in fp32, None unknown}.
+
+    Raises DiskError or AccessError when the cache cannot be read.
+    """
+    from fra_dist.train.precision import cpu_computes_bf16, known_share
+
+    return {"instructions": cpu_computes_bf16(), "over_fp32": known_share()}
+
+
+def _bf16_words(found: dict[str, Any]) -> str:
+    if not found["instructions"]:
+        return "this CPU has no instructions for it"
+    share = found["over_fp32"]
+    return "not measured yet: a run does it at its start" if share is None else f"{share:.2f} times as long as fp32"
 
 
 def _words(found: dict[str, Any]) -> str:

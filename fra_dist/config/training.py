@@ -68,8 +68,9 @@ class TrainConfig(Section):
     """Length of the run in steps, instead of epochs; null: epochs counts."""
     precision: Literal["auto", "bf16", "fp32", "fp64"] = "auto"
     """Number format of the forward and backward arithmetic (weights stay fp32); auto: bf16 on a GPU, and without
-    the relation term on CPUs with instructions for it (AVX-512 BF16, AMX), otherwise fp32; a resumed run keeps what it
-    began with. fp64: weights as well, with train.backend=torch, to tell rounding from errors."""
+    the relation term on CPUs that have instructions for it (AVX-512 BF16, AMX) and are measured to be faster with
+    them, otherwise fp32; a resumed run keeps what it began with. fp64: weights as well, with train.backend=torch, to
+    tell rounding from errors."""
     backend: Literal["deepspeed", "torch"] = "deepspeed"
     """What runs forward, backward and the sums over ranks: deepspeed, or torch (plain PyTorch)."""
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 0

@@ -131,7 +131,7 @@ class Attention(nn.Module):
         if self.dropout.idle:
             pooled = functional.scaled_dot_product_attention(q, k, v)
         else:
-            weights = (q @ k.transpose(2, 3) / math.sqrt(q.shape[3])).softmax(dim=3)
+            weights = ((q / math.sqrt(q.shape[3])) @ k.transpose(2, 3)).softmax(dim=3)
             pooled = self.dropout(weights) @ v
         return self.out(pooled.transpose(1, 2).flatten(2))
 

@@ -33,12 +33,14 @@ from fra_dist.synthetic.draws import hashed, uniforms
 from fra_dist.synthetic.hair import LONG
 from fra_dist.synthetic.person import BLACK, BLOND, DARK_BROWN, GREY, PALE_BLOND, WHITE, Person, draw_person
 from fra_dist.synthetic.render import come_close, find_points, paint, seat
-from fra_dist.synthetic.shot import EXPRESSIONS, Shot, draw_shot
+from fra_dist.synthetic.shot import EXPRESSIONS, Shot, draw_shot, roughen
 
 __all__ = ["ATTRIBUTES", "EXPRESSIONS", "REGION_NAMES", "Framing", "SyntheticFaces", "render"]
 
-Framing = Literal["portrait", "face"]
-"""What the pictures show: head and shoulders, or a square around the face as detectors give it."""
+Framing = Literal["portrait", "face", "wild"]
+"""What the pictures show: head and shoulders, a square around the face as detectors give it, or such a square as
+cameras of all times take it: often grey, soft, grainy or in hard light, turned as far as profile, with strong
+expressions."""
 
 REGION_NAMES = ("background", "hair", "skin", "brows", "eyes", "nose", "mouth")
 """Names of the regions in `SyntheticFaces.masks`, by index."""
@@ -72,7 +74,7 @@ ATTRIBUTES = (
 """Names of the columns of `SyntheticFaces.attributes`."""
 MIN_SIZE, MAX_SIZE = 16, 1024
 _CHUNK = 16  # faces prepared together
-_SEED_STREAM, _PERSON_STREAM, _SHOT_STREAM, _FRAME_STREAM = 0, 1, 2, 3
+_SEED_STREAM, _PERSON_STREAM, _SHOT_STREAM, _FRAME_STREAM, _WILD_STREAM = range(5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +152,8 @@ def render(
         seeds: (N,) integers, taken as int64.
         size: side of the pictures in pixels, 16 to 1024.
         identities: how many people the pictures share; None gives every seed its own person.
-        framing: the same pictures with head and shoulders (portrait), or cut to the face, loosely and not quite in
-            the middle.
+        framing: the same people with head and shoulders (portrait), cut to the face, loosely and not quite in the
+            middle (face), or so and in other poses, light and quality (wild).
 
     Raises:
         DataError: the seeds are not a row of integers, or size or identities is out of range.
@@ -168,7 +170,7 @@ def render(
     seeds = seeds.astype(np.int64)
     who = cast_of(seeds, identities)
     people, shots = uniforms(who, _PERSON_STREAM, 128), uniforms(seeds, _SHOT_STREAM, 192)
-    frames = uniforms(seeds, _FRAME_STREAM, 8)
+    frames, wild = uniforms(seeds, _FRAME_STREAM, 8), uniforms(seeds, _WILD_STREAM, 32)
     count = len(seeds)
     images = np.empty((count, size, size, 3), np.uint8)
     masks = np.empty((count, size, size), np.uint8)
@@ -179,9 +181,12 @@ def render(
     for n in range(count):
         if n % _CHUNK == 0:
             ahead = range(n, min(n + _CHUNK, count))
-            sitters = [seat(draw_person(people[k]), draw_shot(shots[k])) for k in ahead]
+            taken = [draw_shot(shots[k]) for k in ahead]
+            if framing == "wild":
+                taken = [roughen(shot, wild[k].tolist()) for k, shot in zip(ahead, taken, strict=True)]
+            sitters = [seat(draw_person(people[k]), shot) for k, shot in zip(ahead, taken, strict=True)]
             places = find_points(sitters)
-            if framing == "face":
+            if framing != "portrait":
                 sitters = [come_close(*at) for at in zip(sitters, places, frames[n : n + _CHUNK], strict=True)]
         images[n], masks[n], points[n] = paint(sitters[n % _CHUNK], places[n % _CHUNK], size)
         person, shot = sitters[n % _CHUNK].person, sitters[n % _CHUNK].shot

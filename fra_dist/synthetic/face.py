@@ -87,7 +87,7 @@ def paint_skin(sheet: Sheet, p: Person, shot: Shot, lay: Layout) -> None:
     if p.freckles > 0.02:
         speck = sample("grain", hits.column[box] * 1.9 + p.noise, hits.row[box] * 2.3)
         dark += p.freckles * 0.5 * ramp(speck, 1.0, 2.0) * spot(x, y, 0.25, 0.2, 0.35, 0.25)
-    dark += _creases(p, shot, lay, x, y)
+    dark += shot.furrow * _creases(p, shot, lay, x, y)
     for channel, (weight, blood) in enumerate(((0.85, 0.0), (1.0, 1.0), (1.05, 0.9))):
         sheet.albedo[channel][box] *= np.maximum(1.0 - weight * dark - blood * red, 0.1)
 

@@ -1,7 +1,8 @@
 """How a picture was taken: everything that follows from the picture's own seed."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -118,6 +119,8 @@ class Shot:
     """72 numbers in [0, 1) that the background is made from."""
     noise: float
     """Where the picture's textures begin in the noise tiles, in texels."""
+    furrow: float = 1.0
+    """Depth of the folds that age and expression draw, 1 as a rule."""
 
 
 def act(expression: int, strength: float, variant: tuple[float, float]) -> Action:
@@ -232,4 +235,33 @@ def draw_shot(row: np.ndarray) -> Shot:
         cloth_kind=d.pick((3, 2, 2, 2)),
         backdrop=tuple(row[-72:].tolist()),
         noise=d.between(0, 256),
+    )
+
+
+def roughen(shot: Shot, numbers: Sequence[float]) -> Shot:
+    """The shot as cameras of all times take faces: often grey, soft, grainy or in hard light, turned as far as profile,
+    with strong expressions.
+
+    numbers: at least 24 uniform ones in [0, 1).
+    """
+    d = Draws(numbers)
+    turned, far, left = d.chance(0.4), d.between(25.0, 85.0), d.chance(0.5)
+    strength = d.between(0.5, 1.0)
+    action = act(shot.expression, strength, (d.unit(), d.unit()))
+    soft, softness = d.chance(0.4), d.between(0.006, 0.018)
+    grainy, grain = d.chance(0.4), d.between(0.006, 0.035)
+    hard, ambient = d.chance(0.3), d.between(0.08, 0.22)
+    return replace(
+        shot,
+        yaw=math.radians(-far if left else far) if turned else shot.yaw,
+        strength=strength,
+        action=action,
+        ambient=ambient if hard else shot.ambient,
+        key=d.between(0.9, 1.25) if hard else shot.key,
+        exposure=2.0 ** d.near(0.0, 0.25),
+        contrast=d.between(0.0, 0.8),
+        blur=max(shot.blur, softness) if soft else shot.blur,
+        grain=grain if grainy else shot.grain,
+        grey=d.chance(0.5),
+        furrow=d.between(1.0, 2.2),
     )

@@ -1,7 +1,8 @@
 """The number format of a run, where `train.precision=auto` leaves it to the machine.
 
     a new run        bf16 on a GPU; on CPUs if that of every rank has instructions for it, rank 0 measures that it is
-                     faster with them, and the loss has no relation term; fp32 on CPUs otherwise
+                     faster with them, the loss has no relation term and train.deterministic is off; fp32 on CPUs
+                     otherwise
     in checkpoints   the format: a resumed run keeps it on any machine, even where it is slow
     other runs       of checkpoints without it go on as they began: bf16 on a GPU, fp32 on a CPU
 
@@ -61,8 +62,7 @@ def bf16_share() -> tuple[float | None, str]:
     if not cpu_computes_bf16():
         return None, "this CPU computes bf16 by way of fp32"
     try:
-        path = cache_path(KIND)
-        share = _parse(files.read_object(path))
+        path, share = cache_path(KIND), known_share()
         if share is None:
             files.make_folder(path.parent)
             share = measure()
@@ -70,6 +70,14 @@ def bf16_share() -> tuple[float | None, str]:
     except (DiskError, AccessError, OSError) as error:
         return None, f"whether bf16 is faster is not known, because no measurement can be kept in the cache: {error}"
     return share, f"this CPU takes {share:.2f} times as long in bf16 as in fp32"
+
+
+def known_share() -> float | None:
+    """What is in the cache of the time of bf16 over that of fp32 on this machine; None when nothing is.
+
+    Raises DiskError or AccessError when it cannot be read.
+    """
+    return _parse(files.read_object(cache_path(KIND)))
 
 
 @torch.no_grad()
@@ -123,7 +131,8 @@ def decided(config: Config, device: torch.device) -> tuple[Config, str | None]:
         return config, None
     if device.type == "cuda":
         return with_precision(config, "bf16"), None
-    if config.loss.relation or not all(from_all(cpu_computes_bf16())):
+    # what was measured may be lost before the run is begun again, which must not matter where `deterministic` is set
+    if config.loss.relation or config.train.deterministic or not all(from_all(cpu_computes_bf16())):
         return with_precision(config, "fp32"), None
     share, reason = from_main(bf16_share)
     named, other = ("bf16", "fp32") if is_faster(share) else ("fp32", "bf16")

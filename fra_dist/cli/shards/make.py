@@ -15,7 +15,7 @@ from fra_dist.errors import ConfigError
 def configure(make: argparse.ArgumentParser) -> None:
     """Add the arguments of `fra-dist shards make` to its parser."""
     make.add_argument(
-        "source", metavar="SRC", help="folder, tar, RecordIO, parquet, or synthetic:N[@SIZE][/PEOPLE][:face]"
+        "source", metavar="SRC", help="folder, tar, RecordIO, parquet, or synthetic:N[@SIZE][/PEOPLE][:face|:wild]"
     )
     make.add_argument("--out", required=True, metavar="DIR", help="new folder for the shards")
     make.add_argument("--shard-samples", type=count, metavar="N", help="most samples in a shard (default 4096)")

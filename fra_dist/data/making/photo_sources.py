@@ -39,7 +39,7 @@ Task = Callable[[], list[Encoded | Skip]]
 """Called without arguments in any process; gives for each of its entries a sample, or why it was left out."""
 
 _ORDER = 17  # domain of the hash that orders photos
-_SYNTHETIC = re.compile(r"synthetic:(\d{1,9})(?:@(\d{1,5}))?(?:/(\d{1,9}))?(:face)?")
+_SYNTHETIC = re.compile(r"synthetic:(\d{1,9})(?:@(\d{1,5}))?(?:/(\d{1,9}))?(?::(face|wild))?")
 _SEEDS_APART = 1_000_000_000
 
 
@@ -148,7 +148,8 @@ class SyntheticFaces:
 
 def open_photo_source(spec: str | Path, order: Order, seed: int, rules: PhotoRules) -> PhotoSource:
     """Open the source that a user names: a folder of photos, of tars or of parquet, one of these files, RecordIO, or
-    `synthetic:N[@SIZE][/PEOPLE][:face]`, where `:face` shows faces instead of head and shoulders.
+    `synthetic:N[@SIZE][/PEOPLE][:face|:wild]`, which show faces instead of head and shoulders, `:wild` in all kinds of
+    poses, light and quality.
 
     Raises DataError when it does not exist, cannot be read or is of another kind.
     """
@@ -177,7 +178,7 @@ def _synthetic(spec: str, seed: int, rules: PhotoRules) -> SyntheticFaces:
     if match is None or int(match[1]) == 0:
         raise DataError(
             f"source {spec!r}: write synthetic:N, synthetic:N@SIZE or synthetic:N@SIZE/PEOPLE, each with :face at "
-            "its end for faces without shoulders, for example synthetic:2000@112/400"
+            "its end for faces without shoulders, or :wild for such of all kinds, for example synthetic:2000@112/400"
         )
     from fra_dist.synthetic import MAX_SIZE, MIN_SIZE
 
@@ -191,7 +192,7 @@ def _synthetic(spec: str, seed: int, rules: PhotoRules) -> SyntheticFaces:
             f"source {spec!r} is rendered at {size} pixels: write synthetic:{match[1]}@SIZE instead of --size"
         )
     people = int(match[3]) if match[3] else None
-    return SyntheticFaces(int(match[1]), size, people, seed, rules.quality, "face" if match[4] else "portrait")
+    return SyntheticFaces(int(match[1]), size, people, seed, rules.quality, match[4] or "portrait")
 
 
 def _list(path: Path) -> tuple[str, Listing]:

@@ -34,6 +34,7 @@ def plain_attention(
     if keep is None:
         pooled = functional.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
     else:
-        weights = (q @ k.transpose(2, 3) / math.sqrt(q.shape[3])).softmax(dim=3) * keep / (1 - dropout)
-        pooled = weights.to(v.dtype) @ v
+        # factors go to queries and values, which are far smaller than the weights
+        weights = ((q / math.sqrt(q.shape[3])) @ k.transpose(2, 3)).softmax(dim=3) * keep
+        pooled = weights.to(v.dtype) @ (v / (1 - dropout))
     return pooled.transpose(1, 2).flatten(2)

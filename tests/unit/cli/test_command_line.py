@@ -210,6 +210,7 @@ def test_tables_have_json(shards, small_run, capsys):
     found = said("kernels")
     assert "relation" in found["kernels"]
     assert {"machine", "cache", "layers"} == found["convolutions"].keys()
+    assert {"instructions", "over_fp32"} == found["bf16"].keys()
     assert {"name", "path", "about"} <= set(said("config", "list")[0])
     assert said("config", "optim.lr")[0]["default"] == "0.9"
 

@@ -277,6 +277,34 @@ def test_landmarks_lie_on_what_they_name_from_near_too() -> None:
     assert (found == REGION_NAMES.index("nose")).mean() > 0.9
 
 
+def test_wild_faces_are_the_same_people_taken_by_other_cameras() -> None:
+    tame, wild = render(np.arange(200), 48, 30, framing="face"), render(np.arange(200), 48, 30, framing="wild")
+    for field in ("identity", "expression", "age"):
+        np.testing.assert_array_equal(getattr(tame, field), getattr(wild, field))
+    yaw = abs(wild.pose[:, 0])
+    assert 0.15 < (yaw > 45).mean() < 0.4
+    assert yaw.max() < 86
+    assert (wild.pose[:, 0] < -45).any()
+    assert (wild.pose[:, 0] > 45).any()
+    assert wild.strength.min() >= 0.5
+    grey = (wild.images == wild.images[..., :1]).all(axis=(1, 2, 3))
+    assert 0.4 < grey.mean() < 0.6
+    assert (tame.images == tame.images[..., :1]).all(axis=(1, 2, 3)).mean() < 0.15
+    assert_same(wild, render(np.arange(150, 153), 48, 30, framing="wild"), slice(150, 153))
+
+
+def test_furrows_deepen_what_age_and_expression_draw() -> None:
+    angry = act(EXPRESSIONS.index("anger"), 1.0, (0.0, 0.0))
+    plain, deep = (shoot(7, action=angry, furrow=depth) for depth in (1.0, 2.2))
+    np.testing.assert_array_equal(plain[1], deep[1])
+    np.testing.assert_array_equal(plain[2], deep[2])
+    skin = plain[1] == REGION_NAMES.index("skin")
+    darker = plain[0].astype(int).sum(-1) - deep[0].astype(int).sum(-1)
+    x, y = plain[2][[21, 22]].mean(axis=0).astype(int)
+    assert darker[y - 4 : y + 5, x - 6 : x + 7][skin[y - 4 : y + 5, x - 6 : x + 7]].max() > 60
+    assert darker[skin].min() >= -3
+
+
 def test_a_ray_that_moves_by_what_is_added_against_zero() -> None:
     """A rate whose divisor is zero, as it was in one of 16,000 pictures, is kept within reason like any other."""
     move = np.full(3, -1e-6, np.float32)

@@ -119,6 +119,14 @@ def test_with_the_relation_term_a_cpu_stays_in_fp32(cpu_with, device: torch.devi
     assert decided(load_config(None, [*WORDS, "loss.relation=0.1"]), device)[0].train.precision == expected
 
 
+@pytest.mark.parametrize(("device", "expected"), [(CPU, "fp32"), (GPU, "bf16")])
+def test_where_every_bit_counts_a_cpu_is_not_measured(cpu_with, device: torch.device, expected: str) -> None:
+    cpu_with(True)
+    made, told = decided(load_config(None, [*WORDS, "train.deterministic=true"]), device)
+    assert (made.train.precision, told) == (expected, None)
+    assert not cache_path(KIND).exists()
+
+
 def test_one_rank_without_bf16_keeps_all_in_fp32(cpu_with, monkeypatch: pytest.MonkeyPatch) -> None:
     cpu_with(True)
     monkeypatch.setattr(precision, "from_all", lambda own: [own, False])
