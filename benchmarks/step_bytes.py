@@ -8,7 +8,9 @@ Every map is read or written as often as the kernels' docstrings say, once for e
 
     plain      convolution, batch norm, residual and ReLU as operators of PyTorch: each reads and writes whole maps
     c5c9a06    batch norm, residual and ReLU in one kernel; its backward pass reads dy, x and y twice
-    this       y is read only where a residual was added before ReLU: elsewhere its sign is known from x
+    this       y is read only where a residual was added before ReLU: elsewhere its sign is known from x. There the pass
+               that reads it writes the residual's gradient, from which the next one goes on, and adds up the gradients
+               of an output that goes on through the next block and around it
 """
 
 import argparse
@@ -25,6 +27,7 @@ from torch import Tensor, nn
 from fra_dist.config import load_config
 from fra_dist.models.fra import FRA
 from fra_dist.models.norm import BatchNorm
+from fra_dist.models.resnet import FusedBasicBlock, FusedBottleneck
 
 sys.path.append(str(Path(__file__).resolve().parent))
 
@@ -75,6 +78,9 @@ def count(backbone: str, size: int, images: int) -> Step:
 
 def _watch(backbone: nn.Module, step: Step, trained: bool) -> None:
     """Let every layer of the backbone add what it does when it is called."""
+    blocks = [part for part in backbone.modules() if isinstance(part, FusedBasicBlock | FusedBottleneck)]
+    for block in blocks if trained else []:
+        block.register_forward_hook(_two_ways(step, from_block=block is not blocks[0]))
     first = True
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d):
@@ -106,11 +112,20 @@ def _norm(step: Step, trained: bool) -> Callable[..., None]:
         if trained:
             plain += 5 + 3 * relu
             before = fused + 5 + 2 * relu + residual
-            ours = fused + 5 + 2 * (relu and residual) + residual
+            ours = fused + 5 + 2 * (relu and residual)
         each = (plain, before, ours)
         step.add("batch norm, residual and ReLU", *(number * _size(out) for number in each))
-        if residual and trained:  # the gradient of a block's input is a sum of two
-            step.add("sums of gradients", 3 * _size(out))
+
+    return hook
+
+
+def _two_ways(step: Step, from_block: bool) -> Callable[..., None]:
+    """The gradient of a block's input is a sum of two."""
+
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
+        size = _size(inputs[0])
+        step.add("batch norm, residual and ReLU", 0, 0, size * from_block)
+        step.add("sums of gradients", 3 * size, 3 * size, 0 if from_block else 3 * size)
 
     return hook
 

@@ -36,7 +36,14 @@ from fra_dist.losses.geometry import Placement
 from fra_dist.losses.loss_inputs import Output
 from fra_dist.losses.presence import held_regions, matched_consistency, matched_mean
 from fra_dist.losses.relation import semantic_relation
-from fra_dist.losses.view_consistency import consistency, contrast, decorrelation, less_mean
+from fra_dist.losses.view_consistency import (
+    consistency,
+    contrast,
+    less_mean,
+    unit,
+    unit_consistency,
+    unit_decorrelation,
+)
 
 
 def fra_loss(
@@ -104,12 +111,16 @@ def _local_terms(output: Output, config: LossConfig, cross: CrossRank) -> dict[s
     terms, apart, matched = [], [], []
     for i, t in _pairs(output):
         pair = output.local_prediction[i], present(output.target[t].local_embedding)
-        apart.append(decorrelation(*pair))
+        units = unit(pair[0]), unit(pair[1].detach())  # once for both
+        apart.append(unit_decorrelation(*units))
         if config.match == "present":
             views = online[i], output.target[t]
             one, other = (held_regions(present(view.similarity), config.match_share) for view in views)
             matched.append(one & other)
-        agreement = _agreement(*pair, matched[-1] if matched else None, config, cross)
+        if config.local_form == "consistency" and not config.local_centred and not matched:
+            agreement = unit_consistency(*units)
+        else:
+            agreement = _agreement(*pair, matched[-1] if matched else None, config, cross)
         terms.append(agreement + config.decorrelation * apart[-1])
     forward, back, *crops = terms
     extra = {"local_crops": torch.stack(crops).mean()} if crops else {}

@@ -16,7 +16,12 @@ def consistency(prediction: Tensor, target: Tensor) -> Tensor:
 
     No gradient flows to `target`.
     """
-    return 2 - 2 * (unit(prediction) * unit(target.detach())).sum(dim=-1).mean()
+    return unit_consistency(unit(prediction), unit(target.detach()))
+
+
+def unit_consistency(prediction: Tensor, target: Tensor) -> Tensor:
+    """The `consistency` of vectors that have unit length: (..., D) twice -> 0-dim. Gradients flow to both."""
+    return 2 - 2 * (prediction * target).sum(dim=-1).mean()
 
 
 def decorrelation(prediction: Tensor, target: Tensor) -> Tensor:
@@ -24,7 +29,12 @@ def decorrelation(prediction: Tensor, target: Tensor) -> Tensor:
 
     (B, Q, D) twice -> 0-dim. It pushes the regions of one image apart; no gradient flows to `target`.
     """
-    cosine = unit(prediction) @ unit(target.detach()).transpose(1, 2)
+    return unit_decorrelation(unit(prediction), unit(target.detach()))
+
+
+def unit_decorrelation(prediction: Tensor, target: Tensor) -> Tensor:
+    """The `decorrelation` of vectors that have unit length: (B, Q, D) twice -> 0-dim. Gradients flow to both."""
+    cosine = prediction @ target.transpose(1, 2)
     square = cosine.square()
     others = square.sum(dim=2) - square.diagonal(dim1=1, dim2=2)
     return others.mean() / prediction.shape[1]

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from fra_dist.errors import ConfigError
+from fra_dist.kernels.batch_norm import twin
 from fra_dist.models.norm import BatchNorm
 from fra_dist.models.pyramid import TopDownPath
 
@@ -122,7 +123,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The block's output: (B, inputs, H, W) -> (B, outputs, H/stride, W/stride)."""
-        inner = self.bn1(self.conv1(x), relu=True)
+        inner = self.bn1(self.conv1(twin(x)), relu=True)
         return self.bn2(self.conv2(inner), self.shortcut(x), relu=True)
 
 

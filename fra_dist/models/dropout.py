@@ -49,7 +49,9 @@ class ImageDropout(nn.Module):
             return x
         if self.keys is None:
             return functional.dropout(x, self.p)
-        return x * self.kept(x.shape).to(x.dtype) / (1 - self.p)
+        kept = self.kept(x.shape)
+        kept = kept if x.is_cuda else kept.to(x.dtype)  # a GPU converts as it reads, a CPU in a pass that is slower
+        return x * kept / (1 - self.p)
 
     def kept(self, shape: torch.Size) -> Tensor:
         """The mask of what the next call keeps of (B, ...), bool; asking counts as that call. Needs keys."""

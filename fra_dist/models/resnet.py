@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from fra_dist.errors import ConfigError
+from fra_dist.kernels.batch_norm import twin
 from fra_dist.models.norm import BatchNorm
 from fra_dist.models.pyramid import TopDownPath
 
@@ -43,7 +44,7 @@ class ResNetBackbone(nn.Module):
         self.pyramid: TopDownPath | None = None
         # the class changes in place: the blocks keep torchvision's construction and names, and only `forward` differs
         for block in self.blocks():
-            block.__class__ = _FusedBottleneck if isinstance(block, Bottleneck) else _FusedBasicBlock
+            block.__class__ = FusedBottleneck if isinstance(block, Bottleneck) else FusedBasicBlock
         if map_stride < 32:
             self.pyramid = TopDownPath([self._width(stride) for stride in STAGES if stride >= map_stride], PATH_WIDTH)
             self.out_channels = PATH_WIDTH
@@ -71,16 +72,26 @@ class ResNetBackbone(nn.Module):
         return norm.num_features
 
 
-class _FusedBasicBlock(BasicBlock):
+class FusedBasicBlock(BasicBlock):
+    """torchvision's block of two 3×3 convolutions, with fused norms.
+
+    The convolutions take the `twin` of the input, whose gradient and that of the way around them need no pass that adds
+    them up. Where a map goes a third way, the order of the sum stays what it is without a twin.
+    """
+
     def forward(self, x: Tensor) -> Tensor:
-        out = self.bn1(self.conv1(x), relu=True)
+        """The block's output: (B, C, H, W) -> (B, C', H / stride, W / stride), rounded up."""
+        out = self.bn1(self.conv1(twin(x)), relu=True)
         rest = x if self.downsample is None else self.downsample(x)
         return self.bn2(self.conv2(out), rest, relu=True)
 
 
-class _FusedBottleneck(Bottleneck):
+class FusedBottleneck(Bottleneck):
+    """torchvision's block of 1×1, 3×3 and 1×1 convolutions, with fused norms and the input's `twin` as above."""
+
     def forward(self, x: Tensor) -> Tensor:
-        out = self.bn1(self.conv1(x), relu=True)
+        """The block's output: (B, C, H, W) -> (B, C', H / stride, W / stride), rounded up."""
+        out = self.bn1(self.conv1(twin(x)), relu=True)
         out = self.bn2(self.conv2(out), relu=True)
         rest = x if self.downsample is None else self.downsample(x)
         return self.bn3(self.conv3(out), rest, relu=True)

@@ -6,6 +6,7 @@ import torch
 from fra_dist.distributed import SINGLE
 from fra_dist.kernels import dispatch, force
 from fra_dist.kernels.batch_norm import batch_norm
+from tests.kernels.batch_norm.blocks import check_blocks
 from tests.kernels.batch_norm.checks import (
     CASES,
     Case,
@@ -13,6 +14,7 @@ from tests.kernels.batch_norm.checks import (
     check_expanded_gradient,
     check_not_a_number,
     check_running_statistics,
+    check_two_gradients,
     results,
 )
 
@@ -40,6 +42,11 @@ def test_not_a_number_and_expanded_gradients() -> None:
 
 def test_running_statistics() -> None:
     check_running_statistics("cuda")
+
+
+def test_an_output_used_twice() -> None:
+    check_two_gradients("cuda")
+    check_blocks("cuda")
 
 
 def test_repeats_to_the_bit() -> None:

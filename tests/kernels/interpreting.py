@@ -42,6 +42,7 @@ def main(cases: Checks, others: Checks, launch: Any, mutants: Mutants) -> None:
     import torch
 
     torch.set_num_threads(1)
+    _round_as_gpus_do()
     # Room for results is filled with NaN, so a value that no kernel wrote is seen.
     torch.use_deterministic_algorithms(True)
     if sys.argv[1] == "mutants":
@@ -50,6 +51,22 @@ def main(cases: Checks, others: Checks, launch: Any, mutants: Mutants) -> None:
     else:
         results = {name: _outcome(run) for name, run in ({**cases, **others}).items()}
     print(json.dumps(results))
+
+
+def _round_as_gpus_do() -> None:
+    """The interpreter cuts fp32 off to bf16, where GPUs round to the nearest, as PyTorch does."""
+    import torch
+    from triton import language
+    from triton.runtime import interpreter
+
+    convert = interpreter._convert_float
+
+    def rounded(values: Any, before: Any, after: Any, mode: Any) -> Any:
+        if (before, after) != (language.float32, language.bfloat16):
+            return convert(values, before, after, mode)
+        return torch.from_numpy(values.copy()).bfloat16().view(torch.int16).numpy().view("uint16")
+
+    interpreter._convert_float = rounded
 
 
 def _with_shared(source: str) -> str:

@@ -17,12 +17,13 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from fra_dist.distributed import SINGLE
 from fra_dist.kernels import launcher
-from fra_dist.kernels.batch_norm import Running, api, batch_norm
+from fra_dist.kernels.batch_norm import Running, api, batch_norm, twin
 
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},
     "relu": {"relu": True},
     "residual": {"relu": True, "residual": True},
+    "residual, used twice": {"relu": True, "residual": True, "twice": True},
     "residual, running": {"relu": True, "residual": True, "running": True, "groups": 1},
     "no gradient": {"running": True, "gradient": False},
     "odd channels": {"channels": 65, "groups": 1},
@@ -37,10 +38,10 @@ def main() -> None:
 
 def compare(
     *, channels: int = 64, groups: int = 2, relu: bool = False, residual: bool = False, running: bool = False,
-    gradient: bool = True, shifted: bool = False,
+    gradient: bool = True, shifted: bool = False, twice: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     api._layers.clear()
-    maps = [_map(channels, shifted=shifted and number == 0) for number in range(3)]
+    maps = [_map(channels, shifted=shifted and number == 0) for number in range(4)]
     values = [torch.ones(channels, device="cuda") for _ in range(4)]
     kept = Running(values[2], values[3], torch.zeros((), dtype=torch.int64, device="cuda"), 0.1) if running else None
     options: dict[str, Any] = {"cross": SINGLE, "groups": groups, "relu": relu, "running": kept}
@@ -50,13 +51,14 @@ def compare(
         with torch.set_grad_enabled(gradient):
             y = batch_norm(*trained[:3], trained[3] if residual else None, **options)[0]
         if gradient:
-            y.backward(maps[2])
+            torch.autograd.backward([y, twin(y)][: 1 + twice], [maps[2], maps[3]][: 1 + twice])
 
     found: dict[str, Any] = {}
     for _ in range(3):
         once()
     (layer,) = api._layers.values()
-    layer.forwards = layer.backwards = None
+    layer.forwards = None
+    layer.backwards.clear()
     for name in ("looked up", "known"):
         with recorded() as launches:
             once()

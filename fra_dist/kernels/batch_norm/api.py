@@ -7,6 +7,9 @@ pass over the group alone would give, over all ranks. act is ReLU or nothing. Th
 (everywhere without ReLU), x̂ = (x − μ)/√(σ² + ε), and means over the group's values on all ranks:
 
     dx = w/√(σ² + ε) (g − mean(g) − x̂ mean(g x̂))    dw = Σ g x̂    db = Σ g    d residual = g
+
+An output that goes two ways, as that of a residual block does, gets a gradient from each. autograd adds them up in a
+pass of its own, unless the second way takes the `twin` of y: then the first kernel of the backward pass reads both.
 """
 
 from typing import Any, NamedTuple
@@ -25,6 +28,8 @@ MOST_LAYERS = 10_000
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _layers: dict[tuple[Any, ...], Any] = {}
 """By `_key`: how `one_rank` does a layer."""
+_TWIN = "_fra_dist_twin"
+"""The attribute of y that holds its twin."""
 
 
 class Running(NamedTuple):
@@ -73,7 +78,9 @@ def batch_norm(
             return y, settled[0], settled[1]
     _check(x, weight, bias, residual, groups)
     triton = takes(x, residual)
-    y, mean, var = _BatchNorm.apply(x, weight, bias, residual, groups, relu, eps, cross, triton)
+    twice = triton and relu and residual is not None and _differentiates()
+    y, mean, var, *twin = _BatchNorm.apply(x, weight, bias, residual, groups, relu, eps, cross, triton, twice)
+    y = _with_twin(y, *twin)
     if running is not None:
         count = x.numel() // x.shape[1] // groups * cross.world
         follow(running.mean, running.var, running.tracked, mean, var, count, running.momentum)
@@ -91,6 +98,16 @@ def normalised(
             return found[0]
     options: dict[str, Any] = {"cross": cross, "groups": groups, "relu": relu, "eps": eps, "running": running}
     return batch_norm(x, weight, bias, residual, **options)[0]
+
+
+def twin(y: Tensor) -> Tensor:
+    """The tensor y, or the same numbers with a gradient of their own, for the second of two uses of y.
+
+    Only the output of a call with residual and ReLU that the Triton kernels took has such a twin; both gradients
+    together are then that of the output.
+    """
+    found = None if torch.compiler.is_compiling() else getattr(y, _TWIN, None)
+    return y if found is None else found
 
 
 def takes(x: Tensor, residual: Tensor | None = None) -> bool:
@@ -125,8 +142,8 @@ class _BatchNorm(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, groups: int, relu: bool,
-        eps: float, cross: CrossRank, triton: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        eps: float, cross: CrossRank, triton: bool, twice: bool,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
         parts = _parts(triton, x)
         exact = torch.promote_types(x.dtype, torch.float32)
         # moments of C numbers in float64: one collective, and no cancellation to speak of
@@ -141,22 +158,20 @@ class _BatchNorm(torch.autograd.Function):
         ctx.mark_non_differentiable(mean, var)
         if not torch.compiler.is_compiling():  # which does not know it
             ctx.set_materialize_grads(False)  # no zeros for the statistics, whose gradients nobody asks for
-        return y, mean, var
+        return (y, mean, var, y.detach()) if twice else (y, mean, var)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         x, y, weight, mean, inverse, scale, shift = ctx.saved_tensors
-        parts, dy = _parts(ctx.triton, x), grads[0]
+        parts, (dy, more) = _parts(ctx.triton, x), _of_output(grads[0], *grads[3:])
         if dy is None:
-            return (None,) * 9
-        if y is not None and not ctx.triton:
-            dy, y = torch.ops.aten.threshold_backward(dy, y, 0), None
-        own = parts.sums(dy, x, y, mean, inverse, scale, shift)
+            return (None,) * 10
+        own, g = parts.sums(dy, more, x, y, mean, inverse, scale, shift)
         count = x.numel() // x.shape[1] // len(mean) * ctx.cross.world
         level, slope = cast(ctx.cross.sum(own) / count, mean.dtype).unbind()
-        dx, d_residual = parts.gradients(dy, x, y, mean, inverse, scale, shift, level, slope, ctx.with_residual)
+        dx = parts.gradients(g, x, mean, inverse, scale, shift, level, slope)
         d_bias, d_weight = cast(own.sum(dim=1), weight.dtype).unbind()
-        return dx, d_weight, d_bias, d_residual, *[None] * 5
+        return dx, d_weight, d_bias, g if ctx.with_residual else None, *[None] * 6
 
 
 def _on_one_rank(
@@ -181,8 +196,25 @@ def _on_one_rank(
     if not dispatch.use_triton(KERNEL, None, on_gpu=x.is_cuda):
         return None
     if torch.is_grad_enabled():
-        return _OnOneRank.apply(x, weight, bias, residual, layer, running)
+        y, settled, *twin = _OnOneRank.apply(x, weight, bias, residual, layer, running)
+        return _with_twin(y, *twin), settled
     return layer.forward(x, weight, bias, residual, running)
+
+
+def _differentiates() -> bool:
+    """Whether autograd will ask for gradients as it goes, not a compiler that has its own way to add them up."""
+    return torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
+def _with_twin(y: Tensor, twin: Tensor | None = None) -> Tensor:
+    if twin is not None:
+        setattr(y, _TWIN, twin)
+    return y
+
+
+def _of_output(dy: Tensor | None, more: Tensor | None = None) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of y and of its twin; if there is one alone, first."""
+    return (more, None) if dy is None else (dy, more)
 
 
 def _key(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, *rest: Any) -> tuple[Any, ...]:
@@ -201,22 +233,24 @@ class _OnOneRank(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, layer: Any,
         running: Running | None,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+    ) -> tuple[Tensor, ...]:  # fmt: skip
         ctx.layer = layer
         y, settled = layer.forward(x, weight, bias, residual, running)
         ctx.with_residual = residual is not None
-        ctx.save_for_backward(x, y if layer.relu and ctx.with_residual else None, settled)
+        twice = layer.relu and ctx.with_residual
+        ctx.save_for_backward(x, y if twice else None, settled)
         ctx.mark_non_differentiable(settled)
         ctx.set_materialize_grads(False)  # no zeros for the statistics, whose gradients nobody asks for
-        return y, settled
+        return (y, settled, y.detach()) if twice else (y, settled)
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor | None, _: None) -> tuple[Any, ...]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        dy, more = _of_output(grads[0], *grads[2:])
         if dy is None:
             return (None,) * 6
         x, y, settled = ctx.saved_tensors
-        dx, d_residual, (d_bias, d_weight) = ctx.layer.backward(dy, x, y, settled, ctx.with_residual)
-        return dx, d_weight, d_bias, d_residual, None, None
+        dx, g, (d_bias, d_weight) = ctx.layer.backward(dy, more, x, y, settled)
+        return dx, d_weight, d_bias, g if ctx.with_residual else None, None, None
 
 
 def _parts(triton: bool, x: Tensor) -> Any:

@@ -67,30 +67,28 @@ def transform(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None, 
 
 
 def sums(
-    dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, scale: Tensor, shift: Tensor | None
-) -> Tensor:
-    """The two sums of the backward pass over this rank's values, Σ g and Σ g x̂: (2, G, C) fp32.
+    dy: Tensor, more: Tensor | None, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, scale: Tensor,
+    shift: Tensor | None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The two sums of the backward pass over this rank's values, Σ g and Σ g x̂: (2, G, C) fp32; and g, if y is given.
 
-    g is dy where y is positive; if y is None, where scale x + shift is; and everywhere without either.
+    The gradient of y is dy, or dy + more, rounded to their type. g is it where y is positive; if y is None, where
+    scale x + shift is; and everywhere without either. Without y an empty tensor takes the place of g.
     """
     partial = room_for_sums(x, len(mean))
-    sums_launch(dy, x, y, mean, inverse, scale, shift, partial)()
-    return partial.sum(dim=0)
+    g = x.new_empty(0) if y is None else torch.empty_like(x)
+    sums_launch(dy, more, x, y, mean, inverse, scale, shift, partial, g)()
+    return partial.sum(dim=0), g
 
 
 def gradients(
-    dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, factor: Tensor, shift: Tensor | None,
-    level: Tensor, slope: Tensor, with_residual: bool,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """The gradient of x and the gradient of the residual, which is an empty tensor without a residual.
-
-    y and shift: see `sums`, whose scale is `factor` here.
-    """
+    g: Tensor, x: Tensor, mean: Tensor, inverse: Tensor, factor: Tensor, shift: Tensor | None, level: Tensor,
+    slope: Tensor,
+) -> Tensor:  # fmt: skip
+    """The gradient of x, from g; if shift is given, from the gradient of y, which counts where factor x + shift > 0."""
     dx = torch.empty_like(x)
-    d_residual = torch.empty_like(x) if with_residual else x.new_empty(0)
-    statistics = mean, inverse, factor, shift, level, slope
-    gradients_launch(dy, x, y, *statistics, dx, d_residual if with_residual else None)()
-    return dx, d_residual
+    gradients_launch(g, x, mean, inverse, factor, shift, level, slope, dx)()
+    return dx
 
 
 def room_for_sums(x: Tensor, groups: int) -> Tensor:
@@ -132,17 +130,18 @@ def transform_launch(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor |
 
 
 def sums_launch(
-    dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, scale: Tensor, shift: Tensor | None,
-    partial: Tensor,
+    dy: Tensor, more: Tensor | None, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, scale: Tensor,
+    shift: Tensor | None, partial: Tensor, g: Tensor,
 ) -> Launch:  # fmt: skip
-    """Σ g and Σ g x̂ of each part of the rows, into `partial`."""
+    """Σ g and Σ g x̂ of each part of the rows, into `partial`; g too, if y is given. See `sums`."""
     splits, _, groups, _ = partial.shape
     rows, channels, settings = _shape(x, groups, REDUCED_TILE)
-    settings["MASK"] = _mask(y, shift)
+    settings |= {"MASK": _mask(y, shift), "ADD": more is not None}
     grid = (groups * cdiv(channels, settings["BC"]), splits)
-    given = (dy, x, x if y is None else y, mean, inverse, scale, scale if shift is None else shift)
+    maps = (dy, dy if more is None else more, x, x if y is None else y)
+    tensors = (*maps, mean, inverse, scale, scale if shift is None else shift, partial, dy if y is None else g)
     numbers = (rows, channels, groups, *_splits(rows, settings["BR"]))
-    return Launch(kernels.sums_kernel, grid, settings, (*given, partial), numbers)
+    return Launch(kernels.sums_kernel, grid, settings, tensors, numbers)
 
 
 def settle_sums_launch(x: Tensor, partial: Tensor, means: Tensor, totals: Tensor) -> Launch:
@@ -155,15 +154,14 @@ def settle_sums_launch(x: Tensor, partial: Tensor, means: Tensor, totals: Tensor
 
 
 def gradients_launch(
-    dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, factor: Tensor, shift: Tensor | None,
-    level: Tensor, slope: Tensor, dx: Tensor, d_residual: Tensor | None,
+    g: Tensor, x: Tensor, mean: Tensor, inverse: Tensor, factor: Tensor, shift: Tensor | None, level: Tensor,
+    slope: Tensor, dx: Tensor,
 ) -> Launch:  # fmt: skip
-    """The gradient of x, and that of a residual, if there is room for one."""
+    """The gradient of x, into dx. See `gradients`."""
     rows, channels, settings = _shape(x, len(mean))
-    settings |= {"ADD": d_residual is not None, "MASK": _mask(y, shift)}
-    given = (dy, x, x if y is None else y, mean, inverse, factor, factor if shift is None else shift, level, slope)
+    settings["MASK"] = _mask(None, shift)
     grid = _tiles(rows, channels, len(mean), settings)
-    tensors = (*given, dx, dx if d_residual is None else d_residual)
+    tensors = (g, x, mean, inverse, factor, factor if shift is None else shift, level, slope, dx)
     return Launch(kernels.gradients_kernel, grid, settings, tensors, (rows, channels))
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from fra_dist.kernels.batch_norm.reference import Reference, squared
+from fra_dist.kernels.batch_norm.reference import Reference, rectified, squared
 
 
 class Native:
@@ -38,27 +38,28 @@ class Native:
         return y.relu_() if relu else y
 
     @staticmethod
-    def sums(dy: Tensor, x: Tensor, _: None, mean: Tensor, inverse: Tensor, *_rest: object) -> Tensor:
-        """The sums Σ g and Σ g x̂ of this rank's values, (2, G, C)."""
+    def sums(
+        dy: Tensor, _: None, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, *_rest: object
+    ) -> tuple[Tensor, Tensor]:
+        """The sums Σ g and Σ g x̂ of this rank's values, (2, G, C), and g, which is dy where y is positive."""
         groups, wanted = len(mean), [False, True, True]
-        found = []
-        for given, part, *statistics in zip(dy.chunk(groups), x.chunk(groups), mean, inverse**-2, strict=True):
+        g, found = rectified(dy, y), []
+        for given, part, *statistics in zip(g.chunk(groups), x.chunk(groups), mean, inverse**-2, strict=True):
             backward = torch.ops.aten.native_batch_norm_backward
             _, slope, level = backward(given, part, None, *statistics, None, None, False, 0.0, wanted)
             found.append(torch.stack([level, slope]))
-        return torch.stack(found, dim=1)
+        return torch.stack(found, dim=1), g
 
     @staticmethod
     def gradients(
-        dy: Tensor, x: Tensor, _y: None, mean: Tensor, inverse: Tensor, factor: Tensor, _shift: None, level: Tensor,
-        slope: Tensor, with_residual: bool,
-    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
-        """The gradient of x, and the residual's gradient, None without a residual."""
+        g: Tensor, x: Tensor, mean: Tensor, inverse: Tensor, factor: Tensor, _: None, level: Tensor, slope: Tensor
+    ) -> Tensor:
+        """The gradient of x; g is what `sums` returns."""
         tilt = factor * inverse * slope
         dx = Native.transform(x, -tilt, tilt * mean - factor * level, None, relu=False)
-        if dy.dtype != factor.dtype:  # 16 bits, which would round the factor
-            dx += Native.transform(dy, factor, torch.zeros_like(factor), None, relu=False)
-            return dx, dy if with_residual else None
-        for out, given, part in zip(dx.chunk(len(mean)), dy.chunk(len(mean)), factor, strict=True):
+        if g.dtype != factor.dtype:  # 16 bits, which would round the factor
+            dx += Native.transform(g, factor, torch.zeros_like(factor), None, relu=False)
+            return dx
+        for out, given, part in zip(dx.chunk(len(mean)), g.chunk(len(mean)), factor, strict=True):
             out.addcmul_(given, part.view(-1, *[1] * (x.dim() - 2)))
-        return dx, dy if with_residual else None
+        return dx

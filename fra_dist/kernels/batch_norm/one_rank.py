@@ -29,7 +29,8 @@ class Layer:
         self.row = 4 * groups * x.shape[1]
         """Bytes of one of the numbers of all groups and channels."""
         self.forwards: tuple[Again, ...] | None = None
-        self.backwards: tuple[Again, ...] | None = None
+        self.backwards: dict[bool, tuple[Again, ...] | None] = {}
+        """For one gradient of the output, and for two."""
 
     def forward(
         self, x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, statistics: Sequence[Any] | None
@@ -63,13 +64,14 @@ class Layer:
         return y, settled
 
     def backward(
-        self, dy: Tensor, x: Tensor, y: Tensor | None, settled: Tensor, with_residual: bool
-    ) -> tuple[Tensor, Tensor | None, Tensor]:
-        """The gradients of x and of the residual, and Σ g and Σ g x̂ over all groups, (2, C).
+        self, dy: Tensor, more: Tensor | None, x: Tensor, y: Tensor | None, settled: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The gradients of x and of a residual, and Σ g and Σ g x̂ over all groups, (2, C).
 
-        `y` is given where ReLU came after a residual.
+        `y` is given where ReLU came after a residual; then the output may have two gradients, to be added up.
         """
-        dy = laid_out_like(dy, x)
+        dy, two = laid_out_like(dy, x), more is not None
+        more = dy if more is None else laid_out_like(more, x)
         dispatch.launches["batch_norm_settle_sums"] += 1
         dispatch.launches["batch_norm_gradients"] += 1
         by_input = self.relu and y is None
@@ -77,29 +79,28 @@ class Layer:
         means = torch.empty((2, *self.room[2:]), dtype=torch.float32, device=x.device)
         totals = torch.empty((2, self.room[3]), dtype=torch.float32, device=x.device)
         dx = torch.empty_like(x)
-        d_residual = torch.empty_like(x) if with_residual else None
-        given, at, found = dy.data_ptr(), x.data_ptr(), settled.data_ptr()
-        out = at if y is None else y.data_ptr()
-        if self.backwards is None or not self._as_before(given, at, out):
+        g = dy if y is None else torch.empty_like(x)
+        given, other, at, found = dy.data_ptr(), more.data_ptr(), x.data_ptr(), settled.data_ptr()
+        out, kept = at if y is None else y.data_ptr(), g.data_ptr()
+        known = self.backwards.get(two)
+        if known is None or not self._as_before(given, other, at, out):
             mean, _, inverse, scale, shift = settled.unbind()
             base = shift if by_input else None
             launches = (
-                launch.sums_launch(dy, x, y, mean, inverse, scale, base, partial),
+                launch.sums_launch(dy, more if two else None, x, y, mean, inverse, scale, base, partial, g),
                 launch.settle_sums_launch(x, partial, means, totals),
-                launch.gradients_launch(
-                    dy, x, y, mean, inverse, scale, base, level=means[0], slope=means[1], dx=dx, d_residual=d_residual
-                ),
+                launch.gradients_launch(g, x, mean, inverse, scale, base, level=means[0], slope=means[1], dx=dx),
             )
-            self.backwards = self._done(launches) or self.backwards
-            return dx, d_residual, totals
-        sums, settle, gradients = self.backwards
+            self.backwards[two] = self._done(launches) or known
+            return dx, g, totals
+        sums, settle, gradients = known
         stream, row, own = torch._C._cuda_getCurrentRawStream(self.device), self.row, partial.data_ptr()
-        gain, level, end = found + 3 * row, means.data_ptr(), dx.data_ptr()
-        values = given, at, out, found, found + 2 * row, gain, gain + row if by_input else gain
-        sums(stream, *values, own)
+        gain, level = found + 3 * row, means.data_ptr()
+        statistics = found, found + 2 * row, gain, gain + row if by_input else gain
+        sums(stream, given, other, at, out, *statistics, own, kept)
         settle(stream, own, level, totals.data_ptr())
-        gradients(stream, *values, level, level + row, end, end if d_residual is None else d_residual.data_ptr())
-        return dx, d_residual, totals
+        gradients(stream, kept, at, *statistics, level, level + row, dx.data_ptr())
+        return dx, g, totals
 
     def _as_before(self, *addresses: int) -> bool:
         """Whether what was launched before fits tensors at these addresses."""

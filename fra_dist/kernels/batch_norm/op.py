@@ -66,44 +66,48 @@ def _(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None, relu: bo
 
 @operator("batch_norm_sums")
 def sums(
-    dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, scale: Tensor, shift: Tensor | None
-) -> Tensor:
-    """Operator for `launch.sums`: Σ g and Σ g x̂, (2, G, C) fp32."""
+    dy: Tensor, more: Tensor | None, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, scale: Tensor,
+    shift: Tensor | None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Operator for `launch.sums`: Σ g and Σ g x̂, (2, G, C) fp32, and g, which is empty without y."""
     dispatch.launches["batch_norm_sums"] += 1
     with device_of(x):
-        return launch.sums(laid_out_like(dy, x), x, y, mean, inverse, scale, shift)
+        dy, more = laid_out_like(dy, x), None if more is None else laid_out_like(more, x)
+        return launch.sums(dy, more, x, y, mean, inverse, scale, shift)
 
 
 @sums.register_fake
 def _(
-    dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, scale: Tensor, shift: Tensor | None
-) -> Tensor:
-    return mean.new_empty((2, *mean.shape))
+    dy: Tensor, more: Tensor | None, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, scale: Tensor,
+    shift: Tensor | None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    return mean.new_empty((2, *mean.shape)), x.new_empty(0) if y is None else torch.empty_like(x)
 
 
 @operator("batch_norm_gradients")
 def gradients(
-    dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, factor: Tensor, shift: Tensor | None,
-    level: Tensor, slope: Tensor, with_residual: bool,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Operator for `launch.gradients`: the gradient of x and the residual's gradient, empty without a residual."""
+    g: Tensor, x: Tensor, mean: Tensor, inverse: Tensor, factor: Tensor, shift: Tensor | None, level: Tensor,
+    slope: Tensor,
+) -> Tensor:  # fmt: skip
+    """Operator for `launch.gradients`: the gradient of x."""
     dispatch.launches["batch_norm_gradients"] += 1
     with device_of(x):
-        return launch.gradients(laid_out_like(dy, x), x, y, mean, inverse, factor, shift, level, slope, with_residual)
+        return launch.gradients(laid_out_like(g, x), x, mean, inverse, factor, shift, level, slope)
 
 
 @gradients.register_fake
 def _(
-    dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, factor: Tensor, shift: Tensor | None,
-    level: Tensor, slope: Tensor, with_residual: bool,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    return torch.empty_like(x), torch.empty_like(x) if with_residual else x.new_empty(0)
+    g: Tensor, x: Tensor, mean: Tensor, inverse: Tensor, factor: Tensor, shift: Tensor | None, level: Tensor,
+    slope: Tensor,
+) -> Tensor:  # fmt: skip
+    return torch.empty_like(x)
 
 
 class Fused:
     """The passes of `reference.Reference`, computed by the Triton kernels. No gradient flows through them."""
 
-    moments, transform, sums, follow = (staticmethod(each) for each in (moments, transform, sums, follow))
+    moments, transform, follow = (staticmethod(each) for each in (moments, transform, follow))
+    gradients = staticmethod(gradients)
 
     @staticmethod
     def finish(*arguments: object) -> tuple[Tensor, ...]:
@@ -112,7 +116,7 @@ class Fused:
         return finish(*arguments).unbind()
 
     @staticmethod
-    def gradients(*arguments: object) -> tuple[Tensor, Tensor | None]:
-        """The gradient of x, and the residual's gradient or None, as `reference.Reference.gradients` returns them."""
-        dx, d_residual = gradients(*arguments)
-        return dx, d_residual if arguments[-1] else None
+    def sums(dy: Tensor, more: Tensor | None, x: Tensor, y: Tensor | None, *rest: object) -> tuple[Tensor, Tensor]:
+        """The sums, and g, as `reference.Reference.sums` returns them; without y, dy in place of g."""
+        found, g = sums(dy, more, x, y, *rest)
+        return found, dy if y is None else g

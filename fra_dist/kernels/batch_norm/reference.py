@@ -30,26 +30,31 @@ class Reference:
         return cast(y.relu() if relu else y, x.dtype)
 
     @staticmethod
-    def sums(dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, *_: object) -> Tensor:
-        """The sums Σ g and Σ g x̂ of this rank's values, (2, G, C); g is dy where y is positive, or dy if y is None."""
-        gradient = cast(Reference._rectified(dy, y), mean.dtype)
+    def sums(
+        dy: Tensor, _: None, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, *_rest: object
+    ) -> tuple[Tensor, Tensor]:
+        """The sums Σ g and Σ g x̂ of this rank's values, (2, G, C), and g, which is dy where y is positive.
+
+        Without y it is dy.
+        """
+        g = rectified(dy, y)
+        exact = cast(g, mean.dtype)
         unit = (cast(x, mean.dtype) - _over(mean, x)) * _over(inverse, x)
-        return torch.stack([_rows(part, len(mean)).sum(dim=1) for part in (gradient, gradient * unit)])
+        return torch.stack([_rows(part, len(mean)).sum(dim=1) for part in (exact, exact * unit)]), g
 
     @staticmethod
     def gradients(
-        dy: Tensor, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, factor: Tensor, _: Tensor | None,
-        level: Tensor, slope: Tensor, with_residual: bool,
-    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
-        """The gradient of x, and the residual's gradient, None without a residual."""
-        gradient = Reference._rectified(dy, y)
+        g: Tensor, x: Tensor, mean: Tensor, inverse: Tensor, factor: Tensor, _: None, level: Tensor, slope: Tensor
+    ) -> Tensor:
+        """The gradient of x; g is what `sums` returns."""
         unit = (cast(x, mean.dtype) - _over(mean, x)) * _over(inverse, x)
-        inner = cast(gradient, mean.dtype) - _over(level, x) - unit * _over(slope, x)
-        return cast(inner * _over(factor, x), x.dtype), gradient if with_residual else None
+        inner = cast(g, mean.dtype) - _over(level, x) - unit * _over(slope, x)
+        return cast(inner * _over(factor, x), x.dtype)
 
-    @staticmethod
-    def _rectified(dy: Tensor, y: Tensor | None) -> Tensor:
-        return dy if y is None else torch.where(y > 0, dy, 0)
+
+def rectified(dy: Tensor, y: Tensor | None) -> Tensor:
+    """The gradient dy of a ReLU where its output y is positive; dy itself if y is None."""
+    return dy if y is None else torch.ops.aten.threshold_backward(dy, y, 0)
 
 
 def squared(mean: Tensor, var: Tensor) -> Tensor:

@@ -4,9 +4,10 @@ few numbers a channel into others. Of these, one rank alone needs a single one a
 
 A map is rows of C channels, R of them a group. The reducing kernels give a program a block of channels and every
 SPLITS-th part of a group's rows, and leave partial sums to be added in a fixed order; the others own a tile. Each pass
-reads what it needs once: moments x; transform x (and the residual); sums dy, x; gradients dy, x. Where ReLU came after
-a residual the last two read y as well; without one, the sign of y is that of scale x + shift. Sums are fp32, and what
-is made of them float64 until ranks have been added up.
+reads what it needs once: moments x; transform x (and the residual); sums dy, x; gradients g, x. Where ReLU came after
+a residual, sums reads y as well, and the second gradient if y went two ways, and writes g: it is the residual's
+gradient, and gradients needs nothing else. Without a residual, the sign of y is that of scale x + shift, and g is made
+of dy twice. Sums are fp32, and what is made of them float64 until ranks have been added up.
 
 The reducing kernels add up tiles and reduce one tile after their loop: no barrier waits inside of it.
 """
@@ -193,21 +194,21 @@ def transform_kernel(
 
 
 @triton.jit
-def rectified(given, value, y, inside, scale, shift, MASK: tl.constexpr):
-    """The gradient where ReLU let the value through: by the tile at y, by its sign before ReLU, or everywhere."""
-    if MASK == FROM_OUTPUT:
-        given = tl.where(tl.load(y, mask=inside, other=0.0).to(tl.float32) > 0.0, given, 0.0)
-    if MASK == FROM_INPUT:
-        given = tl.where(value * scale[None, :] + shift[None, :] > 0.0, given, 0.0)
-    return given
+def rectified(given, value, scale, shift):
+    """The gradient where ReLU let the value through, by its sign before ReLU."""
+    return tl.where(value * scale[None, :] + shift[None, :] > 0.0, given, 0.0)
 
 
 @triton.jit
 def sums_kernel(
-    dy, x, y, mean, inverse, scale, shift, partial, R, C, G, splits, length,
-    BR: tl.constexpr, BC: tl.constexpr, MASK: tl.constexpr,
+    dy, more, x, y, mean, inverse, scale, shift, partial, g, R, C, G, splits, length,
+    BR: tl.constexpr, BC: tl.constexpr, MASK: tl.constexpr, ADD: tl.constexpr,
 ):  # fmt: skip
-    """Sums of g and g x̂ over a part of a group's rows."""
+    """Sums of g and g x̂ over a part of a group's rows; g itself too where it is known by y.
+
+    If ADD, the gradient of y is dy + more. What is added up is g as it is kept, rounded as the sum would have been had
+    an addition of its own stored it.
+    """
     blocks = tl.cdiv(C, BC)
     c = (tl.program_id(0) % blocks) * BC + tl.arange(0, BC)
     group = tl.program_id(0) // blocks
@@ -225,7 +226,15 @@ def sums_kernel(
         place = origin + row.to(tl.int64)[:, None] * C + c[None, :]
         value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
         given = tl.load(dy + place, mask=inside, other=0.0).to(tl.float32)
-        given = rectified(given, value, y + place, inside, gain, base, MASK)
+        if ADD:
+            given += tl.load(more + place, mask=inside, other=0.0).to(tl.float32)
+        if MASK == FROM_OUTPUT:
+            given = tl.where(tl.load(y + place, mask=inside, other=0.0).to(tl.float32) > 0.0, given, 0.0)
+            kept = given.to(g.dtype.element_ty)
+            tl.store(g + place, kept, mask=inside)
+            given = kept.to(tl.float32)
+        if MASK == FROM_INPUT:
+            given = rectified(given, value, gain, base)
         unit = tl.where(inside, (value - centre[None, :]) * factor[None, :], 0.0)
         level += given
         slope += given * unit
@@ -236,10 +245,10 @@ def sums_kernel(
 
 @triton.jit
 def gradients_kernel(
-    dy, x, y, mean, inverse, factor, shift, level, slope, dx, d_residual, R, C,
-    BR: tl.constexpr, BC: tl.constexpr, ADD: tl.constexpr, MASK: tl.constexpr,
+    g, x, mean, inverse, factor, shift, level, slope, dx, R, C,
+    BR: tl.constexpr, BC: tl.constexpr, MASK: tl.constexpr,
 ):  # fmt: skip
-    """One tile of dx, and of the residual's gradient if ADD."""
+    """One tile of dx, from g, or from dy in its place where g is known by x."""
     blocks = tl.cdiv(C, BC)
     c = (tl.program_id(0) % blocks) * BC + tl.arange(0, BC)
     row = (tl.program_id(0) // blocks) * BR + tl.arange(0, BR)
@@ -249,9 +258,9 @@ def gradients_kernel(
     channel = group * C + c
     value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
     a = tl.load(factor + channel, mask=c < C, other=0.0)
-    b = tl.load(shift + channel, mask=c < C, other=0.0)
-    given = tl.load(dy + place, mask=inside, other=0.0).to(tl.float32)
-    given = rectified(given, value, y + place, inside, a, b, MASK)
+    given = tl.load(g + place, mask=inside, other=0.0).to(tl.float32)
+    if MASK == FROM_INPUT:
+        given = rectified(given, value, a, tl.load(shift + channel, mask=c < C, other=0.0))
     centre = tl.load(mean + channel, mask=c < C, other=0.0)
     spread = tl.load(inverse + channel, mask=c < C, other=0.0)
     unit = (value - centre[None, :]) * spread[None, :]
@@ -259,5 +268,3 @@ def gradients_kernel(
     inner -= unit * tl.load(slope + channel, mask=c < C, other=0.0)[None, :]
     result = inner * a[None, :]
     tl.store(dx + place, result.to(dx.dtype.element_ty), mask=inside)
-    if ADD:
-        tl.store(d_residual + place, given.to(d_residual.dtype.element_ty), mask=inside)

@@ -1,13 +1,15 @@
 """Checks of batch norm's Triton kernels against the reference in float64, shared by the interpreter and the GPU."""
 
 from dataclasses import dataclass
+from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 from fra_dist.distributed import SINGLE
 from fra_dist.kernels import describe, dispatch, force
-from fra_dist.kernels.batch_norm import Running, batch_norm, follow
+from fra_dist.kernels.batch_norm import Running, batch_norm, follow, twin
 from fra_dist.types import CrossRank
 
 TOLERANCE = {torch.float32: 2e-6, torch.float16: 1e-3, torch.bfloat16: 1e-2}
@@ -182,12 +184,75 @@ def check_running_with_the_norm(device: str = "cpu") -> None:
     assert int(mean_of_all.tracked) == 11
 
 
+def check_two_gradients(device: str = "cpu") -> None:
+    """An output used twice, by itself and by its twin: to the bit what comes of its gradients added up and rectified
+    one operation after the other; so with either gradient alone. With neither there is none."""
+    for dtype in (torch.bfloat16, torch.float16, torch.float32):
+        case = Case(4, 24, 7, 7, dtype=dtype)
+        inputs = [x.requires_grad_() for x in case.inputs(device)]
+        generator = torch.Generator().manual_seed(1)
+        one, other = (torch.randn(inputs[0].shape, generator=generator).to(inputs[0]) for _ in range(2))
+        for cross in (SINGLE, Twins()):
+            with force("triton"):
+                y = _output(case, inputs, cross)
+                assert twin(y) is not y
+                assert torch.equal(twin(y), y)
+                found = {
+                    "both": torch.autograd.grad((y, twin(y)), inputs, (one, other)),
+                    "first": torch.autograd.grad(_output(case, inputs, cross), inputs, one),
+                    "second": torch.autograd.grad(twin(_output(case, inputs, cross)), inputs, one),
+                }
+                wanted = dict.fromkeys(("first", "second"), _step_by_step(case, inputs, one, y, cross))
+                wanted["both"] = _step_by_step(case, inputs, one + other, y, cross)
+                for name, gradients in found.items():
+                    for gradient, right in zip(gradients, wanted[name], strict=True):
+                        assert torch.equal(gradient, right), (dtype, cross, name)
+                y = _output(case, inputs, cross)
+                none = _NoGradient.apply(y) + _NoGradient.apply(twin(y))
+                assert torch.autograd.grad(none.sum(), inputs, allow_unused=True) == (None,) * len(inputs)
+    with force("triton"):
+        y = _output(case, inputs, SINGLE)
+        second = twin(y)
+        y.mul_(2)  # of which the twin does not know
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            torch.autograd.grad(second, inputs, one)
+    with torch.no_grad(), force("triton"):
+        y = _output(case, inputs, SINGLE)
+        assert twin(y) is y
+    with force("reference"):
+        y = _output(case, inputs, SINGLE)
+        assert twin(y) is y
+
+
+class _NoGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, given: Tensor) -> None:
+        return None
+
+
+def _output(case: Case, inputs: list[Tensor], cross: CrossRank) -> Tensor:
+    return batch_norm(*inputs, cross=cross, groups=case.groups, relu=case.relu, eps=case.eps)[0]
+
+
+def _step_by_step(case: Case, inputs: list[Tensor], dy: Tensor, y: Tensor, cross: CrossRank) -> list[Tensor]:
+    """Gradients where the residual and ReLU are operations of their own, with the sign of y as it is."""
+    g = torch.ops.aten.threshold_backward(dy, y.detach(), 0)
+    plain, *_ = batch_norm(*inputs[:3], cross=cross, groups=case.groups, eps=case.eps)
+    return [*torch.autograd.grad(plain, inputs[:3], g), g]
+
+
 OTHERS = (
     "few splits",
     "NaN",
     "expanded gradient",
     "running statistics",
     "running with the norm",
+    "two gradients",
+    "residual blocks",
     "operators",
     "torch.compile",
     "refusals",

@@ -7,6 +7,7 @@ from fra_dist.errors import ConfigError
 from fra_dist.kernels import dispatch
 from fra_dist.kernels.batch_norm import batch_norm, launch
 from fra_dist.kernels.batch_norm import op as operators
+from tests.kernels.batch_norm.blocks import check_blocks
 from tests.kernels.batch_norm.checks import (
     CASES,
     Case,
@@ -15,6 +16,7 @@ from tests.kernels.batch_norm.checks import (
     check_not_a_number,
     check_running_statistics,
     check_running_with_the_norm,
+    check_two_gradients,
 )
 from tests.kernels.batch_norm.mutants import MUTANTS
 from tests.kernels.interpreting import main
@@ -39,10 +41,11 @@ def check_operators() -> None:
     running = torch.zeros(x.shape[1]), torch.ones(x.shape[1]), torch.tensor(0)
     torch.library.opcheck(operators.follow.custom, (*running, *values, 0.1, 1.2))
     torch.library.opcheck(operators.transform.custom, (x, *values, residual, True))
-    torch.library.opcheck(operators.sums.custom, (residual, x, x, *values, values[0], None))
-    torch.library.opcheck(operators.sums.custom, (residual, x, None, *values, *values))
-    torch.library.opcheck(operators.gradients.custom, (residual, x, x, *values, values[0], None, *values, True))
-    torch.library.opcheck(operators.gradients.custom, (residual, x, None, *values, *values, *values, False))
+    for more in (None, residual):
+        torch.library.opcheck(operators.sums.custom, (residual, more, x, x, *values, values[0], None))
+    torch.library.opcheck(operators.sums.custom, (residual, None, x, None, *values, *values))
+    torch.library.opcheck(operators.gradients.custom, (residual, x, *values, values[0], None, *values))
+    torch.library.opcheck(operators.gradients.custom, (residual, x, *values, *values, *values))
 
 
 def check_compiled() -> None:
@@ -78,5 +81,7 @@ if __name__ == "__main__":
     more = {"few splits": check_few_splits, "NaN": check_not_a_number, "expanded gradient": check_expanded_gradient}
     more["running statistics"] = check_running_statistics
     more["running with the norm"] = check_running_with_the_norm
+    more["two gradients"] = check_two_gradients
     others = {"operators": check_operators, "torch.compile": check_compiled, "refusals": check_refusals}
+    others["residual blocks"] = check_blocks
     main(cases | more, others, launch, MUTANTS)

@@ -27,14 +27,25 @@ MUTANTS = {
     ),
     "NaN rectified": ("value = tl.where(value < 0.0, 0.0, value)", "value = tl.where(value > 0.0, value, 0.0)", "NaN"),
     "sums do not see the ReLU": (
-        "given = rectified(given, value, y + place, inside, gain, base, MASK)\n        unit",
-        "given = given\n        unit",
+        "given = rectified(given, value, gain, base)",
+        "given = given",
+        "ReLU without residual",
+    ),
+    "sums do not see the ReLU after a residual": (
+        "given = tl.where(tl.load(y + place, mask=inside, other=0.0).to(tl.float32) > 0.0, given, 0.0)",
+        "given = tl.where(tl.load(y + place, mask=inside, other=0.0).to(tl.float32) > 0.0, given, given)",
         "small",
     ),
     "gradients do not see the ReLU": (
-        "given = rectified(given, value, y + place, inside, a, b, MASK)\n    centre",
-        "given = given\n    centre",
-        "small",
+        "given = rectified(given, value, a, tl.load(shift + channel, mask=c < C, other=0.0))",
+        "given = given",
+        "ReLU without residual",
+    ),
+    "second gradient lost": ("given += tl.load(more + place", "given += 0.0 * tl.load(more + place", "two gradients"),
+    "sum of the gradients not rounded": (
+        "given = kept.to(tl.float32)",
+        "given = given + 0.0 * kept.to(tl.float32)",
+        "two gradients",
     ),
     "ReLU by the input without its shift": (
         "scale[None, :] + shift[None, :] > 0.0",
@@ -52,8 +63,8 @@ MUTANTS = {
     "slope left in the gradient": ("inner -= unit * tl.load(slope", "inner -= 0.0 * unit * tl.load(slope", "small"),
     "gradient not scaled": ("result = inner * a", "result = inner + 0.0 * a", "small"),
     "residual's gradient not rectified": (
-        "tl.store(d_residual + place, given.to(d_residual",
-        "tl.store(d_residual + place, tl.load(dy + place, mask=inside, other=0.0).to(d_residual",
+        "tl.store(g + place, kept,",
+        "tl.store(g + place, tl.load(dy + place, mask=inside, other=0.0),",
         "small",
     ),
     "mean square around the first row": (
