@@ -39,10 +39,10 @@ READ = (
 REGIONS = (
     Column("heatmaps, NMI", "regions/heatmaps/nmi", 1, 3),
     Column("mIoU", "regions/heatmaps/miou", 1, 3),
-    Column("NMI of eyes, nose, mouth", "regions/heatmaps/parts_nmi", 1, 3),
+    Column("heatmaps: NMI of eyes, nose, mouth", "regions/heatmaps/parts_nmi", 1, 3),
     Column("k-means on features, NMI", "regions/clusters/nmi", 1, 3),
     Column("mIoU", "regions/clusters/miou", 1, 3),
-    Column("NMI of eyes, nose, mouth", "regions/clusters/parts_nmi", 1, 3),
+    Column("k-means on features: NMI of eyes, nose, mouth", "regions/clusters/parts_nmi", 1, 3),
     Column("linear probe, mIoU", "regions/probe/miou", 1, 3),
     Column("heatmaps keep their side when mirrored, %", "following/heatmaps/flip/follows"),
     Column("k-means on features", "following/clusters/flip/follows"),
