@@ -65,7 +65,8 @@ def test_without_a_gpu_there_is_nothing_to_check(capsys: pytest.CaptureFixture[s
     with pytest.raises(ValueError, match="tensors on the CPU"):
         self_check.check_kernels(torch.device("cpu"))
     assert main.main(["kernels"]) == 0
-    *lines, convolutions = capsys.readouterr().out.splitlines()
+    *lines, convolutions, bf16 = capsys.readouterr().out.splitlines()
     assert convolutions.startswith("convolutions ")
+    assert bf16.startswith("bf16 ")
     assert [line.split()[0] for line in lines] == sorted(KERNELS, key=list(kernels.describe()).index)
     assert all("reference" in line for line in lines)

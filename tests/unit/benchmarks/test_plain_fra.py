@@ -34,7 +34,7 @@ def test_three_steps_give_the_same_losses_weights_and_statistics() -> None:
 def test_fp32_agrees_in_both_layouts(channels_last: bool) -> None:
     single = replace(EXACT, dtype="float32")
     losses = [float(run()) for run in (OurStep(single), plainly(single, channels_last=channels_last))]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)  # 1.1e-5 seen with AVX-512; float64 above is exact
 
 
 @pytest.mark.slow
