@@ -12,6 +12,7 @@ import torch
 from fra_dist.errors import AccessError
 
 ROUNDS = 3
+"""How often each way is timed."""
 
 
 def machine() -> str:

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 
@@ -192,7 +192,7 @@ def _synthetic(spec: str, seed: int, rules: PhotoRules) -> SyntheticFaces:
             f"source {spec!r} is rendered at {size} pixels: write synthetic:{match[1]}@SIZE instead of --size"
         )
     people = int(match[3]) if match[3] else None
-    framing: Framing = "wild" if match[4] == "wild" else "face" if match[4] == "face" else "portrait"
+    framing = cast(Framing, match[4] or "portrait")  # one that the pattern lets through
     return SyntheticFaces(int(match[1]), size, people, seed, rules.quality, framing)
 
 
