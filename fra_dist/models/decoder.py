@@ -116,6 +116,9 @@ class DecoderLayer(nn.Module):
 class Attention(nn.Module):
     """Multi-head attention, batch first; one packed weight for queries, keys and values, dropout on the weights."""
 
+    used_in_parts: tuple[str, ...] = ("in_weight", "in_bias")
+    """Parameters for autocast to round, each part of which is used once in a call: see `rounded_weights.weights_of`."""
+
     def __init__(self, width: int, heads: int, dropout: ImageDropout) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
@@ -126,8 +129,7 @@ class Attention(nn.Module):
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attention of each query over the keys: (B, Q, D), (B, P, D), (B, P, D) -> (B, Q, D)."""
-        parts = zip((query, key, value), self.in_weight.chunk(3), self.in_bias.chunk(3), strict=True)
-        q, k, v = (functional.linear(x, w, b).unflatten(2, (self.heads, -1)).transpose(1, 2) for x, w, b in parts)
+        q, k, v = (x.unflatten(2, (self.heads, -1)).transpose(1, 2) for x in self._projected(query, key, value))
         if self.dropout.idle:
             pooled = functional.scaled_dot_product_attention(q, k, v)
         else:
@@ -135,9 +137,19 @@ class Attention(nn.Module):
             pooled = self.dropout(weights) @ v
         return self.out(pooled.transpose(1, 2).flatten(2))
 
+    def _projected(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
+        if query is not key:
+            parts = zip((query, key, value), self.in_weight.chunk(3), self.in_bias.chunk(3), strict=True)
+            return tuple(functional.linear(*part) for part in parts)
+        parts_of = [len(self.in_weight) // 3 * part for part in (2, 1)]  # one product for both
+        (weight, w_value), (bias, b_value) = self.in_weight.split(parts_of), self.in_bias.split(parts_of)
+        return *functional.linear(query, weight, bias).chunk(2, dim=2), functional.linear(value, w_value, b_value)
+
 
 class CrossAttention(Attention):
     """Attention over a map with a position code on its keys alone, computed by `kernels/decoder_attention/`."""
+
+    used_in_parts = ("in_weight",)  # the bias of the values is added in fp32
 
     def forward(self, query: Tensor, memory: Tensor, code: Tensor) -> Tensor:
         """Attention of each query over the pixels: query (B, Q, D), memory (B, P, D), code (P, D) -> (B, Q, D)."""

@@ -116,7 +116,7 @@ class FRA(nn.Module):
     def round_weights(self) -> None:
         """Let the weights be rounded all together under autocast, with the numbers that autocast itself would give.
 
-        Those of a backbone from elsewhere are left to autocast.
+        Call it after `group_views`, if at all that is called. Those of a backbone from elsewhere are left to autocast.
         """
         predictors = [part for part in (self.predictor, self.local_predictor) if part is not None]
         self.rounded = [*self._weights_of(self.online), *(place for part in predictors for place in weights_of(part))]
@@ -127,7 +127,7 @@ class FRA(nn.Module):
         parts.append(network.decoder)
         if self.backbone_known:
             parts.append(network.backbone)
-        return [place for part in parts if part is not None for place in weights_of(part)]
+        return [p for part in parts if part is not None for p in weights_of(part, once=self.views_grouped)]
 
     def _rounded_weights(self, places: Sequence[Place], device: torch.device) -> AbstractContextManager[None]:
         if not (places and torch.is_autocast_enabled(device.type)):

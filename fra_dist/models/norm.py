@@ -72,7 +72,7 @@ def in_groups(module: nn.Module, count: int) -> Iterator[None]:
 
     Blocks must not be nested.
     """
-    norms = [m for m in module.modules() if isinstance(m, BatchNorm)] if count > 1 else []  # one part: as it is outside
+    norms = _norms(module) if count > 1 else []  # one part: as it is outside
     before = [norm.groups for norm in norms]
     for norm in norms:
         norm.groups = count
@@ -81,6 +81,17 @@ def in_groups(module: nn.Module, count: int) -> Iterator[None]:
     finally:
         for norm, groups in zip(norms, before, strict=True):
             norm.groups = groups
+
+
+def _norms(module: nn.Module) -> list[BatchNorm]:
+    """Every batch norm inside, once; `modules()` makes names on its way, which takes it ten times as long."""
+    left, found = [module], {}
+    while left:
+        one = left.pop()
+        if isinstance(one, BatchNorm):
+            found[one] = None
+        left.extend(child for child in one._modules.values() if child is not None)
+    return list(found)
 
 
 def groups_of(module: nn.Module) -> int:

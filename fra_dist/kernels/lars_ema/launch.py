@@ -120,9 +120,9 @@ def _addresses(
 ) -> Tensor:
     """(5, n) int64; the addresses of tensors that there are not are 0."""
     n = len(parameters)
-    rows = [[tensor.data_ptr() for tensor in tensors] for tensors in (parameters, gradients, velocities, targets)]
+    rows = [[*map(Tensor.data_ptr, tensors)] for tensors in (parameters, gradients, velocities, targets)]
     rows = [row + [0] * (n - len(row)) for row in rows]
-    aligned = [int(all(address % 16 == 0 for address in column)) for column in zip(*rows, strict=True)]
+    aligned = [int((a | b | c | d) % 16 == 0) for a, b, c, d in zip(*rows, strict=True)]
     return _address_table((*map(tuple, rows), tuple(aligned)), parameters[0].device)
 
 

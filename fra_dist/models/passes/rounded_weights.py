@@ -37,14 +37,21 @@ def rounded_weights(places: Sequence[Place], dtype: torch.dtype) -> Iterator[Non
             module._parameters[name] = parameter
 
 
-def weights_of(module: nn.Module) -> list[Place]:
+def weights_of(module: nn.Module, *, once: bool = False) -> list[Place]:
     """The fp32 weights and biases of a module's convolutions and linear layers.
 
-    Layers that are subclasses are left out: they may do something else with theirs. So are parameters that are used in
-    parts, which autocast rounds for each use, so that their gradients are added up in fp32.
+    Layers that are subclasses are left out: they may do something else with theirs. once: the module is called once
+    inside the block. Then parameters whose parts are used once in a call, which modules name in `used_in_parts`, belong
+    to it too. Autocast rounds a part for each use, so that the gradients of several uses are added up in fp32.
     """
-    layers = [part for part in module.modules() if type(part) in (nn.Conv2d, nn.Linear)]
-    return [(part, name) for part in layers for name in ("weight", "bias") if _in_fp32(part._parameters.get(name))]
+    named = ((part, name) for part in module.modules() for name in _names(part, once))
+    return [(part, name) for part, name in named if _in_fp32(part._parameters.get(name))]
+
+
+def _names(module: nn.Module, once: bool) -> tuple[str, ...]:
+    if type(module) in (nn.Conv2d, nn.Linear):
+        return "weight", "bias"
+    return getattr(module, "used_in_parts", ()) if once else ()
 
 
 def _in_fp32(parameter: Tensor | None) -> bool:

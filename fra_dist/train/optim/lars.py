@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fra_dist.train.optim.lars_fused import move_fused
-from fra_dist.train.optim.moved import Followers, ParameterPieces
+from fra_dist.train.optim.moved import Followers, Known, ParameterPieces
 
 _EPSILON = 1e-8
 
@@ -45,6 +45,7 @@ class LARS(torch.optim.Optimizer):
             params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust, "adapt": adapt}
         )
         self.pieces: dict[Tensor, ParameterPieces] = {}
+        self.known = Known()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fra_dist.kernels import lars_ema
-from fra_dist.train.optim.moved import LayerwiseOptimizer, ParameterPieces, gradients_of
+from fra_dist.train.optim.moved import Known, LayerwiseOptimizer, ParameterPieces, gradients_of
 
 _SHARED = ("lr", "momentum", "trust")
 """Settings of which the kernels take one value for all groups."""
@@ -57,8 +57,8 @@ def move_fused(optimizer: LayerwiseOptimizer) -> bool:
     weights, gradients = [part.parameter for part in parts], [part.gradient for part in parts]
     velocities = [part.velocity for part in parts]
     followed = [p for p, _ in moved if p in target_of]
-    targets = [target_of[p].data for p in followed]
-    if not parts or not lars_ema.takes(weights, gradients, velocities, targets):
+    targets = [target_of[p] for p in followed]
+    if not parts or not _taken(optimizer, weights, gradients, velocities, targets):
         return False
     lars_ema.lars_ema(
         weights,
@@ -78,10 +78,26 @@ def move_fused(optimizer: LayerwiseOptimizer) -> bool:
     return True
 
 
+def _taken(
+    optimizer: LayerwiseOptimizer, weights: list[Tensor], gradients: list[Tensor], velocities: list[Tensor],
+    targets: list[Tensor],
+) -> bool:  # fmt: skip
+    """Whether the kernels take the lists. Tensors that they took in the last step are not looked at again, but for the
+    gradients, of which each step has others.
+    """
+    lists = [*weights, *velocities, *targets]
+    if not optimizer.known.holds(lists):
+        if not lars_ema.takes(weights, gradients, velocities, targets):
+            return False
+        optimizer.known = Known(lists)
+        return True
+    return lars_ema.takes(weights[:1], gradients[:1], velocities[:1], ()) and len({g.dtype for g in gradients}) == 1
+
+
 def _owner(optimizer: LayerwiseOptimizer, p: Tensor, group: dict[str, Any]) -> _Owner:
     pieces = optimizer.pieces.get(p) if group["adapt"] else None
     assert p.grad is not None
-    whole = _Part(p.data, p.grad, optimizer.velocity(p), group)
+    whole = _Part(p, p.grad, optimizer.velocity(p), group)
     return _Owner([whole] if pieces is None else [whole.piece(*span) for span in pieces.spans], pieces)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import eq, is_
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -19,6 +20,21 @@ class ParameterPieces:
     """The number of parameters of the group, over all ranks."""
     sum: Callable[[Tensor], Tensor]
     """Sums a tensor elementwise over ranks: a collective, so every rank that holds pieces calls it."""
+
+
+class Known:
+    """Tensors that have been looked at, and where they lay in memory."""
+
+    def __init__(self, tensors: Sequence[Tensor] = ()) -> None:
+        self._tensors, self._addresses = list(tensors), [tensor.data_ptr() for tensor in tensors]
+
+    def holds(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether they are these very tensors, in the same places."""
+        return (
+            len(tensors) == len(self._tensors)
+            and all(map(is_, tensors, self._tensors))
+            and all(map(eq, map(Tensor.data_ptr, tensors), self._addresses))
+        )
 
 
 class Followers(Protocol):
@@ -45,6 +61,9 @@ class LayerwiseOptimizer(Protocol):
     """A 0-dim tensor that cancels the step when it holds 1; None: the step is always done."""
     followers: Followers | None
     """EMA copies to update along with the parameters; None when there are none."""
+
+    known: Known
+    """What the kernels took in the last step."""
 
     def velocity(self, parameter: Tensor) -> Tensor:
         """Return the momentum buffer of a parameter; zeros before its first step."""

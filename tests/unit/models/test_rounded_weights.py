@@ -97,6 +97,14 @@ def test_a_backbone_from_elsewhere_keeps_its_weights():
     one_pass(model)
 
 
+def test_weights_used_in_parts_are_rounded_where_each_part_is_used_once():
+    apart, grouped = build("decoder"), build("grouped")
+    for model in (apart, grouped):
+        model.round_weights()
+    names = [{name for _, name in model.rounded} for model in (apart, grouped)]
+    assert names == [{"weight", "bias"}, {"weight", "bias", "in_weight", "in_bias"}]
+
+
 def test_layers_that_may_do_something_else_with_their_weights_are_left_out():
     class Standardised(nn.Conv2d):
         pass
