@@ -10,7 +10,9 @@ Every map is read or written as often as the kernels' docstrings say, once for e
     c5c9a06    batch norm, residual and ReLU in one kernel; its backward pass reads dy, x and y twice
     this       y is read only where a residual was added before ReLU: elsewhere its sign is known from x. There the pass
                that reads it writes the residual's gradient, from which the next one goes on, and adds up the gradients
-               of an output that goes on through the next block and around it
+               of an output that goes on through the next block and around it. The stem's norm writes the pooled map
+               alone, and a byte for where each maximum lies; its backward pass makes the gradient before the pooling
+               twice rather than write it
 """
 
 import argparse
@@ -26,7 +28,7 @@ from torch import Tensor, nn
 
 from fra_dist.config import load_config
 from fra_dist.models.fra import FRA
-from fra_dist.models.norm import BatchNorm
+from fra_dist.models.norm import BatchNorm, PooledBatchNorm
 from fra_dist.models.resnet import FusedBasicBlock, FusedBottleneck
 
 sys.path.append(str(Path(__file__).resolve().parent))
@@ -86,10 +88,10 @@ def _watch(backbone: nn.Module, step: Step, trained: bool) -> None:
         if isinstance(module, nn.Conv2d):
             module.register_forward_hook(_convolution(step, trained, into_images=first))
             first = False
+        elif isinstance(module, PooledBatchNorm):
+            module.register_forward_hook(_pooled_norm(step, trained))
         elif isinstance(module, BatchNorm):
             module.register_forward_hook(_norm(step, trained), with_kwargs=True)
-        elif isinstance(module, nn.MaxPool2d):
-            module.register_forward_hook(_pooling(step, trained))
 
 
 def _convolution(step: Step, trained: bool, into_images: bool) -> Callable[..., None]:
@@ -105,18 +107,19 @@ def _convolution(step: Step, trained: bool, into_images: bool) -> Callable[..., 
 def _norm(step: Step, trained: bool) -> Callable[..., None]:
     def hook(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], out: Tensor) -> None:
         given = dict(zip(("input", "residual", "relu"), inputs, strict=False)) | named
-        residual, relu = given.get("residual") is not None, bool(given.get("relu"))
-        plain = 3 + 3 * residual + 2 * relu
-        fused = 1 + 2 + residual
-        ours = before = fused
-        if trained:
-            plain += 5 + 3 * relu
-            before = fused + 5 + 2 * relu + residual
-            ours = fused + 5 + 2 * (relu and residual)
-        each = (plain, before, ours)
-        step.add("batch norm, residual and ReLU", *(number * _size(out) for number in each))
+        passes = _passes(given.get("residual") is not None, bool(given.get("relu")), trained)
+        step.add("batch norm, residual and ReLU", *(number * _size(out) for number in passes))
 
     return hook
+
+
+def _passes(residual: bool, relu: bool, trained: bool) -> tuple[int, int, int]:
+    """How often each way reads or writes a norm's map."""
+    plain = 3 + 3 * residual + 2 * relu
+    fused = 1 + 2 + residual
+    if not trained:
+        return plain, fused, fused
+    return plain + 5 + 3 * relu, fused + 5 + 2 * relu + residual, fused + 5 + 2 * (relu and residual)
 
 
 def _two_ways(step: Step, from_block: bool) -> Callable[..., None]:
@@ -130,10 +133,15 @@ def _two_ways(step: Step, from_block: bool) -> Callable[..., None]:
     return hook
 
 
-def _pooling(step: Step, trained: bool) -> Callable[..., None]:
+def _pooled_norm(step: Step, trained: bool) -> Callable[..., None]:
     def hook(module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
-        indices = 4 * _size(out)  # int64
-        step.add("pooling", (1 + trained) * (_size(inputs[0]) + _size(out) + indices))
+        whole, pooled = _size(inputs[0]), _size(out)
+        apart = _passes(residual=False, relu=True, trained=trained)[:2]
+        noted = pooled // 2  # a byte for two
+        together = 2 * whole + pooled + noted + trained * (3 * whole + 2 * (pooled + noted))
+        step.add("batch norm, residual and ReLU", *(number * whole for number in apart), together)
+        pooling = (1 + trained) * (whole + pooled + 4 * pooled)  # int64 says where
+        step.add("pooling", pooling, pooling, 0)
 
     return hook
 

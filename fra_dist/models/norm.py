@@ -16,6 +16,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fra_dist.distributed import SINGLE, CrossRank
 from fra_dist.errors import ConfigError
 from fra_dist.kernels.batch_norm import Running, normalised, takes
+from fra_dist.kernels.pooled_norm import pooled_norm
+from fra_dist.kernels.pooled_norm import takes as takes_pooled
 
 
 class BatchNorm(_BatchNorm):
@@ -52,17 +54,37 @@ class BatchNorm(_BatchNorm):
 
     def _by_parts(self, input: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
         self._check_input_dim(input)
-        weight = input.new_ones(input.shape[1]) if self.weight is None else self.weight
-        bias = torch.zeros_like(weight) if self.bias is None else self.bias
-        running = None
-        if self.running_mean is not None:
-            assert self.running_var is not None
-            assert self.num_batches_tracked is not None
-            running = Running(self.running_mean, self.running_var, self.num_batches_tracked, self.momentum)
+        weight, bias = self._affine(input)
         return normalised(
             input, weight, bias, residual,
-            cross=self.cross, groups=self.groups, relu=relu, eps=self.eps, running=running,
+            cross=self.cross, groups=self.groups, relu=relu, eps=self.eps, running=self._running(),
         )  # fmt: skip
+
+    def _affine(self, input: Tensor) -> tuple[Tensor, Tensor]:
+        weight = input.new_ones(input.shape[1]) if self.weight is None else self.weight
+        return weight, torch.zeros_like(weight) if self.bias is None else self.bias
+
+    def _running(self) -> Running | None:
+        if self.running_mean is None:
+            return None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        return Running(self.running_mean, self.running_var, self.num_batches_tracked, self.momentum)
+
+
+class PooledBatchNorm(BatchNorm):
+    """The batch norm of a ResNet's stem, which takes along the ReLU and the max pooling behind it:
+    (N, C, H, W) -> (N, C, ⌈H/2⌉, ⌈W/2⌉).
+
+    The pooling is that of a ResNet, over windows of 3×3 at every second place with a border of one place.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # type: ignore[override]
+        """The output maxpool(ReLU(norm(input)))."""
+        if self.training and not torch.compiler.is_compiling() and takes_pooled(input):
+            cross, groups, running = self.cross, self.groups, self._running()
+            return pooled_norm(input, *self._affine(input), cross=cross, groups=groups, eps=self.eps, running=running)
+        return functional.max_pool2d(super().forward(input, relu=True), 3, stride=2, padding=1)
 
 
 @contextmanager

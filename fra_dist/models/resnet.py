@@ -6,7 +6,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from fra_dist.errors import ConfigError
 from fra_dist.kernels.batch_norm import twin
-from fra_dist.models.norm import BatchNorm
+from fra_dist.models.norm import BatchNorm, PooledBatchNorm
 from fra_dist.models.pyramid import TopDownPath
 
 STAGES = {4: "layer1", 8: "layer2", 16: "layer3", 32: "layer4"}
@@ -26,10 +26,8 @@ class ResNetBackbone(nn.Module):
 
     conv1: nn.Conv2d
     """The first convolution, 7×7 with stride 2."""
-    bn1: BatchNorm
-    """The batch norm after the first convolution."""
-    maxpool: nn.MaxPool2d
-    """The max pooling before the first stage, of stride 2."""
+    bn1: PooledBatchNorm
+    """The batch norm after the first convolution, and the max pooling behind it, of stride 2."""
 
     def __init__(self, name: str, map_stride: int = 32) -> None:
         super().__init__()
@@ -37,12 +35,13 @@ class ResNetBackbone(nn.Module):
             raise ConfigError(f"model.map_stride={map_stride} is not one of {', '.join(map(str, STAGES))}")
         net = getattr(torchvision.models, name)(weights=None, norm_layer=BatchNorm)
         for child, module in net.named_children():
-            if child not in ("avgpool", "fc"):
+            if child not in ("maxpool", "avgpool", "fc"):
                 self.add_module(child, module)
         self.map_stride = map_stride
         self.out_channels: int = net.fc.in_features
         self.pyramid: TopDownPath | None = None
-        # the class changes in place: the blocks keep torchvision's construction and names, and only `forward` differs
+        # classes change in place: the parts keep torchvision's construction and names, and only `forward` differs
+        self.bn1.__class__ = PooledBatchNorm
         for block in self.blocks():
             block.__class__ = FusedBottleneck if isinstance(block, Bottleneck) else FusedBasicBlock
         if map_stride < 32:
@@ -51,7 +50,7 @@ class ResNetBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """The feature map: (B, 3, S, S) -> (B, out_channels, S / map_stride, S / map_stride), rounded up."""
-        x = self.maxpool(self.bn1(self.conv1(images), relu=True))
+        x = self.bn1(self.conv1(images))
         maps = []
         for stride, stage in STAGES.items():
             x = getattr(self, stage)(x)

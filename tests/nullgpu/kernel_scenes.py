@@ -28,6 +28,7 @@ from tests.gpu import (
     test_decoder_attention,
     test_dropout_mask,
     test_lars_ema,
+    test_pooled_norm,
     test_region_attention,
     test_relation_kernel,
     test_view_pixels,
@@ -36,6 +37,7 @@ from tests.kernels.batch_norm import checks as batch_norm_checks
 from tests.kernels.decoder_attention import checks as decoder_attention_checks
 from tests.kernels.dropout_mask import checks as dropout_mask_checks
 from tests.kernels.lars_ema import checks as lars_ema_checks
+from tests.kernels.pooled_norm import checks as pooled_norm_checks
 from tests.kernels.region_attention import checks as region_attention_checks
 from tests.kernels.relation import checks as relation_checks
 from tests.kernels.view_pixels import checks as view_pixels_checks
@@ -87,6 +89,11 @@ def lars(case: lars_ema_checks.Case) -> Run:
     return run
 
 
+def pooled_norm(case: pooled_norm_checks.Case) -> Run:
+    inputs, given = case.inputs(DEVICE), case.given(DEVICE)
+    return lambda: pooled_norm_checks.results(case, [x.detach().clone() for x in inputs], given)
+
+
 def region(case: region_attention_checks.Case) -> Run:
     inputs = [x.requires_grad_() for x in case.inputs(DEVICE)]
     return lambda: _differentiated(region_attention(*inputs, case.temperature, case.epsilon), inputs)
@@ -112,6 +119,7 @@ KERNELS: dict[str, tuple[Callable[[Any], Run], dict[str, Any]]] = {
     "decoder_attention": (decoder_attention, test_decoder_attention.SMALL | test_decoder_attention.LARGE),
     "dropout_mask": (dropout_mask, dropout_mask_checks.CASES | test_dropout_mask.LARGE),
     "lars_ema": (lars, lars_ema_checks.CASES | {"large": test_lars_ema.LARGE}),
+    "pooled_norm": (pooled_norm, pooled_norm_checks.CASES | test_pooled_norm.LARGE),
     "region_attention": (region, region_attention_checks.CASES | test_region_attention.LARGE),
     "relation": (relation, relation_checks.CASES | test_relation_kernel.LARGE),
     "view_pixels": (view_pixels, view_pixels_checks.CASES | test_view_pixels.LARGE),
@@ -121,6 +129,7 @@ CHOSEN = {
     "decoder_attention": ["dropout", "64 rows, 784 pixels, width 256, torch.bfloat16"],
     "dropout_mask": ["two views", "attention", "hidden"],
     "lars_ema": ["dense", "not aligned", "large"],
+    "pooled_norm": ["odd sides", "112x112, 64 channels, torch.bfloat16"],
     "region_attention": [
         "small",
         "28x28, 64 regions, channels_last, torch.bfloat16",

@@ -1,0 +1,51 @@
+"""Ways to break the kernels: name -> (source as it is, broken source, the check that is expected to notice)."""
+
+MUTANTS = {
+    "statistics of the first group": ("a = tl.load(scale + group * C + c,", "a = tl.load(scale + c,", "small"),
+    "shift of the first group": ("b = tl.load(shift + group * C + c,", "b = tl.load(shift + c,", "small"),
+    "image of the first group": ("image = group * (R // (OH * OW)) + row", "image = row", "small"),
+    "border of no place": ("top = (row // OW) % OH * 2 - 1", "top = (row // OW) % OH * 2", "small"),
+    "windows that do not overlap": ("left = row % OW * 2 - 1", "left = row % OW * 3 - 1", "small"),
+    "border wraps around": ("(w >= 0) & (w < W)\n", "(w < W)\n", "small"),
+    "last row left out": ("(h >= 0) & (h < H) &", "(h >= 0) & (h < H - 1) &", "small"),
+    "not rectified": (
+        "value = tl.where(value < 0.0, 0.0, value)  # keeps NaN",
+        "value = tl.where(value < 0.0, value, value)  # keeps NaN",
+        "small",
+    ),
+    "NaN rectified": (
+        "value = tl.where(value < 0.0, 0.0, value)  # keeps NaN",
+        "value = tl.where(value > 0.0, value, 0.0)  # keeps NaN",
+        "NaN",
+    ),
+    "maxima of what is not rounded": (
+        "value = value.to(pooled.dtype.element_ty).to(tl.float32)",
+        "value = value.to(tl.float32)",
+        "rounded like a map",
+    ),
+    "last of equal maxima": ("((value > best) |", "((value >= best) |", "rounded like a map"),
+    "gradient where nothing was positive": ("better & (value > 0.0), step, won", "better, step, won", "small"),
+    "windows that start at odd rows": ("oh = (h + one) // 2", "oh = h // 2 + 0 * one", "small"),
+    "windows that start at odd columns": ("ow = (w + other) // 2", "ow = w // 2 + 0 * other", "small"),
+    "window of an even row twice": ("((h % 2 == 1) | (one == 0)) &", "", "small"),
+    "window of an even column twice": (" & ((w % 2 == 1) | (other == 0))", "", "small"),
+    "window below the last": ("there = (oh < OH) & (ow < OW)", "there = (oh < OH + 1) & (ow < OW + 1)", "small"),
+    "every window sends": ("== step[:, None]\n", ">= 0 * step[:, None]\n", "small"),
+    "rows for columns": ("(h - 2 * oh + 1) * 3 + w - 2 * ow + 1", "(w - 2 * ow + 1) * 3 + h - 2 * oh + 1", "small"),
+    "sums of the first image": (
+        "image = group * (R // (H * W)) + row // (H * W)\n        g",
+        "image = group * (R // (H * W)) + 0 * row\n        g",
+        "small",
+    ),
+    "sums not centred": ("g * ((value - centre[None, :]) * factor", "g * (value * factor", "small"),
+    "last tile of the sums only": ("slope += g * (", "slope = g * (", "few splits"),
+    "last tile of the levels only": ("level += g", "level = g", "few splits"),
+    "gradients of the first group's images": (
+        "image = group * (R // (H * W)) + row // (H * W)\n    g",
+        "image = row // (H * W)\n    g",
+        "small",
+    ),
+    "level left in the gradient": ("inner = g - tl.load(level", "inner = g - 0.0 * tl.load(level", "small"),
+    "slope left in the gradient": ("inner -= unit * tl.load(slope", "inner -= 0.0 * unit * tl.load(slope", "small"),
+    "gradient not scaled": ("result = inner * tl.load(factor", "result = inner + 0.0 * tl.load(factor", "small"),
+}
