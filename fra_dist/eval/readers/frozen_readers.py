@@ -72,9 +72,8 @@ def fit_ridge(train: Part, validation: Part, score: Callable[[Outputs], float]) 
     Lindenstrauss): the closed form needs the eigenvalues of a matrix of the smaller number.
     """
     project = _projection(train.features)
-    rows = project(np.asarray(train.features, np.float32))
-    mean, scale = _standard(rows)
-    x, held = (rows - mean) / scale, (project(np.asarray(validation.features, np.float32)) - mean) / scale
+    scaling = Scaling(project(np.asarray(train.features, np.float32)))
+    x, held = (scaling(project(np.asarray(part.features, np.float32))) for part in (train, validation))
     targets = np.asarray(train.targets, np.float64)
     offset = targets.mean(0)
     wide = x.shape[1] > x.shape[0]
@@ -91,7 +90,7 @@ def fit_ridge(train: Part, validation: Part, score: Callable[[Outputs], float]) 
     weights = (x.T @ inner(best) if wide else inner(best)).astype(np.float32)
 
     def answer(features: Array) -> Outputs:
-        found = (project(np.asarray(features, np.float32)) - mean) / scale @ weights
+        found = scaling(project(np.asarray(features, np.float32))) @ weights
         return found.astype(np.float64) + offset
 
     return Reader(answer, best)
@@ -102,16 +101,16 @@ def fit_logistic(train: Part, validation: Part, score: Callable[[Outputs], float
 
     `score(outputs)` of the validation part chooses the decay.
     """
-    mean, scale = _standard(train.features)
-    held = _rows(validation.features, mean, scale)
-    rows, targets = _rows(train.features, mean, scale), torch.from_numpy(np.asarray(train.targets))
+    scaling = Scaling(train.features)
+    rows, held = (torch.from_numpy(scaling(part.features)) for part in (train, validation))
+    targets = torch.from_numpy(np.asarray(train.targets))
     weights = torch.zeros(rows.shape[1] + 1, classes)
     rated: list[tuple[float, float, Tensor]] = []
     for decay in sorted(DECAYS, reverse=True):
         weights = _minimise(rows, targets, weights, decay)
         rated.append((score(_apply(held, weights).double().numpy()), decay, weights.clone()))
     best = max(rated, key=lambda item: (item[0], item[1]))
-    return Reader(lambda x: _apply(_rows(x, mean, scale), best[2]).double().numpy(), best[1])
+    return Reader(lambda x: _apply(torch.from_numpy(scaling(x)), best[2]).double().numpy(), best[1])
 
 
 def fit_neighbours(train: Part, validation: Part, score: Callable[[Outputs], float], classes: int) -> Reader:
@@ -162,15 +161,24 @@ def _apply(rows: Tensor, weights: Tensor) -> Tensor:
     return rows @ weights[:-1] + weights[-1]
 
 
-def _standard(features: Array) -> tuple[Array, Array]:
-    rows = np.asarray(features, np.float32)
-    deviation = rows.std(0)
-    scale = np.where(deviation > 1e-7 * deviation.max(initial=1e-30), deviation, np.inf)  # constants say nothing
-    return rows.mean(0), scale * np.float32(np.sqrt(rows.shape[1]))
+class Scaling:
+    """Features of training examples (n, d) made standard, and those of others with them, within the training range.
 
+    A feature that few training examples show, as rectified ones of a map are, has a small deviation there. An example
+    that shows it would be read by that feature alone; cut to the range, it counts as the most that any of them shows.
+    """
 
-def _rows(features: Array, mean: Array, scale: Array) -> Tensor:
-    return torch.from_numpy(((np.asarray(features, np.float32) - mean) / scale).astype(np.float32))
+    def __init__(self, features: Array) -> None:
+        rows = np.asarray(features, np.float32)
+        deviation = rows.std(0)
+        scale = np.where(deviation > 1e-7 * deviation.max(initial=1e-30), deviation, np.inf)  # constants say nothing
+        self._mean, self._scale = rows.mean(0), scale * np.float32(np.sqrt(rows.shape[1]))
+        self._low, self._high = rows.min(0), rows.max(0)
+
+    def __call__(self, features: Array) -> Array:
+        """Standard features (m, d) fp32, divided by √d."""
+        rows = np.asarray(features, np.float32).clip(self._low, self._high)
+        return ((rows - self._mean) / self._scale).astype(np.float32)
 
 
 def _unit(features: Array, mean: Outputs) -> NDArray[np.float32]:
