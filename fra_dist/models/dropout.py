@@ -23,7 +23,7 @@ def image_keys(number: int, places: Tensor) -> Tensor:
 
 
 class _Kept(torch.autograd.Function):
-    """The product of x, a bool mask and a number in one pass, and so for the gradient: PyTorch's own for its dropout."""
+    """The product of x, a bool mask and a number in one pass, as for the gradient of PyTorch's own dropout."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, mask: Tensor, scale: float) -> Tensor:

@@ -107,7 +107,8 @@ def in_groups(module: nn.Module, count: int) -> Iterator[None]:
 
 def _norms(module: nn.Module) -> list[BatchNorm]:
     """Every batch norm inside, once; `modules()` makes names on its way, which takes it ten times as long."""
-    left, found = [module], {}
+    left: list[nn.Module] = [module]
+    found: dict[BatchNorm, None] = {}
     while left:
         one = left.pop()
         if isinstance(one, BatchNorm):

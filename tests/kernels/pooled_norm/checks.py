@@ -1,4 +1,4 @@
-"""Checks of the stem's Triton kernels against batch norm and max pooling in float64, for the interpreter and the GPU."""
+"""Checks of the stem's Triton kernels against norm and pooling in float64, shared by the interpreter and the GPU."""
 
 from dataclasses import dataclass
 

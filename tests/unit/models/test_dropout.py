@@ -8,7 +8,7 @@ from fra_dist.kernels import force
 from fra_dist.kernels.dropout_mask import dropout_mask
 from fra_dist.kernels.dropout_mask.host import on_host
 from fra_dist.models.decoder import RegionDecoder
-from fra_dist.models.dropout import ImageDropout, image_keys
+from fra_dist.models.dropout import ImageDropout, _Kept, image_keys
 
 
 def test_the_share_that_is_dropped_and_the_scale() -> None:
@@ -54,6 +54,16 @@ def test_without_keys_it_is_torchs_and_idle_in_eval() -> None:
     torch.manual_seed(3)
     assert ours.equal(torch.nn.functional.dropout(torch.ones(4, 9), 0.5))
     assert dropout.eval()(torch.ones(2, 2)).equal(torch.ones(2, 2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_the_pass_of_a_gpu_gives_the_same_numbers(dtype: torch.dtype) -> None:
+    x = torch.randn(40, 30, dtype=dtype, requires_grad=True)
+    kept, given = torch.rand(40, 30) > 0.3, torch.randn(40, 30, dtype=dtype)
+    out, plain = _Kept.apply(x, kept, 1 / 0.7), x * kept.to(dtype) / 0.7
+    torch.testing.assert_close(out, plain)
+    torch.testing.assert_close(torch.autograd.grad(out, x, given), torch.autograd.grad(plain, x, given))
+    assert out.dtype == dtype
 
 
 def test_large_numbers_do_not_overflow() -> None:

@@ -3,7 +3,14 @@ import torch
 from torch import nn
 
 from fra_dist.distributed import SINGLE
-from fra_dist.models.norm import BatchNorm, can_be_grouped, groups_of, in_groups, synchronise_norms
+from fra_dist.models.norm import (
+    BatchNorm,
+    PooledBatchNorm,
+    can_be_grouped,
+    groups_of,
+    in_groups,
+    synchronise_norms,
+)
 
 
 class Twins:
@@ -182,3 +189,19 @@ def test_eval_mode_does_not_know_groups():
     x = torch.randn(4, 3)
     with in_groups(ours, 2):
         assert torch.equal(ours(x), nn.functional.batch_norm(x, torch.zeros(3), torch.ones(3)))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_the_stem_takes_relu_and_pooling_along(training, groups):
+    torch.manual_seed(0)
+    apart, together = BatchNorm(5).double().train(training), PooledBatchNorm(5).double().train(training)
+    one = torch.randn(4, 5, 7, 6, dtype=torch.float64).requires_grad_()
+    other = one.detach().clone().requires_grad_()
+    with in_groups(apart, groups), in_groups(together, groups):
+        expected = nn.functional.max_pool2d(apart(one, relu=True), 3, stride=2, padding=1)
+        found = together(other)
+    given = torch.randn_like(expected)
+    assert torch.equal(found, expected)
+    assert torch.equal(*(torch.autograd.grad(y, x, given)[0] for y, x in ((found, other), (expected, one))))
+    assert all(torch.equal(value, apart.state_dict()[name]) for name, value in together.state_dict().items())

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from fra_dist.train.optim.lars import LARS
-from fra_dist.train.optim.moved import ParameterPieces
+from fra_dist.train.optim.moved import Known, ParameterPieces
 
 
 def by_hand(p, v, g, lr, momentum, decay, trust, adapt):
@@ -74,6 +74,18 @@ def test_parameters_without_gradient_are_left_alone():
     optimizer.step()
     assert unused not in optimizer.state
     assert torch.equal(unused.detach(), torch.ones(2))
+
+
+def test_tensors_are_known_while_they_are_the_same_in_the_same_place():
+    tensors = [torch.zeros(3), torch.zeros(2)]
+    known = Known(tensors)
+    assert known.holds(tensors)
+    tensors[0].add_(1)
+    assert known.holds(list(tensors))
+    assert not known.holds(tensors[:1])
+    assert not known.holds([tensors[0], tensors[1].clone()])
+    tensors[1].data = torch.zeros(2, 2)[:, 0]  # laid out differently
+    assert not known.holds(tensors)
 
 
 def test_state_goes_on_after_saving_and_loading():
