@@ -30,8 +30,8 @@ def heatmaps(
     photos on a sheet; tile: side of a picture on a sheet, in pixels (32 to 1024); tell: called with each photo that
     cannot be used.
 
-    Raises CheckpointError for a network without regions, DataError when nothing can be drawn or written, ConfigError
-    for a number out of range.
+    Raises CheckpointError for a network without regions, DataError when nothing can be drawn or written, DiskError
+    when a disk does not give a photo now and may give it later, ConfigError for a number out of range.
 
         gallery = fra_dist.heatmaps("runs/mine", "faces", "pictures", limit=8)
         gallery.sheets

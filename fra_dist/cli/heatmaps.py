@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw the regions of photos; exit status 0 when at least one was drawn.
 
-    Raises CheckpointError or DataError when none can be drawn.
+    Raises CheckpointError or DataError when none can be drawn, DiskError when a disk does not give a photo now.
     """
     from fra_dist.layouts.shipped_weights import refuse_missing_weights
     from fra_dist.report.user_photos import lead_nowhere, printable

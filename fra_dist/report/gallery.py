@@ -90,7 +90,8 @@ def draw_gallery(
 ) -> Gallery:
     """Draw the first `limit` readable files; `tell` is called with each one that is not readable.
 
-    One sheet's photos are held in memory at a time. Raises DataError when `out` cannot be written.
+    One sheet's photos are held in memory at a time. Raises DataError when `out` cannot be written, DiskError when a
+    disk does not give a photo now and may give it later.
     """
     gallery = Gallery(out)
     page: list[Photo] = []
