@@ -25,7 +25,7 @@ class Checkpoints(Hook):
     def begin(self, run: Run) -> None:
         """Start the clock of `checkpoint.every_minutes`."""
         self.saved_at = time.monotonic()
-        self.left_out, self.failed = 0, ""
+        self.left_out, self.failed, self.unsure = 0, "", False
         self.versions = versions(run.ctx.device)
 
     def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
@@ -55,7 +55,7 @@ class Checkpoints(Hook):
         run.folder.flush()  # nothing writes rows of steps before a checkpoint again
         row = run.folder.latest if run.folder.latest.get("step") == run.completed else {}
         contents = Contents(run.completed, run.config, model, optimizer, self.versions, row, dict(run.memory))
-        if run.saver.save(contents):
+        if run.saver.save(contents, run.folder.sync_rows):
             self.left_out = 0
             return
         self.left_out += 1
@@ -84,6 +84,9 @@ class Checkpoints(Hook):
 
     def _report(self, run: Run) -> None:
         for outcome in run.saver.finished():
+            if outcome.unsure and not self.unsure:
+                self._warn(run, f"the rows before step {outcome.step} might not outlive a power cut: {outcome.unsure}")
+            self.unsure = bool(outcome.unsure)
             if outcome.error is None:
                 self._note_success(run, outcome)
             elif isinstance(outcome.error, SaveError):
