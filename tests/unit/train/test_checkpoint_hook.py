@@ -241,3 +241,16 @@ def test_rows_that_cannot_be_flushed_are_told_once_and_cost_no_checkpoint(tmp_pa
     ]
     assert all(text.count("cannot flush") == text.count("Input/output error") == 1 for text in said)
     assert capsys.readouterr().err.count("might not outlive") == 2
+
+
+def test_a_metric_that_the_first_row_lacks_is_told_once(tmp_path, capsys):
+    extra = "loss.extra={mine.losses:together: 0.1}"
+    run = TinyRun(tmp_path / "run", "checkpoint.keep_best=loss/totl", extra)
+    run.steps_with_saves(4)
+    (said,) = run.told("warning")
+    assert "checkpoint.keep_best=loss/totl: the row of step 1 has no metric of that name" in said["text"]
+    assert "did you mean loss/total?" in said["text"]
+    assert capsys.readouterr().err.count("loss/totl") == 1
+    right = TinyRun(tmp_path / "right", "checkpoint.keep_best=loss/total", extra)
+    right.steps_with_saves(4)
+    assert right.told("warning") == []
