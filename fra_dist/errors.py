@@ -52,6 +52,12 @@ class RendezvousError(LaunchError):
     exit_status = FAILED
 
 
+class ClusterError(LaunchError):
+    """A cluster does not start or does not answer; another attempt may succeed."""
+
+    exit_status = FAILED
+
+
 class DiskError(FraError):
     """A disk, or the network behind it, does not answer as it should, or is full; another attempt may succeed."""
 

@@ -335,6 +335,27 @@ def make_folder(path: Path) -> None:
     patiently(lambda: path.mkdir(parents=True, exist_ok=True))
 
 
+def sync_file(path: Path) -> None:
+    """Flush what was written into a file, by any process of this machine, to the disk; no file is no error.
+
+    Tried again after errors that may pass. Raises DiskError or AccessError.
+    """
+
+    def sync() -> None:
+        handle = open_to_read(path)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    try:
+        patiently(sync)
+    except OSError as error:
+        if is_nothing(error, path):
+            return
+        raise failure(error, f"cannot flush {path} to the disk") from None
+
+
 def sync_folder(folder: Path) -> None:
     """Flush the names in a folder to the disk, on file systems that can do so. Raises OSError."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -28,10 +28,10 @@ def heatmaps(
 
     model: as `fra_dist.load` gives or takes it; photos: files, folders or patterns; limit: the first photos only; rows:
     photos on a sheet; tile: side of a picture on a sheet, in pixels (32 to 1024); tell: called with each photo that
-    cannot be used.
+    cannot be used. What an earlier call drew into the folder is replaced; other files there stay.
 
-    Raises CheckpointError for a network without regions, DataError when nothing can be drawn or written, ConfigError
-    for a number out of range.
+    Raises CheckpointError for a network without regions, DataError when nothing can be drawn or written, DiskError
+    when a disk does not give a photo now and may give it later, ConfigError for a number out of range.
 
         gallery = fra_dist.heatmaps("runs/mine", "faces", "pictures", limit=8)
         gallery.sheets
@@ -63,6 +63,7 @@ def heatmaps(
         first = gallery.skipped[0]
         raise DataError(f"nothing to draw: no readable photo among {len(found)} ({first.path}: {first.reason})")
     gallery.files, gallery.skipped = len(found), missing + gallery.skipped
+    gallery.clear_former(keep=found)
     gallery.write({"checkpoint": name, "step": step, "regions": len(network.prototypes)})
     return gallery
 

@@ -22,9 +22,9 @@ def run(args: argparse.Namespace) -> int:
         raise CheckpointError(f"no weights at {args.source}: no such file or folder")
     from fra_dist.export.folders import model_facts
     from fra_dist.export.places import refuse_to_replace
-    from fra_dist.export.weight_files import read_tensors, write_weight_file
+    from fra_dist.export.weight_files import write_weight_file
     from fra_dist.layouts.published_names import from_published, to_published, without_counterpart
-    from fra_dist.layouts.reading import read_file
+    from fra_dist.layouts.reading import read_file, under_prefix
     from fra_dist.train.checkpoints.reading import find_checkpoint
 
     refuse_to_replace(Path(args.destination), args.overwrite)
@@ -32,7 +32,8 @@ def run(args: argparse.Namespace) -> int:
         found = find_checkpoint(args.source)
         state, facts = found.model(), model_facts(found.config, "online", found.step)
     else:
-        state, facts = read_tensors(args.source, args.prefix), dict(read_file(args.source).facts or {})
+        file = read_file(args.source)
+        state, facts = under_prefix(args.source, file, args.prefix), dict(file.facts or {})
     published = args.to == "published"
     converted = to_published(state) if published else from_published(state)
     note = without_counterpart(state) if published else None

@@ -1,7 +1,7 @@
 """`fra-dist heatmaps CHECKPOINT PHOTOS... --out DIR`: draw the regions that a checkpoint finds.
 
 Each photo is cut to its middle square, which keeps its aspect, and scaled to the size that the network was trained at.
-`report/gallery.py` says which files are written.
+`report/gallery.py` says which files are written. Pictures of an earlier run of the command in DIR are replaced.
 """
 
 import argparse
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fra_dist.cli.line import arguments
 from fra_dist.errors import DataError
+from fra_dist.formats import plural
 
 if TYPE_CHECKING:
     from fra_dist.report.gallery import Gallery
@@ -30,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw the regions of photos; exit status 0 when at least one was drawn.
 
-    Raises CheckpointError or DataError when none can be drawn.
+    Raises CheckpointError or DataError when none can be drawn, DiskError when a disk does not give a photo now.
     """
     from fra_dist.layouts.shipped_weights import refuse_missing_weights
     from fra_dist.report.user_photos import lead_nowhere, printable
@@ -45,6 +46,13 @@ def run(args: argparse.Namespace) -> int:
         tell=lambda gone: print(gone, file=sys.stderr),
     )  # fmt: skip
     print(_summary(gallery, gallery.files, args.limit))
+    if gallery.removed:
+        print(f"note: deleted {plural(len(gallery.removed), 'picture')} of the run before it in {gallery.out}")
+    if gallery.others:
+        print(
+            f"note: {gallery.out} also holds {plural(len(gallery.others), 'picture')} that this run has not made, "
+            f"{gallery.others[0]} for example"
+        )
     return 0
 
 

@@ -77,10 +77,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _refuse_missing(config: "Config", args: argparse.Namespace) -> None:
-    """Refuse paths that are not there before torch is imported, which takes seconds."""
+    """Refuse paths that are not there, and a metric that will not be, before torch is imported, which takes seconds."""
+    from fra_dist.train.checkpoints.best_metric import refuse_unknown_metric
     from fra_dist.train.checkpoints.reading import refuse_missing_checkpoint
     from fra_dist.train.inputs.missing import refuse_missing_inputs
 
+    refuse_unknown_metric(config)
     if args.source is not None:
         refuse_missing_checkpoint(args.source)
     if args.dry_run:  # describes a run also before there are shards

@@ -136,7 +136,7 @@ class CheckpointConfig(Section):
     """Checkpoints of steps that are a multiple of this are kept for ever; 0: none."""
     keep_best: str | None = None
     """A name of metrics.jsonl, for example `loss/total`: the checkpoint with the best value in its step's row is kept;
-    null: none is kept for its score."""
+    null: none is kept for its score. A name that no row will have is refused at the start."""
     best_is: Literal["lowest", "highest"] = "lowest"
     """Whether the lowest or the highest value of the metric of `keep_best` is the best."""
 

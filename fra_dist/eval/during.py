@@ -34,11 +34,11 @@ from fra_dist.eval.quick_look import own_ways, quick_settings, tasks_of
 from fra_dist.eval.results import RUNNERS
 from fra_dist.eval.tasks.common import TaskInput
 from fra_dist.json_lines import step_of_row
+from fra_dist.train.checkpoints.best_metric import PROBE_SECONDS
 from fra_dist.train.hooks.metrics import Metrics
 from fra_dist.train.trainer import Hook, Run
 
 SHARES = dict(zip(SPLITS, (0.6, 0.15, 0.25), strict=True))
-SECONDS = "probe/seconds"
 PROBED = ("expression", "attributes", "alignment", "regions")
 """Tasks that are measured during a run, where the labels allow them."""
 
@@ -82,7 +82,7 @@ class Probes(Hook):
         """Whether the scores of this step are still missing: at step 0, or after a stop."""
         newest = json_lines.from_end(run.folder.path / "metrics.jsonl")
         of_step = itertools.takewhile(lambda found: (step_of_row(found[1]) or run.completed) >= run.completed, newest)
-        known = any(step_of_row(row) == run.completed and SECONDS in row for _, row in of_step)
+        known = any(step_of_row(row) == run.completed and PROBE_SECONDS in row for _, row in of_step)
         due = run.completed % run.config.probe.every_steps == 0 or run.completed == run.sizes.total_steps
         return due and not known
 
@@ -90,8 +90,8 @@ class Probes(Hook):
         if run.ctx.is_main:
             began = time.monotonic()
             values, left_out = measure_sets(run, self.sets, began + run.config.probe.seconds)
-            values[SECONDS] = round(time.monotonic() - began, 3)
-            self.metrics.add(run, values, paused=values[SECONDS])
+            values[PROBE_SECONDS] = round(time.monotonic() - began, 3)
+            self.metrics.add(run, values, paused=values[PROBE_SECONDS])
             for what, why in left_out.items():
                 self._warn(run, what, why)
         run.ctx.meet()

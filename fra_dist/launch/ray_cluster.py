@@ -25,11 +25,13 @@ from ray.exceptions import RayError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
-from fra_dist.errors import LaunchError
-from fra_dist.files import failure
+from fra_dist.errors import ClusterError, LaunchError
+from fra_dist.files import PASSING, failure
 from fra_dist.launch.world import AgentHost, rank_environments, rank_order
 
 _LONGEST_TMPDIR = 28
+_LASTING = ("Could not find any running Ray instance", "Found multiple active Ray instances", "Version mismatch")
+"""What Ray says about a cluster that another attempt would not find either."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,28 @@ def local_scratch() -> str:
         raise failure(error, "cannot make a folder for Ray in /tmp (or set a short RAY_TMPDIR)", LaunchError) from None
 
 
+def refused(address: str, error: Exception) -> LaunchError:
+    """The exception to raise when Ray refuses to start or connect.
+
+    It is a ClusterError when another attempt may succeed: not when Ray refuses an argument, knows of no cluster or of
+    several, is of another version than the cluster, or may not use a file.
+    """
+    text = " ".join(str(error).split())[:200]
+    lasting = isinstance(error, ValueError | TypeError | ImportError) or any(words in text for words in _LASTING)
+    if isinstance(error, OSError) and error.errno is not None:
+        lasting = error.errno not in PASSING
+    if not lasting:
+        what = (
+            "Ray did not start on this machine" if address == "local" else f"no answer from a Ray cluster at {address}"
+        )
+        return ClusterError(f"{what}: {text}; start the same command again")
+    if address == "local":
+        return LaunchError(f"Ray cannot start on this machine: {text}")
+    return LaunchError(
+        f"no Ray cluster at {address}: {text}; start one with `ray start --head`, or use --address local"
+    )
+
+
 def _output(words: Sequence[str]) -> list[str]:
     """Run this node's Python with the words and return the lines of its standard output."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
@@ -128,7 +152,8 @@ class Cluster:
     def __init__(self, address: str, need: Need) -> None:
         """Connect to the cluster at `address`; `local` starts one on this machine for as long as this process runs.
 
-        Raises LaunchError when no cluster answers.
+        Raises ClusterError when the cluster does not start or answer, LaunchError when there is none or the address is
+        wrong.
         """
         self.need = need
         self.scratch = local_scratch() if address == "local" and "RAY_TMPDIR" not in os.environ else None
@@ -146,10 +171,7 @@ class Cluster:
             )
         except Exception as error:  # of a start that takes too long Ray says so by a plain Exception
             self._sweep()
-            text = " ".join(str(error).split())[:200]
-            raise LaunchError(
-                f"no Ray cluster at {address}: {text}; start one with `ray start --head`, or use --address local"
-            ) from None
+            raise refused(address, error) from None
         context = ray.get_runtime_context()
         self.name = f"ray job {context.get_job_id()} of {context.gcs_address}"
 
@@ -189,7 +211,7 @@ class Cluster:
     def on_each_node(self, command: Sequence[str], seconds: float = 900) -> list[str]:
         """Run a command on every node, with all GPUs of the node, and return the lines that they printed.
 
-        Raises LaunchError when a node has not answered after `seconds`.
+        Raises ClusterError when a node has not answered after `seconds`.
         """
         remote: Any = ray.remote(_output)
         nodes = [node for node in ray.nodes() if node["Alive"]]
@@ -204,7 +226,7 @@ class Cluster:
         _, waiting = ray.wait(calls, num_returns=len(calls), timeout=seconds)
         if waiting:
             late = [node["NodeManagerAddress"] for node, call in zip(nodes, calls, strict=True) if call in waiting]
-            raise LaunchError(f"no answer from {', '.join(late)} in {seconds:.0f} s: are its GPUs in use?")
+            raise ClusterError(f"no answer from {', '.join(late)} in {seconds:.0f} s: are its GPUs in use?")
         return [line for call in calls for line in ray.get(call)]
 
     def _fit(self, left: Mapping[str, Any]) -> int:

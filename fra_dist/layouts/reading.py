@@ -94,10 +94,18 @@ def read_tensors(path: str | Path, prefix: str = "") -> dict[str, Tensor]:
     A file of `torch.save` may hold a dictionary of tensors, or one under the keys that training tools use. Raises
     CheckpointError when the file cannot be read or has no such tensors.
     """
-    found = read_file(path).tensors
-    tensors = {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
+    return under_prefix(path, read_file(path), prefix)
+
+
+def under_prefix(path: str | Path, found: TensorFile, prefix: str) -> dict[str, Tensor]:
+    """The tensors of a file that was read whose names start with `prefix`, under names without it.
+
+    Raises CheckpointError, which names `path`, when there are none.
+    """
+    tensors = {key.removeprefix(prefix): value for key, value in found.tensors.items() if key.startswith(prefix)}
     if not tensors:
-        raise CheckpointError(f"{path} holds no tensors whose names start with {prefix!r}: it has {some(found)}")
+        has = some(found.tensors)
+        raise CheckpointError(f"{path} holds no tensors whose names start with {prefix!r}: it has {has}")
     return tensors
 
 

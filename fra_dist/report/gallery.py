@@ -3,11 +3,13 @@
 OUT/sheet.png           all photos, or sheet-01.png, sheet-02.png, ... when they are more than fit on one
     001-NAME.png        one photo, larger
     regions.json        share of the pixels of each region, for every photo; what was skipped, and why
+
+regions.json also tells the next gallery in the same folder which pictures it replaces.
 """
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,16 @@ import numpy as np
 from PIL import Image
 
 from fra_dist.errors import DataError
-from fra_dist.files import failure
+from fra_dist.files import failure, names_in, read_object, write_whole
 from fra_dist.models.fra_network import FRANetwork
 from fra_dist.report.overlay import region_shares, resize, to_images
 from fra_dist.report.region_sheet import Drawn, draw_sheet
 from fra_dist.report.run_pictures import infer_quietly
 from fra_dist.report.user_photos import Photo, Skipped, printable, read_square, scale
+
+_FACTS = "regions.json"
+_PICTURE = re.compile(r"sheet(-\d{2,})?\.png|\d{3,}-[\w-]+\.png")
+"""The names of sheets and of pictures of single photos."""
 
 
 @dataclass
@@ -38,17 +44,38 @@ class Gallery:
     """The photos that could not be read."""
     files: int = 0
     """Files that were found, drawn or not."""
+    removed: list[str] = field(default_factory=list)
+    """Names of the pictures of the gallery before it, in the same folder, that were deleted."""
+    others: list[str] = field(default_factory=list)
+    """Names in the folder that look like pictures of a gallery, but are neither of this one nor known of any other."""
+
+    def clear_former(self, keep: Iterable[Path] = ()) -> None:
+        """Delete what the regions.json of an earlier gallery lists and this one has not made; other files stay.
+
+        Of the earlier gallery, files in `keep` stay as well. Raises DataError, DiskError or AccessError.
+        """
+        kept = {path.resolve() for path in keep}
+        made = {*self.sheets, *(photo["picture"] for photo in self.photos)}
+        left = {name for name in names_in(self.out) if _PICTURE.fullmatch(name)} - made
+        left = {name for name in left if (self.out / name).resolve() not in kept}
+        self.removed = sorted(left & _listed(self.out / _FACTS))
+        self.others = sorted(left.difference(self.removed))
+        for name in self.removed:
+            try:
+                (self.out / name).unlink(missing_ok=True)
+            except OSError as error:
+                raise failure(error, f"cannot delete {self.out / name}", DataError) from None
 
     def write(self, facts: dict[str, Any]) -> Path:
         """Write regions.json, with `facts` at its head. Returns its path.
 
         Raises DataError when it cannot be written.
         """
-        path = self.out / "regions.json"
+        path = self.out / _FACTS
         gone = [{"file": s.path, "reason": s.reason} for s in self.skipped]
         whole = {**facts, "sheets": self.sheets, "photos": self.photos, "skipped": gone}
         try:
-            path.write_text(json.dumps(whole, indent=1, ensure_ascii=False), encoding="utf-8")
+            write_whole(path, json.dumps(whole, indent=1, ensure_ascii=False))
         except OSError as error:
             raise failure(error, f"cannot write {path}", DataError) from None
         return path
@@ -90,7 +117,8 @@ def draw_gallery(
 ) -> Gallery:
     """Draw the first `limit` readable files; `tell` is called with each one that is not readable.
 
-    One sheet's photos are held in memory at a time. Raises DataError when `out` cannot be written.
+    One sheet's photos are held in memory at a time. Raises DataError when `out` cannot be written, DiskError when a
+    disk does not give a photo now and may give it later.
     """
     gallery = Gallery(out)
     page: list[Photo] = []
@@ -132,6 +160,15 @@ def _draw_page(gallery: Gallery, look: Look, photos: list[Photo], style: Style, 
         facts = {"file": names[i], "picture": picture, "width": photo.size[0], "height": photo.size[1]}
         facts |= {"square": list(photo.box), "shares": [round(float(share), 4) for share in shares]}
         gallery.photos.append(facts)
+
+
+def _listed(path: Path) -> set[str]:
+    """The pictures that a regions.json lists; none when it is missing, damaged or something else."""
+    facts = read_object(path) or {}
+    sheets, photos = facts.get("sheets"), facts.get("photos")
+    named = [*(sheets if isinstance(sheets, list) else [])]
+    named += [photo.get("picture") for photo in (photos if isinstance(photos, list) else []) if isinstance(photo, dict)]
+    return {name for name in named if isinstance(name, str)}
 
 
 def _save(picture: Image.Image, path: Path) -> None:

@@ -91,12 +91,15 @@ def _matches(word: str) -> list[str]:
 
 
 def read_square(path: Path) -> Photo | Skipped:
-    """Decode a photo upright and cut its middle square, without scaling; Skipped when that is not possible."""
+    """Decode a photo upright and cut its middle square, without scaling; Skipped when that is not possible.
+
+    Raises DiskError when another attempt may read it.
+    """
     name = printable(path)
     try:
         pixels = decode_verified(raw_bytes(path))
     except OSError as error:
-        return Skipped(name, _REASONS.get(error.errno or 0, error.strerror) or "cannot be read")
+        return Skipped(name, _REASONS.get(error.errno or 0) or lasting_reason(error, f"cannot read {name}"))
     except BadImage as error:
         return Skipped(name, str(error))
     if pixels.ndim == 2:

@@ -69,8 +69,8 @@ def describe_run(config: Config) -> DryRun:
             if sizes
             else min(config.train.micro_batch or config.train.global_batch, config.train.global_batch)
         )
-        seconds, activations = _measure(decided(config, ctx.device)[0], model, ctx.device, min(micro, 8))
-        need = MemoryNeed(_fixed(config, model, ctx.world), activations, micro)
+        seconds, once, activations = _measure(decided(config, ctx.device)[0], model, ctx.device, min(micro, 8))
+        need = MemoryNeed(_fixed(config, model, ctx.world) + once, activations, micro)
         parts += ["", _memory(need), "", *_time(config, sizes, seconds, ctx.device)]
         return DryRun("\n".join(parts), _too_large(config, need, ctx))
     finally:
@@ -92,7 +92,8 @@ def measured_need(config: Config, micro: int, world: int, gpu: bool) -> MemoryNe
     plain = config.model_copy(update={"train": config.train.model_copy(update={"compile": False, "precision": "fp32"})})
     model = FRA(config.model).train()
     set_execution(model, plain.train, device)
-    _, activations = _forward(plain, model, device, 2)  # the backward pass takes most of the time and keeps no more
+    _, kept = _forward(plain, model, device, 2)  # the backward pass takes most of the time and keeps no more
+    activations = kept / 2  # in float32 next to nothing of it is kept whatever the number of images
     narrow = config.train.precision == "bf16" or (gpu and config.train.precision == "auto")
     return MemoryNeed(_fixed(config, model, world), activations * (BF16_SHARE if narrow else 1.0), micro)
 
@@ -109,8 +110,8 @@ def _fixed(config: Config, model: FRA, world: int) -> float:
 
 def _memory(need: MemoryNeed) -> str:
     return (
-        f"memory of a rank: about {need.total / _MIB:,.0f} MiB = {need.fixed / _MIB:,.0f} for weights, gradients and "
-        f"optimiser + {need.per_image / _MIB:,.1f} an image x {need.micro} images for activations"
+        f"memory of a rank: about {need.total / _MIB:,.0f} MiB = {need.fixed / _MIB:,.0f} for weights and their "
+        f"copies, gradients and optimiser + {need.per_image / _MIB:,.1f} an image x {need.micro} images for activations"
     )
 
 
@@ -146,23 +147,28 @@ def _time(config: Config, sizes: Sizes | None, seconds: float, device: torch.dev
     return [*rows, f"{steps:,} steps, about {steps * per_step / 3600:,.2f} hours"]
 
 
-def _measure(config: Config, model: FRA, device: torch.device, images: int) -> tuple[float, float]:
-    """(seconds of forward and backward, bytes kept for backward), both for one image in two views.
+def _measure(config: Config, model: FRA, device: torch.device, images: int) -> tuple[float, float, float]:
+    """(seconds of forward and backward of an image, bytes kept for backward whatever the number of images, for each).
 
-    They are of a second pass: the first one also chooses algorithms and allocates memory.
+    An image is one in all of its views. What is kept whatever their number, above all the copies of weights that
+    autocast rounds, is told from the rest by another number of images. Seconds are of a second pass: the first one also
+    chooses algorithms and allocates memory.
     """
-    seconds, kept = 0.0, 0.0
+    other = images - 2 if images >= 4 else images + 2  # as even or odd, so that the same terms are computed
+    kept_of_other = _forward(config, model, device, other)[1]  # its loss, which holds all of it, goes at once
+    seconds, kept = 0.0, 0
     for _ in range(2):
         began = time.perf_counter()
         loss, kept = _forward(config, model, device, images)
         loss.backward()
         loss.item()
         seconds = time.perf_counter() - began
-    return seconds / images, kept
+    each = (kept - kept_of_other) / (images - other)
+    return seconds / images, max(0.0, kept - images * each), each
 
 
-def _forward(config: Config, model: FRA, device: torch.device, images: int) -> tuple[Tensor, float]:
-    """(the loss of `images` images of noise, bytes that its backward pass keeps for each of them)."""
+def _forward(config: Config, model: FRA, device: torch.device, images: int) -> tuple[Tensor, int]:
+    """(the loss of `images` images of noise, bytes that its backward pass keeps)."""
     if images < 2:
         raise ConfigError("one image a forward pass is too few for batch norm")
     sizes = [config.data.image_size] * 2 + [config.data.local_size] * config.data.local_views
@@ -183,7 +189,7 @@ def _forward(config: Config, model: FRA, device: torch.device, images: int) -> t
         with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
             output = model(*views)
         loss = fra_loss(output, loss_config, distributed.SINGLE, Placement.same(images, device))["total"]
-    return loss, sum(kept.values()) / images
+    return loss, sum(kept.values())
 
 
 def _of_few(config: Config, images: int) -> dict[str, object]:

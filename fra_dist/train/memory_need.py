@@ -16,7 +16,7 @@ class MemoryNeed:
     """The memory of one rank, in bytes: an estimate, without what libraries and the allocator take for themselves."""
 
     fixed: float
-    """Weights of both networks, gradients and the optimiser's state."""
+    """Weights of both networks, copies of them in bf16, gradients and the optimiser's state."""
     per_image: float
     """Activations that one image (all of its views) keeps for the backward pass."""
     micro: int

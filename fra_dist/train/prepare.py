@@ -17,6 +17,7 @@ from fra_dist.exit_status import FAILED
 from fra_dist.models.fra import FRA
 from fra_dist.models.map_ceiling import coarse_map_warning
 from fra_dist.train.checkpoints.background_writer import Saver
+from fra_dist.train.checkpoints.best_metric import refuse_unknown_metric
 from fra_dist.train.checkpoints.restoring import restore_model
 from fra_dist.train.convolution_choice import convolutions_of_run
 from fra_dist.train.engines.build import build_engine
@@ -58,6 +59,7 @@ def prepare(config: Config, force: bool = False, origin: Origin = NEWEST) -> Run
             "of photos"
         )
     check_extra(config.train.deepspeed)
+    refuse_unknown_metric(config)
     seconds = config.train.watchdog_seconds
     with StartWatch(SLOW if seconds is None else seconds) as watch:
         return _prepare(config, force, origin, watch)

@@ -103,3 +103,46 @@ def test_whoever_reads_tensors_survives_an_error_of_any_single_call(tmp_path, nu
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(done.stdout.splitlines()) > 8
+
+
+PHOTOS = """
+import ctypes, sys
+from pathlib import Path
+from PIL import Image
+from fra_dist import files
+from fra_dist.cli.main import main
+
+files.PAUSES = ()
+disk, folder, number = ctypes.CDLL(None), Path(sys.argv[1]), int(sys.argv[2])
+(folder / "photos").mkdir()
+for name in "ab":
+    Image.new("RGB", (40, 40), (90, 120, 60)).save(folder / "photos" / f"{name}.png")
+words = ["heatmaps", "small-synthetic", str(folder / "photos"), "--out", str(folder / "out"), "--tile", "32"]
+for kind in b"or":
+    for nth in (1, 2, 3):
+        disk.faulty_set(str(folder / "photos").encode(), bytes([kind]), nth, 1, number, 0)
+        print(main(words), flush=True)
+disk.faulty_set(b"", b"", 0, 0, 0, 0)
+print(main(words))
+"""
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_a_photo_that_the_disk_does_not_give_is_not_left_out_of_the_heatmaps(tmp_path, number):
+    layer = build_layer(tmp_path)
+    (tmp_path / "work").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", PHOTOS, tmp_path / "work", str(number)],
+        env={**os.environ, "LD_PRELOAD": str(layer)},
+        capture_output=True,
+        text=True,
+    )
+    assert "skipped" not in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+    statuses = [int(line) for line in done.stdout.splitlines() if line.isdecimal()]
+    assert statuses[0] == 1
+    assert set(statuses) == {0, 1}
+    assert statuses[-1] == 0
+    refused = done.stderr.count(f"{os.strerror(number)}; look at that disk or its network, then start the same command")
+    assert refused == statuses.count(1)
+    assert done.returncode == 0

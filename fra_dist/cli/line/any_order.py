@@ -4,9 +4,11 @@ import argparse
 import difflib
 import os
 import re
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
+OWN = ("-h", "--help", "--version")
+"""The options of `fra-dist` itself."""
 _HOME = re.compile(r"((?:--)?[\w.-]+=)?~/")
 
 
@@ -43,6 +45,8 @@ class AnyOrderParser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """The known arguments and the words left over, as argparse gives them,
         whatever the order of options and other words."""
+        if self._subparsers is not None and args is not None:
+            args = command_first(args, list(self._choices()), self._option_string_actions)
         if self._inside or self._subparsers is not None:  # a parser of sub-commands leaves their words to them
             return super().parse_known_args(args, namespace)
         self._inside = True
@@ -64,8 +68,8 @@ class AnyOrderParser(argparse.ArgumentParser):
             known = list(self._options())
         else:
             return ""
-        if word in known:  # an option of a sub-command, which argparse takes only behind that
-            return " (give it at the end)"
+        if word in known:
+            return " (an option of other sub-commands)"
         near = difflib.get_close_matches(word, known, 1, 0.6)
         return f" (did you mean {near[0]}?)" if near else ""
 
@@ -83,13 +87,14 @@ class AnyOrderParser(argparse.ArgumentParser):
                         yield from parser._options()
 
 
-def command_first(words: Sequence[str], commands: Container[str]) -> list[str]:
+def command_first(words: Sequence[str], commands: Container[str], own: Iterable[str] = OWN) -> list[str]:
     """The words with options that stand before the command moved behind everything else (but a `--`), where a parser of
-    sub-commands takes them: `--json ckpt ls RUN` becomes `ckpt ls RUN --json`. Help and the version stay in front."""
+    sub-commands takes them: `--json ckpt ls RUN` becomes `ckpt ls RUN --json`. Words with an option in `own`, which is
+    no sub-command's, stay as they are."""
     words = list(words)
     place = next((n for n, word in enumerate(words) if not word.startswith("-")), 0)
     before = words[:place]
-    if not before or words[place] not in commands or set(before) & {"-h", "--help", "--version", "--"}:
+    if not before or words[place] not in commands or set(before) & {*own, "--"}:
         return words
     end = words.index("--") if "--" in words else len(words)
     return [*words[place:end], *before, *words[end:]]

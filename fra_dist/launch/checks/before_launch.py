@@ -10,6 +10,7 @@ from fra_dist.data.stores.remote_folder import StoreOptions
 from fra_dist.errors import LaunchError
 from fra_dist.formats import plural
 from fra_dist.machine_memory import memory_limit
+from fra_dist.train.checkpoints.best_metric import refuse_unknown_metric
 from fra_dist.train.inputs.missing import refuse_missing_inputs
 from fra_dist.train.sizes import Sizes, derive_sizes
 
@@ -20,9 +21,10 @@ def check_run(config: Config, worlds: Sequence[int]) -> Sizes:
     """Return the sizes of the run at the one of `worlds`, the numbers of ranks it may have, that needs most memory.
 
     Raises DataError when shards, or the photos of data.photos, are missing or damaged, CheckpointError when the weights
-    of model.init are not there, and ConfigError when the batch cannot be divided, the set is smaller than a batch, or
-    the warm-up is longer than the run: what `fra-dist plan` refuses.
+    of model.init are not there, and ConfigError when the batch cannot be divided, the set is smaller than a batch,
+    checkpoint.keep_best names no metric, or the warm-up is longer than the run: what `fra-dist plan` refuses.
     """
+    refuse_unknown_metric(config)
     refuse_missing_inputs(config)
     if config.data.photos:
         total = count_photos(config.data.photos)

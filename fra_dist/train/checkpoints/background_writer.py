@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fra_dist.config import CheckpointConfig
+from fra_dist.errors import FraError
 from fra_dist.train.checkpoints.retention import apply_retention
 from fra_dist.train.checkpoints.snapshot import Snapshot
 from fra_dist.train.checkpoints.writing import Contents, save_checkpoint
@@ -38,6 +39,8 @@ class WriteResult:
     """Why it could not be written; None when it was."""
     deleted: tuple[str, ...] = ()
     """Names of the older checkpoints that were deleted after it."""
+    unsure: str = ""
+    """Why the rows before it may not outlive a power cut; empty when they do."""
 
 
 class Saver:
@@ -72,8 +75,12 @@ class Saver:
         """Whether the background thread is writing a checkpoint at this moment."""
         return self._last[0] is not None and self._last[0].is_alive()
 
-    def save(self, contents: Contents) -> bool:
+    def save(self, contents: Contents, sync_rows: Callable[[], None] = lambda: None) -> bool:
         """Copy the state into host memory and begin to write it; False, with nothing done, when the writer stays busy.
+
+        `sync_rows` is called in the background before anything is written, to flush the rows of the steps before the
+        checkpoint to the disk. A FraError that it raises is told in the outcome, and the checkpoint written all the
+        same.
 
         `contents` may hold live tensors of any device and layout. The call waits for the checkpoint before it, for
         BUSY_WAIT seconds at most, and for the copy: a host synchronisation when the state is on a GPU.
@@ -86,7 +93,7 @@ class Saver:
         copy = self._snapshot.take({"model": contents.model, "optimizer": contents.optimizer})
         fixed = replace(contents, model=copy["model"], optimizer=copy["optimizer"])
         outcome = WriteResult(contents.step, stall=time.perf_counter() - began)
-        thread = threading.Thread(target=self._write, args=(fixed, outcome), name="fra-saver", daemon=True)
+        thread = threading.Thread(target=self._write, args=(fixed, outcome, sync_rows), name="fra-saver", daemon=True)
         thread.start()
         self._last[0] = thread
         if not self.settings.asynchronous:
@@ -107,9 +114,10 @@ class Saver:
         """Wait for the checkpoint that is being written, for `checkpoint.patience_seconds` at most."""
         self._finish()
 
-    def _write(self, contents: Contents, outcome: WriteResult) -> None:
+    def _write(self, contents: Contents, outcome: WriteResult, sync_rows: Callable[[], None]) -> None:
         began = time.perf_counter()
         try:
+            outcome = replace(outcome, unsure=_problem_of(sync_rows))
             path = save_checkpoint(self.folder, contents, self.permit)
             deleted = tuple(one.name for one in apply_retention(self.folder, self.settings))
             outcome = replace(outcome, path=path, deleted=deleted)
@@ -117,6 +125,14 @@ class Saver:
         except BaseException as error:  # whatever it is, the training thread must hear of it
             outcome = replace(outcome, error=error)
         self._done.put(replace(outcome, seconds=time.perf_counter() - began))
+
+
+def _problem_of(sync_rows: Callable[[], None]) -> str:
+    try:
+        sync_rows()
+    except FraError as error:
+        return str(error)
+    return ""
 
 
 def _finish(box: list[threading.Thread | None], pid: int, wait: float) -> None:

@@ -10,6 +10,7 @@ from fra_dist import distributed
 from fra_dist.data.loading.batch import Batch
 from fra_dist.errors import SaveError
 from fra_dist.train.checkpoints.background_writer import BUSY_WAIT, WriteResult
+from fra_dist.train.checkpoints.best_metric import missing_metric
 from fra_dist.train.checkpoints.writing import Contents
 from fra_dist.train.run_dir.folder import versions
 from fra_dist.train.trainer import Hook, Run
@@ -25,13 +26,16 @@ class Checkpoints(Hook):
     def begin(self, run: Run) -> None:
         """Start the clock of `checkpoint.every_minutes`."""
         self.saved_at = time.monotonic()
-        self.left_out, self.failed = 0, ""
+        self.left_out, self.failed, self.unsure = 0, "", False
+        self.looked = False
         self.versions = versions(run.ctx.device)
+        self._look_for_best(run)  # scores of labelled faces may be there
 
     def after_step(self, run: Run, batch: Batch, terms: Mapping[str, Tensor]) -> None:
         """Report checkpoints that have ended, and save when one is due. Every rank calls it."""
         settings = run.config.checkpoint
         self._report(run)
+        self._look_for_best(run)
         if run.save_due or run.completed % settings.every_steps == 0:
             self._save(run)
         late = time.monotonic() - self.saved_at > settings.every_minutes * 60
@@ -55,7 +59,7 @@ class Checkpoints(Hook):
         run.folder.flush()  # nothing writes rows of steps before a checkpoint again
         row = run.folder.latest if run.folder.latest.get("step") == run.completed else {}
         contents = Contents(run.completed, run.config, model, optimizer, self.versions, row, dict(run.memory))
-        if run.saver.save(contents):
+        if run.saver.save(contents, run.folder.sync_rows):
             self.left_out = 0
             return
         self.left_out += 1
@@ -65,6 +69,15 @@ class Checkpoints(Hook):
                 f"checkpoint of step {run.completed} left out: after {BUSY_WAIT:.0f} s the disk has not taken the one "
                 f"before; those that follow are left out as well until it has",
             )
+
+    def _look_for_best(self, run: Run) -> None:
+        """Warn once on rank 0 when the first row that should have the metric of keep_best lacks it."""
+        name, row = run.config.checkpoint.keep_best, run.folder.latest
+        if name is None or self.looked or not run.ctx.is_main or row.get("step") != run.completed:
+            return
+        if (text := missing_metric(name, row)) is not None:
+            self._warn(run, text)
+        self.looked = name in row or text is not None
 
     def _settle(self, run: Run) -> int:
         """Wait on rank 0 for the checkpoint that is being written; return the newest step on the disk.
@@ -84,6 +97,9 @@ class Checkpoints(Hook):
 
     def _report(self, run: Run) -> None:
         for outcome in run.saver.finished():
+            if outcome.unsure and not self.unsure:
+                self._warn(run, f"the rows before step {outcome.step} might not outlive a power cut: {outcome.unsure}")
+            self.unsure = bool(outcome.unsure)
             if outcome.error is None:
                 self._note_success(run, outcome)
             elif isinstance(outcome.error, SaveError):

@@ -17,6 +17,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Mapping
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,20 @@ class RunFolder:
             self.check()
         for rows in waiting:
             rows.flush()
+
+    def sync_rows(self) -> None:
+        """Flush the rows that are in files to the disk: those of all ranks on this machine. Any thread may call it.
+
+        Raises DiskError or AccessError.
+        """
+        paths = [self.path / name for name in (*self._rows, QUARANTINE)] + self._sample_logs()
+        for path in paths:
+            files.sync_file(path)
+        for folder in {path.parent for path in paths}:
+            try:
+                files.patiently(partial(files.sync_folder, folder))
+            except OSError as error:
+                raise files.failure(error, f"cannot flush {folder} to the disk") from None
 
     def forget_after(self, step: int) -> None:
         """Drop the rows of steps after `step`, at which the run resumes: they will be written again.

@@ -2,6 +2,7 @@
 
 import importlib
 import itertools
+import json
 
 import pytest
 
@@ -84,9 +85,42 @@ def test_options_before_the_command_go_behind_it(words, first):
 def test_an_option_before_the_command_counts(capsys):
     assert main(["--json", "config", "optim.lr"]) == 0
     assert '"default": "0.9"' in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        main(["shards", "--json", "ls", "nowhere"])
-    assert "unrecognized arguments: --json (give it at the end)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize("words", [["shards", "ls"], ["shards", "stats"], ["ckpt", "ls"], ["ckpt", "show"]])
+def test_json_counts_at_every_place(words, place, shards, small_run, capsys):
+    line = [*words, str(shards if words[0] == "shards" else small_run)]
+    assert main([*line, "--json"]) == 0
+    expected = json.loads(capsys.readouterr().out)
+    line.insert(place, "--json")
+    assert main(line) == 0
+    assert json.loads(capsys.readouterr().out) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["shards", "--json", "make", "photos", "--out", "x"],
+            "unrecognized arguments: --json (an option of other sub-",
+        ),
+        (["shards", "--workers", "2", "make", "photos", "--out", "x"], "invalid choice: '2'"),
+        (["launch", "--dry-run", "nowhere"], "invalid choice: 'nowhere'"),
+    ],
+)
+def test_what_no_sub_command_takes_is_refused(words, said, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_help_before_a_sub_command_is_that_of_the_command(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["shards", "--help", "ls"])
+    assert caught.value.code == 0
+    assert "usage: fra-dist shards [-h] ACTION" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["pretrain", "plan", "verify-resume", "chaos"])

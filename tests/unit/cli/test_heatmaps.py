@@ -89,6 +89,35 @@ def test_the_same_photo_gives_the_same_picture(small_run, tmp_path):
     assert (tmp_path / "one/sheet.png").read_bytes() == (tmp_path / "two/sheet.png").read_bytes()
 
 
+def test_pictures_of_the_run_before_are_replaced_and_nothing_else(small_run, tmp_path, capsys):
+    for name in "abcd":
+        picture().save(tmp_path / f"{name}.png")
+    out = tmp_path / "out"
+
+    def draw(*photos):
+        words = [str(tmp_path / photo) for photo in photos]
+        assert main(["heatmaps", str(small_run), *words, "--out", str(out), "--tile", "40", "--rows", "2"]) == 0
+        return {path.name for path in out.iterdir()}, capsys.readouterr().out
+
+    before, said = draw("a.png", "b.png", "c.png", "d.png")
+    assert {"sheet-01.png", "sheet-02.png", "004-d.png"} < before
+    assert "note:" not in said
+    picture().save(out / "mine.png")
+    picture().save(out / "007-mine.png")
+    (out / "notes.txt").write_text("left alone")
+    after, said = draw("b.png", "out/003-c.png")
+    own = {"mine.png", "007-mine.png", "notes.txt", "003-c.png"}  # the last one is an input as well
+    assert after == {"sheet.png", "001-b.png", "002-003-c.png", "regions.json", *own}
+    assert "deleted 5 pictures of the run before it" in said
+    assert "holds 1 picture that this run has not made, 007-mine.png" in said
+    assert draw("b.png", "out/003-c.png")[0] == after
+    (out / "regions.json").write_text('{"sheets": [4, "../a.png"], "photos": [{"picture": null}, 3]}')
+    again, said = draw("c.png")
+    assert again == {*after, "001-c.png"}
+    assert "deleted" not in said
+    assert (tmp_path / "a.png").exists()
+
+
 @pytest.mark.parametrize("case", ["missing", "empty folder", "broken", "no checkpoint", "byol", "out is a file"])
 def test_what_cannot_work_is_one_line_and_status_2(case, small_run, byol_run, tmp_path, capsys):
     (tmp_path / "empty").mkdir()

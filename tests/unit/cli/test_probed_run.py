@@ -5,7 +5,9 @@ import json
 import pytest
 from safetensors.torch import load_file
 
+from fra_dist.config import load_config
 from fra_dist.json_lines import read_rows
+from fra_dist.train.checkpoints.best_metric import known_metrics
 from fra_dist.train.run_dir.folder import repeatable
 from tests.helpers.tiny import TINY
 
@@ -76,6 +78,8 @@ def test_its_rows_are_the_same_and_have_scores_besides(runs):
     ):
         assert 0 <= probed[4][f"probe/faces/{name}"] <= 1
     assert 0 < probed[8][BEST] < 1
+    known = set(known_metrics(load_config(runs / "probed" / "config.yaml")))
+    assert {name for row in probed.values() for name in row} <= {*known, "step"}
     assert probed[8][BEST] != probed[0][BEST]
 
 

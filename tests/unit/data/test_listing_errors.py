@@ -15,7 +15,7 @@ from fra_dist.data.making.listing import list_folder, list_tar, list_tars
 from fra_dist.errors import AccessError, DataError, DiskError
 from fra_dist.eval.embed.photo_stream import Files
 from fra_dist.eval.features.feature_cache import Cache
-from fra_dist.report.user_photos import find_photos
+from fra_dist.report.user_photos import find_photos, read_square
 
 
 @pytest.fixture
@@ -95,10 +95,11 @@ def readers(photos):
         "shards": lambda: PhotoTask((read,), PhotoRules())()[0].reason,
         "hashes": lambda: "Permission denied" * (HashTask((read,), PhotoRules())() == [None]),
         "embed": lambda: Files([photos / "one.jpg"], photos).read([0])[0].fault,
+        "heatmaps": lambda: read_square(photos / "one.jpg").reason,
     }
 
 
-@pytest.mark.parametrize("name", ["shards", "hashes", "embed"])
+@pytest.mark.parametrize("name", ["shards", "hashes", "embed", "heatmaps"])
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENFILE])
 def test_a_photo_that_cannot_be_read_now_ends_the_command_instead_of_being_left_out(photos, monkeypatch, name, number):
     refuse_to_open(monkeypatch, "one.jpg", number, -1)
@@ -106,7 +107,7 @@ def test_a_photo_that_cannot_be_read_now_ends_the_command_instead_of_being_left_
         readers(photos)[name]()
 
 
-@pytest.mark.parametrize("name", ["shards", "hashes", "embed"])
+@pytest.mark.parametrize("name", ["shards", "hashes", "embed", "heatmaps"])
 def test_a_photo_that_others_own_is_left_out_for_that_reason(photos, monkeypatch, name):
     refuse_to_open(monkeypatch, "one.jpg", errno.EACCES, -1)
     assert "Permission denied" in readers(photos)[name]()

@@ -5,6 +5,7 @@ from safetensors.torch import load_file
 import fra_dist
 from fra_dist.cli.main import main
 from fra_dist.export.weight_files import read_tensors
+from fra_dist.layouts import reading
 
 
 def test_convert_there_and_back(save, tmp_path, capsys):
@@ -19,6 +20,23 @@ def test_convert_there_and_back(save, tmp_path, capsys):
     again = tmp_path / "published.pth"
     assert main(["convert", str(back), str(again), "--to", "published"]) == 0
     assert str(again) in capsys.readouterr().out
+
+
+def test_convert_reads_a_file_of_weights_once(save, tmp_path, monkeypatch):
+    run, model = save()
+    there = tmp_path / "published.pth"
+    assert main(["convert", str(run), str(there), "--to", "published"]) == 0
+    whole, reads = reading._read, []
+
+    def counted(path, head):
+        reads.append(path)
+        return whole(path, head)
+
+    monkeypatch.setattr(reading, "_read", counted)
+    assert main(["convert", str(there), str(tmp_path / "ours.safetensors"), "--to", "ours"]) == 0
+    assert reads == [there]
+    assert load_file(tmp_path / "ours.safetensors").keys() == model.state_dict().keys()
+    assert main(["convert", str(there), str(tmp_path / "none.pth"), "--to", "ours", "--prefix", "other."]) == 2
 
 
 def test_convert_refuses_in_one_line(save, tmp_path, capsys):

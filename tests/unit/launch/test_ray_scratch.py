@@ -1,10 +1,15 @@
-"""Where a Ray cluster of this machine alone keeps its sockets, whose paths have 107 bytes at most."""
+"""Where a Ray cluster of this machine alone keeps its sockets, whose paths have 107 bytes at most; what is said when
+Ray does not start."""
 
+import errno
 import os
 import tempfile
 from pathlib import Path
 
-from fra_dist.launch.ray_cluster import local_scratch
+import pytest
+
+from fra_dist.exit_status import FAILED, REFUSED
+from fra_dist.launch.ray_cluster import local_scratch, refused
 
 
 def test_a_long_tmpdir_is_passed_over(tmp_path, monkeypatch):
@@ -25,3 +30,27 @@ def test_a_short_tmpdir_is_used(monkeypatch):
     with tempfile.TemporaryDirectory(prefix="s", dir="/tmp") as short:
         monkeypatch.setattr(tempfile, "tempdir", short)
         assert Path(local_scratch()).parent == Path(short)
+
+
+SLOW = Exception(
+    "The current node timed out during startup. This could happen because some of the raylet failed to startup"
+)
+
+
+@pytest.mark.parametrize(
+    ("address", "error", "status", "said"),
+    [
+        ("local", SLOW, FAILED, "Ray did not start on this machine: The current node timed out during startup"),
+        ("local", RuntimeError("Failed to start GCS."), FAILED, "start the same command again"),
+        ("local", OSError(errno.ENOSPC, "No space left on device"), FAILED, "No space left"),
+        ("local", PermissionError(errno.EACCES, "Permission denied", "/tmp"), REFUSED, "cannot start on this machine"),
+        ("local", ValueError("The configured object store size exceeds /dev/shm"), REFUSED, "object store size"),
+        ("auto", ConnectionError("Could not find any running Ray instance."), REFUSED, "`ray start --head`"),
+        ("h:6379", ConnectionError("Failed to connect to Ray cluster at h:6379"), FAILED, "no answer from a Ray"),
+        ("h:6379", RuntimeError("Version mismatch: The cluster was started with"), REFUSED, "Version mismatch"),
+    ],
+)
+def test_a_start_that_may_succeed_next_time_has_the_status_for_it(address, error, status, said):
+    found = refused(address, error)
+    assert found.exit_status == status
+    assert said in str(found)

@@ -1,4 +1,5 @@
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -128,6 +129,19 @@ def test_ray_is_not_there(tmp_path, shards):
     said = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
     assert said.returncode == 2
     assert "no Ray cluster at auto" in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+def test_a_ray_cluster_that_does_not_answer_may_answer_later(tmp_path, shards):
+    command = [sys.executable, "-m", "fra_dist.cli.main", "launch", "ray", "--config", CONFIG, f"output={tmp_path}"]
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        command += [f"data.shards={shards}", "--address", f"127.0.0.1:{silent.getsockname()[1]}"]
+        waits = {"RAY_gcs_rpc_server_connect_timeout_s": "1", "RAY_py_gcs_connect_timeout_s": "1"}
+        env = {**os.environ, **waits, "RAY_NUM_REDIS_GET_RETRIES": "1", "RAY_TMPDIR": str(tmp_path)}
+        said = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
+    assert said.returncode == 1
+    assert "no answer from a Ray cluster at 127.0.0.1" in said.stderr
+    assert said.stderr.rstrip().endswith("start the same command again")
     assert "Traceback" not in said.stderr
 
 

@@ -1,12 +1,15 @@
 """The hook with a run of nothing but what it touches; real runs are in tests/unit/cli."""
 
 import errno
+import os
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from fra_dist import files
 from fra_dist.config import load_config
 from fra_dist.errors import SaveError
 from fra_dist.json_lines import read_rows
@@ -172,3 +175,82 @@ def test_a_defect_in_the_thread_is_not_swallowed(tmp_path, monkeypatch):
     run = TinyRun(tmp_path / "run")
     with pytest.raises(KeyError, match="a defect"):
         run.steps_with_saves(4)
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """What is flushed, with its size then, and what is renamed, in order; by names below the run folder."""
+    done, fsync, rename = [], os.fsync, Path.rename
+
+    def flushed(handle):
+        path = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        if path.is_file():
+            done.append((path.name, path.stat().st_size))
+        else:
+            done.append((path.name, None))
+        fsync(handle)
+
+    def renamed(path, target):
+        done.append(("rename", Path(target).name))
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "rename", renamed)
+    return done
+
+
+def test_rows_are_on_the_disk_before_the_checkpoint_that_follows_them(tmp_path, disk):
+    run = TinyRun(tmp_path / "run", "checkpoint.keep_last=9")
+    folder = run.folder.path
+    run.folder.note("start")
+    (folder / "samples").mkdir()
+    other = folder / "samples" / "rank-00001.jsonl"  # of another rank
+    other.write_text('{"step": 1}\n')
+    for step in (2, 4):
+        disk.clear()
+        run.steps(2)
+        sizes = {path.name: path.stat().st_size for path in (folder / "metrics.jsonl", other)}
+        run.saver.wait(10)
+        before = disk[: disk.index(("rename", f"step-{step:08d}"))]
+        assert {("metrics.jsonl", sizes["metrics.jsonl"]), (other.name, sizes[other.name])} <= set(before)
+        assert {"history.jsonl", "run", "samples"} <= {name for name, _ in before}
+    assert run.saved() == [2, 4]
+
+
+def test_rows_that_cannot_be_flushed_are_told_once_and_cost_no_checkpoint(tmp_path, monkeypatch, capsys):
+    run = TinyRun(tmp_path / "run", "checkpoint.keep_last=9")
+    fsync, bad = os.fsync, threading.Event()
+
+    def fail(handle):
+        if bad.is_set() and os.readlink(f"/proc/self/fd/{handle}").endswith("metrics.jsonl"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr(files, "PAUSES", (0.0,))
+    bad.set()
+    run.steps_with_saves(5)
+    bad.clear()
+    run.steps_with_saves(2)
+    bad.set()
+    run.steps_with_saves(2)
+    assert run.saved() == [2, 4, 6, 8]
+    said = [row["text"] for row in run.told("warning")]
+    assert [text.partition(":")[0] for text in said] == [
+        f"the rows before step {step} might not outlive a power cut" for step in (2, 8)
+    ]
+    assert all(text.count("cannot flush") == text.count("Input/output error") == 1 for text in said)
+    assert capsys.readouterr().err.count("might not outlive") == 2
+
+
+def test_a_metric_that_the_first_row_lacks_is_told_once(tmp_path, capsys):
+    extra = "loss.extra={mine.losses:together: 0.1}"
+    run = TinyRun(tmp_path / "run", "checkpoint.keep_best=loss/totl", extra)
+    run.steps_with_saves(4)
+    (said,) = run.told("warning")
+    assert "checkpoint.keep_best=loss/totl: the row of step 1 has no metric of that name" in said["text"]
+    assert "did you mean loss/total?" in said["text"]
+    assert capsys.readouterr().err.count("loss/totl") == 1
+    right = TinyRun(tmp_path / "right", "checkpoint.keep_best=loss/total", extra)
+    right.steps_with_saves(4)
+    assert right.told("warning") == []

@@ -6,7 +6,7 @@ import torch
 from fra_dist.config import load_config
 from fra_dist.errors import ConfigError
 from fra_dist.models.fra import FRA
-from fra_dist.train.dry_run import _fixed, _measure, measured_need
+from fra_dist.train.dry_run import _fixed, _forward, _measure, measured_need
 from fra_dist.train.memory_need import BF16_SHARE, MemoryNeed, check_fits, largest_micro
 
 CONFIG = load_config(None, ["train.global_batch=512"])
@@ -33,8 +33,21 @@ def test_a_model_that_fits_at_no_size():
 def test_what_is_measured_before_a_launch_is_what_a_whole_step_keeps():
     config = load_config("debug_cpu")
     model = FRA(config.model).train()
-    _, kept = _measure(config, model, torch.device("cpu"), 2)
+    _, once, kept = _measure(config, model, torch.device("cpu"), 2)
     need = measured_need(config, 8, world=1, gpu=False)
-    assert need.per_image == kept > 1e5
+    assert need.per_image == pytest.approx(kept + once / 2)
+    assert 1e5 < kept < need.per_image < 1.1 * kept
     assert need.fixed == _fixed(config, model, 1) > 0
-    assert measured_need(config, 8, world=1, gpu=True).per_image == pytest.approx(BF16_SHARE * kept)
+    assert measured_need(config, 8, world=1, gpu=True).per_image == pytest.approx(BF16_SHARE * need.per_image)
+
+
+@pytest.mark.parametrize(("precision", "bytes_of_copies"), [("fp32", 0), ("bf16", 2)])
+@pytest.mark.parametrize("images", [2, 3, 8])
+def test_rounded_copies_of_weights_count_once_whatever_the_number_of_images(images, precision, bytes_of_copies):
+    config = load_config("debug_cpu", [f"train.precision={precision}"])
+    model = FRA(config.model).train()
+    _, once, each = _measure(config, model, torch.device("cpu"), images)
+    copies = bytes_of_copies * sum(p.numel() for p in model.parameters() if p.requires_grad and p.dim() > 1)
+    assert copies <= once < copies + 0.05 * 2**20
+    _, kept = _forward(config, model, torch.device("cpu"), 20)
+    assert once + 20 * each == pytest.approx(kept, rel=0.01)
