@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes the weights in the package, fra_dist/weights/small-synthetic.safetensors, from nothing: renders faces, trains by
 # configs/weights_small.yaml, measures on rendered faces that training did not see, writes the file, its model card and
-# its checksum. Stopped at any point, the same command resumes. About 15 minutes of processor time.
+# its checksum. Stopped at any point, the same command resumes. About an hour of processor time on a CPU that computes bf16.
 #
 #   scripts/make_weights.sh [WORK] [--scores DIR]      WORK: folder of shards, run and scores (default: runs/weights)
 #
@@ -13,8 +13,8 @@ work=${1:-runs/weights}
 run="$work/weights_small"
 out=fra_dist/weights/small-synthetic.safetensors
 
-fra-dist shards make synthetic:8000@72:wild --seed 2 --out "$work/wild"
-fra-dist shards make synthetic:8000@72:face --seed 5 --out "$work/face"
+fra-dist shards make synthetic:24000@72:wild --seed 2 --out "$work/wild"
+fra-dist shards make synthetic:24000@72:face --seed 5 --out "$work/face"
 fra-dist shards make synthetic:600@72/120:face --seed 1 --out "$work/test"
 fra-dist pretrain weights_small data.shards="[$work/wild, $work/face]" output="$run"
 [ -f "$work/scores/result.json" ] ||

@@ -113,7 +113,7 @@ def test_a_run_from_weights_resumes_without_them_and_not_from_others(tmp_path: P
 
 def test_weights_of_the_package_by_their_name(tmp_path: Path) -> None:
     shipped = fra_dist.load("small-synthetic")
-    config = parse_config({"model": {**SIZES, "init": "small-synthetic", "backbone": "fpn_tiny"}})
+    config = parse_config({"model": {**SIZES, "init": "small-synthetic", "backbone": "fpn_small"}})
     started = with_digest(config)
     fra = FRA(started.model)
     told = initialise(fra, started)
