@@ -72,8 +72,8 @@ def fit_ridge(train: Part, validation: Part, score: Callable[[Outputs], float]) 
     Lindenstrauss): the closed form needs the eigenvalues of a matrix of the smaller number.
     """
     project = _projection(train.features)
-    scaling = Scaling(project(np.asarray(train.features, np.float32)))
-    x, held = (scaling(project(np.asarray(part.features, np.float32))) for part in (train, validation))
+    scaling, x = Scaling.fit(train.features, project)
+    held = scaling(validation.features)
     targets = np.asarray(train.targets, np.float64)
     offset = targets.mean(0)
     wide = x.shape[1] > x.shape[0]
@@ -90,7 +90,7 @@ def fit_ridge(train: Part, validation: Part, score: Callable[[Outputs], float]) 
     weights = (x.T @ inner(best) if wide else inner(best)).astype(np.float32)
 
     def answer(features: Array) -> Outputs:
-        found = scaling(project(np.asarray(features, np.float32))) @ weights
+        found = scaling(features) @ weights
         return found.astype(np.float64) + offset
 
     return Reader(answer, best)
@@ -101,8 +101,8 @@ def fit_logistic(train: Part, validation: Part, score: Callable[[Outputs], float
 
     `score(outputs)` of the validation part chooses the decay.
     """
-    scaling = Scaling(train.features)
-    rows, held = (torch.from_numpy(scaling(part.features)) for part in (train, validation))
+    scaling, known = Scaling.fit(train.features)
+    rows, held = torch.from_numpy(known), torch.from_numpy(scaling(validation.features))
     targets = torch.from_numpy(np.asarray(train.targets))
     weights = torch.zeros(rows.shape[1] + 1, classes)
     rated: list[tuple[float, float, Tensor]] = []
@@ -161,24 +161,44 @@ def _apply(rows: Tensor, weights: Tensor) -> Tensor:
     return rows @ weights[:-1] + weights[-1]
 
 
+@dataclass(frozen=True)
 class Scaling:
-    """Features of training examples (n, d) made standard, and those of others with them, within the training range.
+    """Makes features (m, d) standard by the mean and deviation of training examples, within their range.
 
     A feature that few training examples show, as rectified ones of a map are, has a small deviation there. An example
     that shows it would be read by that feature alone; cut to the range, it counts as the most that any of them shows.
     """
 
-    def __init__(self, features: Array) -> None:
+    low: Array
+    """(d,) the least value of each feature among the training examples."""
+    high: Array
+    """(d,) the largest."""
+    project: Callable[[Array], Array]
+    """What happens to features once they are cut."""
+    mean: Array
+    """Of the projected features, as is `scale`: their deviation times the root of their number."""
+    scale: Array
+
+    @classmethod
+    def fit(cls, features: Array, project: Callable[[Array], Array] = lambda x: x) -> tuple["Scaling", Array]:
+        """The scaling of training examples (n, d), and these as it makes them, fp32."""
         rows = np.asarray(features, np.float32)
+        low, high = rows.min(0), rows.max(0)
+        rows = project(rows)
         deviation = rows.std(0)
         scale = np.where(deviation > 1e-7 * deviation.max(initial=1e-30), deviation, np.inf)  # constants say nothing
-        self._mean, self._scale = rows.mean(0), scale * np.float32(np.sqrt(rows.shape[1]))
-        self._low, self._high = rows.min(0), rows.max(0)
+        scaling = cls(low, high, project, rows.mean(0), scale * np.float32(np.sqrt(rows.shape[1])))
+        return scaling, scaling._standard(rows - scaling.mean)
 
     def __call__(self, features: Array) -> Array:
-        """Standard features (m, d) fp32, divided by √d."""
-        rows = np.asarray(features, np.float32).clip(self._low, self._high)
-        return ((rows - self._mean) / self._scale).astype(np.float32)
+        """Standard features (m, d) fp32, divided by the root of their number."""
+        rows = self.project(np.asarray(features, np.float32).clip(self.low, self.high))
+        rows -= self.mean
+        return self._standard(rows)
+
+    def _standard(self, centred: Array) -> Array:
+        centred /= self.scale
+        return centred
 
 
 def _unit(features: Array, mean: Outputs) -> NDArray[np.float32]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fra_dist.kernels import dispatch
+from fra_dist.kernels.batch_norm import KERNEL as BATCH_NORM
 from fra_dist.kernels.batch_norm import Running, follow, normalised
 from fra_dist.kernels.batch_norm.reference import cast
 from fra_dist.kernels.memory_layout import rows_are_channels
@@ -101,6 +102,8 @@ def _obstacle(x: Tensor) -> str | None:
         return f"dtype {x.dtype}"
     if x.dim() != 4 or not rows_are_channels(x):
         return "a map that is not channels-last"
+    if x.numel() == 0:
+        return "no values"
     if x.numel() // x.shape[1] >= 2**31:
         return "2^31 values a channel or more"
-    return "no values" if x.numel() == 0 else None
+    return None if dispatch.may_use_triton(BATCH_NORM, None) else "batch norm's kernels, which it uses, do not run"

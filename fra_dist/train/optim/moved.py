@@ -23,7 +23,10 @@ class ParameterPieces:
 
 
 class Known:
-    """Tensors that have been looked at, and where they lay in memory."""
+    """Tensors that have been looked at, and where they lay in memory.
+
+    A tensor may be given other memory through `data`. What it says of the same memory, such as strides, must stay.
+    """
 
     def __init__(self, tensors: Sequence[Tensor] = ()) -> None:
         self._tensors, self._addresses = list(tensors), [tensor.data_ptr() for tensor in tensors]

@@ -56,6 +56,13 @@ def check_compiled() -> None:
 
 def check_refusals() -> None:
     x, weight, bias = CASES["small"].inputs()
+    for kernel in ("batch_norm", "pooled_norm"):
+        with dispatch.aside():
+            dispatch.distrust(kernel, "tried out")
+            before = dispatch.launches.copy()
+            pooled_norm(x, weight, bias, cross=SINGLE)
+            del dispatch._distrusted[kernel]
+        assert not [name for name in dispatch.launches - before if name.startswith(kernel)]
     with pytest.raises(ValueError, match="of 3 groups"):
         pooled_norm(x, weight, bias, cross=SINGLE, groups=3)
     with pytest.raises(ValueError, match=r"weight \(C,\)"):

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from fra_dist.eval.readers import frozen_readers
 from fra_dist.eval.readers.frozen_readers import Part, Scaling, fit_logistic, fit_ridge
 
 
@@ -14,8 +15,10 @@ def faces(count, rng):
     return features, features[:, :4] @ rng.standard_normal((4, 3)).astype(np.float32)
 
 
-@pytest.mark.parametrize("examples", [60, 8])  # more and fewer than features
-def test_a_feature_that_training_hardly_knows_does_not_decide(examples):
+@pytest.mark.parametrize(("examples", "projected"), [(60, False), (8, False), (60, True)])  # 12 features
+def test_a_feature_that_training_hardly_knows_does_not_decide(examples, projected, monkeypatch):
+    if projected:
+        monkeypatch.setattr(frozen_readers, "LARGEST_GRAM", 10)
     rng = np.random.default_rng(0)
     features, targets = faces(examples + 40, rng)
     features[0, -1] = 1e-3
@@ -46,8 +49,9 @@ ROWS = arrays(np.float32, (7, 5), elements=st.floats(-1e3, 1e3, width=32))
 
 @given(ROWS, ROWS)
 def test_scaled_features_stay_in_the_range_of_training(train, others):
-    scaling = Scaling(train)
-    low, high = scaling(train).min(0), scaling(train).max(0)
+    scaling, known = Scaling.fit(train)
+    low, high = known.min(0), known.max(0)
+    assert np.array_equal(scaling(train), known)
     found = scaling(others)
     assert found.dtype == np.float32
     assert (found >= low).all()

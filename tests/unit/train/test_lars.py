@@ -84,7 +84,7 @@ def test_tensors_are_known_while_they_are_the_same_in_the_same_place():
     assert known.holds(list(tensors))
     assert not known.holds(tensors[:1])
     assert not known.holds([tensors[0], tensors[1].clone()])
-    tensors[1].data = torch.zeros(2, 2)[:, 0]  # laid out differently
+    tensors[1].data = torch.zeros(2, 2)[:, 0]  # elsewhere, and laid out differently
     assert not known.holds(tensors)
 
 
