@@ -178,7 +178,7 @@ def test_the_study_runs_goes_on_and_prints_its_tables(faces, tmp_path):
         assert len(rows) == count
     assert [one["variant"] for one in rows] == ["fra", "untrained", "grey_pixels"]
     assert {path: path.stat().st_mtime_ns for path in began} == began, "one training serves both parts"
-    key = "attributes/linear/100%/balanced"
+    key = "landmarks68/linear/100%/mae_of_side"  # a share of right answers may be the same for some twenty faces
     assert rows[0]["scores"][key] != by_validation["scores"][key]
     assert len(rows[0]["drawn"]["landmarks68/linear/100%/mae_of_side"]) == 200
     assert "regions/ceiling/parts_nmi" in rows[1]["scores"]
