@@ -100,6 +100,20 @@ def normalised(
     return batch_norm(x, weight, bias, residual, **options)[0]
 
 
+def statistics(
+    x: Tensor, weight: Tensor, bias: Tensor, *, cross: CrossRank, groups: int, eps: float
+) -> tuple[Tensor, ...]:
+    """The first half of the forward pass alone, by the Triton kernels, for an operation that does the second otherwise.
+
+    x as in `batch_norm`, where `takes` allows it; weight, bias: (C,). Returns the mean μ, the biased variance σ²,
+    1/√(σ² + ε), the scale w/√(σ² + ε) and the shift b − μ w/√(σ² + ε) of each group over all ranks, (G, C) fp32 each,
+    without gradient.
+    """
+    parts = _parts(True, x)
+    found: tuple[Tensor, ...] = parts.finish(cross.mean(parts.moments(x, groups)), weight.float(), bias.float(), eps)
+    return found
+
+
 def twin(y: Tensor) -> Tensor:
     """The tensor y, or the same numbers with a gradient of their own, for the second of two uses of y.
 

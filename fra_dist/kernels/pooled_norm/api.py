@@ -17,8 +17,7 @@ from torch.nn import functional
 
 from fra_dist.kernels import dispatch
 from fra_dist.kernels.batch_norm import KERNEL as BATCH_NORM
-from fra_dist.kernels.batch_norm import Running, follow, normalised
-from fra_dist.kernels.batch_norm.reference import cast
+from fra_dist.kernels.batch_norm import Running, follow, normalised, statistics
 from fra_dist.kernels.memory_layout import rows_are_channels
 from fra_dist.types import CrossRank
 
@@ -65,11 +64,9 @@ class _PooledNorm(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float, cross: CrossRank
     ) -> tuple[Tensor, ...]:
-        from fra_dist.kernels.batch_norm.op import Fused  # imports Triton
-        from fra_dist.kernels.pooled_norm.op import pool
+        from fra_dist.kernels.pooled_norm.op import pool  # imports Triton
 
-        moments = cross.mean(Fused.moments(x, groups))
-        mean, var, inverse, scale, shift = Fused.finish(moments, weight.float(), bias.float(), eps)
+        mean, var, inverse, scale, shift = statistics(x, weight, bias, cross=cross, groups=groups, eps=eps)
         pooled, at = pool(x, scale, shift)
         ctx.cross = cross
         ctx.save_for_backward(x, at, weight, mean, inverse, scale)
@@ -89,7 +86,7 @@ class _PooledNorm(torch.autograd.Function):
         count = x.numel() // x.shape[1] // len(mean) * ctx.cross.world
         level, slope = (ctx.cross.sum(own) / count).unbind()
         dx = gradients(given, at, x, mean, inverse, scale, level, slope)
-        d_bias, d_weight = cast(own.sum(dim=1), weight.dtype).unbind()
+        d_bias, d_weight = own.sum(dim=1).to(weight.dtype).unbind()
         return dx, d_weight, d_bias, None, None, None
 
 
