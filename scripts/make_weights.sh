@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes the weights in the package, fra_dist/weights/small-synthetic.safetensors, from nothing: renders faces, trains by
 # configs/weights_small.yaml, measures on rendered faces that training did not see, writes the file, its model card and
-# its checksum. Stopped at any point, the same command resumes. About an hour of processor time on a CPU that computes bf16.
+# its checksum. Stopped at any point, the same command resumes. About an hour of processor time on a CPU with AMX.
 #
 #   scripts/make_weights.sh [WORK] [--scores DIR]      WORK: folder of shards, run and scores (default: runs/weights)
 #

@@ -1,8 +1,9 @@
 """The metric of `checkpoint.keep_best`: whether rows of metrics.jsonl will have one of that name. Imports no torch.
 
 The names of a run follow from its configuration, but for the metrics that terms of `loss.extra` report beside
-themselves; of labelled faces it is known which scores a task may have, not which of them their labels allow. What is
-not known beforehand is looked for in the first row that should have it.
+themselves and those of the place that shards are fetched from (`source/NAME`); of labelled faces it is known which
+scores a task may have, not which of them their labels allow. What is not known beforehand is looked for in the first
+row that should have it.
 """
 
 import difflib
@@ -44,7 +45,7 @@ def known_metrics(config: Config) -> list[str]:
 def refuse_unknown_metric(config: Config) -> None:
     """Raise ConfigError, which names the nearest ones, when no row of the run will have the metric of keep_best."""
     name = config.checkpoint.keep_best
-    if name is None or (config.loss.extra and not name.startswith("probe/")):
+    if name is None or name.startswith("source/") or (config.loss.extra and not name.startswith("probe/")):
         return
     known = known_metrics(config)
     if name not in known:

@@ -86,12 +86,12 @@ def _taken(
     gradients, of which each step has others.
     """
     lists = [*weights, *velocities, *targets]
-    if not optimizer.known.holds(lists):
-        if not lars_ema.takes(weights, gradients, velocities, targets):
-            return False
-        optimizer.known = Known(lists)
+    if optimizer.known.holds(lists) and len({gradient.dtype for gradient in gradients}) == 1:
         return True
-    return lars_ema.takes(weights[:1], gradients[:1], velocities[:1], ()) and len({g.dtype for g in gradients}) == 1
+    if not lars_ema.takes(weights, gradients, velocities, targets):
+        return False
+    optimizer.known = Known(lists)
+    return True
 
 
 def _owner(optimizer: LayerwiseOptimizer, p: Tensor, group: dict[str, Any]) -> _Owner:

@@ -49,6 +49,7 @@ def test_a_metric_that_no_row_will_have_is_refused_with_the_nearest(name, overri
         ("probe/f/regions/heatmaps_parts_nmi", PROBED),
         ("probe/f/attributes/linear_age_mae", PROBED),
         ("probe/seconds", PROBED),
+        ("source/bytes_fetched", []),  # of shards that are fetched
     ],
 )
 def test_a_metric_that_rows_may_have_is_not(name, overrides):
