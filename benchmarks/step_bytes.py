@@ -12,7 +12,8 @@ Every map is read or written as often as the kernels' docstrings say, once for e
                that reads it writes the residual's gradient, from which the next one goes on, and adds up the gradients
                of an output that goes on through the next block and around it. The stem's norm writes the pooled map
                alone, and a byte for where each maximum lies; its backward pass makes the gradient before the pooling
-               twice rather than write it
+               twice rather than write it. A map between a norm and the next convolution of a block is not kept but
+               written a second time, by the backward pass
 """
 
 import argparse
@@ -119,7 +120,8 @@ def _passes(residual: bool, relu: bool, trained: bool) -> tuple[int, int, int]:
     fused = 1 + 2 + residual
     if not trained:
         return plain, fused, fused
-    return plain + 5 + 3 * relu, fused + 5 + 2 * relu + residual, fused + 5 + 2 * (relu and residual)
+    again = relu and not residual  # y, for the weight of the convolution behind it
+    return plain + 5 + 3 * relu, fused + 5 + 2 * relu + residual, fused + 5 + 2 * (relu and residual) + again
 
 
 def _two_ways(step: Step, from_block: bool) -> Callable[..., None]:

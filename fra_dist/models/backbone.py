@@ -123,8 +123,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The block's output: (B, inputs, H, W) -> (B, outputs, H/stride, W/stride)."""
-        inner = self.bn1(self.conv1(twin(x)), relu=True)
-        return self.bn2(self.conv2(inner), self.shortcut(x), relu=True)
+        inner = self.bn1.into(self.conv2, self.conv1(twin(x)))
+        return self.bn2(inner, self.shortcut(x), relu=True)
 
 
 def channels_of(backbone: nn.Module) -> int:

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fra_dist.distributed import SINGLE, CrossRank
 from fra_dist.errors import ConfigError
-from fra_dist.kernels.batch_norm import Running, normalised, takes
+from fra_dist.kernels.batch_norm import Convolution, Running, convolved, normalised, takes
 from fra_dist.kernels.pooled_norm import pooled_norm
 from fra_dist.kernels.pooled_norm import takes as takes_pooled
 
@@ -52,6 +52,36 @@ class BatchNorm(_BatchNorm):
                 out = functional.relu(out, inplace=True)
         return out if self.after is None else self.after(out)
 
+    def into(self, convolution: nn.Conv2d, input: Tensor) -> Tensor:
+        """The output convolution(ReLU(norm(input))).
+
+        Where the fused kernels run, the rectified map is made again in the backward pass, to the bit what it was, and
+        not kept until then. So it is for a plain convolution without bias, of which nobody asks to hear.
+        """
+        if not self._goes_into(convolution, input):
+            out: Tensor = convolution(self(input, relu=True))
+            return out
+        self._check_input_dim(input)
+        stride, padding, dilation = convolution.stride, convolution.padding, convolution.dilation
+        assert not isinstance(padding, str)
+        how = Convolution(stride, padding, dilation, convolution.groups)
+        return convolved(
+            input, *self._affine(input), convolution.weight, how,
+            cross=self.cross, groups=self.groups, eps=self.eps, running=self._running(),
+        )  # fmt: skip
+
+    def _goes_into(self, convolution: nn.Conv2d, input: Tensor) -> bool:
+        if torch.compiler.is_compiling() or not (self.training and torch.is_grad_enabled()):
+            return False
+        plain = type(convolution) is nn.Conv2d and convolution.bias is None and convolution.padding_mode == "zeros"
+        if not plain or isinstance(convolution.padding, str) or self.after is not None:
+            return False
+        if _heard(self) or _heard(convolution):
+            return False
+        kind = input.device.type
+        rounded = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else convolution.weight.dtype
+        return rounded == input.dtype and takes(input)
+
     def _by_parts(self, input: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
         self._check_input_dim(input)
         weight, bias = self._affine(input)
@@ -85,6 +115,12 @@ class PooledBatchNorm(BatchNorm):
             cross, groups, running = self.cross, self.groups, self._running()
             return pooled_norm(input, *self._affine(input), cross=cross, groups=groups, eps=self.eps, running=running)
         return functional.max_pool2d(super().forward(input, relu=True), 3, stride=2, padding=1)
+
+
+def _heard(module: nn.Module) -> bool:
+    """Whether somebody wants to hear of the module's calls."""
+    own = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
+    return any(own) or torch.nn.modules.module._has_any_global_hook()  # type: ignore[no-untyped-call]
 
 
 @contextmanager

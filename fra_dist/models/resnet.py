@@ -75,22 +75,28 @@ class FusedBasicBlock(BasicBlock):
     """torchvision's block of two 3×3 convolutions, with fused norms.
 
     The convolutions take the `twin` of the input, whose gradient and that of the way around them need no pass that adds
-    them up. Where a map goes a third way, the order of the sum stays what it is without a twin.
+    them up. Where a map goes a third way, the order of the sum stays what it is without a twin. The map that a norm
+    hands to the next convolution is not kept for the backward pass (`BatchNorm.into`).
     """
+
+    bn1: BatchNorm
 
     def forward(self, x: Tensor) -> Tensor:
         """The block's output: (B, C, H, W) -> (B, C', H / stride, W / stride), rounded up."""
-        out = self.bn1(self.conv1(twin(x)), relu=True)
+        inner = self.bn1.into(self.conv2, self.conv1(twin(x)))
         rest = x if self.downsample is None else self.downsample(x)
-        return self.bn2(self.conv2(out), rest, relu=True)
+        return self.bn2(inner, rest, relu=True)
 
 
 class FusedBottleneck(Bottleneck):
     """torchvision's block of 1×1, 3×3 and 1×1 convolutions, with fused norms and the input's `twin` as above."""
 
+    bn1: BatchNorm
+    bn2: BatchNorm
+
     def forward(self, x: Tensor) -> Tensor:
         """The block's output: (B, C, H, W) -> (B, C', H / stride, W / stride), rounded up."""
-        out = self.bn1(self.conv1(twin(x)), relu=True)
-        out = self.bn2(self.conv2(out), relu=True)
+        inner = self.bn1.into(self.conv2, self.conv1(twin(x)))
+        inner = self.bn2.into(self.conv3, inner)
         rest = x if self.downsample is None else self.downsample(x)
-        return self.bn3(self.conv3(out), rest, relu=True)
+        return self.bn3(inner, rest, relu=True)

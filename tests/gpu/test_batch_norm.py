@@ -11,6 +11,7 @@ from tests.kernels.batch_norm.checks import (
     CASES,
     Case,
     check,
+    check_convolved,
     check_expanded_gradient,
     check_not_a_number,
     check_running_statistics,
@@ -47,6 +48,10 @@ def test_running_statistics() -> None:
 def test_an_output_used_twice() -> None:
     check_two_gradients("cuda")
     check_blocks("cuda")
+
+
+def test_a_norm_that_goes_into_a_convolution() -> None:
+    check_convolved("cuda")
 
 
 def test_repeats_to_the_bit() -> None:

@@ -192,9 +192,24 @@ def _on_one_rank(
     x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, groups: int, relu: bool, eps: float,
     running: Running | None,
 ) -> tuple[Tensor, Tensor] | None:  # fmt: skip
-    """y and the statistics by `one_rank`, where its kernels take the tensors.
+    """y and the statistics by `one_rank`, where its kernels take the tensors."""
+    layer = layer_for(x, weight, bias, residual, groups, relu, eps, running)
+    if layer is None:
+        return None
+    if torch.is_grad_enabled():
+        y, settled, *twin = _OnOneRank.apply(x, weight, bias, residual, layer, running)
+        return _with_twin(y, *twin), settled
+    found: tuple[Tensor, Tensor] = layer.forward(x, weight, bias, residual, running)
+    return found
 
-    Tensors like those of an earlier call are not looked at again.
+
+def layer_for(
+    x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, groups: int, relu: bool, eps: float,
+    running: Running | None,
+) -> Any:  # fmt: skip
+    """The `one_rank.Layer` that takes these arguments of `batch_norm` on one rank, None where its kernels do not.
+
+    Tensors like those of an earlier call are not looked at again. Raises what `batch_norm` does.
     """
     layer = _layers.get(key := _key(x, weight, bias, residual, groups, relu, eps, running))
     if layer is None:
@@ -207,12 +222,7 @@ def _on_one_rank(
         if len(_layers) >= MOST_LAYERS:
             _layers.clear()
         layer = _layers[key] = Layer(x, groups, relu, eps, None if running is None else running.momentum)
-    if not dispatch.use_triton(KERNEL, None, on_gpu=x.is_cuda):
-        return None
-    if torch.is_grad_enabled():
-        y, settled, *twin = _OnOneRank.apply(x, weight, bias, residual, layer, running)
-        return _with_twin(y, *twin), settled
-    return layer.forward(x, weight, bias, residual, running)
+    return layer if dispatch.use_triton(KERNEL, None, on_gpu=x.is_cuda) else None
 
 
 def _differentiates() -> bool:
@@ -232,7 +242,7 @@ def _of_output(dy: Tensor | None, more: Tensor | None = None) -> tuple[Tensor | 
 
 
 def _key(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, *rest: Any) -> tuple[Any, ...]:
-    """All that `_on_one_rank` looks at."""
+    """All that `layer_for` looks at."""
     *numbers, running = rest
     other = None if residual is None else (residual.shape, residual.stride(), residual.dtype, residual.get_device())
     affine = weight.shape, weight.dtype, weight.get_device(), bias.shape, bias.dtype, bias.get_device()

@@ -68,17 +68,18 @@ def transform(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None, 
 
 def sums(
     dy: Tensor, more: Tensor | None, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, scale: Tensor,
-    shift: Tensor | None,
+    shift: Tensor | None, rebuild: bool = False,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The two sums of the backward pass over this rank's values, Σ g and Σ g x̂: (2, G, C) fp32; and g, if y is given.
 
     The gradient of y is dy, or dy + more, rounded to their type. g is it where y is positive; if y is None, where
-    scale x + shift is; and everywhere without either. Without y an empty tensor takes the place of g.
+    scale x + shift is; and everywhere without either. Without y an empty tensor takes the place of g, or y itself, if
+    `rebuild` asks for it.
     """
     partial = room_for_sums(x, len(mean))
-    g = x.new_empty(0) if y is None else torch.empty_like(x)
-    sums_launch(dy, more, x, y, mean, inverse, scale, shift, partial, g)()
-    return partial.sum(dim=0), g
+    out = torch.empty_like(x) if rebuild or y is not None else x.new_empty(0)
+    sums_launch(dy, more, x, y, mean, inverse, scale, shift, partial, out, rebuild=rebuild)()
+    return partial.sum(dim=0), out
 
 
 def gradients(
@@ -131,17 +132,18 @@ def transform_launch(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor |
 
 def sums_launch(
     dy: Tensor, more: Tensor | None, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, scale: Tensor,
-    shift: Tensor | None, partial: Tensor, g: Tensor,
+    shift: Tensor | None, partial: Tensor, out: Tensor, *, rebuild: bool = False,
 ) -> Launch:  # fmt: skip
-    """Σ g and Σ g x̂ of each part of the rows, into `partial`; g too, if y is given. See `sums`."""
+    """Σ g and Σ g x̂ of each part of the rows, into `partial`; g, if y is given, or y again, into `out`. See `sums`."""
     splits, _, groups, _ = partial.shape
     rows, channels, settings = _shape(x, groups, REDUCED_TILE)
-    settings |= {"MASK": _mask(y, shift), "ADD": more is not None}
+    settings |= {"MASK": _mask(y, shift), "ADD": more is not None, "REBUILD": rebuild}
     grid = (groups * cdiv(channels, settings["BC"]), splits)
     maps = (dy, dy if more is None else more, x, x if y is None else y)
-    tensors = (*maps, mean, inverse, scale, scale if shift is None else shift, partial, dy if y is None else g)
+    tensors = (*maps, mean, inverse, scale, scale if shift is None else shift, partial)
+    written = out if rebuild or y is not None else dy
     numbers = (rows, channels, groups, *_splits(rows, settings["BR"]))
-    return Launch(kernels.sums_kernel, grid, settings, tensors, numbers)
+    return Launch(kernels.sums_kernel, grid, settings, (*tensors, written), numbers)
 
 
 def settle_sums_launch(x: Tensor, partial: Tensor, means: Tensor, totals: Tensor) -> Launch:

@@ -29,8 +29,8 @@ class Layer:
         self.row = 4 * groups * x.shape[1]
         """Bytes of one of the numbers of all groups and channels."""
         self.forwards: tuple[Again, ...] | None = None
-        self.backwards: dict[bool, tuple[Again, ...] | None] = {}
-        """For one gradient of the output, and for two."""
+        self.backwards: dict[tuple[bool, bool], tuple[Again, ...] | None] = {}
+        """By whether the output has two gradients, and whether it is to be made again."""
 
     def forward(
         self, x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, statistics: Sequence[Any] | None
@@ -64,11 +64,12 @@ class Layer:
         return y, settled
 
     def backward(
-        self, dy: Tensor, more: Tensor | None, x: Tensor, y: Tensor | None, settled: Tensor
+        self, dy: Tensor, more: Tensor | None, x: Tensor, y: Tensor | None, settled: Tensor, rebuild: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The gradients of x and of a residual, and Σ g and Σ g x̂ over all groups, (2, C).
 
-        `y` is given where ReLU came after a residual; then the output may have two gradients, to be added up.
+        `y` is given where ReLU came after a residual; then the output may have two gradients, to be added up. rebuild:
+        where ReLU came without a residual, the output once more, in place of the gradient of a residual.
         """
         dy, two = laid_out_like(dy, x), more is not None
         more = dy if more is None else laid_out_like(more, x)
@@ -79,28 +80,29 @@ class Layer:
         means = torch.empty((2, *self.room[2:]), dtype=torch.float32, device=x.device)
         totals = torch.empty((2, self.room[3]), dtype=torch.float32, device=x.device)
         dx = torch.empty_like(x)
-        g = dy if y is None else torch.empty_like(x)
+        out = torch.empty_like(x) if rebuild or y is not None else dy
         given, other, at, found = dy.data_ptr(), more.data_ptr(), x.data_ptr(), settled.data_ptr()
-        out, kept = at if y is None else y.data_ptr(), g.data_ptr()
-        known = self.backwards.get(two)
-        if known is None or not self._as_before(given, other, at, out):
+        sign, kept = at if y is None else y.data_ptr(), out.data_ptr()
+        known = self.backwards.get((two, rebuild))
+        if known is None or not self._as_before(given, other, at, sign):
             mean, _, inverse, scale, shift = settled.unbind()
-            base = shift if by_input else None
+            base, second = shift if by_input else None, more if two else None
+            g = dy if rebuild else out
             launches = (
-                launch.sums_launch(dy, more if two else None, x, y, mean, inverse, scale, base, partial, g),
+                launch.sums_launch(dy, second, x, y, mean, inverse, scale, base, partial, out, rebuild=rebuild),
                 launch.settle_sums_launch(x, partial, means, totals),
                 launch.gradients_launch(g, x, mean, inverse, scale, base, level=means[0], slope=means[1], dx=dx),
             )
-            self.backwards[two] = self._done(launches) or known
-            return dx, g, totals
+            self.backwards[two, rebuild] = self._done(launches) or known
+            return dx, out, totals
         sums, settle, gradients = known
         stream, row, own = torch._C._cuda_getCurrentRawStream(self.device), self.row, partial.data_ptr()
         gain, level = found + 3 * row, means.data_ptr()
         statistics = found, found + 2 * row, gain, gain + row if by_input else gain
-        sums(stream, given, other, at, out, *statistics, own, kept)
+        sums(stream, given, other, at, sign, *statistics, own, kept)
         settle(stream, own, level, totals.data_ptr())
-        gradients(stream, kept, at, *statistics, level, level + row, dx.data_ptr())
-        return dx, g, totals
+        gradients(stream, given if rebuild else kept, at, *statistics, level, level + row, dx.data_ptr())
+        return dx, out, totals
 
     def _as_before(self, *addresses: int) -> bool:
         """Whether what was launched before fits tensors at these addresses."""

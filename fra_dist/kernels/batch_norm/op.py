@@ -67,21 +67,21 @@ def _(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None, relu: bo
 @operator("batch_norm_sums")
 def sums(
     dy: Tensor, more: Tensor | None, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, scale: Tensor,
-    shift: Tensor | None,
+    shift: Tensor | None, rebuild: bool = False,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Operator for `launch.sums`: Σ g and Σ g x̂, (2, G, C) fp32, and g, which is empty without y."""
+    """Operator for `launch.sums`: Σ g and Σ g x̂, (2, G, C) fp32, and g, which is empty without y; or y again."""
     dispatch.launches["batch_norm_sums"] += 1
     with device_of(x):
         dy, more = laid_out_like(dy, x), None if more is None else laid_out_like(more, x)
-        return launch.sums(dy, more, x, y, mean, inverse, scale, shift)
+        return launch.sums(dy, more, x, y, mean, inverse, scale, shift, rebuild)
 
 
 @sums.register_fake
 def _(
     dy: Tensor, more: Tensor | None, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, scale: Tensor,
-    shift: Tensor | None,
+    shift: Tensor | None, rebuild: bool = False,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    return mean.new_empty((2, *mean.shape)), x.new_empty(0) if y is None else torch.empty_like(x)
+    return mean.new_empty((2, *mean.shape)), torch.empty_like(x) if rebuild or y is not None else x.new_empty(0)
 
 
 @operator("batch_norm_gradients")
@@ -116,7 +116,10 @@ class Fused:
         return finish(*arguments).unbind()
 
     @staticmethod
-    def sums(dy: Tensor, more: Tensor | None, x: Tensor, y: Tensor | None, *rest: object) -> tuple[Tensor, Tensor]:
-        """The sums, and g, as `reference.Reference.sums` returns them; without y, dy in place of g."""
-        found, g = sums(dy, more, x, y, *rest)
-        return found, dy if y is None else g
+    def sums(
+        dy: Tensor, more: Tensor | None, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, scale: Tensor,
+        shift: Tensor | None, rebuild: bool = False,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """The sums, and g, as `reference.Reference.sums` returns them; without y, dy in place of g, or y again."""
+        found, out = sums(dy, more, x, y, mean, inverse, scale, shift, rebuild)
+        return found, out if rebuild or y is not None else dy

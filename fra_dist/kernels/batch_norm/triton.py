@@ -7,7 +7,8 @@ SPLITS-th part of a group's rows, and leave partial sums to be added in a fixed 
 reads what it needs once: moments x; transform x (and the residual); sums dy, x; gradients g, x. Where ReLU came after
 a residual, sums reads y as well, and the second gradient if y went two ways, and writes g: it is the residual's
 gradient, and gradients needs nothing else. Without a residual, the sign of y is that of scale x + shift, and g is made
-of dy twice. Sums are fp32, and what is made of them float64 until ranks have been added up.
+of dy twice; where y was not kept, sums writes it once more for whoever needs it. Sums are fp32, and what is made of
+them float64 until ranks have been added up.
 
 The reducing kernels add up tiles and reduce one tile after their loop: no barrier waits inside of it.
 """
@@ -202,12 +203,13 @@ def rectified(given, value, scale, shift):
 @triton.jit
 def sums_kernel(
     dy, more, x, y, mean, inverse, scale, shift, partial, g, R, C, G, splits, length,
-    BR: tl.constexpr, BC: tl.constexpr, MASK: tl.constexpr, ADD: tl.constexpr,
+    BR: tl.constexpr, BC: tl.constexpr, MASK: tl.constexpr, ADD: tl.constexpr, REBUILD: tl.constexpr,
 ):  # fmt: skip
     """Sums of g and g x̂ over a part of a group's rows; g itself too where it is known by y.
 
-    If ADD, the gradient of y is dy + more. What is added up is g as it is kept, rounded as the sum would have been had
-    an addition of its own stored it.
+    If REBUILD, y goes where g would: y = ReLU(scale x + shift), as `transform_kernel` wrote it. If ADD,
+    the gradient of y is dy + more. What is added up is g as it is kept, rounded as the sum would have been had an
+    addition of its own stored it.
     """
     blocks = tl.cdiv(C, BC)
     c = (tl.program_id(0) % blocks) * BC + tl.arange(0, BC)
@@ -234,6 +236,9 @@ def sums_kernel(
             tl.store(g + place, kept, mask=inside)
             given = kept.to(tl.float32)
         if MASK == FROM_INPUT:
+            if REBUILD:
+                before = value * gain[None, :] + base[None, :]
+                tl.store(g + place, tl.where(before < 0.0, 0.0, before).to(g.dtype.element_ty), mask=inside)
             given = rectified(given, value, gain, base)
         unit = tl.where(inside, (value - centre[None, :]) * factor[None, :], 0.0)
         level += given

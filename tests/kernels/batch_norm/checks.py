@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fra_dist.distributed import SINGLE
 from fra_dist.kernels import describe, dispatch, force
 from fra_dist.kernels.batch_norm import Running, batch_norm, follow, twin
+from fra_dist.models.norm import BatchNorm
 from fra_dist.types import CrossRank
 
 TOLERANCE = {torch.float32: 2e-6, torch.float16: 1e-3, torch.bfloat16: 1e-2}
@@ -224,6 +225,68 @@ def check_two_gradients(device: str = "cpu") -> None:
         assert twin(y) is y
 
 
+def check_convolved(device: str = "cpu") -> None:
+    """A norm that goes into a convolution: to the bit what both give as operations of their own, for any kind of
+    convolution, on one rank and several, with the rectified map kept by neither."""
+    convolutions = (
+        {"kernel_size": 3, "padding": 1},
+        {"kernel_size": 3, "stride": 2, "padding": (1, 0), "dilation": (1, 2), "groups": 2},
+        {"kernel_size": 1},
+    )
+    for options in convolutions:
+        for dtype in (torch.bfloat16, torch.float32):
+            for cross in (SINGLE, Twins()):
+                norm, convolution, x = _norm_and_convolution(device, dtype, cross, options)
+                with force("triton"), torch.backends.cudnn.flags(deterministic=True):
+                    ours, kept = _into(norm, convolution, x)
+                    handle = convolution.register_forward_hook(lambda *_: None)  # who listens hears the convolution
+                    apart, more = _into(norm, convolution, x)
+                    handle.remove()
+                assert all(torch.equal(a, b) for a, b in zip(ours, apart, strict=True)), (options, dtype, cross)
+                assert (kept, more) == (1, 2), (kept, more)  # x; and y, as the input of the convolution
+    with force("triton"):
+        convolution.weight.requires_grad_(False)
+        before = dispatch.launches["batch_norm_sums"]
+        z = norm.into(convolution, x.requires_grad_())
+        (dx,) = torch.autograd.grad(z.sum(), x)
+        assert dispatch.launches["batch_norm_sums"] == before + 1
+        right = torch.autograd.grad(convolution(norm(x, relu=True)).sum(), x)[0]
+        assert torch.equal(dx, right)
+
+
+def _norm_and_convolution(
+    device: str, dtype: torch.dtype, cross: CrossRank, options: dict[str, Any]
+) -> tuple[BatchNorm, nn.Conv2d, Tensor]:
+    torch.manual_seed(2)
+    norm, convolution = BatchNorm(24, cross), nn.Conv2d(24, 16, bias=False, **options)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    norm.groups = 2
+    layout = torch.channels_last
+    x = torch.randn(6, 24, 9, 7).to(device, dtype).contiguous(memory_format=layout)
+    return norm.to(device), convolution.to(device, dtype, memory_format=layout), x
+
+
+def _into(norm: BatchNorm, convolution: nn.Conv2d, x: Tensor) -> tuple[list[Tensor], int]:
+    """Output, gradients and running statistics; and how many tensors as large as x autograd kept."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    norm.reset_running_stats()
+    kept: set[int] = set()
+
+    def keep(tensor: Tensor) -> Tensor:
+        if tensor.shape == x.shape:
+            kept.add(tensor.data_ptr())
+        return tensor
+
+    x = x.detach().requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        z = norm.into(convolution, x)
+    given = torch.linspace(-1, 1, z.numel(), device=z.device).view_as(z).to(z)
+    gradients = torch.autograd.grad(z, [x, *norm.parameters(), convolution.weight], given)
+    return [z.detach(), *gradients, norm.running_mean.clone(), norm.running_var.clone()], len(kept)
+
+
 class _NoGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -253,6 +316,7 @@ OTHERS = (
     "running with the norm",
     "two gradients",
     "residual blocks",
+    "into a convolution",
     "operators",
     "torch.compile",
     "refusals",

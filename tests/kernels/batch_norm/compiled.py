@@ -10,7 +10,7 @@ from tests.kernels.compiling import Report, compile_instead, count, narrow
 
 OVER_MAPS = ("moments_kernel", "transform_kernel", "sums_kernel", "gradients_kernel")
 KERNELS = ["moments_kernel", "collect_kernel", *OVER_MAPS[1:], "finish_kernel", "follow_kernel"]
-KERNELS += ["settle_kernel", "sums_kernel", "settle_sums_kernel", "gradients_kernel", "sums_kernel"]
+KERNELS += ["settle_kernel", "sums_kernel", "settle_sums_kernel", "gradients_kernel", "sums_kernel", "sums_kernel"]
 QUICK = (90, "bfloat16", 7, 2048)
 SHAPES = [QUICK, *((c, t, 56, 64) for c in (80, 90) for t in ("bfloat16", "float32"))]
 """Capability, dtype, map side, C."""
@@ -22,7 +22,7 @@ def inspect(report: Report, shape: tuple[Any, ...]) -> None:
     for kernel in (kernel for kernel in report if kernel["name"] in OVER_MAPS):
         assert count(kernel, "LDG", "128") + count(kernel, "LDGSTS", "128") > 0, kernel["name"]
         assert narrow(kernel) == 0, kernel["name"]
-    for kernel in (*report[2:5], report[-1]):
+    for kernel in (*report[2:5], *report[-2:]):
         assert count(kernel, "STG", "128") > 0, kernel["name"]
 
 
@@ -47,6 +47,7 @@ def main() -> None:
     launch.settle_sums_launch(x, room, torch.zeros(2, 2, channels), values)()
     launch.gradients(x, x, *[values] * 6)
     launch.sums(x, None, x, x, values, values, values, None)
+    launch.sums(x, None, x, None, *[values] * 4, True)
     print(json.dumps(report))
 
 

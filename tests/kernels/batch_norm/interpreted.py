@@ -12,6 +12,7 @@ from tests.kernels.batch_norm.checks import (
     CASES,
     Case,
     check,
+    check_convolved,
     check_expanded_gradient,
     check_not_a_number,
     check_running_statistics,
@@ -44,6 +45,7 @@ def check_operators() -> None:
     for more in (None, residual):
         torch.library.opcheck(operators.sums.custom, (residual, more, x, x, *values, values[0], None))
     torch.library.opcheck(operators.sums.custom, (residual, None, x, None, *values, *values))
+    torch.library.opcheck(operators.sums.custom, (residual, None, x, None, *values, *values, True))
     torch.library.opcheck(operators.gradients.custom, (residual, x, *values, values[0], None, *values))
     torch.library.opcheck(operators.gradients.custom, (residual, x, *values, *values, *values))
 
@@ -82,6 +84,7 @@ if __name__ == "__main__":
     more["running statistics"] = check_running_statistics
     more["running with the norm"] = check_running_with_the_norm
     more["two gradients"] = check_two_gradients
+    more["into a convolution"] = check_convolved
     others = {"operators": check_operators, "torch.compile": check_compiled, "refusals": check_refusals}
     others["residual blocks"] = check_blocks
     main(cases | more, others, launch, MUTANTS)

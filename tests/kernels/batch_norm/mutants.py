@@ -143,6 +143,16 @@ MUTANTS = {
         "running with the norm",
     ),
     "first row of the first group": ("(long + group) * R * C", "long * R * C", "small"),
+    "negative values in the map that is made again": (
+        "tl.where(before < 0.0, 0.0, before)",
+        "before",
+        "into a convolution",
+    ),
+    "map made again without its shift": (
+        "before = value * gain[None, :] + base[None, :]",
+        "before = value * gain[None, :] + 0.0 * base[None, :]",
+        "into a convolution",
+    ),
     "sum for the mean, on one rank": ("c, level / R, mask", "c, level, mask", "small"),
     "gradient of the bias from the last group": ("levels += level", "levels = level", "small"),
     "gradient of the weight from the last group": ("slopes += slope", "slopes = slope", "small"),
