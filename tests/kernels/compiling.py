@@ -1,7 +1,8 @@
 """Kernels compiled for a GPU that is not there, in a process without the interpreter, and their machine code.
 
 A report is a list, one entry a kernel: name, capability, shared memory in bytes, registers, stack in bytes, a count of
-each machine instruction, and how many barriers stand in loops that hold no matrix product.
+each machine instruction, how many barriers stand in loops that hold no matrix product, and of each atomic operation
+whether it releases what all threads of the program stored before it.
 """
 
 import functools
@@ -112,6 +113,7 @@ def _inspect(name: str, compiled: Any) -> dict[str, Any]:
         "stack": int(found[2]),
         "instructions": instructions,
         "looped_barriers": looped_barriers(code),
+        "releases": releases(compiled.asm["ptx"]),
     }
 
 
@@ -134,6 +136,18 @@ def looped_barriers(code: str) -> int:
         if not any(re.search(r"\s[A-Z]*MMA[.\s]", lines[i]) for i in loop):
             inside.update(i for i in loop if re.search(r"\sBAR\.", lines[i]))
     return len(inside)
+
+
+def releases(code: str) -> list[bool]:
+    """Of each atomic operation in PTX, whether it acquires and releases for the whole GPU, and whether a barrier stands
+    between it and the last store before it."""
+    found = []
+    for atomic in re.finditer(r"\batom\.\S+", code):
+        before = code[: atomic.start()]
+        barrier = max(before.rfind("bar.sync"), before.rfind("barrier.sync"))
+        ordered = {"acq_rel", "gpu"} <= set(atomic[0].split("."))
+        found.append(ordered and barrier > before.rfind("st.global"))
+    return found
 
 
 def _tool(name: str, *arguments: str) -> str:

@@ -7,7 +7,7 @@ from importlib import import_module
 
 import pytest
 
-from tests.kernels.compiling import HERE, assert_fits, compiler, looped_barriers
+from tests.kernels.compiling import HERE, assert_fits, compiler, looped_barriers, releases
 
 KERNELS = sorted(path.parent.name for path in HERE.glob("*/compiled.py"))
 OF = {kernel: import_module(f"tests.kernels.{kernel}.compiled") for kernel in KERNELS}
@@ -73,6 +73,14 @@ def test_barriers_in_loops_are_found():
     assert looped_barriers(loop.format("FADD R1, R2, R3") + after) == 1
     assert looped_barriers(loop.format("HGMMA.64x64x16.F32.BF16 R24, gdesc[UR4]") + after) == 0
     assert looped_barriers(after) == 0
+
+
+def test_an_atomic_that_does_not_release_is_found():
+    code = "st.global.b32 [%rd1], %r1;\n{}atom.global.{}.add.u32 %r2, [%rd2], %r3;\nld.global.cg.b32 %r4, [%rd3];"
+    assert releases(code.format("bar.sync 0;\n", "gpu.acq_rel")) == [True]
+    assert releases(code.format("", "gpu.acq_rel")) == [False]
+    assert releases(code.format("bar.sync 0;\n", "gpu.relaxed")) == [False]
+    assert releases(code.format("bar.sync 0;\n", "cta.acq_rel")) == [False]
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from fra_dist.kernels import dispatch
+from fra_dist.kernels.batch_norm.arrivals import MOST_CHANNELS
 from fra_dist.kernels.batch_norm.reference import Reference, cast
 from fra_dist.kernels.memory_layout import rows_are_channels
 from fra_dist.types import CrossRank
@@ -214,6 +215,7 @@ def layer_for(
     layer = _layers.get(key := _key(x, weight, bias, residual, groups, relu, eps, running))
     if layer is None:
         fits = weight.dtype == bias.dtype == torch.float32 and (running is None or running.fits(torch.float32))
+        fits = fits and x.shape[1:2] <= (MOST_CHANNELS,)
         if not fits or dispatch.wish() == "reference" or _obstacle(x, residual) is not None:
             return None
         _check(x, weight, bias, residual, groups)

@@ -12,11 +12,17 @@ TILE = 4096
 """Values of a tile: 32 a thread of 4 warps, so a bf16 tile is read 16 bytes at a time, four times."""
 REDUCED_TILE = 2048
 """Values of a tile of the reducing kernels, which keep two sums of each in registers."""
-MOST_SPLITS = 256
-"""The largest number of parts that a group's rows are split into.
+WIDTH = 64
+"""Channels of a tile, if there are so many."""
+PROGRAMS = 1024
+"""Programs of a reducing kernel: some eight for each of an H100's processors.
 
-A constant, so the order of the sums is the same on every GPU.
+Like the next two a constant, so the order of the sums is the same on every GPU.
 """
+LEAST_SPLITS, MOST_SPLITS = 16, 256
+"""Parts that a group's rows are split into, at most, for many channels and for few."""
+PARTS = 16
+"""Parts whose sums are read at once, where the last program adds them up: it needs no more registers than before."""
 COLLECTED = 16
 """Channels whose partial sums one program adds up: 128 bytes of float64."""
 BLOCK = 128
@@ -94,8 +100,9 @@ def gradients(
 
 def room_for_sums(x: Tensor, groups: int) -> Tensor:
     """Room for two sums of each part of the rows, (splits, 2, G, C) fp32."""
-    rows, _, settings = _shape(x, groups, REDUCED_TILE)
-    return x.new_empty((_splits(rows, settings["BR"])[0], 2, groups, x.shape[1]), dtype=torch.float32)
+    rows, channels, settings = _shape(x, groups, REDUCED_TILE)
+    splits, _ = _splits(rows, settings["BR"], _most_splits(channels, groups))
+    return x.new_empty((splits, 2, groups, channels), dtype=torch.float32)
 
 
 def moments_launch(x: Tensor, partial: Tensor) -> Launch:
@@ -103,22 +110,24 @@ def moments_launch(x: Tensor, partial: Tensor) -> Launch:
     splits, _, groups, _ = partial.shape
     rows, channels, settings = _shape(x, groups, REDUCED_TILE)
     grid = (groups * cdiv(channels, settings["BC"]), splits)
-    numbers = (rows, channels, groups, *_splits(rows, settings["BR"]))
+    numbers = (rows, channels, groups, *_splits(rows, settings["BR"], _most_splits(channels, groups)))
     return Launch(kernels.moments_kernel, grid, settings, (x, partial), numbers)
 
 
-def settle_launch(
-    x: Tensor, partial: Tensor, weight: Tensor, bias: Tensor, result: Tensor, running: Running | None, eps: float,
-    momentum: float,
+def statistics_launch(
+    x: Tensor, partial: Tensor, weight: Tensor, bias: Tensor, result: Tensor, running: Running | None,
+    arrived: Tensor, eps: float, momentum: float,
 ) -> Launch:  # fmt: skip
-    """`result` (5, G, C) from the sums of one rank's parts, and the running statistics follow."""
-    splits, _, groups, channels = partial.shape
-    rows = _rows(x, groups)
-    settings = {"G": groups, "SP": next_power_of_2(splits), "BC": COLLECTED, "FOLLOW": running is not None}
+    """`result` (5, G, C) as `finish` gives it for one rank, and the running statistics follow; arrived: `arrivals`."""
+    splits, _, groups, _ = partial.shape
+    rows, channels, settings = _shape(x, groups, REDUCED_TILE)
+    length = _splits(rows, settings["BR"], _most_splits(channels, groups))[1]
+    grid = (groups * cdiv(channels, settings["BC"]), splits)
+    settings |= {"G": groups, "PARTS": _at_once(splits), "FOLLOW": running is not None}
     kept = (result, result, result) if running is None else running
-    numbers = (eps, momentum, rows / max(rows - 1, 1), rows, channels, splits)
-    tensors = (x, partial, weight, bias, result, *kept)
-    return Launch(kernels.settle_kernel, (cdiv(channels, COLLECTED), 1), settings | {"num_warps": 4}, tensors, numbers)
+    numbers = (eps, momentum, rows / max(rows - 1, 1), rows, channels, splits, length)
+    tensors = (x, partial, weight, bias, result, *kept, arrived)
+    return Launch(kernels.statistics_kernel, grid, settings, tensors, numbers)
 
 
 def transform_launch(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None, y: Tensor, relu: bool) -> Launch:
@@ -135,24 +144,38 @@ def sums_launch(
     shift: Tensor | None, partial: Tensor, out: Tensor, *, rebuild: bool = False,
 ) -> Launch:  # fmt: skip
     """Σ g and Σ g x̂ of each part of the rows, into `partial`; g, if y is given, or y again, into `out`. See `sums`."""
+    given = _given(dy, more, x, y, mean, inverse, scale, shift, partial, out, rebuild)
+    grid, settings, tensors, (rows, channels, groups, splits, length) = given
+    return Launch(kernels.sums_kernel, grid, settings, tensors, (rows, channels, groups, splits, length))
+
+
+def means_launch(
+    dy: Tensor, more: Tensor | None, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, scale: Tensor,
+    shift: Tensor | None, partial: Tensor, out: Tensor, means: Tensor, totals: Tensor, arrived: Tensor, *,
+    rebuild: bool = False,
+) -> Launch:  # fmt: skip
+    """`sums_launch` for one rank, and of its sums the means (2, G, C) and totals (2, C); arrived: `arrivals`."""
+    given = _given(dy, more, x, y, mean, inverse, scale, shift, partial, out, rebuild)
+    grid, settings, tensors, (rows, channels, groups, splits, length) = given
+    settings |= {"G": groups, "PARTS": _at_once(splits)}
+    numbers = (rows, channels, splits, length)
+    return Launch(kernels.means_kernel, grid, settings, (*tensors, means, totals, arrived), numbers)
+
+
+def _given(
+    dy: Tensor, more: Tensor | None, x: Tensor, y: Tensor | None, mean: Tensor, inverse: Tensor, scale: Tensor,
+    shift: Tensor | None, partial: Tensor, out: Tensor, rebuild: bool,
+) -> tuple[tuple[int, int], dict[str, Any], tuple[Tensor, ...], tuple[int, ...]]:  # fmt: skip
+    """Grid, settings, tensors and numbers of a kernel that adds up gradients."""
     splits, _, groups, _ = partial.shape
     rows, channels, settings = _shape(x, groups, REDUCED_TILE)
-    settings |= {"MASK": _mask(y, shift), "ADD": more is not None, "REBUILD": rebuild}
+    length = _splits(rows, settings["BR"], _most_splits(channels, groups))[1]
     grid = (groups * cdiv(channels, settings["BC"]), splits)
+    settings |= {"MASK": _mask(y, shift), "ADD": more is not None, "REBUILD": rebuild}
     maps = (dy, dy if more is None else more, x, x if y is None else y)
-    tensors = (*maps, mean, inverse, scale, scale if shift is None else shift, partial)
     written = out if rebuild or y is not None else dy
-    numbers = (rows, channels, groups, *_splits(rows, settings["BR"]))
-    return Launch(kernels.sums_kernel, grid, settings, (*tensors, written), numbers)
-
-
-def settle_sums_launch(x: Tensor, partial: Tensor, means: Tensor, totals: Tensor) -> Launch:
-    """Means (2, G, C) and totals (2, C) of the sums of one rank's parts."""
-    splits, _, groups, channels = partial.shape
-    settings = {"G": groups, "SP": next_power_of_2(splits), "BC": COLLECTED, "num_warps": 4}
-    numbers = (_rows(x, groups), channels, splits)
-    grid = (cdiv(channels, COLLECTED), 1)
-    return Launch(kernels.settle_sums_kernel, grid, settings, (partial, means, totals), numbers)
+    tensors = (*maps, mean, inverse, scale, scale if shift is None else shift, partial, written)
+    return grid, settings, tensors, (rows, channels, groups, splits, length)
 
 
 def gradients_launch(
@@ -181,15 +204,25 @@ def _rows(x: Tensor, groups: int) -> int:
 def _shape(x: Tensor, groups: int, tile: int = TILE) -> tuple[int, int, dict[str, Any]]:
     """Rows of a group, channels, and the tile's shape."""
     channels = x.shape[1]
-    width = min(64, max(16, next_power_of_2(channels)))
+    width = min(WIDTH, max(16, next_power_of_2(channels)))
     return _rows(x, groups), channels, {"BR": tile // width, "BC": width, "num_warps": 4}
 
 
-def _splits(rows: int, tile: int) -> tuple[int, int]:
+def _splits(rows: int, tile: int, most: int) -> tuple[int, int]:
     """Parts, and rows of each, a whole number of tiles."""
     tiles = cdiv(rows, tile)
-    length = cdiv(tiles, MOST_SPLITS) * tile
+    length = cdiv(tiles, most) * tile
     return cdiv(rows, length), length
+
+
+def _most_splits(channels: int, groups: int) -> int:
+    """The largest number of parts of a group's rows: with the blocks of channels and the groups, PROGRAMS or so."""
+    return min(MOST_SPLITS, max(LEAST_SPLITS, PROGRAMS // (groups * cdiv(channels, WIDTH))))
+
+
+def _at_once(splits: int) -> int:
+    """Parts whose sums a program reads at once."""
+    return min(PARTS, next_power_of_2(splits))
 
 
 def _tiles(rows: int, channels: int, groups: int, settings: dict[str, Any]) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fra_dist.kernels import dispatch
 from fra_dist.kernels.batch_norm import launch
+from fra_dist.kernels.batch_norm.arrivals import arrivals
 from fra_dist.kernels.launcher import Again, Launch, watched
 from fra_dist.kernels.memory_layout import laid_out_like
 
@@ -33,33 +34,32 @@ class Layer:
         """By whether the output has two gradients, and whether it is to be made again."""
 
     def forward(
-        self, x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, statistics: Sequence[Any] | None
+        self, x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, follow: Sequence[Any] | None
     ) -> tuple[Tensor, Tensor]:
         """The output, like x, and mean, variance, its inverse root, scale and shift, (5, G, C).
 
-        statistics: running mean, variance and their number, the first three of the sequence.
+        follow: running mean, variance and their number, the first three of the sequence.
         """
-        dispatch.launches["batch_norm_settle"] += 1
+        dispatch.launches["batch_norm_statistics"] += 1
         dispatch.launches["batch_norm_transform"] += 1
         partial = torch.empty(self.room, dtype=torch.float32, device=x.device)
         settled = torch.empty((5, *self.room[2:]), dtype=torch.float32, device=x.device)
         y = torch.empty_like(x)
         at, own, found = x.data_ptr(), partial.data_ptr(), settled.data_ptr()
         given, rest = (weight.data_ptr(), bias.data_ptr()), at if residual is None else residual.data_ptr()
-        running = None if statistics is None else (statistics[0], statistics[1], statistics[2])
+        running = None if follow is None else (follow[0], follow[1], follow[2])
         kept = (found,) * 3 if running is None else tuple(buffer.data_ptr() for buffer in running)
+        arrived = arrivals(self.device)
         if self.forwards is None or not self._as_before(at, rest, *given, *kept):
             launches = (
-                launch.moments_launch(x, partial),
-                launch.settle_launch(x, partial, weight, bias, settled, running, self.eps, self.momentum),
+                launch.statistics_launch(x, partial, weight, bias, settled, running, arrived, self.eps, self.momentum),
                 launch.transform_launch(x, settled[3], settled[4], residual, y, self.relu),
             )
             self.forwards = self._done(launches) or self.forwards
             return y, settled
-        moments, settle, transform = self.forwards
+        statistics, transform = self.forwards
         stream = torch._C._cuda_getCurrentRawStream(self.device)
-        moments(stream, at, own)
-        settle(stream, at, own, *given, found, *kept)
+        statistics(stream, at, own, *given, found, *kept, arrived.data_ptr())
         transform(stream, at, found + 3 * self.row, found + 4 * self.row, rest, y.data_ptr())
         return y, settled
 
@@ -73,7 +73,7 @@ class Layer:
         """
         dy, two = laid_out_like(dy, x), more is not None
         more = dy if more is None else laid_out_like(more, x)
-        dispatch.launches["batch_norm_settle_sums"] += 1
+        dispatch.launches["batch_norm_means"] += 1
         dispatch.launches["batch_norm_gradients"] += 1
         by_input = self.relu and y is None
         partial = torch.empty(self.room, dtype=torch.float32, device=x.device)
@@ -83,24 +83,26 @@ class Layer:
         out = torch.empty_like(x) if rebuild or y is not None else dy
         given, other, at, found = dy.data_ptr(), more.data_ptr(), x.data_ptr(), settled.data_ptr()
         sign, kept = at if y is None else y.data_ptr(), out.data_ptr()
+        arrived = arrivals(self.device)
         known = self.backwards.get((two, rebuild))
         if known is None or not self._as_before(given, other, at, sign):
             mean, _, inverse, scale, shift = settled.unbind()
             base, second = shift if by_input else None, more if two else None
             g = dy if rebuild else out
             launches = (
-                launch.sums_launch(dy, second, x, y, mean, inverse, scale, base, partial, out, rebuild=rebuild),
-                launch.settle_sums_launch(x, partial, means, totals),
+                launch.means_launch(
+                    dy, second, x, y, mean, inverse, scale, base, partial, out, means, totals, arrived, rebuild=rebuild
+                ),
                 launch.gradients_launch(g, x, mean, inverse, scale, base, level=means[0], slope=means[1], dx=dx),
             )
             self.backwards[two, rebuild] = self._done(launches) or known
             return dx, out, totals
-        sums, settle, gradients = known
+        averages, gradients = known
         stream, row, own = torch._C._cuda_getCurrentRawStream(self.device), self.row, partial.data_ptr()
         gain, level = found + 3 * row, means.data_ptr()
         statistics = found, found + 2 * row, gain, gain + row if by_input else gain
-        sums(stream, given, other, at, sign, *statistics, own, kept)
-        settle(stream, own, level, totals.data_ptr())
+        written = own, kept, level, totals.data_ptr(), arrived.data_ptr()
+        averages(stream, given, other, at, sign, *statistics, *written)
         gradients(stream, given if rebuild else kept, at, *statistics, level, level + row, dx.data_ptr())
         return dx, out, totals
 

@@ -1,14 +1,14 @@
-"""Triton kernels of batch norm: two for the forward pass over the maps, two for the backward pass, and five that turn a
-few numbers a channel into others. Of these, one rank alone needs a single one a pass: `settle` (forward) and
-`settle_sums` (backward); the others leave room for a collective in between.
+"""Triton kernels of batch norm: two for the forward pass over the maps, two for the backward pass. On one rank the
+first of either pass goes on to what the second needs: `statistics` and `means`. On several there is a collective in
+between, so the first, `moments` or `sums`, leaves partial sums, and three more turn a few numbers a channel to others.
 
 A map is rows of C channels, R of them a group. The reducing kernels give a program a block of channels and every
-SPLITS-th part of a group's rows, and leave partial sums to be added in a fixed order; the others own a tile. Each pass
-reads what it needs once: moments x; transform x (and the residual); sums dy, x; gradients g, x. Where ReLU came after
-a residual, sums reads y as well, and the second gradient if y went two ways, and writes g: it is the residual's
-gradient, and gradients needs nothing else. Without a residual, the sign of y is that of scale x + shift, and g is made
-of dy twice; where y was not kept, sums writes it once more for whoever needs it. Sums are fp32, and what is made of
-them float64 until ranks have been added up.
+SPLITS-th part of a group's rows, whose sums are added in a fixed order, whichever came last; the others own a tile.
+Each pass reads what it needs once: moments x; transform x (and the residual); sums dy, x; gradients g, x. Where ReLU
+came after a residual, sums reads y as well, and the second gradient if y went two ways, and writes g: it is the
+residual's gradient, and gradients needs nothing else. Without a residual, the sign of y is that of scale x + shift, and
+g is made of dy twice; where y was not kept, sums writes it once more for whoever needs it. Sums are fp32, and what is
+made of them float64 until ranks have been added up.
 
 The reducing kernels add up tiles and reduce one tile after their loop: no barrier waits inside of it.
 """
@@ -24,7 +24,7 @@ EVERYWHERE, FROM_OUTPUT, FROM_INPUT = tl.constexpr(0), tl.constexpr(1), tl.const
 
 
 @triton.jit
-def moments_kernel(
+def add_up_moments(
     x, partial, R, C, G, splits, length,
     BR: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
@@ -47,6 +47,87 @@ def moments_kernel(
     place = partial + (split * 2 * G + group) * C + c
     tl.store(place, tl.sum(total, axis=0), mask=c < C)
     tl.store(place + G * C, tl.sum(square, axis=0), mask=c < C)
+
+
+@triton.jit
+def is_last(arrived, expected):
+    """Whether this program is the last of `expected` ones to come here. What the others stored before is there then.
+
+    The barrier lets the stores of all threads come before the addition of one of them, which releases them to whoever
+    adds later; the counter is zero again for the next kernel.
+    """
+    tl.debug_barrier()
+    last = tl.atomic_add(arrived, 1, sem="acq_rel", scope="gpu") == expected - 1
+    if last:
+        tl.store(arrived, 0)
+    return last
+
+
+@triton.jit
+def moments_kernel(
+    x, partial, R, C, G, splits, length,
+    BR: tl.constexpr, BC: tl.constexpr,
+):  # fmt: skip
+    """Sums of x − k and (x − k)² over a part of a group's rows, for `collect_kernel`."""
+    add_up_moments(x, partial, R, C, G, splits, length, BR, BC)
+
+
+@triton.jit
+def statistics_kernel(
+    x, partial, weight, bias, result, running_mean, running_var, tracked, arrived, eps, momentum, correction, R, C,
+    splits, length,
+    G: tl.constexpr, PARTS: tl.constexpr, BR: tl.constexpr, BC: tl.constexpr, FOLLOW: tl.constexpr,
+):  # fmt: skip
+    """Moments, collect, finish and, if FOLLOW, follow, on one rank: the last program of a block of channels goes on
+    from the sums of all, group by group."""
+    add_up_moments(x, partial, R, C, G, splits, length, BR, BC)
+    block = tl.program_id(0) % tl.cdiv(C, BC)
+    if is_last(arrived + block, G * splits):
+        c = block * BC + tl.arange(0, BC)
+        gain = tl.load(weight + c, mask=c < C, other=0.0).to(tl.float32)
+        base = tl.load(bias + c, mask=c < C, other=0.0).to(tl.float32)
+        if FOLLOW:
+            centre = tl.load(running_mean + c, mask=c < C, other=0.0)
+            spread = tl.load(running_var + c, mask=c < C, other=0.0)
+        for group in tl.static_range(G):
+            place = partial + group * C + c
+            offset = tl.sum(of_all_parts(place, 2 * G * C, splits, c < C, PARTS, BC, tl.float64), axis=0) / R
+            square = tl.sum(of_all_parts(place + G * C, 2 * G * C, splits, c < C, PARTS, BC, tl.float64), axis=0) / R
+            row = x + (block.to(tl.int64) * 0 + group) * R * C  # a map may have 2³¹ values
+            first = tl.load(row + c, mask=c < C, other=0.0).to(tl.float32).to(tl.float64)
+            mean = (first + offset).to(tl.float32)
+            var = (square - offset * offset).to(tl.float32)
+            var = tl.where(var < 0.0, 0.0, var)  # keeps NaN
+            inverse = 1.0 / tl.sqrt_rn(var + eps)
+            scale = gain * inverse
+            out = result + group * C + c
+            tl.store(out, mean, mask=c < C)
+            tl.store(out + G * C, var, mask=c < C)
+            tl.store(out + 2 * G * C, inverse, mask=c < C)
+            tl.store(out + 3 * G * C, scale, mask=c < C)
+            tl.store(out + 4 * G * C, base - mean * scale, mask=c < C)
+            if FOLLOW:
+                centre += (mean - centre) * momentum
+                spread += (var * correction - spread) * momentum
+        if FOLLOW:
+            tl.store(running_mean + c, centre, mask=c < C)
+            tl.store(running_var + c, spread, mask=c < C)
+            if block == 0:
+                tl.store(tracked, tl.load(tracked) + G)
+
+
+@triton.jit
+def of_all_parts(place, step, splits, mask, PARTS: tl.constexpr, BC: tl.constexpr, TYPE: tl.constexpr):
+    """The sums (BC,) of every part, at `place` and `step` further for each part, as PARTS rows yet to be added up.
+
+    Other programs stored them: they are read where all programs store, not from what this one may have read before.
+    """
+    total = tl.zeros((PARTS, BC), TYPE)
+    for start in range(0, splits, PARTS):
+        part = start + tl.arange(0, PARTS)
+        inside = (part < splits)[:, None] & mask[None, :]
+        total += tl.load(place[None, :] + part[:, None] * step, mask=inside, other=0.0, cache_modifier=".cg").to(TYPE)
+    return total
 
 
 @triton.jit
@@ -88,70 +169,6 @@ def finish_kernel(
     tl.store(result + 2 * N + i, inverse, mask=i < N)
     tl.store(result + 3 * N + i, scale, mask=i < N)
     tl.store(result + 4 * N + i, shift, mask=i < N)
-
-
-@triton.jit
-def settle_kernel(
-    x, partial, weight, bias, result, running_mean, running_var, tracked, eps, momentum, correction, R, C, splits,
-    G: tl.constexpr, SP: tl.constexpr, BC: tl.constexpr, FOLLOW: tl.constexpr,
-):  # fmt: skip
-    """Collect, finish and, if FOLLOW, follow, for the channels of one rank, group by group."""
-    c = tl.program_id(0) * BC + tl.arange(0, BC)
-    split = tl.arange(0, SP)
-    long = tl.program_id(0).to(tl.int64) * 0  # a map may have 2³¹ values
-    inside = (split < splits)[:, None] & (c < C)[None, :]
-    gain = tl.load(weight + c, mask=c < C, other=0.0).to(tl.float32)
-    base = tl.load(bias + c, mask=c < C, other=0.0).to(tl.float32)
-    if FOLLOW:
-        centre = tl.load(running_mean + c, mask=c < C, other=0.0)
-        spread = tl.load(running_var + c, mask=c < C, other=0.0)
-    for group in tl.static_range(G):
-        place = partial + (split[:, None] * 2 * G + group) * C + c[None, :]
-        offset = tl.sum(tl.load(place, mask=inside, other=0.0).to(tl.float64), axis=0) / R
-        square = tl.sum(tl.load(place + G * C, mask=inside, other=0.0).to(tl.float64), axis=0) / R
-        first = tl.load(x + (long + group) * R * C + c, mask=c < C, other=0.0).to(tl.float32).to(tl.float64)
-        mean = (first + offset).to(tl.float32)
-        var = (square - offset * offset).to(tl.float32)
-        var = tl.where(var < 0.0, 0.0, var)  # keeps NaN
-        inverse = 1.0 / tl.sqrt_rn(var + eps)
-        scale = gain * inverse
-        out = result + group * C + c
-        tl.store(out, mean, mask=c < C)
-        tl.store(out + G * C, var, mask=c < C)
-        tl.store(out + 2 * G * C, inverse, mask=c < C)
-        tl.store(out + 3 * G * C, scale, mask=c < C)
-        tl.store(out + 4 * G * C, base - mean * scale, mask=c < C)
-        if FOLLOW:
-            centre += (mean - centre) * momentum
-            spread += (var * correction - spread) * momentum
-    if FOLLOW:
-        tl.store(running_mean + c, centre, mask=c < C)
-        tl.store(running_var + c, spread, mask=c < C)
-        if tl.program_id(0) == 0:
-            tl.store(tracked, tl.load(tracked) + G)
-
-
-@triton.jit
-def settle_sums_kernel(
-    partial, means, totals, R, C, splits,
-    G: tl.constexpr, SP: tl.constexpr, BC: tl.constexpr,
-):  # fmt: skip
-    """Means of g and g x̂ of each group, and their sums over all groups, from the partial sums of one rank."""
-    c = tl.program_id(0) * BC + tl.arange(0, BC)
-    split = tl.arange(0, SP)
-    inside = (split < splits)[:, None] & (c < C)[None, :]
-    levels = tl.zeros((BC,), tl.float32)
-    slopes = tl.zeros((BC,), tl.float32)
-    for group in tl.static_range(G):
-        place = partial + (split[:, None] * 2 * G + group) * C + c[None, :]
-        level = tl.sum(tl.load(place, mask=inside, other=0.0), axis=0)
-        slope = tl.sum(tl.load(place + G * C, mask=inside, other=0.0), axis=0)
-        tl.store(means + group * C + c, level / R, mask=c < C)
-        tl.store(means + (G + group) * C + c, slope / R, mask=c < C)
-        levels += level
-        slopes += slope
-    tl.store(totals + c, levels, mask=c < C)
-    tl.store(totals + C + c, slopes, mask=c < C)
 
 
 @triton.jit
@@ -201,7 +218,7 @@ def rectified(given, value, scale, shift):
 
 
 @triton.jit
-def sums_kernel(
+def add_up_gradients(
     dy, more, x, y, mean, inverse, scale, shift, partial, g, R, C, G, splits, length,
     BR: tl.constexpr, BC: tl.constexpr, MASK: tl.constexpr, ADD: tl.constexpr, REBUILD: tl.constexpr,
 ):  # fmt: skip
@@ -246,6 +263,45 @@ def sums_kernel(
     place = partial + (split * 2 * G + group) * C + c
     tl.store(place, tl.sum(level, axis=0), mask=c < C)
     tl.store(place + G * C, tl.sum(slope, axis=0), mask=c < C)
+
+
+@triton.jit
+def sums_kernel(
+    dy, more, x, y, mean, inverse, scale, shift, partial, g, R, C, G, splits, length,
+    BR: tl.constexpr, BC: tl.constexpr, MASK: tl.constexpr, ADD: tl.constexpr, REBUILD: tl.constexpr,
+):  # fmt: skip
+    """Sums of g and g x̂ over a part of a group's rows, to be added up over parts and ranks."""
+    add_up_gradients(
+        dy, more, x, y, mean, inverse, scale, shift, partial, g, R, C, G, splits, length, BR, BC, MASK, ADD, REBUILD
+    )
+
+
+@triton.jit
+def means_kernel(
+    dy, more, x, y, mean, inverse, scale, shift, partial, g, means, totals, arrived, R, C, splits, length,
+    G: tl.constexpr, PARTS: tl.constexpr, BR: tl.constexpr, BC: tl.constexpr, MASK: tl.constexpr, ADD: tl.constexpr,
+    REBUILD: tl.constexpr,
+):  # fmt: skip
+    """Sums on one rank, whose last program of a block of channels goes on: means of g and g x̂ of each group, and their
+    sums over all groups."""
+    add_up_gradients(
+        dy, more, x, y, mean, inverse, scale, shift, partial, g, R, C, G, splits, length, BR, BC, MASK, ADD, REBUILD
+    )
+    block = tl.program_id(0) % tl.cdiv(C, BC)
+    if is_last(arrived + block, G * splits):
+        c = block * BC + tl.arange(0, BC)
+        levels = tl.zeros((BC,), tl.float32)
+        slopes = tl.zeros((BC,), tl.float32)
+        for group in tl.static_range(G):
+            place = partial + group * C + c
+            level = tl.sum(of_all_parts(place, 2 * G * C, splits, c < C, PARTS, BC, tl.float32), axis=0)
+            slope = tl.sum(of_all_parts(place + G * C, 2 * G * C, splits, c < C, PARTS, BC, tl.float32), axis=0)
+            tl.store(means + group * C + c, level / R, mask=c < C)
+            tl.store(means + (G + group) * C + c, slope / R, mask=c < C)
+            levels += level
+            slopes += slope
+        tl.store(totals + c, levels, mask=c < C)
+        tl.store(totals + C + c, slopes, mask=c < C)
 
 
 @triton.jit

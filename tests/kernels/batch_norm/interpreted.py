@@ -33,6 +33,16 @@ def check_few_splits() -> None:
         launch.MOST_SPLITS, launch.TILE, launch.REDUCED_TILE = before
 
 
+def check_many_parts() -> None:
+    """More of them than a program reads at once."""
+    before = launch.PARTS, launch.REDUCED_TILE
+    launch.PARTS, launch.REDUCED_TILE = 2, 256
+    try:
+        check(Case(6, 24, 7, 11))
+    finally:
+        launch.PARTS, launch.REDUCED_TILE = before
+
+
 def check_operators() -> None:
     x, _, _, residual = CASES["small"].inputs()
     values = torch.randn(2, x.shape[1]), torch.rand(2, x.shape[1]) + 0.5
@@ -81,6 +91,7 @@ def check_refusals() -> None:
 if __name__ == "__main__":
     cases = {name: lambda case=case: check(case) for name, case in CASES.items()}
     more = {"few splits": check_few_splits, "NaN": check_not_a_number, "expanded gradient": check_expanded_gradient}
+    more["many parts"] = check_many_parts
     more["running statistics"] = check_running_statistics
     more["running with the norm"] = check_running_with_the_norm
     more["two gradients"] = check_two_gradients

@@ -77,16 +77,18 @@ MUTANTS = {
         "inside = (split < 1)[:, None] & (c < C)[None, :]\n    place",
         "few splits",
     ),
-    "first part of the rows only, on one rank": (
-        "inside = (split < splits)[:, None] & (c < C)[None, :]\n    gain",
-        "inside = (split < 1)[:, None] & (c < C)[None, :]\n    gain",
+    "first part only, on one rank": (
+        "inside = (part < splits)[:, None]",
+        "inside = (part < 1)[:, None]",
         "few splits",
     ),
-    "first part of the gradients only, on one rank": (
-        "inside = (split < splits)[:, None] & (c < C)[None, :]\n    levels",
-        "inside = (split < 1)[:, None] & (c < C)[None, :]\n    levels",
-        "few splits",
+    "last parts only, on one rank": (
+        "total += tl.load(place[None",
+        "total = tl.load(place[None",
+        "many parts",
     ),
+    "a program that is not the last goes on": ("== expected - 1", "== 0", "running with the norm"),
+    "counter not zero again": ("tl.store(arrived, 0)", "tl.store(arrived, 1)", "small"),
     "mean square for the variance": ("- exact * exact).to(tl.float32)", "- 0.0 * exact).to(tl.float32)", "small"),
     "variance without eps": (
         "inverse = 1.0 / tl.sqrt_rn(var + eps)\n    scale",
@@ -94,8 +96,8 @@ MUTANTS = {
         "large eps",
     ),
     "variance without eps, on one rank": (
-        "inverse = 1.0 / tl.sqrt_rn(var + eps)\n        scale",
-        "inverse = 1.0 / tl.sqrt_rn(var + 0.0 * eps)\n        scale",
+        "inverse = 1.0 / tl.sqrt_rn(var + eps)\n            scale",
+        "inverse = 1.0 / tl.sqrt_rn(var + 0.0 * eps)\n            scale",
         "large eps",
     ),
     "NaN variance lost": (
@@ -104,8 +106,8 @@ MUTANTS = {
         "NaN",
     ),
     "NaN variance lost, on one rank": (
-        "var = tl.where(var < 0.0, 0.0, var)  # keeps NaN\n        inverse",
-        "var = tl.where(var > 0.0, var, 0.0)\n        inverse",
+        "var = tl.where(var < 0.0, 0.0, var)  # keeps NaN\n            inverse",
+        "var = tl.where(var > 0.0, var, 0.0)\n            inverse",
         "NaN",
     ),
     "weight of the first channel": ("tl.load(weight + i % C,", "tl.load(weight + i * 0,", "small"),
@@ -125,8 +127,8 @@ MUTANTS = {
         "running statistics",
     ),
     "groups not counted, on one rank": (
-        "\n            tl.store(tracked, tl.load(tracked) + G)",
-        "\n            tl.store(tracked, tl.load(tracked) + 1)",
+        "\n                tl.store(tracked, tl.load(tracked) + G)",
+        "\n                tl.store(tracked, tl.load(tracked) + 1)",
         "running with the norm",
     ),
     "mean square for the variance, on one rank": ("square - offset * offset).to", "square + 0.0 * offset).to", "small"),
@@ -142,7 +144,7 @@ MUTANTS = {
         "spread += (var + 0.0 * correction - spread)",
         "running with the norm",
     ),
-    "first row of the first group": ("(long + group) * R * C", "long * R * C", "small"),
+    "first row of the first group": ("* 0 + group) * R * C", "* 0) * R * C", "small"),
     "negative values in the map that is made again": (
         "tl.where(before < 0.0, 0.0, before)",
         "before",
