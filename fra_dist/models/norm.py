@@ -4,7 +4,7 @@ Which path runs is chosen at each call: the fused kernels of `kernels/batch_norm
 package's plain passes where statistics are of several groups or ranks, and torch's own batch norm otherwise.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -59,8 +59,7 @@ class BatchNorm(_BatchNorm):
         not kept until then. So it is for a plain convolution without bias, of which nobody asks to hear.
         """
         if not self._goes_into(convolution, input):
-            out: Tensor = convolution(self(input, relu=True))
-            return out
+            return _passed(self(input, relu=True), convolution)
         self._check_input_dim(input)
         stride, padding, dilation = convolution.stride, convolution.padding, convolution.dilation
         assert not isinstance(padding, str)
@@ -114,7 +113,30 @@ class PooledBatchNorm(BatchNorm):
         if self.training and not torch.compiler.is_compiling() and takes_pooled(input):
             cross, groups, running = self.cross, self.groups, self._running()
             return pooled_norm(input, *self._affine(input), cross=cross, groups=groups, eps=self.eps, running=running)
-        return functional.max_pool2d(super().forward(input, relu=True), 3, stride=2, padding=1)
+        return _passed(super().forward(input, relu=True), lambda y: functional.max_pool2d(y, 3, stride=2, padding=1))
+
+
+_passing: list[Tensor] | None = None
+
+
+@contextmanager
+def passing_maps() -> Iterator[list[Tensor]]:
+    """Inside the block, the maps that autograd keeps here and the fused kernels of a GPU would not are listed.
+
+    They lie between a norm and a convolution (`BatchNorm.into`), and between the stem's norm and its pooling.
+    """
+    global _passing
+    before, _passing = _passing, []
+    try:
+        yield _passing
+    finally:
+        _passing = before
+
+
+def _passed(y: Tensor, further: Callable[[Tensor], Tensor]) -> Tensor:
+    if _passing is not None:
+        _passing.append(y)
+    return further(y)
 
 
 def _heard(module: nn.Module) -> bool:

@@ -20,6 +20,7 @@ from fra_dist.losses.geometry import Placement
 from fra_dist.losses.total import fra_loss
 from fra_dist.machine_memory import memory_limit
 from fra_dist.models.fra import FRA
+from fra_dist.models.norm import passing_maps
 from fra_dist.train.engines.protocol import precision_of
 from fra_dist.train.execution import set_execution
 from fra_dist.train.inputs.initial_weights import initialise
@@ -87,12 +88,17 @@ def _parameters(model: FRA) -> list[str]:
 
 
 def measured_need(config: Config, micro: int, world: int, gpu: bool) -> MemoryNeed:
-    """Measure what a rank needs with 2 images on this CPU, in float32; scaled to bf16 for a GPU that uses it."""
+    """Measure what a rank needs with 2 images on this CPU, in float32; scaled to bf16 for a GPU that uses it.
+
+    A GPU's kernels do not keep every map that a CPU's do.
+    """
     device = torch.device("cpu")
     plain = config.model_copy(update={"train": config.train.model_copy(update={"compile": False, "precision": "fp32"})})
     model = FRA(config.model).train()
     set_execution(model, plain.train, device)
-    _, kept = _forward(plain, model, device, 2)  # the backward pass takes most of the time and keeps no more
+    fused = gpu and config.train.channels_last and not config.train.compile
+    # the backward pass takes most of the time and keeps no more
+    _, kept = _forward(plain, model, device, 2, without_passing=fused)
     activations = kept / 2  # in float32 next to nothing of it is kept whatever the number of images
     narrow = config.train.precision == "bf16" or (gpu and config.train.precision == "auto")
     return MemoryNeed(_fixed(config, model, world), activations * (BF16_SHARE if narrow else 1.0), micro)
@@ -167,8 +173,13 @@ def _measure(config: Config, model: FRA, device: torch.device, images: int) -> t
     return seconds / images, max(0.0, kept - images * each), each
 
 
-def _forward(config: Config, model: FRA, device: torch.device, images: int) -> tuple[Tensor, int]:
-    """(the loss of `images` images of noise, bytes that its backward pass keeps)."""
+def _forward(
+    config: Config, model: FRA, device: torch.device, images: int, *, without_passing: bool = False
+) -> tuple[Tensor, int]:
+    """(the loss of `images` images of noise, bytes that its backward pass keeps).
+
+    without_passing: all but `passing_maps`.
+    """
     if images < 2:
         raise ConfigError("one image a forward pass is too few for batch norm")
     sizes = [config.data.image_size] * 2 + [config.data.local_size] * config.data.local_views
@@ -185,10 +196,12 @@ def _forward(config: Config, model: FRA, device: torch.device, images: int) -> t
 
     dtype = precision_of(config, device)
     loss_config = config.loss.model_copy(update=_of_few(config, images))
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t), passing_maps() as passing:
         with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
             output = model(*views)
         loss = fra_loss(output, loss_config, distributed.SINGLE, Placement.same(images, device))["total"]
+    for each in passing if without_passing else ():
+        kept.pop(each.untyped_storage().data_ptr(), None)
     return loss, sum(kept.values())
 
 

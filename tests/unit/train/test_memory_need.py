@@ -38,7 +38,16 @@ def test_what_is_measured_before_a_launch_is_what_a_whole_step_keeps():
     assert need.per_image == pytest.approx(kept + once / 2)
     assert 1e5 < kept < need.per_image < 1.1 * kept
     assert need.fixed == _fixed(config, model, 1) > 0
-    assert measured_need(config, 8, world=1, gpu=True).per_image == pytest.approx(BF16_SHARE * need.per_image)
+
+
+def test_a_gpu_does_not_keep_what_its_kernels_make_again():
+    """`tiny` has two blocks with a map of 64 channels and stride 8 between a norm and a convolution; of two views."""
+    between = 2 * 2 * 64 * (load_config("debug_cpu").data.image_size // 8) ** 2 * 4
+    for option, less in (("train.channels_last=true", between), ("train.channels_last=false", 0)):
+        config = load_config("debug_cpu", [option, "train.precision=auto"])
+        kept = measured_need(config, 8, world=1, gpu=False).per_image
+        on_gpu = measured_need(config, 8, world=1, gpu=True).per_image
+        assert on_gpu == pytest.approx(BF16_SHARE * (kept - less))
 
 
 @pytest.mark.parametrize(("precision", "bytes_of_copies"), [("fp32", 0), ("bf16", 2)])
