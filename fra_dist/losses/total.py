@@ -68,13 +68,14 @@ def fra_loss(
     """
     with torch.autocast(output.prediction[0].device.type, enabled=False):
         terms: dict[str, Tensor] = {}
-        parts = []
+        weights, parts = [], []
         for name, weight, found in _weighted(output, config, cross, placement):
             if name in terms or name == "total":
                 raise ConfigError(f"loss.extra: another term is called {name!r}: give yours another name")
-            parts.append(weight * found[name])
+            weights.append(weight)
+            parts.append(found[name])
             terms |= found
-        return {"total": reduce(add, parts), **terms}
+        return {"total": reduce(add, torch._foreach_mul(parts, weights)), **terms}
 
 
 def _weighted(
