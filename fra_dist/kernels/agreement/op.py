@@ -22,11 +22,11 @@ def fused(predictions: tuple[Tensor, Tensor], targets: tuple[Tensor, Tensor], we
 
 @operator("agreement")
 def forward_operator(first: Tensor, second: Tensor, target1: Tensor, target2: Tensor, weight: float) -> Outputs:
-    """The forward kernels as an operator: the six numbers of `api.Agreement`, then the cosines and the inverse norms."""
+    """The forward kernels as an operator: the six numbers of `api.Agreement`, the cosines and the inverse norms."""
     dispatch.launches["agreement"] += 1
     outputs = launch.forward_outputs(first)
     with device_of(first):
-        launch.forward(*(x.contiguous() for x in (first, second, target1, target2)), weight, *outputs)
+        launch.forward([x.contiguous() for x in (first, second, target1, target2)], weight, outputs)
     return outputs
 
 
@@ -42,10 +42,10 @@ def backward_operator(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The backward kernel as an operator: gradients of the predictions from those of the two terms."""
     dispatch.launches["agreement_backward"] += 1
-    tensors = [x.contiguous() for x in (first, second, target1, target2)]
-    gradients = torch.empty_like(tensors[0]), torch.empty_like(tensors[1])
+    vectors = [x.contiguous() for x in (first, second, target1, target2)]
+    gradients = torch.empty_like(vectors[0]), torch.empty_like(vectors[1])
     with device_of(first):
-        launch.backward(d_first, d_second, *tensors, cosines, scales, weight, *gradients)
+        launch.backward((d_first, d_second), vectors, cosines, scales, weight, gradients)
     return gradients
 
 

@@ -34,7 +34,7 @@ class Case:
         generator = torch.Generator().manual_seed(self.batch + self.regions + self.width)
         shape = (4, self.batch, self.regions, self.width)
         vectors = torch.randn(shape, generator=generator) + torch.randn(
-            shape[:2] + (1, self.width), generator=generator
+            (*shape[:2], 1, self.width), generator=generator
         )
         vectors *= torch.rand((*shape[:3], 1), generator=generator) + 0.5
         if self.zeros:

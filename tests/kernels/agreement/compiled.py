@@ -33,8 +33,8 @@ def main() -> None:
     report = compile_instead(launch, capability)
     vectors = [torch.zeros(64, regions, width, dtype=getattr(torch, sys.argv[2])) for _ in range(4)]
     outputs = launch.forward_outputs(vectors[0])
-    launch.forward(*vectors, 0.02, *outputs)
-    launch.backward(outputs[0], outputs[0], *vectors, *outputs[6:], 0.02, vectors[0], vectors[1])
+    launch.forward(vectors, 0.02, outputs)
+    launch.backward(outputs[:2], vectors, *outputs[6:], 0.02, vectors[:2])
     print(json.dumps(report))
 
 
