@@ -23,6 +23,7 @@ from fra_dist.config import LossConfig
 from fra_dist.config.extensions import short_name
 from fra_dist.distributed import SINGLE, CrossRank
 from fra_dist.errors import ConfigError
+from fra_dist.kernels.agreement import Agreement, agreement
 from fra_dist.losses.correspondence import correspondence_terms
 from fra_dist.losses.diagnostics import (
     embedding_rank,
@@ -36,14 +37,7 @@ from fra_dist.losses.geometry import Placement
 from fra_dist.losses.loss_inputs import Output
 from fra_dist.losses.presence import held_regions, matched_consistency, matched_mean
 from fra_dist.losses.relation import semantic_relation
-from fra_dist.losses.view_consistency import (
-    consistency,
-    contrast,
-    less_mean,
-    unit,
-    unit_consistency,
-    unit_decorrelation,
-)
+from fra_dist.losses.view_consistency import consistency, contrast, decorrelation, less_mean
 
 
 def fra_loss(
@@ -68,13 +62,14 @@ def fra_loss(
     """
     with torch.autocast(output.prediction[0].device.type, enabled=False):
         terms: dict[str, Tensor] = {}
-        parts = []
+        weights, parts = [], []
         for name, weight, found in _weighted(output, config, cross, placement):
             if name in terms or name == "total":
                 raise ConfigError(f"loss.extra: another term is called {name!r}: give yours another name")
-            parts.append(weight * found[name])
+            weights.append(weight)
+            parts.append(found[name])
             terms |= found
-        return {"total": reduce(add, parts), **terms}
+        return {"total": reduce(add, torch._foreach_mul(parts, weights)), **terms}
 
 
 def _weighted(
@@ -96,32 +91,40 @@ def _weighted(
 
 
 def _global_terms(output: Output) -> dict[str, Tensor]:
-    forward, back, *crops = (
-        consistency(output.prediction[i], output.target[t].global_embedding) for i, t in _pairs(output)
-    )
+    rows = [prediction.unsqueeze(1) for prediction in output.prediction]
+    found = _agreements(output, rows, [view.global_embedding.unsqueeze(1) for view in output.target], 0.0)
+    both, forward, back, crops = _together(found)
     extra = {"global_crops": torch.stack(crops).mean()} if crops else {}
-    embedding, both = output.online[0].global_embedding, _twice_the_mean(forward, back, crops)
+    embedding = output.online[0].global_embedding
     signs = {"embedding/spread": embedding_spread(embedding), "embedding/rank": embedding_rank(embedding)}
     return {"global": both, "global_12": forward, "global_21": back, **extra, **signs}
 
 
 def _local_terms(output: Output, config: LossConfig, cross: CrossRank) -> dict[str, Tensor]:
     assert output.local_prediction is not None
+    if config.local_form == "consistency" and config.match == "all" and not config.local_centred:
+        targets = [present(view.local_embedding) for view in output.target]
+        found = _agreements(output, output.local_prediction, targets, config.decorrelation)
+        both, forward, back, crops = _together(found)
+        apart = [one for two in found for one in (two.first_apart, two.second_apart)]
+        return {
+            "local": both,
+            "local_12": forward,
+            "local_21": back,
+            "decorrelation": _twice_the_mean(apart[0], apart[1], apart[2:]) if crops else found[0].apart,
+            **({"local_crops": torch.stack(crops).mean()} if crops else {}),
+        }
     online = [*output.online, *output.local_views] if len(output.prediction) > 2 else output.online
     terms, apart, matched = [], [], []
     for i, t in _pairs(output):
         pair = output.local_prediction[i], present(output.target[t].local_embedding)
-        units = unit(pair[0]), unit(pair[1].detach())  # once for both
-        apart.append(unit_decorrelation(*units))
+        apart.append(decorrelation(*pair))
         if config.match == "present":
             views = online[i], output.target[t]
             one, other = (held_regions(present(view.similarity), config.match_share) for view in views)
             matched.append(one & other)
-        if config.local_form == "consistency" and not config.local_centred and not matched:
-            agreement = unit_consistency(*units)
-        else:
-            agreement = _agreement(*pair, matched[-1] if matched else None, config, cross)
-        terms.append(agreement + config.decorrelation * apart[-1])
+        alike = _alike(*pair, matched[-1] if matched else None, config, cross)
+        terms.append(alike + config.decorrelation * apart[-1])
     forward, back, *crops = terms
     extra = {"local_crops": torch.stack(crops).mean()} if crops else {}
     if matched:
@@ -135,9 +138,24 @@ def _local_terms(output: Output, config: LossConfig, cross: CrossRank) -> dict[s
     }
 
 
-def _agreement(
-    prediction: Tensor, target: Tensor, matched: Tensor | None, config: LossConfig, cross: CrossRank
-) -> Tensor:
+def _agreements(
+    output: Output, predictions: Sequence[Tensor], targets: Sequence[Tensor], weight: float
+) -> list[Agreement]:
+    """The terms of all pairs, two pairs at a time, of predictions and targets (B, Q, D) by view."""
+    pairs = _pairs(output)
+    return [
+        agreement((predictions[i], predictions[j]), (targets[s], targets[t]), weight)
+        for (i, s), (j, t) in zip(pairs[::2], pairs[1::2], strict=True)
+    ]
+
+
+def _together(found: Sequence[Agreement]) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+    """Twice the mean of all terms, the two of the whole views, and those of local views."""
+    forward, back, *crops = (term for two in found for term in (two.first, two.second))
+    return _twice_the_mean(forward, back, crops) if crops else found[0].both, forward, back, crops
+
+
+def _alike(prediction: Tensor, target: Tensor, matched: Tensor | None, config: LossConfig, cross: CrossRank) -> Tensor:
     """The local loss in the form asked for: (B, Q, D) twice, and (B, Q) where only some regions count -> 0-dim."""
     if config.local_centred:
         prediction, target = less_mean(prediction, cross), less_mean(target, cross)

@@ -6,9 +6,9 @@ told from the same region in other photos (InfoNCE, arXiv 1807.03748). B images,
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from fra_dist.distributed import SINGLE, CrossRank
+from fra_dist.kernels.agreement import unit, unit_consistency, unit_decorrelation
 
 
 def consistency(prediction: Tensor, target: Tensor) -> Tensor:
@@ -19,25 +19,12 @@ def consistency(prediction: Tensor, target: Tensor) -> Tensor:
     return unit_consistency(unit(prediction), unit(target.detach()))
 
 
-def unit_consistency(prediction: Tensor, target: Tensor) -> Tensor:
-    """The `consistency` of vectors that have unit length: (..., D) twice -> 0-dim. Gradients flow to both."""
-    return 2 - 2 * (prediction * target).sum(dim=-1).mean()
-
-
 def decorrelation(prediction: Tensor, target: Tensor) -> Tensor:
     """Similarity of different regions, the mean over images and q of (1/Q) Σ_{k≠q} cos²(prediction_q, target_k).
 
     (B, Q, D) twice -> 0-dim. It pushes the regions of one image apart; no gradient flows to `target`.
     """
     return unit_decorrelation(unit(prediction), unit(target.detach()))
-
-
-def unit_decorrelation(prediction: Tensor, target: Tensor) -> Tensor:
-    """The `decorrelation` of vectors that have unit length: (B, Q, D) twice -> 0-dim. Gradients flow to both."""
-    cosine = prediction @ target.transpose(1, 2)
-    square = cosine.square()
-    others = square.sum(dim=2) - square.diagonal(dim1=1, dim2=2)
-    return others.mean() / prediction.shape[1]
 
 
 def contrast(prediction: Tensor, target: Tensor, temperature: float, cross: CrossRank = SINGLE) -> Tensor:
@@ -56,8 +43,3 @@ def contrast(prediction: Tensor, target: Tensor, temperature: float, cross: Cros
 def less_mean(embedding: Tensor, cross: CrossRank = SINGLE) -> Tensor:
     """The embeddings (B, Q, D) less each region's mean over the photos of all ranks, of the same shape."""
     return embedding - cross.mean(embedding.mean(dim=0))
-
-
-def unit(x: Tensor) -> Tensor:
-    """The tensor L2-normalised along its last dimension, in fp32 or better."""
-    return functional.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=-1)

@@ -145,7 +145,7 @@ class FRA(nn.Module):
         """Set dropout's keys (B,) for the next forward pass, one per image, see `dropout.image_keys`."""
         for network, part in ((self.online, 0), (self.target, 1)):
             if network.decoder is not None:
-                network.decoder.dropout.start(None if keys is None else keys ^ part)
+                network.decoder.dropout.start(keys if keys is None or part == 0 else keys ^ part)
 
     def move_prototypes(self) -> None:
         """Let the prototypes of both networks follow their pixels, with `prototypes: clusters`.

@@ -91,7 +91,9 @@ class Step:
         self.model.move_prototypes()
         self.buffers.restore_unless(update.applied)
         self.following.finish(update.applied)
-        means = dict(zip(sums, torch._foreach_div(list(sums.values()), self.sizes.accumulation), strict=True))
+        means = sums
+        if self.sizes.accumulation > 1:
+            means = dict(zip(sums, torch._foreach_div(list(sums.values()), self.sizes.accumulation), strict=True))
         if self.model.revival is not None:
             means["regions/revived"] = self.model.revival.revived.to(self.dtype)
         return {**means, "step/applied": update.applied, "gradient/norm": update.gradient_norm}
@@ -145,8 +147,13 @@ class Step:
     def _keys(self, step: int, number: int) -> Tensor:
         """Return the keys of the images of a micro batch: rank r has places r, r + world, ... of the global batch."""
         first = number * self.sizes.micro_batch
-        places = torch.arange(first, first + self.sizes.micro_batch, device=self.ctx.device)
-        return image_keys(self._number(step), places * self.ctx.world + self.ctx.rank)
+        places = torch.arange(first, first + self.sizes.micro_batch) * self.ctx.world + self.ctx.rank
+        keys = image_keys(self._number(step), places)  # on the host: on a GPU it would be some 30 launches
+        if self.ctx.device.type == "cpu":
+            return keys
+        # PyTorch hands the pinned memory out again only when the copy is done
+        pinned = torch.empty(keys.shape, dtype=keys.dtype, pin_memory=True).copy_(keys)
+        return pinned.to(self.ctx.device, non_blocking=True)
 
     def _in_dtype(self, view: Tensor) -> Tensor:
         """Return the view in the dtype of the step; one that the loader has rounded for autocast stays as it is."""

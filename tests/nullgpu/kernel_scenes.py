@@ -24,6 +24,7 @@ from fra_dist.kernels.region_attention import region_attention
 from fra_dist.kernels.relation import balanced_assignment
 from fra_dist.kernels.view_pixels import view_pixels as view_pixels_kernel
 from tests.gpu import (
+    test_agreement,
     test_batch_norm,
     test_decoder_attention,
     test_dropout_mask,
@@ -33,6 +34,7 @@ from tests.gpu import (
     test_relation_kernel,
     test_view_pixels,
 )
+from tests.kernels.agreement import checks as agreement_checks
 from tests.kernels.batch_norm import checks as batch_norm_checks
 from tests.kernels.decoder_attention import checks as decoder_attention_checks
 from tests.kernels.dropout_mask import checks as dropout_mask_checks
@@ -49,6 +51,11 @@ DEVICE = "cuda"
 
 def _differentiated(outputs: tuple[Tensor, ...], inputs: list[Tensor]) -> None:
     torch.autograd.grad(outputs, inputs, [torch.ones_like(out) for out in outputs])
+
+
+def agreement(case: agreement_checks.Case) -> Run:
+    inputs = case.inputs(DEVICE)
+    return lambda: case.run(*inputs)
 
 
 def batch_norm(case: batch_norm_checks.Case) -> Run:
@@ -115,6 +122,7 @@ def view_pixels(case: view_pixels_checks.Case) -> Run:
 
 
 KERNELS: dict[str, tuple[Callable[[Any], Run], dict[str, Any]]] = {
+    "agreement": (agreement, agreement_checks.CASES | test_agreement.LARGE),
     "batch_norm": (batch_norm, batch_norm_checks.CASES | test_batch_norm.LARGE),
     "decoder_attention": (decoder_attention, test_decoder_attention.SMALL | test_decoder_attention.LARGE),
     "dropout_mask": (dropout_mask, dropout_mask_checks.CASES | test_dropout_mask.LARGE),
@@ -125,6 +133,7 @@ KERNELS: dict[str, tuple[Callable[[Any], Run], dict[str, Any]]] = {
     "view_pixels": (view_pixels, view_pixels_checks.CASES | test_view_pixels.LARGE),
 }
 CHOSEN = {
+    "agreement": ["small", "64 images, 64 regions, torch.float32", "64 images, 8 regions, torch.bfloat16"],
     "batch_norm": ["small", "rows, plain", "56x56, 64 channels, torch.bfloat16", "7x7, 2048 channels, torch.bfloat16"],
     "decoder_attention": ["dropout", "64 rows, 784 pixels, width 256, torch.bfloat16"],
     "dropout_mask": ["two views", "attention", "hidden"],

@@ -38,8 +38,8 @@ def test_a_step_asks_for_no_more_than_it_should(group: str, scene: Scene) -> Non
     limits = LAUNCHES[group]
     assert limits.keys() == found.keys() - {"stderr"}
     assert {name: problems for name in limits if (problems := null_gpu.problems(found[name], limits[name]))} == {}
-    if group == "deepspeed":  # on one rank, every gradient stays where it is
-        assert found["stage 0"]["copies"] <= 3
+    if group == "deepspeed":  # on one rank, every gradient stays where it is; one copy brings dropout's keys
+        assert found["stage 0"]["copies"] <= 4
     if group == "resnet50":
         peaks = {name: found[name]["peak"] / 2**30 for name in PEAK}
         assert {name: peak for name, peak in peaks.items() if peak > PEAK[name]} == {}

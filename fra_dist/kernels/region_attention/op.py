@@ -95,11 +95,16 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
     *tensors, ctx.temperature, ctx.epsilon, ctx.on_device = inputs
     ctx.save_for_backward(*tensors, *output)
     ctx.mark_non_differentiable(*output[2:])
+    ctx.set_materialize_grads(False)  # it would fill one for each result that is not used, by a launch
 
 
-def _differentiate(ctx: Any, d_similarity: Tensor, d_regions: Tensor, *_unused: Any) -> tuple[Tensor | None, ...]:
+def _differentiate(
+    ctx: Any, d_similarity: Tensor | None, d_regions: Tensor | None, *_unused: Any
+) -> tuple[Tensor | None, ...]:
     settings = ctx.temperature, ctx.epsilon, ctx.on_device
-    gradients = backward_operator(d_similarity, d_regions, *ctx.saved_tensors, *settings)
+    results = ctx.saved_tensors[3:5]
+    given = (torch.zeros_like(x) if d is None else d for d, x in zip((d_similarity, d_regions), results, strict=True))
+    gradients = backward_operator(*given, *ctx.saved_tensors, *settings)
     return *gradients, None, None, None
 
 

@@ -41,4 +41,5 @@ class KeptBuffers:
     @torch.no_grad()
     def restore_unless(self, applied: Tensor) -> None:
         """Put back what `remember` copied where `applied`, a 0-dim tensor, is 0; decided on the device."""
-        self.put({dtype: torch.where(applied > 0, now, self.kept[dtype]) for dtype, now in self.copy().items()})
+        fine = applied > 0
+        self.put({dtype: torch.where(fine, now, self.kept[dtype]) for dtype, now in self.copy().items()})

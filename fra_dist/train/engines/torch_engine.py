@@ -27,6 +27,7 @@ class TorchEngine:
         self.trained = [p for p in model.parameters() if p.requires_grad]
         self.clip, self.sum_ranks = config.optim.clip, ctx.cross.sum
         self.accumulation = sizes.accumulation
+        self.share: Tensor | None = None
         self.noise = GradientNoise(sizes.global_batch) if config.log.gradient_noise else None
         self.dtype = precision_of(config, ctx.device)
         self.device_type = ctx.device.type
@@ -48,8 +49,10 @@ class TorchEngine:
 
     def differentiate(self, loss: Tensor, last: bool) -> None:
         """Compute the gradients of a micro batch; see `Engine.differentiate`."""
+        if self.share is None:  # kept: made anew, it would be launches in every pass
+            self.share = torch.ones_like(loss) / self.accumulation
         with self._reduced_when(last):
-            (loss / self.accumulation).backward()
+            loss.backward(self.share)
 
     def update(self, total: Tensor) -> Update:
         """Update the weights; see `Engine.update`."""
