@@ -13,6 +13,8 @@ from torch.nn import functional
 
 from fra_dist.config import DecoderConfig
 from fra_dist.kernels.decoder_attention import decoder_attention
+from fra_dist.kernels.self_attention import reference as plain_attention
+from fra_dist.kernels.self_attention import self_attention
 from fra_dist.models.dropout import ImageDropout
 
 
@@ -129,21 +131,23 @@ class Attention(nn.Module):
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attention of each query over the keys: (B, Q, D), (B, P, D), (B, P, D) -> (B, Q, D)."""
-        q, k, v = (x.unflatten(2, (self.heads, -1)).transpose(1, 2) for x in self._projected(query, key, value))
-        if self.dropout.idle:
-            pooled = functional.scaled_dot_product_attention(q, k, v)
-        else:
-            weights = ((q / math.sqrt(q.shape[3])) @ k.transpose(2, 3)).softmax(dim=3)
-            pooled = self.dropout(weights) @ v
-        return self.out(pooled.transpose(1, 2).flatten(2))
+        share = 0.0 if self.dropout.idle else self.dropout.p
+        if query is key:
+            parts_of = [len(self.in_weight) // 3 * part for part in (2, 1)]  # one product for both
+            (weight, w_value), (bias, b_value) = self.in_weight.split(parts_of), self.in_bias.split(parts_of)
+            qk, v = functional.linear(query, weight, bias), functional.linear(value, w_value, b_value)
+            drawn = self.dropout.drawn() if share else {}
+            return self.out(self_attention(qk, v, self.heads, dropout=share, **drawn))
+        parts = zip((query, key, value), self.in_weight.chunk(3), self.in_bias.chunk(3), strict=True)
+        projected = [functional.linear(*part) for part in parts]
+        keep = self._kept(query, key) if share else None
+        return self.out(plain_attention(*projected, self.heads, share, keep))
 
-    def _projected(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
-        if query is not key:
-            parts = zip((query, key, value), self.in_weight.chunk(3), self.in_bias.chunk(3), strict=True)
-            return tuple(functional.linear(*part) for part in parts)
-        parts_of = [len(self.in_weight) // 3 * part for part in (2, 1)]  # one product for both
-        (weight, w_value), (bias, b_value) = self.in_weight.split(parts_of), self.in_bias.split(parts_of)
-        return *functional.linear(query, weight, bias).chunk(2, dim=2), functional.linear(value, w_value, b_value)
+    def _kept(self, query: Tensor, key: Tensor) -> Tensor | None:
+        """The mask of the attention weights that the next call keeps; None without keys."""
+        if self.dropout.keys is None:
+            return None
+        return self.dropout.kept(torch.Size((len(query), self.heads, query.shape[1], key.shape[1])))
 
 
 class CrossAttention(Attention):
@@ -153,9 +157,8 @@ class CrossAttention(Attention):
 
     def forward(self, query: Tensor, memory: Tensor, code: Tensor) -> Tensor:
         """Attention of each query over the pixels: query (B, Q, D), memory (B, P, D), code (P, D) -> (B, Q, D)."""
-        share, keep = 0.0 if self.dropout.idle else self.dropout.p, None
-        if share and self.dropout.keys is not None:
-            keep = self.dropout.kept(torch.Size((len(query), self.heads, query.shape[1], memory.shape[1])))
+        share = 0.0 if self.dropout.idle else self.dropout.p
+        keep = self._kept(query, memory) if share else None
         weights = self.in_weight, self.in_bias
         return self.out(decoder_attention(query, memory, code, *weights, self.heads, dropout=share, keep=keep))
 

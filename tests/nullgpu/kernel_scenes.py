@@ -22,6 +22,7 @@ from fra_dist.kernels.lars_ema import follow as follow_targets
 from fra_dist.kernels.lars_ema import lars_ema, squares
 from fra_dist.kernels.region_attention import region_attention
 from fra_dist.kernels.relation import balanced_assignment
+from fra_dist.kernels.self_attention import self_attention as self_attention_kernel
 from fra_dist.kernels.view_pixels import view_pixels as view_pixels_kernel
 from tests.gpu import (
     test_batch_norm,
@@ -31,6 +32,7 @@ from tests.gpu import (
     test_pooled_norm,
     test_region_attention,
     test_relation_kernel,
+    test_self_attention,
     test_view_pixels,
 )
 from tests.kernels.batch_norm import checks as batch_norm_checks
@@ -40,6 +42,7 @@ from tests.kernels.lars_ema import checks as lars_ema_checks
 from tests.kernels.pooled_norm import checks as pooled_norm_checks
 from tests.kernels.region_attention import checks as region_attention_checks
 from tests.kernels.relation import checks as relation_checks
+from tests.kernels.self_attention import checks as self_attention_checks
 from tests.kernels.view_pixels import checks as view_pixels_checks
 from tests.nullgpu.null_gpu import Counters
 
@@ -109,6 +112,11 @@ def relation(case: relation_checks.Case) -> Run:
     return run
 
 
+def self_attention(case: self_attention_checks.Case) -> Run:
+    inputs, numbers = [x.requires_grad_() for x in case.inputs(DEVICE)], case.numbers(DEVICE)
+    return lambda: _differentiated((self_attention_kernel(*inputs, case.heads, **numbers),), inputs)
+
+
 def view_pixels(case: view_pixels_checks.Case) -> Run:
     images, numbers = torch.from_numpy(case.images()).to(DEVICE), torch.from_numpy(case.numbers()).to(DEVICE)
     return lambda: view_pixels_kernel(images, numbers, case.dtype, case.channels_last)
@@ -122,6 +130,7 @@ KERNELS: dict[str, tuple[Callable[[Any], Run], dict[str, Any]]] = {
     "pooled_norm": (pooled_norm, pooled_norm_checks.CASES | test_pooled_norm.LARGE),
     "region_attention": (region, region_attention_checks.CASES | test_region_attention.LARGE),
     "relation": (relation, relation_checks.CASES | test_relation_kernel.LARGE),
+    "self_attention": (self_attention, self_attention_checks.CASES | test_self_attention.LARGE),
     "view_pixels": (view_pixels, view_pixels_checks.CASES | test_view_pixels.LARGE),
 }
 CHOSEN = {
@@ -136,6 +145,7 @@ CHOSEN = {
         "28x28, 8 regions, nchw, torch.float32",
     ],
     "relation": ["7x7", "28x28, 64 regions", "bf16"],
+    "self_attention": ["decoder", "64 queries, heads of 128, torch.bfloat16"],
     "view_pixels": ["odd", "224 px", "224 px, planes"],
 }
 """Every kernel, small and large, and what it is recompiled for: each such case takes seconds."""
