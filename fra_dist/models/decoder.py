@@ -139,9 +139,9 @@ class Attention(nn.Module):
             drawn = self.dropout.drawn() if share else {}
             return self.out(self_attention(qk, v, self.heads, dropout=share, **drawn))
         parts = zip((query, key, value), self.in_weight.chunk(3), self.in_bias.chunk(3), strict=True)
-        projected = [functional.linear(*part) for part in parts]
+        q, k, v = (functional.linear(*part) for part in parts)
         keep = self._kept(query, key) if share else None
-        return self.out(plain_attention(*projected, self.heads, share, keep))
+        return self.out(plain_attention(q, k, v, self.heads, share, keep))
 
     def _kept(self, query: Tensor, key: Tensor) -> Tensor | None:
         """The mask of the attention weights that the next call keeps; None without keys."""

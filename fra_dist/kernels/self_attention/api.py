@@ -54,7 +54,8 @@ def self_attention(
     keep = None
     if dropout > 0 and keys is not None:
         keep = dropout_mask(keys, torch.Size((len(v), heads, v.shape[1], v.shape[1])), call, span, dropout)
-    return reference(*qk.chunk(2, dim=2), v, heads, dropout, keep)
+    query, key = qk.chunk(2, dim=2)
+    return reference(query, key, v, heads, dropout, keep)
 
 
 def _check(qk: Tensor, v: Tensor, heads: int, dropout: float, keys: Tensor | None) -> None:
