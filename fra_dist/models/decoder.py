@@ -62,7 +62,7 @@ class RegionDecoder(nn.Module):
         """The mask embeddings of each image: features (B, C, H, W) -> (B, Q, D)."""
         height, width = features.shape[2:]
         memory = self.input_projection(features.flatten(2).transpose(1, 2))  # (B, H·W, D)
-        code = position_code(height, width, memory.shape[2], memory.device)
+        code = position_code(height, width, memory.shape[2], memory.device, memory.dtype)
         queries = _moved(self.queries, self.query_shift)
         target = queries.new_zeros(len(features), *queries.shape)
         for layer in self.layers:
@@ -164,8 +164,12 @@ class CrossAttention(Attention):
 
 
 @lru_cache(maxsize=16)
-def position_code(height: int, width: int, size: int, device: torch.device) -> Tensor:
-    """Normalised 2-D sine code, (height·width, size) fp32: `size`/2 numbers for the row, then as many for the column.
+def position_code(
+    height: int, width: int, size: int, device: torch.device, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Normalised 2-D sine code, (height·width, size): `size`/2 numbers for the row, then as many for the column.
+
+    Computed in fp32, then rounded to `dtype`.
 
     Row i of n counts as 2π (i + 1)/(n + 1e-6); number j of it is sin (j even) or cos (j odd) of that divided by
     10000^(2⌊j/2⌋/(size/2)).
@@ -181,4 +185,4 @@ def position_code(height: int, width: int, size: int, device: torch.device) -> T
             halves.append(torch.where(index % 2 == 0, angle.sin(), angle.cos()))
         rows = halves[0][:, None].expand(height, width, half)
         columns = halves[1][None].expand(height, width, half)
-        return torch.cat([rows, columns], dim=2).flatten(0, 1)
+        return torch.cat([rows, columns], dim=2).flatten(0, 1).to(dtype)
