@@ -17,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from fra_dist.distributed import SINGLE
 from fra_dist.kernels import force
 from fra_dist.kernels.batch_norm import follow
-from fra_dist.kernels.decoder_attention.op import fused
 from fra_dist.kernels.lars_ema import follow as follow_targets
 from fra_dist.kernels.lars_ema import lars_ema, squares
 from fra_dist.kernels.region_attention import region_attention
@@ -69,9 +68,8 @@ def batch_norm(case: batch_norm_checks.Case) -> Run:
 
 
 def decoder_attention(case: decoder_attention_checks.Case) -> Run:
-    rows, memory, code, keep = case.inputs(DEVICE)
-    tensors = [x.detach().requires_grad_() for x in (rows, memory)]
-    return lambda: _differentiated(fused(*tensors, code, keep, *case.scales()), tensors)
+    inputs = case.inputs(DEVICE)
+    return lambda: decoder_attention_checks.run(case, inputs)
 
 
 def dropout_mask(case: dropout_mask_checks.Case) -> Run:
@@ -135,7 +133,7 @@ KERNELS: dict[str, tuple[Callable[[Any], Run], dict[str, Any]]] = {
 }
 CHOSEN = {
     "batch_norm": ["small", "rows, plain", "56x56, 64 channels, torch.bfloat16", "7x7, 2048 channels, torch.bfloat16"],
-    "decoder_attention": ["dropout", "64 rows, 784 pixels, width 256, torch.bfloat16"],
+    "decoder_attention": ["dropout", "odd heads", "64 rows, 784 pixels, width 256, torch.bfloat16"],
     "dropout_mask": ["two views", "attention", "hidden"],
     "lars_ema": ["dense", "not aligned", "large"],
     "pooled_norm": ["odd sides", "112x112, 64 channels, torch.bfloat16"],

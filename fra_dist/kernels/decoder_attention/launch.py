@@ -85,8 +85,8 @@ def bias_backward(d_out: Tensor, total: Tensor, bias: Tensor) -> tuple[Tensor, T
 
 
 def _sizes(rows: Tensor, memory: Tensor) -> tuple[int, ...]:
-    """B, H, Q, P, D."""
-    return rows.shape[1], rows.shape[0], rows.shape[2], memory.shape[1], memory.shape[2]
+    """B, P, D."""
+    return rows.shape[1], memory.shape[1], memory.shape[2]
 
 
 def _settings(kernel: str, rows: Tensor, memory: Tensor, keep: Tensor | None) -> dict[str, Any]:
@@ -95,7 +95,15 @@ def _settings(kernel: str, rows: Tensor, memory: Tensor, keep: Tensor | None) ->
     most_rows, pixels, warps = TILES[kernel, half is not None]
     padded = max(16, next_power_of_2(memory.shape[2]))
     wanted = min(most_rows, max(16, next_power_of_2(rows.shape[0] * rows.shape[2])))
-    settings = {"BR": wanted, "BU": pixels, "DP": padded, "DROP": keep is not None, "HALF": half}
+    settings = {
+        "H": rows.shape[0],
+        "Q": rows.shape[2],
+        "BR": wanted,
+        "BU": pixels,
+        "DP": padded,
+        "DROP": keep is not None,
+        "HALF": half,
+    }
     return settings | {"num_warps": warps, "num_stages": 1}
 
 

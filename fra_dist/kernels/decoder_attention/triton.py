@@ -22,15 +22,15 @@ def rows_of(base, row, d, rows, D):
 
 
 @triton.jit
-def places_of(r, B, Q):
+def places_of(r, B, Q: tl.constexpr):
     """Where the rows r of the first image are among all H B Q."""
     return r // Q * (B * Q) + r % Q
 
 
 @triton.jit
-def heads_of(base, r, d, R, B, Q, D):
+def heads_of(base, r, d, B, D, H: tl.constexpr, Q: tl.constexpr):
     """A tile (rows, DP) of the rows of an image, zero outside of them."""
-    inside = (r < R)[:, None] & (d < D)[None, :]
+    inside = (r < H * Q)[:, None] & (d < D)[None, :]
     return tl.load(base + places_of(r, B, Q)[:, None] * D + d[None, :], mask=inside, other=0.0)
 
 
@@ -66,19 +66,20 @@ def kept(keep, image, r, u, keep_scale, R, P, DROP: tl.constexpr):
 
 @triton.jit
 def pool_kernel(
-    rows, memory, code, keep, bias, pooled, total, logsum, shift, scale, keep_scale, B, H, Q, P, D, W, blocks,
-    BR: tl.constexpr, BU: tl.constexpr, DP: tl.constexpr, WP: tl.constexpr, DROP: tl.constexpr, HALF: tl.constexpr,
+    rows, memory, code, keep, bias, pooled, total, logsum, shift, scale, keep_scale, B, P, D, W, blocks,
+    H: tl.constexpr, Q: tl.constexpr, BR: tl.constexpr, BU: tl.constexpr, DP: tl.constexpr, WP: tl.constexpr,
+    DROP: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
     """Pool the map for BR rows of one image: pooled rows, sums of the weights, and log-sums of the scores.
 
     Where the values go, shift (B, Q, D) with heads of W numbers, the sums times the values' bias are put for a start.
     """
-    R = H * Q
+    R: tl.constexpr = H * Q
     image = tl.program_id(0) // blocks
     r = tl.program_id(0) % blocks * BR + tl.arange(0, BR)
     d = tl.arange(0, DP)
     base = image.to(tl.int64) * Q
-    a = heads_of(rows + base * D, r, d, R, B, Q, D)
+    a = heads_of(rows + base * D, r, d, B, D, H, Q)
     top = tl.full((BR,), float("-inf"), tl.float32)
     mass = tl.zeros((BR,), tl.float32)
     share = tl.zeros((BR,), tl.float32)
@@ -143,23 +144,25 @@ def score_gradient(
 
 @triton.jit
 def rows_backward_kernel(
-    rows, memory, code, keep, pooled, total, logsum, d_pooled, d_total, d_rows, level, scale, keep_scale, B, H, Q, P, D,
-    blocks, BR: tl.constexpr, BU: tl.constexpr, DP: tl.constexpr, DROP: tl.constexpr, HALF: tl.constexpr,
+    rows, memory, code, keep, pooled, total, logsum, d_pooled, d_total, d_rows, level, scale, keep_scale, B, P, D,
+    blocks,
+    H: tl.constexpr, Q: tl.constexpr, BR: tl.constexpr, BU: tl.constexpr, DP: tl.constexpr, DROP: tl.constexpr,
+    HALF: tl.constexpr,
 ):  # fmt: skip
     """The rows' gradient, and Σ w' dw' of each row for the other kernel."""
-    R = H * Q
+    R: tl.constexpr = H * Q
     image = tl.program_id(0) // blocks
     r = tl.program_id(0) % blocks * BR + tl.arange(0, BR)
     d = tl.arange(0, DP)
     base = image.to(tl.int64) * Q
     place = places_of(r, B, Q)
-    given = heads_of(d_pooled + base * D, r, d, R, B, Q, D)
+    given = heads_of(d_pooled + base * D, r, d, B, D, H, Q)
     dt = tl.load(d_total + base + place, mask=r < R, other=0.0)
-    mean = tl.sum(given.to(tl.float32) * heads_of(pooled + base * D, r, d, R, B, Q, D).to(tl.float32), axis=1)
+    mean = tl.sum(given.to(tl.float32) * heads_of(pooled + base * D, r, d, B, D, H, Q).to(tl.float32), axis=1)
     mean += dt * tl.load(total + base + place, mask=r < R, other=0.0)
     tl.store(level + base + place, mean, mask=r < R)
     log_sum = tl.load(logsum + base + place, mask=r < R, other=0.0)
-    a = heads_of(rows + base * D, r, d, R, B, Q, D)
+    a = heads_of(rows + base * D, r, d, B, D, H, Q)
     sums = tl.zeros((BR, DP), tl.float32)
     for start in range(0, P, BU):
         u = start + tl.arange(0, BU)
@@ -173,11 +176,12 @@ def rows_backward_kernel(
 
 @triton.jit
 def memory_backward_kernel(
-    rows, memory, code, keep, logsum, d_pooled, d_total, level, d_memory, scale, keep_scale, B, H, Q, P, D, blocks,
-    BR: tl.constexpr, BU: tl.constexpr, DP: tl.constexpr, DROP: tl.constexpr, HALF: tl.constexpr,
+    rows, memory, code, keep, logsum, d_pooled, d_total, level, d_memory, scale, keep_scale, B, P, D, blocks,
+    H: tl.constexpr, Q: tl.constexpr, BR: tl.constexpr, BU: tl.constexpr, DP: tl.constexpr, DROP: tl.constexpr,
+    HALF: tl.constexpr,
 ):  # fmt: skip
     """The gradient of BU pixels of one image's memory."""
-    R = H * Q
+    R: tl.constexpr = H * Q
     image = tl.program_id(0) // blocks
     u = tl.program_id(0) % blocks * BU + tl.arange(0, BU)
     d = tl.arange(0, DP)
@@ -187,8 +191,8 @@ def memory_backward_kernel(
     for start in range(0, R, BR):
         r = start + tl.arange(0, BR)
         place = places_of(r, B, Q)
-        a = heads_of(rows + base * D, r, d, R, B, Q, D)
-        given = heads_of(d_pooled + base * D, r, d, R, B, Q, D)
+        a = heads_of(rows + base * D, r, d, B, D, H, Q)
+        given = heads_of(d_pooled + base * D, r, d, B, D, H, Q)
         dt = tl.load(d_total + base + place, mask=r < R, other=0.0)
         mean = tl.load(level + base + place, mask=r < R, other=0.0)
         log_sum = tl.load(logsum + base + place, mask=r < R, other=0.0)

@@ -163,7 +163,7 @@ def check_layer(device: str = "cpu") -> None:
 
 
 def check_autocast(device: str = "cpu") -> None:
-    """In bf16 and fp16, and with maps in fp32: the dtype of a linear layer, and gradients in the dtype of their tensor."""
+    """In bf16 and fp16, and with maps in fp32: the dtype of a linear layer, gradients in that of their tensor."""
     exact = [x.double().requires_grad_() for x in layer(2, 5, 19, 40)]
     wanted = decoder_attention(*exact, 4)
     right = torch.autograd.grad(wanted.sin().sum(), [x for i, x in enumerate(exact) if i != 2])
