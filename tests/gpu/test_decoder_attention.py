@@ -47,10 +47,10 @@ def test_layer_autocast_and_not_a_number() -> None:
 
 def test_repeats_to_the_bit() -> None:
     case = Case(32, 64, 196, 256, dropout=0.1, dtype=torch.bfloat16, heads=8)
-    inputs = case.inputs("cuda")
-    first = run(case, inputs)
+    given = case.inputs("cuda"), case.others("cuda")
+    first = run(case, *given)
     for _ in range(5):
-        assert all(torch.equal(a, b) for a, b in zip(first, run(case, inputs), strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(first, run(case, *given), strict=True))
 
 
 def test_compiles_without_graph_breaks() -> None:

@@ -68,8 +68,8 @@ def batch_norm(case: batch_norm_checks.Case) -> Run:
 
 
 def decoder_attention(case: decoder_attention_checks.Case) -> Run:
-    inputs = case.inputs(DEVICE)
-    return lambda: decoder_attention_checks.run(case, inputs)
+    given = case.inputs(DEVICE), case.others(DEVICE)
+    return lambda: decoder_attention_checks.run(case, *given)
 
 
 def dropout_mask(case: dropout_mask_checks.Case) -> Run:

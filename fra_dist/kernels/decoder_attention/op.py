@@ -86,8 +86,8 @@ def backward_operator(
 def _(
     d_out: Tensor, asked: Tensor, memory: Tensor, code: Tensor, weight: Tensor, bias: Tensor, *_rest: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    like = (torch.empty_like(x) for x in (asked, memory, weight))
-    return *like, torch.empty_like(bias, dtype=torch.float32)
+    d_bias = torch.empty_like(bias, dtype=torch.float32)
+    return torch.empty_like(asked), torch.empty_like(memory), torch.empty_like(weight), d_bias
 
 
 def _by_heads(x: Tensor, heads: int) -> Tensor:

@@ -40,19 +40,15 @@ class Case:
         rows, memory = (x.to(device, self.dtype) for x in (rows, memory))
         return rows, memory, code.to(device, self.dtype), keep
 
-    def bias(self, device: str = "cpu") -> Tensor:
-        """That of the values, (D,)."""
-        return torch.randn(self.width, generator=torch.Generator().manual_seed(2)).to(device)
-
-    def given(self, device: str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients of the pooled rows (B, R, D), the sums (B, R), and of the result (B, Q, D)."""
+    def others(self, device: str = "cpu") -> tuple[Tensor, ...]:
+        """The values' bias (D,), and gradients of the pooled rows (B, R, D), the sums (B, R) and the result (B, Q, D)."""
         generator = torch.Generator().manual_seed(1)
         shapes = (self.batch, self.rows, self.width), (self.batch, self.rows)
         d_pooled, d_total, d_out = (
             torch.randn(shape, generator=generator).to(device, self.dtype)
             for shape in (*shapes, (self.batch, self.rows // self.heads, self.width))
         )
-        return d_pooled, d_total.float(), d_out
+        return torch.randn(self.width, generator=generator).to(device), d_pooled, d_total.float(), d_out
 
     def scales(self) -> tuple[float, float]:
         return 3.0 / self.width**0.5, 1 / (1 - self.dropout)
@@ -75,14 +71,13 @@ CASES = {
 }
 
 
-def run(case: Case, inputs: tuple[Tensor, Tensor, Tensor, Tensor | None]) -> list[Tensor]:
+def run(case: Case, inputs: tuple[Tensor, Tensor, Tensor, Tensor | None], others: tuple[Tensor, ...]) -> list[Tensor]:
     """What the kernels give, forward and backward, in the order of NAMES and by images: (B, R, ...)."""
     from fra_dist.kernels.decoder_attention import launch
 
     rows, memory, code, keep = inputs
-    device = rows.device.type
-    d_pooled, d_total, d_out = case.given(device)
-    bias, scales, rows = case.bias(device), case.scales(), _by_heads(rows, case.heads)
+    bias, d_pooled, d_total, d_out = others
+    scales, rows = case.scales(), _by_heads(rows, case.heads)
     pooled, total, logsum, shift = launch.forward(rows, memory, code, keep, bias, *scales)
     given = _by_heads(d_pooled, case.heads), _by_heads(d_total, case.heads)
     d_rows, d_memory = launch.backward(*given, rows, memory, code, keep, pooled, total, logsum, *scales)
@@ -98,9 +93,9 @@ def _by_heads(x: Tensor, heads: int) -> Tensor:
 
 def check(case: Case, device: str = "cpu") -> None:
     """Raises AssertionError naming the results that are off."""
-    inputs = case.inputs(device)
+    inputs, others = case.inputs(device), case.others(device)
     wrong = {}
-    for name, ours, exact in zip(NAMES, run(case, inputs), _exact(case, inputs), strict=True):
+    for name, ours, exact in zip(NAMES, run(case, inputs, others), _exact(case, inputs, others), strict=True):
         limit = TOLERANCE[case.dtype] * max(1.0, case.sharp)
         error = float((ours.double() - exact).abs().max() / exact.abs().max().clamp_min(1.0))
         if not error <= limit:
@@ -108,13 +103,15 @@ def check(case: Case, device: str = "cpu") -> None:
     assert not wrong, wrong
 
 
-def _exact(case: Case, inputs: tuple[Tensor, Tensor, Tensor, Tensor | None]) -> list[Tensor]:
+def _exact(
+    case: Case, inputs: tuple[Tensor, Tensor, Tensor, Tensor | None], others: tuple[Tensor, ...]
+) -> list[Tensor]:
     """The formula in float64. Keys are rounded to the type of the map: that is what the kernels compute with."""
     rows, memory, code, keep = inputs
     offset = ((memory.float() + code).to(memory.dtype)).double() - memory.double()
     rows, memory = (x.double().requires_grad_() for x in (rows, memory))
-    d_pooled, d_total, d_out = (x.double() for x in case.given(rows.device.type))
-    bias = case.bias(rows.device.type).double().requires_grad_()
+    bias, d_pooled, d_total, d_out = (x.double() for x in others)
+    bias.requires_grad_()
     scale, keep_scale = case.scales()
     weights = (rows @ (memory + offset).transpose(1, 2) * scale).softmax(dim=2)
     weights = weights if keep is None else weights * keep * keep_scale
@@ -184,9 +181,9 @@ def check_not_a_number(device: str = "cpu") -> None:
     """NaN reaches the same places as in the reference."""
     case = CASES["7x7"]
     for number in range(2):
-        inputs = case.inputs(device)
+        inputs, others = case.inputs(device), case.others(device)
         inputs[number][1, 3, 5] = torch.nan
-        for name, ours, right in zip(NAMES, run(case, inputs), _exact(case, inputs), strict=True):
+        for name, ours, right in zip(NAMES, run(case, inputs, others), _exact(case, inputs, others), strict=True):
             assert torch.equal(ours.isnan(), right.isnan()), (number, name)
 
 
