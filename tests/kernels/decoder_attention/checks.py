@@ -41,7 +41,7 @@ class Case:
         return rows, memory, code.to(device, self.dtype), keep
 
     def others(self, device: str = "cpu") -> tuple[Tensor, ...]:
-        """The values' bias (D,), and gradients of the pooled rows (B, R, D), the sums (B, R) and the result (B, Q, D)."""
+        """The values' bias (D,), and gradients of pooled rows (B, R, D), sums (B, R) and the result (B, Q, D)."""
         generator = torch.Generator().manual_seed(1)
         shapes = (self.batch, self.rows, self.width), (self.batch, self.rows)
         d_pooled, d_total, d_out = (
