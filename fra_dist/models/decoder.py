@@ -13,6 +13,8 @@ from torch.nn import functional
 
 from fra_dist.config import DecoderConfig
 from fra_dist.kernels.decoder_attention import decoder_attention
+from fra_dist.kernels.self_attention import reference as plain_attention
+from fra_dist.kernels.self_attention import self_attention
 from fra_dist.models.dropout import ImageDropout
 
 
@@ -60,7 +62,7 @@ class RegionDecoder(nn.Module):
         """The mask embeddings of each image: features (B, C, H, W) -> (B, Q, D)."""
         height, width = features.shape[2:]
         memory = self.input_projection(features.flatten(2).transpose(1, 2))  # (B, H·W, D)
-        code = position_code(height, width, memory.shape[2], memory.device)
+        code = position_code(height, width, memory.shape[2], memory.device, memory.dtype)
         queries = _moved(self.queries, self.query_shift)
         target = queries.new_zeros(len(features), *queries.shape)
         for layer in self.layers:
@@ -129,21 +131,23 @@ class Attention(nn.Module):
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attention of each query over the keys: (B, Q, D), (B, P, D), (B, P, D) -> (B, Q, D)."""
-        q, k, v = (x.unflatten(2, (self.heads, -1)).transpose(1, 2) for x in self._projected(query, key, value))
-        if self.dropout.idle:
-            pooled = functional.scaled_dot_product_attention(q, k, v)
-        else:
-            weights = ((q / math.sqrt(q.shape[3])) @ k.transpose(2, 3)).softmax(dim=3)
-            pooled = self.dropout(weights) @ v
-        return self.out(pooled.transpose(1, 2).flatten(2))
+        share = 0.0 if self.dropout.idle else self.dropout.p
+        if query is key:
+            parts_of = [len(self.in_weight) // 3 * part for part in (2, 1)]  # one product for both
+            (weight, w_value), (bias, b_value) = self.in_weight.split(parts_of), self.in_bias.split(parts_of)
+            qk, v = functional.linear(query, weight, bias), functional.linear(value, w_value, b_value)
+            drawn = self.dropout.drawn() if share else {}
+            return self.out(self_attention(qk, v, self.heads, dropout=share, **drawn))
+        parts = zip((query, key, value), self.in_weight.chunk(3), self.in_bias.chunk(3), strict=True)
+        q, k, v = (functional.linear(*part) for part in parts)
+        keep = self._kept(query, key) if share else None
+        return self.out(plain_attention(q, k, v, self.heads, share, keep))
 
-    def _projected(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
-        if query is not key:
-            parts = zip((query, key, value), self.in_weight.chunk(3), self.in_bias.chunk(3), strict=True)
-            return tuple(functional.linear(*part) for part in parts)
-        parts_of = [len(self.in_weight) // 3 * part for part in (2, 1)]  # one product for both
-        (weight, w_value), (bias, b_value) = self.in_weight.split(parts_of), self.in_bias.split(parts_of)
-        return *functional.linear(query, weight, bias).chunk(2, dim=2), functional.linear(value, w_value, b_value)
+    def _kept(self, query: Tensor, key: Tensor) -> Tensor | None:
+        """The mask of the attention weights that the next call keeps; None without keys."""
+        if self.dropout.keys is None:
+            return None
+        return self.dropout.kept(torch.Size((len(query), self.heads, query.shape[1], key.shape[1])))
 
 
 class CrossAttention(Attention):
@@ -153,16 +157,19 @@ class CrossAttention(Attention):
 
     def forward(self, query: Tensor, memory: Tensor, code: Tensor) -> Tensor:
         """Attention of each query over the pixels: query (B, Q, D), memory (B, P, D), code (P, D) -> (B, Q, D)."""
-        share, keep = 0.0 if self.dropout.idle else self.dropout.p, None
-        if share and self.dropout.keys is not None:
-            keep = self.dropout.kept(torch.Size((len(query), self.heads, query.shape[1], memory.shape[1])))
+        share = 0.0 if self.dropout.idle else self.dropout.p
+        keep = self._kept(query, memory) if share else None
         weights = self.in_weight, self.in_bias
         return self.out(decoder_attention(query, memory, code, *weights, self.heads, dropout=share, keep=keep))
 
 
 @lru_cache(maxsize=16)
-def position_code(height: int, width: int, size: int, device: torch.device) -> Tensor:
-    """Normalised 2-D sine code, (height·width, size) fp32: `size`/2 numbers for the row, then as many for the column.
+def position_code(
+    height: int, width: int, size: int, device: torch.device, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Normalised 2-D sine code, (height·width, size): `size`/2 numbers for the row, then as many for the column.
+
+    Computed in fp32, then rounded to `dtype`.
 
     Row i of n counts as 2π (i + 1)/(n + 1e-6); number j of it is sin (j even) or cos (j odd) of that divided by
     10000^(2⌊j/2⌋/(size/2)).
@@ -178,4 +185,4 @@ def position_code(height: int, width: int, size: int, device: torch.device) -> T
             halves.append(torch.where(index % 2 == 0, angle.sin(), angle.cos()))
         rows = halves[0][:, None].expand(height, width, half)
         columns = halves[1][None].expand(height, width, half)
-        return torch.cat([rows, columns], dim=2).flatten(0, 1)
+        return torch.cat([rows, columns], dim=2).flatten(0, 1).to(dtype)

@@ -5,7 +5,7 @@ come from the seed, the step and the image's place in the global batch, so nothi
 images could change.
 """
 
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,14 @@ class _Kept(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         return torch.ops.aten.native_dropout_backward(grads[0], *ctx.saved_tensors, ctx.scale), None, None
+
+
+class Drawn(TypedDict, total=False):
+    """Numbers that `dropout_mask` makes a mask of."""
+
+    keys: Tensor
+    call: int
+    span: int
 
 
 class ImageDropout(nn.Module):
@@ -75,3 +83,13 @@ class ImageDropout(nn.Module):
         assert self.keys is not None
         self.calls += 1
         return dropout_mask(self.keys, shape, self.calls, self.span, self.p)
+
+    def drawn(self) -> Drawn:
+        """What the next call's mask is made of, for a kernel that makes it itself; asking counts as that call.
+
+        Without keys there is nothing to make it of, and nothing is counted.
+        """
+        if self.keys is None:
+            return {}
+        self.calls += 1
+        return {"keys": self.keys, "call": self.calls, "span": self.span}

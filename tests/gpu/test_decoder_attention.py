@@ -5,7 +5,16 @@ import torch
 
 from fra_dist.kernels import dispatch
 from fra_dist.kernels.decoder_attention import decoder_attention
-from tests.kernels.decoder_attention.checks import CASES, Case, check, check_layer, check_not_a_number, layer, run
+from tests.kernels.decoder_attention.checks import (
+    CASES,
+    Case,
+    check,
+    check_autocast,
+    check_layer,
+    check_not_a_number,
+    layer,
+    run,
+)
 
 pytestmark = [
     pytest.mark.gpu,
@@ -15,7 +24,9 @@ pytestmark = [
 # fp32 tiles are made for widths up to 64, see MOST_WIDTH
 SMALL = {name: case for name, case in CASES.items() if case.dtype != torch.float32 or case.width <= 64}
 LARGE = {
-    f"{rows} rows, {pixels} pixels, width {width}, {dtype}": Case(8, rows, pixels, width, dropout=0.1, dtype=dtype)
+    f"{rows} rows, {pixels} pixels, width {width}, {dtype}": Case(
+        8, rows, pixels, width, dropout=0.1, dtype=dtype, heads=8
+    )
     for rows, pixels in ((64, 49), (64, 784), (200, 196))
     for width in (64, 240, 256)
     for dtype in (torch.bfloat16, torch.float16, torch.float32)
@@ -28,19 +39,18 @@ def test_agrees_with_the_reference(name: str) -> None:
     check((SMALL | LARGE)[name], "cuda")
 
 
-def test_layer_and_not_a_number() -> None:
+def test_layer_autocast_and_not_a_number() -> None:
     check_layer("cuda")
+    check_autocast("cuda")
     check_not_a_number("cuda")
 
 
 def test_repeats_to_the_bit() -> None:
-    from fra_dist.kernels.decoder_attention.op import fused
-
-    case = Case(32, 64, 196, 256, dropout=0.1, dtype=torch.bfloat16)
-    inputs = case.inputs("cuda")
-    first = run(fused, case, inputs)
+    case = Case(32, 64, 196, 256, dropout=0.1, dtype=torch.bfloat16, heads=8)
+    given = case.inputs("cuda"), case.others("cuda")
+    first = run(case, *given)
     for _ in range(5):
-        assert all(torch.equal(a, b) for a, b in zip(first, run(fused, case, inputs), strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(first, run(case, *given), strict=True))
 
 
 def test_compiles_without_graph_breaks() -> None:

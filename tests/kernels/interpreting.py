@@ -7,6 +7,7 @@ at a time and runs checks until one fails.
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fra_dist.kernels import triton_matmul
+from fra_dist.kernels import triton_dropout, triton_matmul
 
 HERE = Path(__file__).parent
 
@@ -71,8 +72,11 @@ def _round_as_gpus_do() -> None:
 
 def _with_shared(source: str) -> str:
     """The source with the functions that kernels share in place of their import, so that mutants reach them."""
-    shared = Path(triton_matmul.__file__).read_text()
-    return source.replace("from fra_dist.kernels.triton_matmul import matmul\n", shared[shared.index("@triton.jit") :])
+    for module in (triton_dropout, triton_matmul):
+        shared = Path(module.__file__).read_text()
+        line = re.compile(rf"^from {re.escape(module.__name__)} import .*\n", re.MULTILINE)
+        source = line.sub(lambda _, shared=shared: shared[shared.index("@triton.jit") :], source)
+    return source
 
 
 def _outcome(run: Callable[[], None]) -> str | None:

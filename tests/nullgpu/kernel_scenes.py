@@ -17,11 +17,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from fra_dist.distributed import SINGLE
 from fra_dist.kernels import force
 from fra_dist.kernels.batch_norm import follow
-from fra_dist.kernels.decoder_attention.op import fused
 from fra_dist.kernels.lars_ema import follow as follow_targets
 from fra_dist.kernels.lars_ema import lars_ema, squares
 from fra_dist.kernels.region_attention import region_attention
 from fra_dist.kernels.relation import balanced_assignment
+from fra_dist.kernels.self_attention import self_attention as self_attention_kernel
 from fra_dist.kernels.view_pixels import view_pixels as view_pixels_kernel
 from tests.gpu import (
     test_agreement,
@@ -32,6 +32,7 @@ from tests.gpu import (
     test_pooled_norm,
     test_region_attention,
     test_relation_kernel,
+    test_self_attention,
     test_view_pixels,
 )
 from tests.kernels.agreement import checks as agreement_checks
@@ -42,6 +43,7 @@ from tests.kernels.lars_ema import checks as lars_ema_checks
 from tests.kernels.pooled_norm import checks as pooled_norm_checks
 from tests.kernels.region_attention import checks as region_attention_checks
 from tests.kernels.relation import checks as relation_checks
+from tests.kernels.self_attention import checks as self_attention_checks
 from tests.kernels.view_pixels import checks as view_pixels_checks
 from tests.nullgpu.null_gpu import Counters
 
@@ -73,9 +75,8 @@ def batch_norm(case: batch_norm_checks.Case) -> Run:
 
 
 def decoder_attention(case: decoder_attention_checks.Case) -> Run:
-    rows, memory, code, keep = case.inputs(DEVICE)
-    tensors = [x.detach().requires_grad_() for x in (rows, memory)]
-    return lambda: _differentiated(fused(*tensors, code, keep, *case.scales()), tensors)
+    given = case.inputs(DEVICE), case.others(DEVICE)
+    return lambda: decoder_attention_checks.run(case, *given)
 
 
 def dropout_mask(case: dropout_mask_checks.Case) -> Run:
@@ -116,6 +117,11 @@ def relation(case: relation_checks.Case) -> Run:
     return run
 
 
+def self_attention(case: self_attention_checks.Case) -> Run:
+    inputs, numbers = [x.requires_grad_() for x in case.inputs(DEVICE)], case.numbers(DEVICE)
+    return lambda: _differentiated((self_attention_kernel(*inputs, case.heads, **numbers),), inputs)
+
+
 def view_pixels(case: view_pixels_checks.Case) -> Run:
     images, numbers = torch.from_numpy(case.images()).to(DEVICE), torch.from_numpy(case.numbers()).to(DEVICE)
     return lambda: view_pixels_kernel(images, numbers, case.dtype, case.channels_last)
@@ -130,12 +136,13 @@ KERNELS: dict[str, tuple[Callable[[Any], Run], dict[str, Any]]] = {
     "pooled_norm": (pooled_norm, pooled_norm_checks.CASES | test_pooled_norm.LARGE),
     "region_attention": (region, region_attention_checks.CASES | test_region_attention.LARGE),
     "relation": (relation, relation_checks.CASES | test_relation_kernel.LARGE),
+    "self_attention": (self_attention, self_attention_checks.CASES | test_self_attention.LARGE),
     "view_pixels": (view_pixels, view_pixels_checks.CASES | test_view_pixels.LARGE),
 }
 CHOSEN = {
     "agreement": ["small", "64 images, 64 regions, torch.float32", "64 images, 8 regions, torch.bfloat16"],
     "batch_norm": ["small", "rows, plain", "56x56, 64 channels, torch.bfloat16", "7x7, 2048 channels, torch.bfloat16"],
-    "decoder_attention": ["dropout", "64 rows, 784 pixels, width 256, torch.bfloat16"],
+    "decoder_attention": ["dropout", "odd heads", "64 rows, 784 pixels, width 256, torch.bfloat16"],
     "dropout_mask": ["two views", "attention", "hidden"],
     "lars_ema": ["dense", "not aligned", "large"],
     "pooled_norm": ["odd sides", "112x112, 64 channels, torch.bfloat16"],
@@ -145,6 +152,7 @@ CHOSEN = {
         "28x28, 8 regions, nchw, torch.float32",
     ],
     "relation": ["7x7", "28x28, 64 regions", "bf16"],
+    "self_attention": ["decoder", "64 queries, heads of 128, torch.bfloat16"],
     "view_pixels": ["odd", "224 px", "224 px, planes"],
 }
 """Every kernel, small and large, and what it is recompiled for: each such case takes seconds."""

@@ -14,7 +14,6 @@ dropout on the weights. B images, P pixels, Q queries, D width.
 """
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,16 +54,17 @@ def decoder_attention(
     triton = dispatch.use_triton(KERNEL, obstacle, on_gpu=memory.is_cuda)
     if not few(queries.shape[1], heads, memory.shape[2]):
         return plain_attention(queries, memory, code, weight, bias, heads, dropout, keep)
+    if keep is None and dropout > 0:
+        shape = (len(memory), heads, queries.shape[1], memory.shape[1])
+        keep = torch.empty(shape, dtype=torch.bool, device=memory.device).bernoulli_(1 - dropout)
+    if triton:
+        return _fused(queries, memory, code.detach(), weight, bias, heads, dropout, keep)
     (w_query, w_key, w_value), (b_query, _, b_value) = weight.chunk(3), bias.chunk(3)
     asked = functional.linear(queries, w_query, b_query).unflatten(2, (heads, -1))
     rows = torch.einsum("bqhd,hde->bhqe", asked, w_key.unflatten(0, (heads, -1))).flatten(1, 2).to(memory.dtype)
-    if keep is None and dropout > 0:
-        shape = (rows.shape[0], heads, queries.shape[1], memory.shape[1])
-        keep = torch.empty(shape, dtype=torch.bool, device=memory.device).bernoulli_(1 - dropout)
     keep = None if keep is None else keep.flatten(1, 2)
-    pool = reference if not triton else _fused()
     scales = 1 / math.sqrt(asked.shape[3]), 1 / (1 - dropout)
-    pooled, total = pool(rows, memory, code.detach().to(memory.dtype), keep, *scales)
+    pooled, total = reference(rows, memory, code.detach().to(memory.dtype), keep, *scales)
     pooled, total = (x.unflatten(1, (heads, -1)) for x in (pooled, total))
     out = torch.einsum("bhqe,hde->bqhd", pooled, w_value.unflatten(0, (heads, -1)))
     shift = total.transpose(1, 2)[..., None] * b_value.view(heads, -1)
@@ -77,10 +77,16 @@ def few(queries: int, heads: int, width: int) -> bool:
     return heads * queries <= width
 
 
-def _fused() -> Any:
+def _fused(
+    queries: Tensor, memory: Tensor, code: Tensor, weight: Tensor, bias: Tensor, heads: int, dropout: float,
+    keep: Tensor | None,
+) -> Tensor:  # fmt: skip
     from fra_dist.kernels.decoder_attention.op import fused  # imports Triton
 
-    return fused
+    parts = [memory.shape[2], 2 * memory.shape[2]]  # keys and values stay together, and so do their gradients
+    (w_query, w_rest), (b_query, b_rest) = weight.split(parts), bias.split(parts)
+    asked = functional.linear(queries, w_query, b_query)
+    return fused(asked, memory, code, w_rest, b_rest, heads, dropout, keep)
 
 
 def _check(
@@ -117,8 +123,8 @@ def _obstacle(queries: Tensor, memory: Tensor, heads: int) -> str | None:
     if not few(queries.shape[1], heads, memory.shape[2]):
         return f"{heads} heads of {queries.shape[1]} queries are more than the width: plain attention is quicker"
     rows = heads * queries.shape[1]
-    if memory.shape[1] * max(memory.shape[2], rows) >= 2**31:
-        return "an image of 2^31 numbers or more"
+    if max(memory.shape[1] * max(memory.shape[2], rows), memory.shape[0] * rows * memory.shape[2]) >= 2**31:
+        return "an image, or rows, of 2^31 numbers or more"
     if memory.shape[0] * rows == 0:
         return "no images or no queries"
     return dispatch.device_obstacle(memory.device.type, memory.device.index)

@@ -1,9 +1,11 @@
 """Triton kernels of the decoder's attention: rows pool the pixels of a map, forward and backward.
 
-Rows (B, R, D) and memory (B, P, D) are contiguous. The forward kernel gives a program BR rows of an image and goes over
-the pixels with a running maximum; the backward kernels give a program BR rows, or BU pixels, and go over the others,
-computing the weights again from the rows' log-sums. No atomics. D is padded to DP, a power of two. With d the gradients
-and w' = w where kept, times keep_scale:  dw' = do·m + dt,  ds = w (dw' kept − Σ w' dw'),  Σ w' dw' = do·o + dt t.
+Memory (B, P, D) is contiguous, and so are rows (H, B, Q, D) and all that there is one of for each row: the products on
+both sides of these kernels go by heads. Row r of an image is query r % Q of head r // Q. The forward kernel gives a
+program BR rows of an image and goes over the pixels with a running maximum; the backward kernels give a program BR
+rows, or BU pixels, and go over the others, computing the weights again from the rows' log-sums. No atomics. D is padded
+to DP, a power of two. With d the gradients and w' = w where kept, times keep_scale:  dw' = do·m + dt,
+ds = w (dw' kept − Σ w' dw'),  Σ w' dw' = do·o + dt t.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -17,6 +19,19 @@ import triton.language as tl
 def rows_of(base, row, d, rows, D):
     """A tile (rows, DP) of an image's matrix, zero outside of it."""
     return tl.load(base + row[:, None] * D + d[None, :], mask=(row < rows)[:, None] & (d < D)[None, :], other=0.0)
+
+
+@triton.jit
+def places_of(r, B, Q: tl.constexpr):
+    """Where the rows r of the first image are among all H B Q."""
+    return r // Q * (B * Q) + r % Q
+
+
+@triton.jit
+def heads_of(base, r, d, B, D, H: tl.constexpr, Q: tl.constexpr):
+    """A tile (rows, DP) of the rows of an image, zero outside of them."""
+    inside = (r < H * Q)[:, None] & (d < D)[None, :]
+    return tl.load(base + places_of(r, B, Q)[:, None] * D + d[None, :], mask=inside, other=0.0)
 
 
 @triton.jit
@@ -51,15 +66,20 @@ def kept(keep, image, r, u, keep_scale, R, P, DROP: tl.constexpr):
 
 @triton.jit
 def pool_kernel(
-    rows, memory, code, keep, pooled, total, logsum, scale, keep_scale, R, P, D, blocks,
-    BR: tl.constexpr, BU: tl.constexpr, DP: tl.constexpr, DROP: tl.constexpr, HALF: tl.constexpr,
+    rows, memory, code, keep, bias, pooled, total, logsum, shift, scale, keep_scale, B, P, D, W, blocks,
+    H: tl.constexpr, Q: tl.constexpr, BR: tl.constexpr, BU: tl.constexpr, DP: tl.constexpr, WP: tl.constexpr,
+    DROP: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
-    """Pool the map for BR rows of one image: pooled rows, sums of the weights, and log-sums of the scores."""
+    """Pool the map for BR rows of one image: pooled rows, sums of the weights, and log-sums of the scores.
+
+    Where the values go, shift (B, Q, D) with heads of W numbers, the sums times the values' bias are put for a start.
+    """
+    R: tl.constexpr = H * Q
     image = tl.program_id(0) // blocks
     r = tl.program_id(0) % blocks * BR + tl.arange(0, BR)
     d = tl.arange(0, DP)
-    base = image.to(tl.int64) * R
-    a = rows_of(rows + base * D, r, d, R, D)
+    base = image.to(tl.int64) * Q
+    a = heads_of(rows + base * D, r, d, B, D, H, Q)
     top = tl.full((BR,), float("-inf"), tl.float32)
     mass = tl.zeros((BR,), tl.float32)
     share = tl.zeros((BR,), tl.float32)
@@ -76,11 +96,39 @@ def pool_kernel(
         share = share * shrink + tl.sum(w, axis=1)
         sums = sums * shrink[:, None] + product(w, m, HALF)
         top = higher
-    place = r[:, None] * D + d[None, :]
+    place = places_of(r, B, Q)
     inside = (r < R)[:, None] & (d < D)[None, :]
-    tl.store(pooled + base * D + place, (sums / mass[:, None]).to(pooled.dtype.element_ty), mask=inside)
-    tl.store(total + base + r, share / mass, mask=r < R)
-    tl.store(logsum + base + r, top + tl.log(mass), mask=r < R)
+    tl.store(pooled + base * D + place[:, None] * D + d[None, :], (sums / mass[:, None]).to(a.dtype), mask=inside)
+    tl.store(total + base + place, share / mass, mask=r < R)
+    tl.store(logsum + base + place, top + tl.log(mass), mask=r < R)
+    c = tl.arange(0, WP)
+    channel = (r // Q * W)[:, None] + c[None, :]
+    inside = (r < R)[:, None] & (c < W)[None, :]
+    value = (share / mass)[:, None] * tl.load(bias + channel, mask=inside, other=0.0).to(tl.float32)
+    tl.store(shift + base * D + (r % Q * D)[:, None] + channel, value.to(shift.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def bias_backward_kernel(
+    d_out, total, bias, d_total, partial, B, Q, D, W,
+    BN: tl.constexpr, WP: tl.constexpr,
+):  # fmt: skip
+    """The gradient of the sums of BN queries' weights in one head, and a part of that of the values' bias.
+
+    The bias of the keys, the first half of partial (parts, 2, D), gets zeros.
+    """
+    head = tl.program_id(1)
+    n = tl.program_id(0) * BN + tl.arange(0, BN)
+    c = tl.arange(0, WP)
+    channel = head * W + c
+    inside = (n < B * Q)[:, None] & (c < W)[None, :]
+    given = tl.load(d_out + n.to(tl.int64)[:, None] * D + channel[None, :], mask=inside, other=0.0).to(tl.float32)
+    b = tl.load(bias + channel, mask=c < W, other=0.0).to(tl.float32)
+    tl.store(d_total + head * B * Q + n, tl.sum(given * b[None, :], axis=1), mask=n < B * Q)
+    t = tl.load(total + head * B * Q + n, mask=n < B * Q, other=0.0)
+    part = partial + tl.program_id(0) * 2 * D + channel
+    tl.store(part, tl.zeros((WP,), tl.float32), mask=c < W)
+    tl.store(part + D, tl.sum(given * t[:, None], axis=0), mask=c < W)
 
 
 @triton.jit
@@ -96,21 +144,25 @@ def score_gradient(
 
 @triton.jit
 def rows_backward_kernel(
-    rows, memory, code, keep, pooled, total, logsum, d_pooled, d_total, d_rows, level, scale, keep_scale, R, P, D,
-    blocks, BR: tl.constexpr, BU: tl.constexpr, DP: tl.constexpr, DROP: tl.constexpr, HALF: tl.constexpr,
+    rows, memory, code, keep, pooled, total, logsum, d_pooled, d_total, d_rows, level, scale, keep_scale, B, P, D,
+    blocks,
+    H: tl.constexpr, Q: tl.constexpr, BR: tl.constexpr, BU: tl.constexpr, DP: tl.constexpr, DROP: tl.constexpr,
+    HALF: tl.constexpr,
 ):  # fmt: skip
     """The rows' gradient, and Σ w' dw' of each row for the other kernel."""
+    R: tl.constexpr = H * Q
     image = tl.program_id(0) // blocks
     r = tl.program_id(0) % blocks * BR + tl.arange(0, BR)
     d = tl.arange(0, DP)
-    base = image.to(tl.int64) * R
-    given = rows_of(d_pooled + base * D, r, d, R, D)
-    dt = tl.load(d_total + base + r, mask=r < R, other=0.0)
-    mean = tl.sum(given.to(tl.float32) * rows_of(pooled + base * D, r, d, R, D).to(tl.float32), axis=1)
-    mean += dt * tl.load(total + base + r, mask=r < R, other=0.0)
-    tl.store(level + base + r, mean, mask=r < R)
-    log_sum = tl.load(logsum + base + r, mask=r < R, other=0.0)
-    a = rows_of(rows + base * D, r, d, R, D)
+    base = image.to(tl.int64) * Q
+    place = places_of(r, B, Q)
+    given = heads_of(d_pooled + base * D, r, d, B, D, H, Q)
+    dt = tl.load(d_total + base + place, mask=r < R, other=0.0)
+    mean = tl.sum(given.to(tl.float32) * heads_of(pooled + base * D, r, d, B, D, H, Q).to(tl.float32), axis=1)
+    mean += dt * tl.load(total + base + place, mask=r < R, other=0.0)
+    tl.store(level + base + place, mean, mask=r < R)
+    log_sum = tl.load(logsum + base + place, mask=r < R, other=0.0)
+    a = heads_of(rows + base * D, r, d, B, D, H, Q)
     sums = tl.zeros((BR, DP), tl.float32)
     for start in range(0, P, BU):
         u = start + tl.arange(0, BU)
@@ -119,28 +171,31 @@ def rows_backward_kernel(
         _, ds = score_gradient(a, given, m, k, dt, mean, log_sum, factor, scale, u, P, HALF)
         sums += product(ds, k, HALF)
     inside = (r < R)[:, None] & (d < D)[None, :]
-    tl.store(d_rows + base * D + r[:, None] * D + d[None, :], sums.to(d_rows.dtype.element_ty), mask=inside)
+    tl.store(d_rows + base * D + place[:, None] * D + d[None, :], sums.to(d_rows.dtype.element_ty), mask=inside)
 
 
 @triton.jit
 def memory_backward_kernel(
-    rows, memory, code, keep, logsum, d_pooled, d_total, level, d_memory, scale, keep_scale, R, P, D, blocks,
-    BR: tl.constexpr, BU: tl.constexpr, DP: tl.constexpr, DROP: tl.constexpr, HALF: tl.constexpr,
+    rows, memory, code, keep, logsum, d_pooled, d_total, level, d_memory, scale, keep_scale, B, P, D, blocks,
+    H: tl.constexpr, Q: tl.constexpr, BR: tl.constexpr, BU: tl.constexpr, DP: tl.constexpr, DROP: tl.constexpr,
+    HALF: tl.constexpr,
 ):  # fmt: skip
     """The gradient of BU pixels of one image's memory."""
+    R: tl.constexpr = H * Q
     image = tl.program_id(0) // blocks
     u = tl.program_id(0) % blocks * BU + tl.arange(0, BU)
     d = tl.arange(0, DP)
-    base = image.to(tl.int64) * R
+    base = image.to(tl.int64) * Q
     m, k = pixels_of(memory, code, image, u, d, P, D, memory.dtype.element_ty)
     sums = tl.zeros((BU, DP), tl.float32)
     for start in range(0, R, BR):
         r = start + tl.arange(0, BR)
-        a = rows_of(rows + base * D, r, d, R, D)
-        given = rows_of(d_pooled + base * D, r, d, R, D)
-        dt = tl.load(d_total + base + r, mask=r < R, other=0.0)
-        mean = tl.load(level + base + r, mask=r < R, other=0.0)
-        log_sum = tl.load(logsum + base + r, mask=r < R, other=0.0)
+        place = places_of(r, B, Q)
+        a = heads_of(rows + base * D, r, d, B, D, H, Q)
+        given = heads_of(d_pooled + base * D, r, d, B, D, H, Q)
+        dt = tl.load(d_total + base + place, mask=r < R, other=0.0)
+        mean = tl.load(level + base + place, mask=r < R, other=0.0)
+        log_sum = tl.load(logsum + base + place, mask=r < R, other=0.0)
         factor = kept(keep, image, r, u, keep_scale, R, P, DROP)
         w, ds = score_gradient(a, given, m, k, dt, mean, log_sum, factor, scale, u, P, HALF)
         sums += product(tl.trans(w), given, HALF)

@@ -6,7 +6,15 @@ from fra_dist.errors import ConfigError
 from fra_dist.kernels import dispatch
 from fra_dist.kernels.decoder_attention import decoder_attention, launch
 from fra_dist.kernels.decoder_attention import op as operators
-from tests.kernels.decoder_attention.checks import CASES, Case, check, check_layer, check_not_a_number, layer
+from tests.kernels.decoder_attention.checks import (
+    CASES,
+    Case,
+    check,
+    check_autocast,
+    check_layer,
+    check_not_a_number,
+    layer,
+)
 from tests.kernels.decoder_attention.mutants import MUTANTS
 from tests.kernels.interpreting import main
 
@@ -17,18 +25,21 @@ def check_several_blocks() -> None:
     launch.TILES = dict.fromkeys(before, (16, 16, 4))
     try:
         check(Case(2, 35, 41, 40, dropout=0.2))
+        check(Case(2, 40, 41, 40, dropout=0.2, heads=4))
     finally:
         launch.TILES = before
 
 
 def check_operators() -> None:
-    rows, memory, code, keep = Case(2, 5, 7, 20, dropout=0.3).inputs()
-    given = rows.requires_grad_(), memory.requires_grad_(), code, keep, 0.3, 1.4
-    torch.library.opcheck(operators.forward_operator.custom, given)
-    plain = tuple(x.detach() for x in (rows, memory, code))
-    saved = operators.forward_operator(*plain, keep, 0.3, 1.4)
-    ones = torch.ones_like(saved[0]), torch.ones_like(saved[1])
-    torch.library.opcheck(operators.backward_operator.custom, (*ones, *plain, keep, *saved, 0.3, 1.4))
+    asked, memory, code, weight, bias = layer(2, 5, 7, 20)
+    weight, bias = weight[20:].contiguous(), bias[20:].contiguous()
+    for keep in (None, torch.rand(2, 4, 5, 7) > 0.3):
+        given = [x.requires_grad_() for x in (asked.clone(), memory.clone())], [x.clone() for x in (weight, bias)]
+        inputs = *given[0], code, *(x.requires_grad_() for x in given[1]), keep, 4, 1.4
+        torch.library.opcheck(operators.forward_operator.custom, inputs)
+        plain = asked, memory, code, weight, bias, keep
+        out, *saved = operators.forward_operator(*plain, 4, 1.4)
+        torch.library.opcheck(operators.backward_operator.custom, (torch.ones_like(out), *plain, *saved, 4, 1.4))
 
 
 def check_compiled() -> None:
@@ -71,6 +82,11 @@ def check_refusals() -> None:
 
 if __name__ == "__main__":
     cases = {name: lambda case=case: check(case) for name, case in CASES.items()}
-    more = {"several blocks": check_several_blocks, "layer": check_layer, "NaN": check_not_a_number}
+    more = {
+        "several blocks": check_several_blocks,
+        "layer": check_layer,
+        "autocast": check_autocast,
+        "NaN": check_not_a_number,
+    }
     others = {"operators": check_operators, "torch.compile": check_compiled, "refusals": check_refusals}
     main(cases | more, others | {"same mask": check_dropout}, launch, MUTANTS)

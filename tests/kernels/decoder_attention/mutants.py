@@ -38,7 +38,7 @@ MUTANTS = {
     "share not carried to a new maximum": ("share = share * shrink +", "share = share +", "several blocks"),
     "sums not carried to a new maximum": ("sums = sums * shrink[:, None] +", "sums = sums +", "several blocks"),
     "sum for the mean": ("(sums / mass[:, None])", "sums", "7x7"),
-    "total not divided": ("tl.store(total + base + r, share / mass", "tl.store(total + base + r, share", "7x7"),
+    "total not divided": ("tl.store(total + base + place, share / mass", "tl.store(total + base + place, share", "7x7"),
     "log-sum without the maximum": ("top + tl.log(mass)", "tl.log(mass)", "7x7"),
     "padded pixels have gradients": (
         's = tl.where((u < P)[None, :], product(a, tl.trans(k), HALF) * scale, float("-inf"))\n    w',
@@ -74,4 +74,13 @@ MUTANTS = {
         "memory, code, image, u, d, P, D, memory.dtype.element_ty)\n        s =",
         "several blocks",
     ),
+    "heads as if one image": ("r // Q * (B * Q) + r % Q", "r // Q * Q + r % Q", "heads"),
+    "every query the first": ("r // Q * (B * Q) + r % Q", "r // Q * (B * Q)", "heads"),
+    "shift without the sums": ("value = (share / mass)[:, None] * tl.load(bias", "value = tl.load(bias", "dropout"),
+    "shift of the first head": ("channel = (r // Q * W)[:, None]", "channel = (r * 0)[:, None]", "heads"),
+    "shift of the first query": ("base * D + (r % Q * D)[:, None] + channel", "base * D + channel", "heads"),
+    "bias' gradient without the sums": ("tl.sum(given * t[:, None], axis=0)", "tl.sum(given, axis=0)", "dropout"),
+    "sums' gradient without the bias": ("tl.sum(given * b[None, :], axis=1)", "tl.sum(given, axis=1)", "dropout"),
+    "the keys' bias has a gradient": ("part, tl.zeros((WP,), tl.float32)", "part, tl.sum(given, axis=0)", "heads"),
+    "some queries give the bias no gradient": ("tl.program_id(0) * BN + tl.arange", "tl.arange", "many queries"),
 }

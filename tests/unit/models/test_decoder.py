@@ -34,6 +34,12 @@ def test_position_code_is_the_formula(height, width, half, data):
     torch.testing.assert_close(code[row * width + column], expected, rtol=1e-5, atol=1e-5)
 
 
+def test_a_position_code_is_rounded_once():
+    exact, rounded = (position_code(3, 4, 8, torch.device("cpu"), dtype) for dtype in (torch.float32, torch.bfloat16))
+    assert torch.equal(rounded, exact.bfloat16())
+    assert position_code(3, 4, 8, torch.device("cpu"), torch.bfloat16) is rounded
+
+
 def test_a_position_code_made_in_inference_mode_serves_training():
     with torch.inference_mode():
         position_code(3, 11, 8, torch.device("cpu"))

@@ -74,6 +74,20 @@ def test_large_numbers_do_not_overflow() -> None:
     assert dropout(torch.ones(1, 3)).isfinite().all()
 
 
+def test_a_kernel_that_makes_a_mask_itself_counts_as_a_call() -> None:
+    dropout = ImageDropout(0.4, span=6)
+    assert dropout.drawn() == {}
+    assert dropout.calls == 0
+    dropout.start(torch.arange(3))
+    dropout(torch.ones(3, 5))
+    drawn, shape = dropout.drawn(), torch.Size((6, 5))
+    own = dropout_mask(drawn["keys"], shape, drawn["call"], drawn["span"], dropout.p)
+    assert dropout.calls == 2
+    dropout.start(torch.arange(3))
+    dropout(torch.ones(3, 5))
+    assert torch.equal(dropout.kept(shape), own)
+
+
 def test_masks_are_those_of_earlier_versions() -> None:
     """A run that resumes after an update drops what it would have dropped."""
     dropout = ImageDropout(0.4, span=3)

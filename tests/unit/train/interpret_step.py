@@ -104,6 +104,7 @@ def check_step() -> None:
     ran = set(dispatch.launches - before)
     for name in ("batch_norm_gradients", "relation_gradient", "lars_ema_step", "decoder_attention_backward"):
         assert name in ran, (name, ran)
+    assert {"self_attention", "self_attention_backward"} <= ran, ran
     assert any(name.startswith("region_attention") for name in ran), ran
     assert "lars_ema_follow" not in ran
     expected = run(SMALL, kernels="reference")
