@@ -63,7 +63,7 @@ def test_a_step_runs_the_kernels() -> None:
     before = dispatch.launches.copy()
     step.run(0, views_of(0, "cuda"))
     ran = {name for name, count in (dispatch.launches - before).items() if count}
-    expected = ("batch_norm_moments", "relation_terms", "lars_ema_step", "region_attention")
+    expected = ("batch_norm_statistics", "relation_terms", "lars_ema_step", "region_attention")
     expected += "decoder_attention", "self_attention"
     assert [name for name in expected if not any(r.startswith(name) for r in ran)] == []
     assert dispatch.launches["lars_ema_follow"] == before["lars_ema_follow"]  # the target went along

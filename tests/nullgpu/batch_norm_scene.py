@@ -57,7 +57,7 @@ def compare(
     for _ in range(3):
         once()
     (layer,) = api._layers.values()
-    layer.forwards = None
+    layer.first = layer.transform = None
     layer.backwards.clear()
     for name in ("looked up", "known"):
         with recorded() as launches:

@@ -102,16 +102,23 @@ def normalised(
 
 
 def statistics(
-    x: Tensor, weight: Tensor, bias: Tensor, *, cross: CrossRank, groups: int, eps: float
+    x: Tensor, weight: Tensor, bias: Tensor, *, cross: CrossRank, groups: int, eps: float, running: Running | None
 ) -> tuple[Tensor, ...]:
     """The first half of the forward pass alone, by the Triton kernels, for an operation that does the second otherwise.
 
-    x as in `batch_norm`, where `takes` allows it; weight, bias: (C,). Returns the mean μ, the biased variance σ²,
-    1/√(σ² + ε), the scale w/√(σ² + ε) and the shift b − μ w/√(σ² + ε) of each group over all ranks, (G, C) fp32 each,
-    without gradient.
+    x and running as in `batch_norm`, where `takes` allows it; weight, bias: (C,). Returns the mean μ, the biased
+    variance σ², 1/√(σ² + ε), the scale w/√(σ² + ε) and the shift b − μ w/√(σ² + ε) of each group over all ranks, (G, C)
+    fp32 each, without gradient.
     """
+    layer = layer_for(x, weight, bias, None, groups, False, eps, running) if cross.world == 1 else None
+    if layer is not None:
+        settled: Tensor = layer.statistics(x, weight, bias, running)
+        return settled.unbind()
     parts = _parts(True, x)
     found: tuple[Tensor, ...] = parts.finish(cross.mean(parts.moments(x, groups)), weight.float(), bias.float(), eps)
+    if running is not None:
+        count = x.numel() // x.shape[1] // groups * cross.world
+        follow(running.mean, running.var, running.tracked, found[0], found[1], count, running.momentum)
     return found
 
 

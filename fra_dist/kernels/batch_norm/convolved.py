@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fra_dist.kernels.batch_norm.api import Running, follow, layer_for, statistics
+from fra_dist.kernels.batch_norm.api import Running, layer_for, statistics
 from fra_dist.kernels.batch_norm.reference import cast
 from fra_dist.types import CrossRank
 
@@ -55,10 +55,7 @@ def convolved(
     if layer is not None:
         result: Tensor = _OnOneRank.apply(x, weight, bias, kernel, convolution, layer, running)
         return result
-    result, mean, var = _Convolved.apply(x, weight, bias, kernel, convolution, groups, eps, cross)
-    if running is not None:
-        count = x.numel() // x.shape[1] // groups * cross.world
-        follow(running.mean, running.var, running.tracked, mean, var, count, running.momentum)
+    result = _Convolved.apply(x, weight, bias, kernel, convolution, groups, eps, cross, running)
     return result
 
 
@@ -94,25 +91,25 @@ class _Convolved(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, kernel: Tensor, convolution: Convolution, groups: int,
-        eps: float, cross: CrossRank,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
+        eps: float, cross: CrossRank, running: Running | None,
+    ) -> Tensor:  # fmt: skip
         from fra_dist.kernels.batch_norm.op import Fused  # imports Triton
 
-        mean, var, inverse, scale, shift = statistics(x, weight, bias, cross=cross, groups=groups, eps=eps)
+        mean, _, inverse, scale, shift = statistics(
+            x, weight, bias, cross=cross, groups=groups, eps=eps, running=running
+        )  # fmt: skip
         y = Fused.transform(x, scale, shift, None, True)
         ctx.convolution, ctx.cross = convolution, cross
         ctx.save_for_backward(x, kernel, weight, mean, inverse, scale, shift)
-        ctx.mark_non_differentiable(mean, var)
         ctx.set_materialize_grads(False)
-        return convolution.output(y, kernel), mean, var
+        return convolution.output(y, kernel)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+    def backward(ctx: Any, dz: Tensor | None) -> tuple[Any, ...]:  # type: ignore[override]
         from fra_dist.kernels.batch_norm.op import Fused
 
-        dz = grads[0]
         if dz is None:
-            return (None,) * 8
+            return (None,) * 9
         x, kernel, weight, mean, inverse, scale, shift = ctx.saved_tensors
         trained = ctx.needs_input_grad[3]
         dy = ctx.convolution.gradient(dz, x, kernel, of_kernel=False)
@@ -122,4 +119,4 @@ class _Convolved(torch.autograd.Function):
         level, slope = (ctx.cross.sum(own) / count).unbind()
         dx = Fused.gradients(dy, x, mean, inverse, scale, shift, level, slope)
         d_bias, d_weight = cast(own.sum(dim=1), weight.dtype).unbind()
-        return dx, d_weight, d_bias, d_kernel, *[None] * 4
+        return dx, d_weight, d_bias, d_kernel, *[None] * 5

@@ -29,39 +29,49 @@ class Layer:
         self.room = launch.room_for_sums(x, groups).shape
         self.row = 4 * groups * x.shape[1]
         """Bytes of one of the numbers of all groups and channels."""
-        self.forwards: tuple[Again, ...] | None = None
+        self.first: tuple[Again, ...] | None = None
+        self.transform: tuple[Again, ...] | None = None
         self.backwards: dict[tuple[bool, bool], tuple[Again, ...] | None] = {}
         """By whether the output has two gradients, and whether it is to be made again."""
 
     def forward(
         self, x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, follow: Sequence[Any] | None
     ) -> tuple[Tensor, Tensor]:
-        """The output, like x, and mean, variance, its inverse root, scale and shift, (5, G, C).
+        """The output, like x, and what `statistics` returns."""
+        dispatch.launches["batch_norm_transform"] += 1
+        settled = self.statistics(x, weight, bias, follow)
+        y = torch.empty_like(x)
+        at, found, rest = x.data_ptr(), settled.data_ptr(), x.data_ptr() if residual is None else residual.data_ptr()
+        if self.transform is None or not self._as_before(at, rest):
+            once = launch.transform_launch(x, settled[3], settled[4], residual, y, self.relu)
+            self.transform = self._done([once]) or self.transform
+            return y, settled
+        stream, row = torch._C._cuda_getCurrentRawStream(self.device), self.row
+        self.transform[0](stream, at, found + 3 * row, found + 4 * row, rest, y.data_ptr())
+        return y, settled
 
-        follow: running mean, variance and their number, the first three of the sequence.
+    def statistics(self, x: Tensor, weight: Tensor, bias: Tensor, follow: Sequence[Any] | None) -> Tensor:
+        """Mean, variance, its inverse root, scale and shift, (5, G, C).
+
+        follow: running mean, variance and their number, the first three of the sequence, which then follow.
         """
         dispatch.launches["batch_norm_statistics"] += 1
-        dispatch.launches["batch_norm_transform"] += 1
         partial = torch.empty(self.room, dtype=torch.float32, device=x.device)
         settled = torch.empty((5, *self.room[2:]), dtype=torch.float32, device=x.device)
-        y = torch.empty_like(x)
         at, own, found = x.data_ptr(), partial.data_ptr(), settled.data_ptr()
-        given, rest = (weight.data_ptr(), bias.data_ptr()), at if residual is None else residual.data_ptr()
+        given = weight.data_ptr(), bias.data_ptr()
         running = None if follow is None else (follow[0], follow[1], follow[2])
         kept = (found,) * 3 if running is None else tuple(buffer.data_ptr() for buffer in running)
         arrived = arrivals(self.device)
-        if self.forwards is None or not self._as_before(at, rest, *given, *kept):
-            launches = (
-                launch.statistics_launch(x, partial, weight, bias, settled, running, arrived, self.eps, self.momentum),
-                launch.transform_launch(x, settled[3], settled[4], residual, y, self.relu),
+        if self.first is None or not self._as_before(at, *given, *kept):
+            once = launch.statistics_launch(
+                x, partial, weight, bias, settled, running, arrived, self.eps, self.momentum
             )
-            self.forwards = self._done(launches) or self.forwards
-            return y, settled
-        statistics, transform = self.forwards
+            self.first = self._done([once]) or self.first
+            return settled
         stream = torch._C._cuda_getCurrentRawStream(self.device)
-        statistics(stream, at, own, *given, found, *kept, arrived.data_ptr())
-        transform(stream, at, found + 3 * self.row, found + 4 * self.row, rest, y.data_ptr())
-        return y, settled
+        self.first[0](stream, at, own, *given, found, *kept, arrived.data_ptr())
+        return settled
 
     def backward(
         self, dy: Tensor, more: Tensor | None, x: Tensor, y: Tensor | None, settled: Tensor, rebuild: bool = False

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from fra_dist.kernels import dispatch
 from fra_dist.kernels.batch_norm import KERNEL as BATCH_NORM
-from fra_dist.kernels.batch_norm import Running, follow, normalised, statistics
+from fra_dist.kernels.batch_norm import Running, normalised, statistics
 from fra_dist.kernels.memory_layout import rows_are_channels
 from fra_dist.types import CrossRank
 
@@ -47,10 +47,7 @@ def pooled_norm(
             f"pooled_norm takes x (N, C, H, W) of {groups} groups, weight (C,) and bias (C,), not {tuple(x.shape)}, "
             f"{tuple(weight.shape)} and {tuple(bias.shape)}"
         )
-    pooled, mean, var = _PooledNorm.apply(x, weight, bias, groups, eps, cross)
-    if running is not None:
-        count = x.numel() // x.shape[1] // groups * cross.world
-        follow(running.mean, running.var, running.tracked, mean, var, count, running.momentum)
+    pooled: Tensor = _PooledNorm.apply(x, weight, bias, groups, eps, cross, running)
     return pooled
 
 
@@ -62,32 +59,33 @@ def takes(x: Tensor) -> bool:
 class _PooledNorm(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float, cross: CrossRank
-    ) -> tuple[Tensor, ...]:
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float, cross: CrossRank,
+        running: Running | None,
+    ) -> Tensor:  # fmt: skip
         from fra_dist.kernels.pooled_norm.op import pool  # imports Triton
 
-        mean, var, inverse, scale, shift = statistics(x, weight, bias, cross=cross, groups=groups, eps=eps)
+        mean, _, inverse, scale, shift = statistics(
+            x, weight, bias, cross=cross, groups=groups, eps=eps, running=running
+        )  # fmt: skip
         pooled, at = pool(x, scale, shift)
         ctx.cross = cross
         ctx.save_for_backward(x, at, weight, mean, inverse, scale)
-        ctx.mark_non_differentiable(mean, var)
         ctx.set_materialize_grads(False)
-        return pooled, mean, var
+        return pooled
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+    def backward(ctx: Any, given: Tensor | None) -> tuple[Any, ...]:  # type: ignore[override]
         from fra_dist.kernels.pooled_norm.op import gradients, sums
 
-        given = grads[0]
         if given is None:
-            return (None,) * 6
+            return (None,) * 7
         x, at, weight, mean, inverse, scale = ctx.saved_tensors
         own = sums(given, at, x, mean, inverse)
         count = x.numel() // x.shape[1] // len(mean) * ctx.cross.world
         level, slope = (ctx.cross.sum(own) / count).unbind()
         dx = gradients(given, at, x, mean, inverse, scale, level, slope)
         d_bias, d_weight = own.sum(dim=1).to(weight.dtype).unbind()
-        return dx, d_weight, d_bias, None, None, None
+        return dx, d_weight, d_bias, *[None] * 4
 
 
 def _obstacle(x: Tensor) -> str | None:
