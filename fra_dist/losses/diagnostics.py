@@ -10,7 +10,7 @@ from fra_dist.losses.view_consistency import unit
 @torch.no_grad()
 def embedding_spread(embedding: Tensor) -> Tensor:
     """√D × mean standard deviation over images of unit embeddings (B, D) -> 0-dim: 0 collapsed, about 1 spread out."""
-    return unit(embedding).std(dim=0, correction=0).mean() * embedding.shape[1] ** 0.5
+    return embedding_signs(embedding)[0]
 
 
 @torch.no_grad()
@@ -20,10 +20,17 @@ def embedding_rank(embedding: Tensor) -> Tensor:
     (Σλ)² / Σλ² of the eigenvalues λ of their covariance, the participation ratio: two traces, so that no eigenvalue
     is computed and the host does not wait.
     """
+    return embedding_signs(embedding)[1]
+
+
+@torch.no_grad()
+def embedding_signs(embedding: Tensor) -> tuple[Tensor, Tensor]:
+    """`embedding_spread` and `embedding_rank` of (B, D), which is normalised once for both."""
     rows = unit(embedding)
+    spread = rows.std(dim=0, correction=0).mean() * embedding.shape[1] ** 0.5
     rows = rows - rows.mean(dim=0)
     gram = rows @ rows.T if rows.shape[0] <= rows.shape[1] else rows.T @ rows
-    return gram.trace().square() / gram.square().sum().clamp_min(torch.finfo(gram.dtype).tiny)
+    return spread, gram.trace().square() / gram.square().sum().clamp_min(torch.finfo(gram.dtype).tiny)
 
 
 @torch.no_grad()

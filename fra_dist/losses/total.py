@@ -25,13 +25,7 @@ from fra_dist.distributed import SINGLE, CrossRank
 from fra_dist.errors import ConfigError
 from fra_dist.kernels.agreement import Agreement, agreement
 from fra_dist.losses.correspondence import correspondence_terms
-from fra_dist.losses.diagnostics import (
-    embedding_rank,
-    embedding_spread,
-    query_cosine,
-    region_overlap,
-    similarity_spread,
-)
+from fra_dist.losses.diagnostics import embedding_signs, query_cosine, region_overlap, similarity_spread
 from fra_dist.losses.extra_terms import extra_term
 from fra_dist.losses.geometry import Placement
 from fra_dist.losses.loss_inputs import Output
@@ -95,8 +89,8 @@ def _global_terms(output: Output) -> dict[str, Tensor]:
     found = _agreements(output, rows, [view.global_embedding.unsqueeze(1) for view in output.target], 0.0)
     both, forward, back, crops = _together(found)
     extra = {"global_crops": torch.stack(crops).mean()} if crops else {}
-    embedding = output.online[0].global_embedding
-    signs = {"embedding/spread": embedding_spread(embedding), "embedding/rank": embedding_rank(embedding)}
+    spread, rank = embedding_signs(output.online[0].global_embedding)
+    signs = {"embedding/spread": spread, "embedding/rank": rank}
     return {"global": both, "global_12": forward, "global_21": back, **extra, **signs}
 
 

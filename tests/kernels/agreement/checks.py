@@ -117,8 +117,7 @@ def check_not_a_number(device: str = "cpu") -> None:
             with force(path):
                 outcomes.append(case.run(*inputs))
         for name, ours, right in zip(NAMES, *outcomes, strict=True):
-            rows = [x.flatten(0, -2).isnan().any(dim=-1) if x.dim() else x.isnan() for x in (ours, right)]
-            assert torch.equal(*rows), (case, number, name)
+            assert torch.equal(ours.isnan(), right.isnan()), (case, number, name)
 
 
 OTHERS = ("one term", "NaN", "operators", "torch.compile", "refusals")
