@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from fra_dist.config import DecoderConfig
+from fra_dist.kernels.residual_norm import Normed
 from fra_dist.models.decoder import Attention, CrossAttention, DecoderLayer, RegionDecoder, position_code
 from fra_dist.models.dropout import ImageDropout
 
@@ -76,7 +77,9 @@ def test_a_layer_is_post_norm():
     target, memory = torch.randn(2, 5, 12, dtype=torch.float64), torch.randn(2, 6, 12, dtype=torch.float64)
     queries = torch.zeros(5, 12, dtype=torch.float64)
     code = torch.zeros(6, 12, dtype=torch.float64)
-    torch.testing.assert_close(ours(target, queries, memory, code), theirs(target, memory), rtol=1e-10, atol=1e-12)
+    found = ours(Normed(target, target, target + queries), queries, memory, code)
+    torch.testing.assert_close(found.output, theirs(target, memory), rtol=1e-10, atol=1e-12)
+    assert found.asked is None
 
 
 def decoder(**options):
