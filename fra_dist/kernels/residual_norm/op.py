@@ -67,8 +67,9 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 
 
 def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-    *found, d_queries = backward_operator(*grads, *ctx.saved_tensors, *ctx.numbers)
-    return *found, None if grads[2] is None else d_queries, *[None] * 7
+    given = [None if grad is None or grad.numel() == 0 else grad for grad in grads]  # what was not wanted is empty
+    *found, d_queries = backward_operator(*given, *ctx.saved_tensors, *ctx.numbers)
+    return *found, None if given[2] is None else d_queries, *[None] * 7
 
 
 forward_operator.register_autograd(_differentiate, _save)
