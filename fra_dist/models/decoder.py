@@ -128,8 +128,10 @@ class DecoderLayer(nn.Module):
         dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else None
         share = 0.0 if self.dropout.idle else self.dropout.p
         drawn = self.dropout.drawn() if share else {}
-        wanted = {"queries": queries, "rounded": rounded, "dtype": dtype}
-        return residual_norm(x, found, norm.weight, norm.bias, eps=norm.eps, **wanted, dropout=share, **drawn)
+        return residual_norm(
+            x, found, norm.weight, norm.bias,
+            eps=norm.eps, queries=queries, rounded=rounded, dtype=dtype, dropout=share, **drawn,
+        )  # fmt: skip
 
 
 class Attention(nn.Module):

@@ -46,9 +46,9 @@ def backward_operator(
     """The backward kernels as an operator: gradients of x, u, weight, bias and queries, the last empty without that of
     y + queries."""
     dispatch.launches["residual_norm_backward"] += 1
-    given = (None if one is None else one.contiguous() for one in (d_y, d_rounded, d_asked))
+    d_y, d_rounded, d_asked = (None if one is None else one.contiguous() for one in (d_y, d_rounded, d_asked))
     with device_of(x):
-        return launch.backward(*given, x, u, weight, keys, eps, dropout, call, span)
+        return launch.backward(d_y, d_rounded, d_asked, x, u, weight, keys, eps, dropout, call, span)
 
 
 @backward_operator.register_fake

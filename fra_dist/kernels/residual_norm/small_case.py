@@ -14,7 +14,8 @@ def run(make: Make, dtype: torch.dtype) -> list[Tensor]:
     x, u = make(4, 5, 60, dtype=exact, grad=True), make(4, 5, 60, grad=True)
     weight, bias, queries = (make(*shape, dtype=exact, grad=True) for shape in ((60,), (60,), (5, 60)))
     keys = torch.arange(1, 3, device=x.device) * 0x1234567890ABCDEF
-    numbers = {"dropout": 0.2, "keys": keys, "call": 3, "span": 7}
-    out = residual_norm(x, u, weight, bias, queries=queries, rounded=True, dtype=dtype, **numbers)
+    out = residual_norm(
+        x, u, weight, bias, queries=queries, rounded=True, dtype=dtype, dropout=0.2, keys=keys, call=3, span=7
+    )
     assert out.asked is not None
     return backward([out.output, out.rounded, out.asked], [x, u, weight, bias, queries], make)
