@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from fra_dist.config import DecoderConfig
 from fra_dist.kernels.decoder_attention import decoder_attention
+from fra_dist.kernels.residual_norm import Normed, residual_norm
 from fra_dist.kernels.self_attention import reference as plain_attention
 from fra_dist.kernels.self_attention import self_attention
 from fra_dist.models.dropout import ImageDropout
@@ -65,9 +66,10 @@ class RegionDecoder(nn.Module):
         code = position_code(height, width, memory.shape[2], memory.device, memory.dtype)
         queries = _moved(self.queries, self.query_shift)
         target = queries.new_zeros(len(features), *queries.shape)
-        for layer in self.layers:
-            target = layer(target, queries, memory, code)
-        x = self.norm(target)
+        state = Normed(target, target, target + queries)
+        for i, layer in enumerate(self.layers, 1):
+            state = layer(state, queries, memory, code, last=i == len(self.layers))
+        x = self.norm(state.output)
         for i, linear in enumerate(self.embed):
             x = linear(x)
             if i < 2:
@@ -103,16 +105,33 @@ class DecoderLayer(nn.Module):
         self.norm1, self.norm2, self.norm3 = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
         self.dropout = dropout
 
-    def forward(self, target: Tensor, queries: Tensor, memory: Tensor, code: Tensor) -> Tensor:
-        """One layer: target (B, Q, D), queries (Q, D), memory (B, H·W, D) and code (H·W, D) -> (B, Q, D).
+    def forward(self, state: Normed, queries: Tensor, memory: Tensor, code: Tensor, *, last: bool = True) -> Normed:
+        """One layer, from the state behind the one before: (B, Q, D), queries (Q, D), memory (B, H·W, D).
 
-        code: the position code of the keys.
+        code: the position code of the keys, (H·W, D). last: whether no layer follows that would ask for more than the
+        output.
         """
-        asked = target + queries
-        target = self.norm1(target + self.dropout(self.self_attention(asked, asked, target)))
-        target = self.norm2(target + self.dropout(self.cross_attention(target + queries, memory, code)))
-        hidden = self.dropout(functional.relu(self.linear1(target)))
-        return self.norm3(target + self.dropout(self.linear2(hidden)))
+        target, value, asked = state
+        assert asked is not None
+        found = self.self_attention(asked, asked, value)
+        target, _, asked = self._joined(self.norm1, target, found, queries=queries)
+        assert asked is not None
+        found = self.cross_attention(asked, memory, code)
+        target, value, _ = self._joined(self.norm2, target, found, rounded=True)
+        found = self.linear2(self.dropout(functional.relu(self.linear1(value))))
+        return self._joined(self.norm3, target, found, queries=None if last else queries, rounded=not last)
+
+    def _joined(
+        self, norm: nn.LayerNorm, x: Tensor, found: Tensor, queries: Tensor | None = None, rounded: bool = False
+    ) -> Normed:
+        """norm(x + dropout(found)), and what the next linear layers take of it."""
+        dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else None
+        share = 0.0 if self.dropout.idle else self.dropout.p
+        drawn = self.dropout.drawn() if share else {}
+        return residual_norm(
+            x, found, norm.weight, norm.bias,
+            eps=norm.eps, queries=queries, rounded=rounded, dtype=dtype, dropout=share, **drawn,
+        )  # fmt: skip
 
 
 class Attention(nn.Module):

@@ -15,7 +15,7 @@ OF = {kernel: import_module(f"tests.kernels.{kernel}.compiled") for kernel in KE
 
 NEWER = (100, 120)
 """Compute capabilities for which each kernel's QUICK shape is compiled as well."""
-MEMORY_BOUND = ("batch_norm", "dropout_mask", "lars_ema", "pooled_norm", "relation", "view_pixels")
+MEMORY_BOUND = ("batch_norm", "dropout_mask", "lars_ema", "pooled_norm", "relation", "residual_norm", "view_pixels")
 """Kernels without matrix products, which must hold the same on newer GPUs; the others only have to fit there."""
 LOOPED_BARRIERS = {
     "lars_ema": ("squares_kernel", "step_kernel", "follow_kernel"),

@@ -21,6 +21,7 @@ from fra_dist.kernels.lars_ema import follow as follow_targets
 from fra_dist.kernels.lars_ema import lars_ema, squares
 from fra_dist.kernels.region_attention import region_attention
 from fra_dist.kernels.relation import balanced_assignment
+from fra_dist.kernels.residual_norm import residual_norm as residual_norm_kernel
 from fra_dist.kernels.self_attention import self_attention as self_attention_kernel
 from fra_dist.kernels.view_pixels import view_pixels as view_pixels_kernel
 from tests.gpu import (
@@ -31,6 +32,7 @@ from tests.gpu import (
     test_pooled_norm,
     test_region_attention,
     test_relation_kernel,
+    test_residual_norm,
     test_self_attention,
     test_view_pixels,
 )
@@ -41,6 +43,7 @@ from tests.kernels.lars_ema import checks as lars_ema_checks
 from tests.kernels.pooled_norm import checks as pooled_norm_checks
 from tests.kernels.region_attention import checks as region_attention_checks
 from tests.kernels.relation import checks as relation_checks
+from tests.kernels.residual_norm import checks as residual_norm_checks
 from tests.kernels.self_attention import checks as self_attention_checks
 from tests.kernels.view_pixels import checks as view_pixels_checks
 from tests.nullgpu.null_gpu import Counters
@@ -110,6 +113,17 @@ def relation(case: relation_checks.Case) -> Run:
     return run
 
 
+def residual_norm(case: residual_norm_checks.Case) -> Run:
+    inputs, numbers = [x.requires_grad_() for x in case.inputs(DEVICE)], case.numbers(DEVICE)
+
+    def run() -> None:
+        out = residual_norm_kernel(*inputs[:4], queries=inputs[4], **numbers)
+        assert out.asked is not None
+        _differentiated((out.output, out.asked), inputs)
+
+    return run
+
+
 def self_attention(case: self_attention_checks.Case) -> Run:
     inputs, numbers = [x.requires_grad_() for x in case.inputs(DEVICE)], case.numbers(DEVICE)
     return lambda: _differentiated((self_attention_kernel(*inputs, case.heads, **numbers),), inputs)
@@ -128,6 +142,7 @@ KERNELS: dict[str, tuple[Callable[[Any], Run], dict[str, Any]]] = {
     "pooled_norm": (pooled_norm, pooled_norm_checks.CASES | test_pooled_norm.LARGE),
     "region_attention": (region, region_attention_checks.CASES | test_region_attention.LARGE),
     "relation": (relation, relation_checks.CASES | test_relation_kernel.LARGE),
+    "residual_norm": (residual_norm, residual_norm_checks.CASES | test_residual_norm.LARGE),
     "self_attention": (self_attention, self_attention_checks.CASES | test_self_attention.LARGE),
     "view_pixels": (view_pixels, view_pixels_checks.CASES | test_view_pixels.LARGE),
 }
@@ -143,6 +158,7 @@ CHOSEN = {
         "28x28, 8 regions, nchw, torch.float32",
     ],
     "relation": ["7x7", "28x28, 64 regions", "bf16"],
+    "residual_norm": ["decoder", "odd width", "rounded alone", "64 queries, width 512, torch.bfloat16"],
     "self_attention": ["decoder", "64 queries, heads of 128, torch.bfloat16"],
     "view_pixels": ["odd", "224 px", "224 px, planes"],
 }

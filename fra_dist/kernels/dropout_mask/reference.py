@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # as signed 64-bit numbers, which wrap around
 _CALL = 0x632BE59BD9B4E019
@@ -13,6 +14,18 @@ def reference(keys: Tensor, shape: torch.Size, call: int, span: int, threshold: 
     own = call_keys(keys, shape[0] // len(keys), call, span)
     element = torch.arange(shape[1:].numel(), device=own.device) * GOLDEN
     return (_shift(mix(own[:, None] + element), 11) >= threshold).view(shape)
+
+
+def dropped(x: Tensor, p: float, keep: Tensor | None) -> Tensor:
+    """The input with what the mask `keep` leaves out set to 0 and the rest divided by 1 − p.
+
+    Without a mask torch's generator draws one.
+    """
+    if keep is None:
+        return functional.dropout(x, p)
+    if x.is_cuda:
+        return torch.ops.aten.native_dropout_backward(x, keep, 1 / (1 - p))  # one pass, differentiable
+    return x * keep.to(x.dtype) / (1 - p)
 
 
 def call_keys(keys: Tensor, views: int, call: int, span: int) -> Tensor:

@@ -2,9 +2,10 @@
 
 import math
 
-import torch
 from torch import Tensor
 from torch.nn import functional
+
+from fra_dist.kernels.dropout_mask import dropped
 
 
 def reference(
@@ -19,13 +20,5 @@ def reference(
         pooled = functional.scaled_dot_product_attention(q, k, v)
     else:
         weights = ((q / math.sqrt(q.shape[3])) @ k.transpose(2, 3)).softmax(dim=3)
-        pooled = _dropped(weights, dropout, keep) @ v
+        pooled = dropped(weights, dropout, keep) @ v
     return pooled.transpose(1, 2).flatten(2)
-
-
-def _dropped(weights: Tensor, dropout: float, keep: Tensor | None) -> Tensor:
-    if keep is None:
-        return functional.dropout(weights, dropout)
-    if weights.is_cuda:
-        return torch.ops.aten.native_dropout_backward(weights, keep, 1 / (1 - dropout))  # one pass, differentiable
-    return weights * keep.to(weights.dtype) / (1 - dropout)

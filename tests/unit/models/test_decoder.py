@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from fra_dist.config import DecoderConfig
+from fra_dist.kernels.residual_norm import Normed
 from fra_dist.models.decoder import Attention, CrossAttention, DecoderLayer, RegionDecoder, position_code
 from fra_dist.models.dropout import ImageDropout
 
@@ -76,7 +77,9 @@ def test_a_layer_is_post_norm():
     target, memory = torch.randn(2, 5, 12, dtype=torch.float64), torch.randn(2, 6, 12, dtype=torch.float64)
     queries = torch.zeros(5, 12, dtype=torch.float64)
     code = torch.zeros(6, 12, dtype=torch.float64)
-    torch.testing.assert_close(ours(target, queries, memory, code), theirs(target, memory), rtol=1e-10, atol=1e-12)
+    found = ours(Normed(target, target, target + queries), queries, memory, code)
+    torch.testing.assert_close(found.output, theirs(target, memory), rtol=1e-10, atol=1e-12)
+    assert found.asked is None
 
 
 def decoder(**options):
@@ -103,6 +106,36 @@ def test_the_position_code_is_on_the_keys_alone():
     one, two, three = module.embed
     expected = three(two(one(module.norm(target)).relu()).relu())
     torch.testing.assert_close(module(features), expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("share", [0.3, 0.0])
+def test_on_a_cpu_a_layer_is_its_formula_to_the_bit(dtype, share):
+    """Output, gradients and the numbering of dropout calls, with and without autocast."""
+    module = decoder(dropout=share).float()
+    features, given, keys = torch.randn(6, 6, 3, 4), torch.randn(6, 5, 8), torch.tensor([5, 6, 7])
+
+    def formula():
+        dropout, memory = module.dropout, module.input_projection(features.flatten(2).transpose(1, 2))
+        code = position_code(3, 4, 8, features.device, memory.dtype)
+        target = module.queries.new_zeros(6, 5, 8)
+        for layer in module.layers:
+            asked = target + module.queries
+            target = layer.norm1(target + dropout(layer.self_attention(asked, asked, target)))
+            target = layer.norm2(target + dropout(layer.cross_attention(target + module.queries, memory, code)))
+            hidden = dropout(functional.relu(layer.linear1(target)))
+            target = layer.norm3(target + dropout(layer.linear2(hidden)))
+        one, two, three = module.embed
+        return three(functional.relu(two(functional.relu(one(module.norm(target))))))
+
+    results = []
+    for run in (formula, lambda: module(features)):
+        module.dropout.start(keys)
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            out = run()
+        assert module.dropout.calls == (2 * DecoderLayer.DROPOUTS if share else 0)
+        results.append([out, *torch.autograd.grad(out, list(module.parameters()), given.to(out.dtype))])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
 @pytest.mark.parametrize("shape", [(1, 6, 2, 2), (2, 6, 3, 7), (3, 6, 9, 1)])
