@@ -56,7 +56,7 @@ class BatchNorm(_BatchNorm):
         """The output convolution(ReLU(norm(input))).
 
         Where the fused kernels run, the rectified map is made again in the backward pass, to the bit what it was, and
-        not kept until then. So it is for a plain convolution without bias, of which nobody asks to hear.
+        not kept until then. So it is for a plain convolution without bias, and not where hooks listen to one of them.
         """
         if not self._goes_into(convolution, input):
             return _passed(self(input, relu=True), convolution)

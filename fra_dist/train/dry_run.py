@@ -16,6 +16,7 @@ from fra_dist.data.stores.remote_folder import StoreOptions, is_remote
 from fra_dist.errors import ConfigError
 from fra_dist.files import exists
 from fra_dist.formats import plural
+from fra_dist.kernels import dispatch
 from fra_dist.losses.geometry import Placement
 from fra_dist.losses.total import fra_loss
 from fra_dist.machine_memory import memory_limit
@@ -96,7 +97,7 @@ def measured_need(config: Config, micro: int, world: int, gpu: bool) -> MemoryNe
     plain = config.model_copy(update={"train": config.train.model_copy(update={"compile": False, "precision": "fp32"})})
     model = FRA(config.model).train()
     set_execution(model, plain.train, device)
-    fused = gpu and config.train.channels_last and not config.train.compile
+    fused = gpu and config.train.channels_last and not config.train.compile and dispatch.wish() != "reference"
     # the backward pass takes most of the time and keeps no more
     _, kept = _forward(plain, model, device, 2, without_passing=fused)
     activations = kept / 2  # in float32 next to nothing of it is kept whatever the number of images

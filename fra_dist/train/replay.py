@@ -78,7 +78,8 @@ def _watch(model: nn.Module) -> Iterator[tuple[list[str], list[str]]]:
 
     def watch_module(name: str, module: nn.Module) -> None:
         def look(_: nn.Module, __: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and not torch.isfinite(output).all():
+            found = output if isinstance(output, tuple) else (output,)
+            if not all(torch.isfinite(each).all() for each in found if isinstance(each, Tensor)):
                 modules.append(name)
 
         handles.append(module.register_forward_hook(look))

@@ -77,7 +77,7 @@ def batch_norm(
         if found is not None:
             y, settled = found
             return y, settled[0], settled[1]
-    _check(x, weight, bias, residual, groups)
+    check_shapes(x, weight, bias, residual, groups)
     triton = takes(x, residual)
     twice = triton and relu and residual is not None and _differentiates()
     y, mean, var, *twin = _BatchNorm.apply(x, weight, bias, residual, groups, relu, eps, cross, triton, twice)
@@ -225,7 +225,7 @@ def layer_for(
         fits = fits and x.shape[1:2] <= (MOST_CHANNELS,)
         if not fits or dispatch.wish() == "reference" or _obstacle(x, residual) is not None:
             return None
-        _check(x, weight, bias, residual, groups)
+        check_shapes(x, weight, bias, residual, groups)
         from fra_dist.kernels.batch_norm.one_rank import Layer  # imports Triton
 
         if len(_layers) >= MOST_LAYERS:
@@ -298,7 +298,8 @@ def _parts(triton: bool, x: Tensor) -> Any:
     return Reference
 
 
-def _check(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, groups: int) -> None:
+def check_shapes(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, groups: int) -> None:
+    """Raise ValueError for arguments of `batch_norm` whose shapes do not fit together."""
     if x.dim() < 2 or weight.shape != (x.shape[1],) or bias.shape != weight.shape:
         raise ValueError(
             f"batch_norm takes x (N, C, ...), weight (C,) and bias (C,), not {tuple(x.shape)}, {tuple(weight.shape)} "

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fra_dist.kernels.batch_norm.api import Running, layer_for, statistics
+from fra_dist.kernels.batch_norm.api import Running, check_shapes, layer_for, statistics
 from fra_dist.kernels.batch_norm.reference import cast
 from fra_dist.types import CrossRank
 
@@ -55,6 +55,7 @@ def convolved(
     if layer is not None:
         result: Tensor = _OnOneRank.apply(x, weight, bias, kernel, convolution, layer, running)
         return result
+    check_shapes(x, weight, bias, None, groups)
     result = _Convolved.apply(x, weight, bias, kernel, convolution, groups, eps, cross, running)
     return result
 

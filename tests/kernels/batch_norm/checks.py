@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fra_dist.distributed import SINGLE
 from fra_dist.kernels import describe, dispatch, force
 from fra_dist.kernels.batch_norm import Running, batch_norm, follow, twin
+from fra_dist.kernels.batch_norm.arrivals import arrivals
 from fra_dist.models.norm import BatchNorm
 from fra_dist.types import CrossRank
 
@@ -101,6 +102,7 @@ def check(case: Case, device: str = "cpu") -> None:
             found = results(case, [x.clone() for x in inputs], given, cross)
         assert dispatch.launches - before == {f"batch_norm_{name}": 1 for name in passes}
         assert describe()["batch_norm"].path == "triton"
+        assert not arrivals(inputs[0].get_device()).any()
         _compare(case, found, wanted)
 
 
@@ -245,6 +247,10 @@ def check_convolved(device: str = "cpu") -> None:
                 assert all(torch.equal(a, b) for a, b in zip(ours, apart, strict=True)), (options, dtype, cross)
                 assert (kept, more) == (1, 2), (kept, more)  # x; and y, as the input of the convolution
     with force("triton"):
+        norm.groups = 4
+        with pytest.raises(ValueError, match="a batch of 6 cannot be 4 groups"):
+            norm.into(convolution, x)
+        norm.groups = 2
         convolution.weight.requires_grad_(False)
         before = dispatch.launches["batch_norm_sums"]
         z = norm.into(convolution, x.requires_grad_())
