@@ -49,6 +49,10 @@ class TorchEngine:
 
     def differentiate(self, loss: Tensor, last: bool) -> None:
         """Compute the gradients of a micro batch; see `Engine.differentiate`."""
+        if self.device_type != "cuda":  # given a gradient, backward imports sympy, which takes longer than a step
+            with self._reduced_when(last):
+                (loss / self.accumulation).backward()
+            return
         if self.share is None:  # kept: made anew, it would be launches in every pass
             self.share = torch.ones_like(loss) / self.accumulation
         with self._reduced_when(last):
